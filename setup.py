@@ -1,0 +1,33 @@
+"""Package description. `pip install .` is all a CPU needs; `pip install '.[gpu]'` adds CuPy for CUDA 13."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+here = Path(__file__).parent
+version = re.search(r'__version__ = "(.+)"', (here / "minast" / "__init__.py").read_text()).group(1)
+test = ["pytest>=8"]
+
+setup(
+    name="minast",
+    version=version,
+    description="The Audio Spectrogram Transformer from scratch: NumPy, every gradient by hand, CUDA kernels",
+    long_description=(here / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    python_requires=">=3.10",
+    packages=find_packages(include=["minast", "minast.*"]),
+    install_requires=["numpy>=1.26", "scipy>=1.11", "soundfile>=0.12", "soxr>=0.3.7", "tqdm>=4.65", "matplotlib>=3.8"],
+    extras_require={
+        "gpu": ["cupy-cuda13x>=14"],
+        "gpu12": ["cupy-cuda12x>=13"],
+        "test": test,
+        "dev": [*test, "ruff>=0.14,<0.16", "pre-commit>=3.5"],
+    },
+    classifiers=[
+        "Programming Language :: Python :: 3",
+        "Topic :: Multimedia :: Sound/Audio :: Analysis",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)
