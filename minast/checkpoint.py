@@ -37,7 +37,7 @@ class Info:
 
     @property
     def head(self):
-        """"softmax" (one class a clip) or "sigmoid" (any number of classes)."""
+        """ "softmax" (one class a clip) or "sigmoid" (any number of classes)."""
         return "softmax" if self.loss == "ce" else "sigmoid"
 
 
@@ -112,7 +112,9 @@ def open_checkpoint(path):
     try:
         archive = np.load(path, allow_pickle=False)
     except (zipfile.BadZipFile, EOFError, OSError, ValueError) as error:
-        raise Error(f"{path}: this is no whole .npz file ({str(error).rstrip('.')}): truncated, or another format.") from None
+        raise Error(
+            f"{path}: this is no whole .npz file ({str(error).rstrip('.')}): truncated, or another format."
+        ) from None
     if not isinstance(archive, np.lib.npyio.NpzFile):
         raise Error(f"{path}: this is a single array, a checkpoint is a .npz with many.")
     return archive
@@ -123,7 +125,9 @@ def member(path, archive, name):
     try:
         return archive[name]
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, KeyError) as error:
-        raise Error(f"{path}: the array {name!r} cannot be read ({str(error).rstrip('.')}): the file is damaged.") from None
+        raise Error(
+            f"{path}: the array {name!r} cannot be read ({str(error).rstrip('.')}): the file is damaged."
+        ) from None
 
 
 def description(path, archive):
@@ -140,7 +144,9 @@ def description(path, archive):
     except (ValueError, TypeError, KeyError, AttributeError):
         raise Error(f"{path}: the checkpoint's description cannot be read: the file is damaged.") from None
     if number != FORMAT:
-        raise Error(f"{path}: this checkpoint has format {number}, this version of minast reads {FORMAT}: update minast.")
+        raise Error(
+            f"{path}: this checkpoint has format {number}, this version of minast reads {FORMAT}: update minast."
+        )
     return about
 
 

@@ -20,7 +20,11 @@ class Adam:
     def __init__(self, w, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, decoupled=False, decay=None):
         self.w, self.betas, self.eps = w, tuple(betas), eps
         self.weight_decay, self.decoupled, self.decay = weight_decay, decoupled, decay
-        self.m, self.v, self.t = array_module(w).zeros_like(w), array_module(w).zeros_like(w), 0  # moments, and steps done
+        self.m, self.v, self.t = (
+            array_module(w).zeros_like(w),
+            array_module(w).zeros_like(w),
+            0,
+        )  # moments, and steps done
 
     def step(self, g, lr):
         """One update of the weights in place.   g like w; lr a number. `g` is left as it was."""

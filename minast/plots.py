@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from . import metrics
 from .files import atomic
 
 
@@ -18,7 +19,7 @@ def save_figure(fig, path):
         fig.savefig(f, format="png", dpi=110)
 
 
-def learning_curves(history, path, title=""):
+def learning_curves(history, path, measure="accuracy", title=""):
     """Loss on the left, accuracy or mAP on the right, over epochs. history: dictionaries as train.py keeps them."""
     fig = figure(9, 3.6)
     left, right = fig.subplots(1, 2)
@@ -26,8 +27,8 @@ def learning_curves(history, path, title=""):
     left.plot(epochs, [row["train_loss"] for row in history], marker=".", label="training")
     left.plot(epochs, [row["valid_loss"] for row in history], marker=".", label="held out")
     left.set(xlabel="epoch", ylabel="loss (nats)")
-    measure = history[0]["measure"]
-    right.plot(epochs, [row[f"train_{measure}"] for row in history], marker=".", label="training")
+    top1 = "training" if measure == "accuracy" else "training: top guess is a label"
+    right.plot(epochs, [row["train_top1"] for row in history], marker=".", label=top1)
     right.plot(epochs, [row[measure] for row in history], marker=".", label="held out")
     right.set(xlabel="epoch", ylabel=measure, ylim=(0, 1.02))
     for axes in (left, right):
@@ -51,9 +52,19 @@ def confusion(matrix, labels, path, title=""):
     axes.set_yticks(range(k), labels)
     if k <= 30:
         for i, j in zip(*np.nonzero(matrix), strict=True):
-            axes.text(j, i, str(matrix[i, j]), ha="center", va="center", fontsize=8, color="w" if share[i, j] > 0.5 else "k")
+            axes.text(
+                j, i, str(matrix[i, j]), ha="center", va="center", fontsize=8, color="w" if share[i, j] > 0.5 else "k"
+            )
     fig.colorbar(image, ax=axes, label="share of the true class", shrink=0.8)
     save_figure(fig, path)
+
+
+def per_class(scores, targets, labels, loss, path):
+    """The confusion matrix (one class a clip) or the average precision of each class (several)."""
+    if loss == "ce":
+        confusion(metrics.confusion_matrix(scores, targets.argmax(axis=1)), labels, path)
+    else:
+        class_bars(metrics.average_precision(scores, targets), labels, path)
 
 
 def class_bars(values, labels, path, name="average precision"):

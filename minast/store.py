@@ -99,7 +99,9 @@ class Store:
             return None
         try:
             with open(clip.path, "rb") as f:
-                digest = hashlib.file_digest(f, "sha256") if hasattr(hashlib, "file_digest") else hashlib.sha256(f.read())
+                digest = (
+                    hashlib.file_digest(f, "sha256") if hasattr(hashlib, "file_digest") else hashlib.sha256(f.read())
+                )
         except OSError:
             return None  # load_audio says it better
         digest.update(self.settings.encode())

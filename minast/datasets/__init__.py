@@ -15,12 +15,14 @@ def open_dataset(data="builtin", seed=0, fold=None):
 
     fold: which fold is the test set, for data sets that have folds (default 1).
     """
-    from . import builtin_set, esc, folder, fsdd, manifest
+    from . import esc, folder, fsdd, manifest
 
     kind, _, path = str(data).partition(":")
     if fold is not None and kind not in ("esc10", "esc50"):
         raise Error(f"{data}: these data have no folds, --fold is for esc10:PATH and esc50:PATH.")
     if data == "builtin":
+        from . import builtin_set
+
         return builtin_set.read(seed)
     if kind in ("fsdd", "esc10", "esc50"):
         if not path:

@@ -11,7 +11,12 @@ COUNTS = {"train": 1200, "test": 300}
 def read(seed):
     """-> Dataset. The same seed gives the same sounds; training and test clips never share one."""
     clips = [
-        Clip(f"{builtin.LABELS[i % len(builtin.LABELS)]} {i}", (i % len(builtin.LABELS),), split, make=partial(_make, i, seed, split))
+        Clip(
+            f"{builtin.LABELS[i % len(builtin.LABELS)]} {i}",
+            (i % len(builtin.LABELS),),
+            split,
+            make=partial(_make, i, seed, split),
+        )
         for split, count in COUNTS.items()
         for i in range(count)
     ]

@@ -66,7 +66,9 @@ def checked(dataset):
         )
     for split in ("train", dataset.validation_split):
         if not dataset.of(split):
-            raise Error(f"{dataset.name}: no clip is in the {split} split (there are {len(dataset.clips)} clips in all).")
+            raise Error(
+                f"{dataset.name}: no clip is in the {split} split (there are {len(dataset.clips)} clips in all)."
+            )
     return dataset
 
 

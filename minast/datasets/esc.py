@@ -24,7 +24,8 @@ def read(path, kind, fold):
         raise Error(f"{path}: neither meta/esc50.csv nor folders like '001 - Dog bark' with 1-100032-A.ogg are here.")
     labels = sorted({name for name, _, _ in found})
     clips = [
-        Clip(file, (labels.index(name),), "test" if own == fold else "train", path=file) for name, own, file in sorted(found)
+        Clip(file, (labels.index(name),), "test" if own == fold else "train", path=file)
+        for name, own, file in sorted(found)
     ]
     origin = f"official: fold {fold} is the test set"
     return checked(Dataset(f"{kind}:{path}", labels, clips, split_from=origin, kind="esc"))

@@ -6,7 +6,14 @@ from ..audio import EXTENSIONS
 from ..errors import Error
 from .common import SPLITS, Clip, Dataset, audio_files, checked, stratified
 
-ALIASES = {"train": "train", "training": "train", "valid": "valid", "validation": "valid", "val": "valid", "dev": "valid"}
+ALIASES = {
+    "train": "train",
+    "training": "train",
+    "valid": "valid",
+    "validation": "valid",
+    "val": "valid",
+    "dev": "valid",
+}
 ALIASES |= {"test": "test", "testing": "test", "eval": "test"}
 
 
@@ -15,8 +22,11 @@ def read(folder, seed):
     top = _folders(folder)
     given = {name: ALIASES[name.lower()] for name in top if name.lower() in ALIASES}
     if "train" in given.values() and len(given) == len(top) > 1:
-        found = [(split, name, os.path.join(folder, sub, name)) for sub, split in given.items()
-                 for name in _folders(os.path.join(folder, sub))]
+        found = [
+            (split, name, os.path.join(folder, sub, name))
+            for sub, split in given.items()
+            for name in _folders(os.path.join(folder, sub))
+        ]
     else:
         given, found = {}, [("", name, os.path.join(folder, name)) for name in top]
     files = {(split, name): audio_files(path) for split, name, path in found}
@@ -29,7 +39,9 @@ def read(folder, seed):
         )
     clips = [
         Clip(path, (labels.index(name),), split, path=path)
-        for (split, name), paths in sorted(files.items(), key=lambda item: (SPLITS.index(item[0][0]) if given else 0, item))
+        for (split, name), paths in sorted(
+            files.items(), key=lambda item: (SPLITS.index(item[0][0]) if given else 0, item)
+        )
         for path in paths
     ]
     if not given and len(labels) > 1:

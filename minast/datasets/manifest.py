@@ -47,7 +47,9 @@ def read(path, seed):
         clips.append(Clip(full, tuple(sorted({number[name] for name in own})), ALIASES.get(split, ""), path=full))
     given = [clip for clip in clips if clip.split]
     if given and len(given) < len(clips):
-        raise Error(f"{path}: {len(clips) - len(given)} of {len(clips)} rows have no split: give all of them one, or none.")
+        raise Error(
+            f"{path}: {len(clips) - len(given)} of {len(clips)} rows have no split: give all of them one, or none."
+        )
     if not given and len(labels) > 1:
         clips = stratified(clips, seed)
     origin = "given by the manifest" if given else f"a fifth of each class held out, seed {seed}"
