@@ -30,6 +30,12 @@ def main(argv=None):
     return 0
 
 
+def grid(text):
+    """12x101 -> (12, 101)"""
+    rows, columns = (int(n) for n in text.lower().split("x"))
+    return rows, columns
+
+
 def parser():
     p = cli.Parser("convert", __doc__)
     p.add_argument("source", metavar="SOURCE", help=".npz, .pth, .safetensors, or a Hugging Face folder")
@@ -45,6 +51,12 @@ def parser():
     p.add_argument("--rgb", choices=RGB, default="sum", help="how colour filters are merged (default sum)")
     p.add_argument("--gelu", choices=("erf", "tanh"), help="default: the config.json's, else erf")
     p.add_argument("--heads", type=int, help="attention heads, where the source does not tell and they are not 64 wide")
+    p.add_argument(
+        "--source-grid",
+        type=grid,
+        metavar="FxT",
+        help="how the source's positions lie, as 12x101, where it does not tell",
+    )
     p.add_argument("--seed", type=int, default=0, help="of a new head (default 0)")
     return p
 

@@ -30,9 +30,8 @@ def source_features(config, layout, settings, known, report):
     f = FeatureConfig(mel_bins=config.mel_bins, frames=config.frames)
     if layout.audio:  # every published AST heard through Hann windows, whatever the paper says
         f = replace(f, **{"window": "hann", **(known[2] if known else {}), **settings.features})
-    report.notes.append(
-        f"features: {f.rate} Hz, {f.mel_bins} mel bins, {f.window} window, {f.frames} frames, mean {f.mean}, std {f.std}"
-    )
+    shape = f"{f.mel_bins} mel bins, {f.window} window, {f.frames} frames"
+    report.notes.append(f"features: {f.rate} Hz, {shape}, mean {f.mean}, std {f.std}")
     return f
 
 

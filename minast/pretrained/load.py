@@ -17,7 +17,7 @@ from .own_names import own_layout
 from .pth import PthFile
 from .report import Report
 from .safetensors import SafetensorsFile
-from .settings import Settings, official_geometry, read_labels, settings_beside
+from .settings import Settings, geometry_of, official_grid, read_labels, settings_beside
 from .torch_names import hf_layout, timm_layout
 
 GEOMETRY = ("mel_bins", "frames", "fstride", "tstride")
@@ -33,7 +33,7 @@ def from_pretrained(path, **options):
 
 def load(
     path, *, classes=None, labels=None, fresh_head=False, loss=None, frames=None, fstride=None, tstride=None,
-    mel_bins=None, rgb="sum", gelu=None, heads=None, seed=0, backend=None, dtype="float32",
+    mel_bins=None, rgb="sum", gelu=None, heads=None, source_grid=None, seed=0, backend=None, dtype="float32",
 ):  # fmt: skip
     """-> (model, Info, Report).
 
@@ -41,12 +41,13 @@ def load(
         (.safetensors or .bin, or its folder with config.json), or a minast checkpoint.
     classes, labels: of the head; labels are names, or a file of them. The source's own head is kept if it has as many
         classes, or if neither is given; else, or with fresh_head, a new one is drawn by `seed`.
-    loss: "bce" or "ce", how the head is to be read; default: what the source says or is known to have been trained with.
+    loss: "bce" or "ce", how the head is to be read; default: as the source says or is known to have been trained.
     frames, fstride, tstride, mel_bins: of the new model; default: the source's, for a ViT 1024, 10, 10 and 128.
     rgb: "sum" or "mean", see `merge_rgb`.
     gelu: "erf" or "tanh"; default: the config.json's, else "erf". Google's ViTs were trained with "tanh" (flax's
         default); the two differ by less than 5e-4, and timm runs those weights, as the official AST does, with "erf".
     heads: where the file does not tell; default: heads of width 64.
+    source_grid: (rows, columns) of the source's positions, where neither a square nor a published AST's is right.
     Raises minast.Error where anything is missing, misshapen, not finite, or would have to be guessed.
     """
     labels = read_labels(labels) if isinstance(labels, (str, os.PathLike)) else labels
@@ -57,7 +58,7 @@ def load(
         layout.check(file)
         keep = keeps_head(layout, classes, labels, fresh_head)
         wanted = dict(zip(GEOMETRY, (mel_bins, frames, fstride, tstride), strict=True))
-        geometry, grid = source_grid(file.path, layout, settings, wanted)
+        geometry, grid = find_grid(file.path, layout, settings, source_grid)
         config = ModelConfig(
             dim=layout.dim,
             depth=layout.depth,
@@ -156,28 +157,34 @@ def _classes(path, layout, classes, labels, keep):
     return layout.classes if keep else classes or (len(labels) if labels else layout.classes)
 
 
-def source_grid(path, layout, settings, wanted):
-    """Where the file's positions lie.   -> (geometry that they stand for, (rows, columns))
+def find_grid(path, layout, settings, given=None):
+    """Where the source's positions lie.   -> (mel bins, frames and strides that they stand for, (rows, columns))
 
-    An image model has a square and leaves the geometry to the caller (AST base's by default).
+    As `given`, else as the source's settings say, else by their count: an image model's are a square. It leaves mel
+    bins, frames and strides to the caller: AST base's, if nothing else is asked for.
     """
-    rows = layout.positions.shape[-2]
-    if not layout.audio:
-        defaults = {name: getattr(ModelConfig, name) for name in GEOMETRY}
-        return defaults, square_grid(rows, layout.position_prefix, f"{path}: the positions")
-    geometry = settings.geometry
-    if len(geometry) < len(GEOMETRY):
-        try:
-            geometry = official_geometry(rows - layout.position_prefix, **{k: wanted[k] for k in GEOMETRY})
-        except Error as error:
-            raise Error(f"{path}: {error}") from None
-    grid = grid_shape(**geometry)
-    if rows != layout.position_prefix + grid[0] * grid[1]:
-        strides = f"{geometry['fstride']} and {geometry['tstride']}"
+    rows, prefix = layout.positions.shape[-2], layout.position_prefix
+    geometry, why = {name: getattr(ModelConfig, name) for name in GEOMETRY}, "as they were said to lie"
+    try:
+        if given is not None:
+            grid = tuple(given)
+            geometry = geometry_of(grid) if layout.audio else geometry
+        elif not layout.audio:
+            grid = square_grid(rows, prefix)
+        elif len(settings.geometry) == len(GEOMETRY):
+            geometry, grid = settings.geometry, grid_shape(**settings.geometry)
+            why = "as {frames} frames of {mel_bins} mel bins at strides {fstride} and {tstride} make them".format(
+                **geometry
+            )
+        else:
+            grid = official_grid(rows - prefix)
+            geometry = geometry_of(grid)
+    except Error as error:
+        raise Error(f"{path}: {error}") from None
+    if rows != prefix + grid[0] * grid[1]:
         raise Error(
-            f"{path}: the positions have {rows} rows, but {geometry['frames']} frames of {geometry['mel_bins']} mel bins "
-            f"at strides {strides} make {layout.position_prefix} + {grid[0]} x {grid[1]} = "
-            f"{layout.position_prefix + grid[0] * grid[1]}."
+            f"{path}: the positions have {rows} rows, not {prefix} + {grid[0]} x {grid[1]} = "
+            f"{prefix + grid[0] * grid[1]}, {why}."
         )
     return geometry, grid
 

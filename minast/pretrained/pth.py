@@ -139,6 +139,8 @@ class Stream:
                 raise Error(f"{path}: storage {key!r} belongs to no tensor: the file is damaged.")
             self.at[key] = f.tell() + 8  # a length in items goes before
             f.seek(8 + sizes[key], os.SEEK_CUR)
+        if f.tell() > os.fstat(f.fileno()).st_size:
+            raise Error(f"{path}: the file is cut short: its tensors reach to byte {f.tell()}.")
 
     def read(self, storage):
         if storage.key not in self.at:

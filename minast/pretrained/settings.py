@@ -4,6 +4,7 @@ import csv
 import json
 import os
 from dataclasses import dataclass, field
+from math import prod
 
 from ..config import grid_shape
 from ..errors import Error
@@ -102,27 +103,32 @@ def read_labels(path):
     return names
 
 
-def official_geometry(patches, fstride=None, tstride=None, mel_bins=None, frames=None):
-    """What an official AST was made for; it says only how many patches.   -> dict of mel_bins, frames, fstride, tstride
+def official_grid(patches):
+    """Where the positions of an official AST lie; the file says only how many there are.   -> (rows, columns)
 
-    The published ones (strides 10, 12, 14, 16; 10.24, 5.12 and 1.28 s) are known by their count; another must be whole
-    rows of the strides asked for (10 by default). Raises minast.Error, with the counts, if it is not.
+    The published ones (strides 10, 12, 14, 16; 10.24, 5.12 and 1.28 s) are known by their count. Another must be whole
+    columns of the 12 rows that 128 mel bins make at stride 10; minast.Error, with the counts, if it is not.
     """
-    for stride, length in PUBLISHED:
-        rows, columns = grid_shape(128, length, stride, stride)
-        if rows * columns == patches:
-            return {"mel_bins": 128, "frames": length, "fstride": stride, "tstride": stride}
-    mel_bins, fstride, tstride = mel_bins or 128, fstride or 10, tstride or 10
-    rows = grid_shape(mel_bins, 16, fstride, tstride)[0]
-    if rows < 1 or patches % rows:
+    for stride, frames in PUBLISHED:
+        grid = grid_shape(128, frames, stride, stride)
+        if prod(grid) == patches:
+            return grid
+    rows = grid_shape(128, 16, 10, 10)[0]
+    if patches < rows or patches % rows:
         raise Error(
-            f"the positions are those of {patches} patches: that is no published AST, and {mel_bins} mel bins at stride "
-            f"{fstride} make {rows} rows, which do not divide it: give the strides it was trained with."
+            f"the positions are those of {patches} patches: that is no published AST, and not whole columns of {rows} "
+            "(128 mel bins at stride 10): say how they lie (source_grid=, --source-grid)."
         )
-    columns = patches // rows
-    least = 16 + (columns - 1) * tstride
-    fits = frames is not None and grid_shape(mel_bins, frames, fstride, tstride)[1] == columns
-    return {"mel_bins": mel_bins, "frames": frames if fits else least, "fstride": fstride, "tstride": tstride}
+    return rows, patches // rows
+
+
+def geometry_of(grid):
+    """Mel bins, frames and strides that make an official AST's grid; the shortest length for an unpublished one."""
+    for stride, frames in PUBLISHED:
+        if grid_shape(128, frames, stride, stride) == tuple(grid):
+            return {"mel_bins": 128, "frames": frames, "fstride": stride, "tstride": stride}
+    stride = next((s for s, _ in PUBLISHED if grid_shape(128, 16, s, s)[0] == grid[0]), 10)
+    return {"mel_bins": 128, "frames": 16 + (grid[1] - 1) * stride, "fstride": stride, "tstride": stride}
 
 
 def _json(path):

@@ -1,0 +1,95 @@
+"""The base size once: an AST of 87 M weights and 1214 tokens through every format, against transformers.
+
+  python tests/golden/base_size.py [FOLDER]        needs torch and transformers, and 2 GB of disk
+
+Not part of the suite. Prints, for each file, the seconds and the peak of memory that loading takes in a process of its
+own, and how far minast's logits are from transformers'.
+"""
+
+import subprocess
+import sys
+import tempfile
+from collections import OrderedDict
+from pathlib import Path
+
+import numpy as np
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE), str(HERE.parents[1])]
+import pretrained_cases as cases  # noqa: E402  a neighbour
+
+BASE = {
+    "dim": 768,
+    "depth": 12,
+    "heads": 12,
+    "mel_bins": 128,
+    "frames": 1024,
+    "fstride": 10,
+    "tstride": 10,
+    "classes": 527,
+}
+LOAD = """
+import resource, sys, time
+import numpy, minast
+from minast import pretrained
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+before, began = peak(), time.perf_counter()
+model = pretrained.load(sys.argv[1], **eval(sys.argv[2]))[0]
+seconds = time.perf_counter() - began
+size = model.w.flat.nbytes / 2**20
+print(f"{seconds:.2f} s, peak {peak() - before:.0f} MiB more, of which weights {size:.0f} MiB")
+"""
+
+
+def main(folder):
+    import torch
+    from make_pretrained import ast_model, tensors
+
+    torch.set_grad_enabled(False)
+    w = cases.weights(BASE["dim"], BASE["depth"], 1212, classes=527)
+    for name, x in w.items():  # as large as trained ones: at 768 inputs the small models' weights would saturate
+        if x.ndim == 2:
+            x *= 0.25
+    root = "audio_spectrogram_transformer."
+    hf = cases.to_hf(w, root, old=True)
+    for dtype in ("F32", "F16", "BF16"):
+        cases.write_safetensors(folder / f"ast_{dtype}.safetensors", hf, dtype)
+    module = {("module." if "mlp_head" in name else "module.v.") + name: x for name, x in w.items()}
+    torch.save(OrderedDict(tensors(module)), folder / "ast.pth")
+    torch.save(OrderedDict(tensors(module)), folder / "ast_stream.pth", _use_new_zipfile_serialization=False)
+    vit = {name: x for name, x in w.items() if "mlp_head" not in name and name != "dist_token"}
+    vit["pos_embed"] = cases.numbers("square", (1, 577, 768))
+    vit["patch_embed.proj.weight"] = cases.numbers("colours", (768, 3, 16, 16))
+    np.savez(folder / "vit.npz", **cases.to_jax(vit, 12))
+    np.savez_compressed(folder / "vit_fp16.npz", **{k: x.astype(np.float16) for k, x in cases.to_jax(vit, 12).items()})
+    for path in sorted(folder.glob("*.*")):
+        options = {"classes": 527} if path.suffix == ".npz" else {}
+        run = [sys.executable, "-c", LOAD, str(path), repr(options)]
+        took = subprocess.run(run, capture_output=True, text=True, check=True, cwd=HERE.parents[1]).stdout.strip()
+        print(f"{path.name:22} {path.stat().st_size / 2**20:5.0f} MiB  {took}", flush=True)
+
+    from minast import pretrained
+
+    x = cases.spectrogram(1, 1024, 128)
+    for name, eps, head_eps in (("ast_F32.safetensors", 1e-12, 1e-12), ("ast.pth", 1e-6, 1e-5)):
+        model = ast_model(**BASE, layer_norm_eps=eps)
+        model.classifier.layernorm.eps = head_eps
+        model.load_state_dict(tensors(cases.to_hf(w, root, old=False)), strict=True)
+        wanted = model(torch.from_numpy(x)).logits.numpy()
+        double = model.double()(torch.from_numpy(x).double()).logits.numpy()
+        del model
+        ours = pretrained.load(folder / name)[0]
+        got = ours.forward(x)
+        print(
+            f"{name}: {ours.parameters:,} weights, {ours.config.tokens} tokens, {got.shape[1]} classes, logits within "
+            f"{np.abs(wanted).max():.2f}; minast - transformers {np.abs(got - wanted).max():.1e}; from transformers in "
+            f"float64: minast {np.abs(got - double).max():.1e}, transformers {np.abs(wanted - double).max():.1e}"
+        )
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        main(Path(sys.argv[1]))
+    else:
+        with tempfile.TemporaryDirectory() as temporary:
+            main(Path(temporary))
