@@ -8,8 +8,10 @@ from ..errors import Error
 
 
 def bfloat16(bits):
-    """bfloat16 is the upper half of a float32: shift it back up.   (n,) uint16 -> (n,) float32, exact"""
-    return (bits.astype(np.uint32) << 16).view(np.float32)
+    """bfloat16 is the upper half of a float32, whose lower half is zero.   (n,) uint16 -> (n,) float32, exact"""
+    halves = np.zeros((bits.size, 2), "<u2")
+    halves[:, 1] = bits
+    return halves.reshape(-1).view("<f4")
 
 
 @dataclass
@@ -27,10 +29,12 @@ class Tensors:
         return name in self.shapes
 
     def read(self, name):
-        """-> array of finite floats. Raises minast.Error, by name, for another kind of array or one with NaN in it."""
+        """-> float32 (or float64) array. Raises minast.Error, by name, if it is none of floats or has NaN in it."""
         array = self._read(name)
         if array.dtype.kind != "f":
             raise Error(f"{self.path}: the array {name!r} is {array.dtype}: weights are floating-point numbers.")
+        if array.dtype.itemsize < 4:
+            array = array.astype(np.float32)
         if not np.isfinite(array).all():
             raise Error(f"{self.path}: the array {name!r} holds NaN or infinite numbers.")
         return array

@@ -23,6 +23,10 @@ BROKEN = (pickle.UnpicklingError, EOFError, IndexError, KeyError, TypeError, Val
 BROKEN += (MemoryError, RecursionError, ImportError)  # whatever a damaged program of that kind can end in
 
 
+class Refused(Error):
+    """The file asked for a name that is not on the list."""
+
+
 class Dictionary(dict):
     """Stands in for OrderedDict, and drops the attributes that a state dict has pinned to it (`_metadata`)."""
 
@@ -88,7 +92,7 @@ class Unpickler(pickle.Unpickler):
             return Call(FUNCTIONS[module, name])
         if module == "torch" and name in DTYPES:
             return DTYPES[name]
-        raise Error(
+        raise Refused(
             f"{self.path}: the file asks for {module}.{name}, which is neither a tensor nor a dictionary: it was "
             "refused and nothing was run. If you trust it, save its weights alone: torch.save(model.state_dict(), ...)."
         )
