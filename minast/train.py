@@ -47,6 +47,7 @@ def train(out, settings, config, model, info, optimizer, data, step=0, sums=(0.0
     loss_sum, hits = sums
 
     began, clips_done = time.perf_counter(), 0
+    before = history[-1]["seconds"] if history else 0.0  # of the same run, before it was resumed
     with run.Stopper() as stop, tqdm(total=total, initial=step, unit="step", disable=None, dynamic_ncols=True) as bar:
         while step < total:
             epoch, at = divmod(step, per_epoch)
@@ -88,7 +89,7 @@ def train(out, settings, config, model, info, optimizer, data, step=0, sums=(0.0
                     "train_top1": hits / (per_epoch * len(chosen)),
                     "valid_loss": scoring.mean_loss(scores, valid_targets, config.loss),
                     **scoring.measures(scores, valid_targets, config.loss),
-                    "seconds": round(time.perf_counter() - began, 1),
+                    "seconds": round(before + time.perf_counter() - began, 1),
                 }
                 history.append(row)
                 info = replace(info, history=history)
