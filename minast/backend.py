@@ -22,7 +22,9 @@ def choose(name=None):
     if name == "numpy":
         return name, np, layers
     if importlib.util.find_spec("cupy") is None:
-        raise Error(f"backend {name!r} needs CuPy, which is not installed: pip install 'minast[gpu]' (CUDA 13) or [gpu12].")
+        raise Error(
+            f"backend {name!r} needs CuPy, which is not installed: pip install 'minast[gpu]' (CUDA 13) or [gpu12]."
+        )
     import cupy
 
     try:

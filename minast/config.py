@@ -78,7 +78,9 @@ class ModelConfig:
             raise Error(f"there is no preset {name!r}: choose one of {', '.join(PRESETS)}.")
         unknown = set(changes) - {f.name for f in fields(cls)}
         if unknown:
-            raise Error(f"ModelConfig has no field {sorted(unknown)[0]!r}: it has {', '.join(f.name for f in fields(cls))}.")
+            raise Error(
+                f"ModelConfig has no field {sorted(unknown)[0]!r}: it has {', '.join(f.name for f in fields(cls))}."
+            )
         return cls(**{**PRESETS[name], **changes})
 
     @property
@@ -113,8 +115,33 @@ class TrainConfig:
     noise: bool = False  # AST's Speech Commands recipe: uniform noise after normalisation
     roll: int = 0  # largest circular shift in time, in frames
     gain: float = 0.0  # largest change of level, in nats of power (2.3 = 10 dB)
-    augment_from: int = 0  # first epoch that is augmented: a transformer from random weights wants to find its feet first
+    augment_from: int = 0  # first epoch (from 0) that is augmented: a transformer learns the plain clips first
     seed: int = 0
+
+    def __post_init__(self):
+        for name, least in (
+            ("epochs", 1),
+            ("batch", 1),
+            ("warmup", 0),
+            ("freq_mask", 0),
+            ("time_mask", 0),
+            ("roll", 0),
+        ):
+            _whole(self, name, least)
+        for name, allowed in (
+            ("optimizer", ("adam", "adamw")),
+            ("schedule", ("cosine", "milestones")),
+            ("loss", ("ce", "bce")),
+        ):
+            if getattr(self, name) not in allowed:
+                raise Error(f"{name} is {getattr(self, name)!r}: it must be one of {', '.join(allowed)}.")
+        if not 0 < self.lr < float("inf"):
+            raise Error(f"lr is {self.lr}: it must be above 0.")
+        for name in ("weight_decay", "clip", "gain"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise Error(f"{name} is {getattr(self, name)}: it must be 0 or more.")
+        if not 0 <= self.mixup <= 1:
+            raise Error(f"mixup is {self.mixup}: it is a share of the clips, 0 to 1.")
 
 
 def _whole(config, name, least):

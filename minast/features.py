@@ -73,7 +73,9 @@ def mel_filterbank(rate=16000, mel_bins=128, fft_size=None, low=LOW_HZ, high=Non
 @lru_cache(maxsize=16)
 def _tables(rate, mel_bins, window):
     frame, _, fft_size = sizes(rate)
-    return window_function(window, frame).astype(np.float32), mel_filterbank(rate, mel_bins, fft_size).astype(np.float32)
+    return window_function(window, frame).astype(np.float32), mel_filterbank(rate, mel_bins, fft_size).astype(
+        np.float32
+    )
 
 
 def log_mel(wave, rate=16000, mel_bins=128, window="hamming"):
@@ -86,7 +88,9 @@ def log_mel(wave, rate=16000, mel_bins=128, window="hamming"):
     """
     wave = np.asarray(wave)
     if wave.ndim != 1 or wave.dtype.kind != "f":
-        raise Error(f"the waveform is {wave.dtype} {wave.shape}: it must be one channel of floats in [-1, 1], (samples,).")
+        raise Error(
+            f"the waveform is {wave.dtype} {wave.shape}: it must be one channel of floats in [-1, 1], (samples,)."
+        )
     frame, shift, fft_size = sizes(rate)
     if len(wave) < frame:
         raise Error(

@@ -143,7 +143,9 @@ def attention_forward(qkv, heads):
     """
     xp = array_module(qkv)
     B, T, C = qkv.shape[0], qkv.shape[1], qkv.shape[2] // 3
-    q, k, v = xp.ascontiguousarray(qkv.reshape(B, T, 3, heads, C // heads).transpose(2, 0, 3, 1, 4))  # (B, H, T, D) each
+    q, k, v = xp.ascontiguousarray(
+        qkv.reshape(B, T, 3, heads, C // heads).transpose(2, 0, 3, 1, 4)
+    )  # (B, H, T, D) each
     p = (q * (C // heads) ** -0.5) @ k.swapaxes(-1, -2)  # (B, H, T, T): scores, for now
     top = p.max(axis=-1, keepdims=True)
     p -= top
@@ -193,7 +195,7 @@ def unfold_forward(x, fstride, tstride, size=16):
     """
     xp = array_module(x)
     B, T, F = x.shape
-    if T < size or F < size:
+    if size > T or size > F:
         raise ValueError(f"the spectrogram has {T} frames and {F} mel bins: a patch needs {size} of each.")
     view = xp.lib.stride_tricks.sliding_window_view(x, (size, size), axis=(1, 2))[:, ::tstride, ::fstride]
     gt, gf = view.shape[1], view.shape[2]  # view (B, gt, gf, size over time, size over frequency)

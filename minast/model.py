@@ -10,7 +10,7 @@ from . import init
 from .backend import choose, to_numpy
 from .config import ModelConfig
 from .errors import Error
-from .params import shapes, zeros
+from .params import Views, shapes, zeros
 
 LOSSES = ("bce", "ce")
 
@@ -39,6 +39,10 @@ class AST:
     def parameters(self):
         """Number of weights, without the alignment gaps."""
         return sum(view.size for view in self.w.values())
+
+    def layout(self, flat):
+        """Another flat array (moments, a mask) seen under the weights' names."""
+        return Views(shapes(self.config), flat)
 
     def zero_grad(self):
         self.dw.flat[...] = 0
@@ -105,7 +109,7 @@ class AST:
         return self._backward(self.xp.asarray(dlogits, self.dtype), head, tape, to_input=True)
 
     def _backward(self, dy, head, tape, to_input=False):
-        c, dw, ops = self.config, self.dw, self.ops
+        dw, ops = self.dw, self.ops
         pool, norm, last = head
         dx = ops.linear_backward(dy, last, dw["mlp_head.1.weight"], dw["mlp_head.1.bias"])
         dx = ops.layernorm_backward(dx, norm, dw["mlp_head.0.weight"], dw["mlp_head.0.bias"])
@@ -132,7 +136,9 @@ class AST:
             wanted = f"{shape}" + (f" or whole numbers {shape[:1]}" if loss == "ce" else "")
             raise Error(f"targets are {y.dtype} {y.shape}: loss {loss!r} for logits {shape} needs {wanted}.")
         elif y.size and not 0 <= int(y.min()) <= int(y.max()) < shape[1]:
-            raise Error(f"targets reach from {int(y.min())} to {int(y.max())}: the model has classes 0 to {shape[1] - 1}.")
+            raise Error(
+                f"targets reach from {int(y.min())} to {int(y.max())}: the model has classes 0 to {shape[1] - 1}."
+            )
         value, cache = (ops.bce_forward if loss == "bce" else ops.ce_forward)(logits, y)
         grad = (ops.bce_backward if loss == "bce" else ops.ce_backward)(cache) if backward else None
         return float(value), grad

@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from .errors import Error
+from .layers import array_module
 
 
 class Adam:
@@ -19,11 +20,15 @@ class Adam:
     def __init__(self, w, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, decoupled=False, decay=None):
         self.w, self.betas, self.eps = w, tuple(betas), eps
         self.weight_decay, self.decoupled, self.decay = weight_decay, decoupled, decay
-        self.m, self.v, self.t = w * 0, w * 0, 0  # moments, and steps done
+        self.m, self.v, self.t = (
+            array_module(w).zeros_like(w),
+            array_module(w).zeros_like(w),
+            0,
+        )  # moments, and steps done
 
     def step(self, g, lr):
         """One update of the weights in place.   g like w; lr a number. `g` is left as it was."""
-        xp = np if isinstance(g, np.ndarray) else __import__("cupy")
+        xp = array_module(g)
         b1, b2 = self.betas
         self.t += 1
         if self.weight_decay:
@@ -49,7 +54,7 @@ class Adam:
 
 def gradient_norm(g):
     """|g|, the length of the whole gradient, summed in float64."""
-    return math.sqrt(float((g.astype("float64") ** 2).sum())) if g.dtype != np.float64 else math.sqrt(float((g * g).sum()))
+    return math.sqrt(float(array_module(g).square(g, dtype=np.float64).sum()))
 
 
 def clip(g, limit, norm=None):
