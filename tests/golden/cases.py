@@ -20,7 +20,7 @@ MODELS = {  # 12 layers each; every size that may differ does, and the one-token
     "one_token": {
         "config": {
             **{"dim": 9, "heads": 3, "mel_bins": 33, "frames": 44, "classes": 4, "prefix_tokens": 1},
-            **{"fstride": 7, "tstride": 5, "gelu": "tanh"},
+            **{"fstride": 7, "tstride": 5, "gelu": "tanh", "encoder_eps": 1e-3, "head_eps": 1e-2},
         },
         "clips": 2,
         "losses": ("soft",),

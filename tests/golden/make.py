@@ -134,7 +134,7 @@ def weight_shapes(c):
     return out
 
 
-def ast(w, x, c, eps=1e-6, head_eps=1e-5):
+def ast(w, x, c, eps, head_eps):
     """-> logits, embedding, the tokens before the first and after every block.   x (B, T, F)"""
     d, prefix = c["dim"], [w[name] for name in ("cls_token", "dist_token") if name in w]
 
@@ -206,7 +206,7 @@ def model(name):
     x = tensor(x)
     if name == "two_tokens":
         check_against_transformers(w, x.detach(), c)
-    logits, embedding, tokens = ast(w, x, c)
+    logits, embedding, tokens = ast(w, x, c, c.get("encoder_eps", 1e-6), c.get("head_eps", 1e-5))
     out = {"logits": logits, "embedding": embedding, "tokens": torch.stack(tokens), "names": np.array(list(w))}
     for kind in cases.MODELS[name]["losses"]:
         loss = loss_of(kind, logits, targets[kind])
