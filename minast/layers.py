@@ -168,7 +168,7 @@ def attention_backward(do, cache):
     B, T, C = do.shape
     D = C // heads
     q, k, v = xp.ascontiguousarray(qkv.reshape(B, T, 3, heads, D).transpose(2, 0, 3, 1, 4))  # (B, H, T, D) each
-    q *= D**-0.5
+    q = q * D**-0.5  # not in place: with one token q is a view of the cache
     p = q @ k.swapaxes(-1, -2)
     p -= lse
     xp.exp(p, out=p)  # (B, H, T, T), as they were
