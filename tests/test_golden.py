@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from golden import cases
+from .golden import cases
 
 import minast
 from minast import layers, model, optim
