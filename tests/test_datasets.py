@@ -193,5 +193,5 @@ def test_a_bad_clip_is_named(tmp_path):
     clips = open_dataset(
         str(manifest(tmp_path / "m.csv", [["a/short.wav", "a", "train"], ["b/fine.wav", "b", "test"]]))
     ).clips
-    with pytest.raises(minast.Error, match="short.wav.*320 samples.*400"):
+    with pytest.raises(minast.Error, match=r"short\.wav.*320 samples.*400"):
         Store(clips, FEATURES, quiet=True)

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from .golden import cases
 
 import minast
 from minast import layers, model, optim
+
+from .golden import cases
 
 
 def load(name):

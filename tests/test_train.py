@@ -33,7 +33,7 @@ def test_it_learns_and_leaves_what_it_promises(trained, tones, command):
         "history.csv",
         "last.npz",
     ]
-    model, info = minast.load(trained / "best.npz")
+    _, info = minast.load(trained / "best.npz")
     assert info.labels == ["high", "low", "middle"] and info.head == "softmax"
     assert info.features.frames == 48 and info.features.window == "hamming"
     rows = history(trained)
