@@ -23,7 +23,7 @@ def add_backend(parser):
 
 
 def run(main):
-    """Call a command's `main(argv) -> status` and leave the process: 0 done, 2 a user's error, 130 stopped by Ctrl-C."""
+    """Call a command's `main(argv) -> status` and leave: 0 done, 2 a user's error, 130 stopped by Ctrl-C."""
     try:
         status = main(sys.argv[1:])
         sys.stdout.flush()

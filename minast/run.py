@@ -26,7 +26,7 @@ def new_folder(out, default):
 
 
 def save_last(out, model, info, optimizer, settings, counters):
-    """Everything a run needs to go on bit for bit: weights, moments, where it stands, and the settings it began with."""
+    """What a run needs to go on bit for bit: weights, moments, where it stands, the settings it began with."""
     state = {**optimizer.state(), "settings": settings, "counters": counters}
     _save(os.path.join(out, LAST), model, info, state)
 

@@ -45,7 +45,8 @@ def main(argv=None):
         )
     else:
         print(
-            f"mean {mean:.7f}  std {std:.7f}  ({len(store)} clips, {lengths.sum()} frames, {lengths.min()} to {lengths.max()} a clip)"
+            f"mean {mean:.7f}  std {std:.7f}  "
+            f"({len(store)} clips, {lengths.sum()} frames, {lengths.min()} to {lengths.max()} a clip)"
         )
     return 0
 

@@ -47,6 +47,7 @@ def train(out, settings, config, model, info, optimizer, data, step=0, sums=(0.0
     loss_sum, hits = sums
 
     began, clips_done = time.perf_counter(), 0
+    before = history[-1]["seconds"] if history else 0.0  # of the same run, before it was resumed
     with run.Stopper() as stop, tqdm(total=total, initial=step, unit="step", disable=None, dynamic_ncols=True) as bar:
         while step < total:
             epoch, at = divmod(step, per_epoch)
@@ -60,8 +61,8 @@ def train(out, settings, config, model, info, optimizer, data, step=0, sums=(0.0
             norm = optim.clip(model.dw.flat, config.clip)
             if not (math.isfinite(loss) and math.isfinite(norm)):
                 raise Error(
-                    f"step {step + 1} (epoch {epoch + 1}): the loss is {loss} and the gradient's length {norm}. The step was "
-                    f"not taken; try a lower --lr than {config.lr:g}. What was saved before is in {out}."
+                    f"step {step + 1} (epoch {epoch + 1}): the loss is {loss} and the gradient's length {norm}. "
+                    f"The step was not taken; try a lower --lr than {config.lr:g}. What was saved before is in {out}."
                 )
             optimizer.step(model.dw.flat, optim.schedule(config, step, per_epoch))
             step += 1
@@ -88,7 +89,7 @@ def train(out, settings, config, model, info, optimizer, data, step=0, sums=(0.0
                     "train_top1": hits / (per_epoch * len(chosen)),
                     "valid_loss": scoring.mean_loss(scores, valid_targets, config.loss),
                     **scoring.measures(scores, valid_targets, config.loss),
-                    "seconds": round(time.perf_counter() - began, 1),
+                    "seconds": round(before + time.perf_counter() - began, 1),
                 }
                 history.append(row)
                 info = replace(info, history=history)
@@ -107,7 +108,8 @@ def train(out, settings, config, model, info, optimizer, data, step=0, sums=(0.0
                 save_last(out, model, info, optimizer, settings, step, (loss_sum, hits))
                 bar.close()
                 print(
-                    f"Stopped after step {step} of {total}; nothing is lost. Go on with:\n  python -m minast.train --resume {out}"
+                    f"Stopped after step {step} of {total}; nothing is lost. Go on with:\n"
+                    f"  python -m minast.train --resume {out}"
                 )
                 return 130
     finish(out, info, data, held_out, valid, valid_targets, measure, backend, name)
@@ -131,7 +133,8 @@ def finish(out, info, data, held_out, valid, valid_targets, measure, backend, la
             data.targets(test),
         )
         print(
-            f"test: {measure} {scoring.measures(scores, targets, info.loss)[measure]:.2%} on {len(test)} clips never looked at before"
+            f"test: {measure} {scoring.measures(scores, targets, info.loss)[measure]:.2%} "
+            f"on {len(test)} clips never looked at before"
         )
     else:
         targets = valid_targets
@@ -186,10 +189,12 @@ def begun(args):
     info = Info(list(data.labels), features, config.loss, notes={"data": data.name, "from": "random weights"})
     counts = {split: len(data.of(split)) for split in ("train", "valid", "test") if data.of(split)}
     print(
-        f"{data.name}: {', '.join(f'{n} {s}' for s, n in counts.items())} clips, {len(data.labels)} classes; split {data.split_from}"
+        f"{data.name}: {', '.join(f'{n} {s}' for s, n in counts.items())} clips, "
+        f"{len(data.labels)} classes; split {data.split_from}"
     )
     print(
-        f"{rest['preset']}: {model.parameters / 1e6:.2f} M weights, {size.tokens} tokens from {frames} frames at {features.rate} Hz, "
+        f"{rest['preset']}: {model.parameters / 1e6:.2f} M weights, {size.tokens} tokens "
+        f"from {frames} frames at {features.rate} Hz, "
         f"mean {mean:.3f}, std {std:.3f}; backend {model.backend}; to {out}"
     )
     settings = {
