@@ -5,7 +5,6 @@ Answers are in golden/pretrained/answers.npz (golden/make_pretrained.py); the we
 
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +14,9 @@ import minast
 from minast import ModelConfig, convert, init, predict, pretrained
 from minast.pretrained import adapt, settings
 
-GOLDEN = Path(__file__).parent / "golden"
-sys.path.insert(0, str(GOLDEN))
-import pretrained_cases as cases  # noqa: E402  a neighbour of the script that made the answers
+from .golden import pretrained_cases as cases
 
-FILES = GOLDEN / "pretrained"
+FILES = Path(__file__).parent / "golden" / "pretrained"
 VIT_SMALL = Path(__file__).parents[2] / "shared" / "data" / "vit_s16_dinov2_fp16.npz"
 ROOT = "audio_spectrogram_transformer."
 
@@ -114,6 +111,18 @@ def test_vit_npz_names(tmp_path, answers, style, root, dtype):
     assert report.ignored == ["head/kernel", "head/bias", "pre_logits/kernel"]
     assert report.fresh == [f"mlp_head.{name}" for name in ("0.weight", "0.bias", "1.weight", "1.bias")]
     assert info.notes["random_head"] and "3 colour channels to one, by sum" in report.changed["patch_embed.proj.weight"]
+
+
+@pytest.mark.parametrize(("dim", "depth", "heads", "side"), [(8, 16, 2, 5), (24, 32, 3, 3), (40, 1, 5, 7)])
+def test_vit_npz_sizes_are_read_from_the_shapes(tmp_path, dim, depth, heads, side):
+    w = cases.weights(dim, depth, side * side, prefix=1, channels=3)
+    np.savez(tmp_path / "vit.npz", **cases.to_jax(w, heads))
+    model = minast.from_pretrained(tmp_path / "vit.npz", classes=2, frames=100)
+    c = model.config
+    assert (c.dim, c.depth, c.heads, c.prefix_tokens, c.grid) == (dim, depth, heads, 1, (12, 9))
+    last = f"blocks.{depth - 1}."
+    for name in ("attn.qkv.weight", "attn.proj.weight", "mlp.fc1.weight", "mlp.fc2.bias"):
+        assert np.array_equal(model.w[last + name], w[last + name])
 
 
 @pytest.mark.parametrize("old", [True, False])

@@ -79,7 +79,7 @@ def fill(view, file, parts, xp=np):
     at = 0
     for part in parts:
         array = fetch(file, part)
-        view[at : at + len(array)] = array if xp is np else xp.asarray(array.astype(np.float32))
+        view[at : at + len(array)] = xp.asarray(array)
         at += len(array)
     assert at == len(view)
 

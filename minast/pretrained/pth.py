@@ -14,7 +14,7 @@ import numpy as np
 
 from ..errors import Error
 from .tensors import Tensors, bfloat16
-from .unpickle import Tensor, Unpickler
+from .unpickle import Refused, Tensor, Unpickler
 
 MAGIC = 0x1950A86A20F9469CFC6C  # of the stream format
 LARGEST_PICKLE = 2**26  # bytes; the one of a 12-layer model takes about 50 000
@@ -122,11 +122,10 @@ class Stream:
         self.path, self.file = path, f
         try:
             magic = Unpickler(path, f).load()
-        except Error as error:
-            refused = "asks for" in str(error)
-            raise (
-                error if refused else Error(f"{path}: this is no file of torch.save: neither zip nor stream.")
-            ) from None
+        except Refused:
+            raise
+        except Error:
+            raise Error(f"{path}: this is no file of torch.save: neither zip nor stream.") from None
         if magic != MAGIC:
             raise Error(f"{path}: this is no file of torch.save: it is a bare pickle of {type(magic).__name__}.")
         _version, machine, self.root, keys = (Unpickler(path, f).load() for _ in range(4))

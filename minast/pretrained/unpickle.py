@@ -1,12 +1,15 @@
 """An unpickler that can build tensors and dictionaries, and nothing else.
 
 A pickle is a small program: it may name any function of any module and call it, which is how a weight file can run a
-command. All it can do with the outside world goes through two doors, and both are closed here but for a list: a name
-is looked up by `find_class`, a tensor's bytes by `persistent_load`. What the list gives out are stand-ins of our own,
-never an object of torch's or Python's, so that there is nothing to reach from them.
+command. Before it runs, its instructions are checked: only those that torch.save writes. Then all it can do with the
+outside world goes through two doors, and both are closed here but for a list: a name is looked up by `find_class`, a
+tensor's bytes by `persistent_load`. What the list gives out are stand-ins of our own, never an object of torch's or
+Python's, so that there is nothing to reach from them.
 """
 
+import io
 import pickle
+import pickletools
 from collections import namedtuple
 
 from ..errors import Error
@@ -15,6 +18,13 @@ DTYPES = {
     "DoubleStorage": "<f8", "FloatStorage": "<f4", "HalfStorage": "<f2", "BFloat16Storage": "bf16",
     "LongStorage": "<i8", "IntStorage": "<i4", "ShortStorage": "<i2", "CharStorage": "<i1", "ByteStorage": "<u1",
     "BoolStorage": "?",
+}  # fmt: skip
+
+INSTRUCTIONS = {
+    "PROTO", "FRAME", "STOP", "MARK", "EMPTY_DICT", "EMPTY_LIST", "EMPTY_TUPLE", "SETITEM", "SETITEMS", "APPEND",
+    "APPENDS", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "BINUNICODE", "SHORT_BINUNICODE", "BININT", "BININT1", "BININT2",
+    "LONG1", "BINFLOAT", "NONE", "NEWTRUE", "NEWFALSE", "BINPUT", "LONG_BINPUT", "MEMOIZE", "BINGET", "LONG_BINGET",
+    "GLOBAL", "STACK_GLOBAL", "REDUCE", "BUILD", "BINPERSID",
 }  # fmt: skip
 
 Storage = namedtuple("Storage", "key dtype size")  # one run of numbers; size in items
@@ -77,6 +87,32 @@ FUNCTIONS = {
 }
 
 
+def checked(path, f):
+    """The bytes of the pickle that begins here, if all its instructions are known ones; `f` is left behind its end."""
+    start = f.tell()
+    try:
+        for number, (instruction, value, _) in enumerate(pickletools.genops(f)):
+            if instruction.name not in INSTRUCTIONS:
+                raise Refused(
+                    f"{path}: the pickle in it has an instruction {instruction.name}, which torch.save does not write: "
+                    "it was refused and nothing was run."
+                )
+            if instruction.name == "LONG_BINPUT" and value > number:  # memory would be reserved for all places before
+                raise damaged(path, f"place {value} is taken before the others")
+    except Error:
+        raise
+    except BROKEN as error:
+        raise damaged(path, error) from None
+    size = f.tell() - start
+    f.seek(start)
+    return f.read(size)
+
+
+def damaged(path, error):
+    reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
+    return Error(f"{path}: the list of tensors in it cannot be read ({reason}): the file is damaged.")
+
+
 class Unpickler(pickle.Unpickler):
     """`load()` -> numbers, texts, lists, dictionaries, Tensors. Raises minast.Error at any other name.
 
@@ -84,7 +120,7 @@ class Unpickler(pickle.Unpickler):
     """
 
     def __init__(self, path, f):
-        super().__init__(f, encoding="utf-8")
+        super().__init__(io.BytesIO(checked(path, f)), encoding="utf-8")
         self.path = path
 
     def find_class(self, module, name):
@@ -109,7 +145,4 @@ class Unpickler(pickle.Unpickler):
         except Error:
             raise
         except BROKEN as error:
-            reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
-            raise Error(
-                f"{self.path}: the list of tensors in it cannot be read ({reason}): the file is damaged."
-            ) from None
+            raise damaged(self.path, error) from None

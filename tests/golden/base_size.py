@@ -37,7 +37,7 @@ model = pretrained.load(sys.argv[1], **eval(sys.argv[2]))[0]
 seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
 peak = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM")) / 1024
 size = model.w.flat.nbytes / 2**20
-print(f"{seconds:.2f} s ({cpu:.2f} s of one core), peak of the process {peak:.0f} MiB: {peak - size:.0f} beyond the weights")
+print(f"{seconds:.2f} s ({cpu:.2f} s of one core), peak {peak:.0f} MiB, {peak - size:.0f} beyond the weights")
 """
 
 
