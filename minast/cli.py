@@ -16,6 +16,9 @@ class Parser(argparse.ArgumentParser):
         )
 
 
+DATA = "builtin, a folder, a .csv manifest, fsdd:PATH, esc10:PATH or esc50:PATH"
+
+
 def add_backend(parser):
     from .backend import BACKENDS
 

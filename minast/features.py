@@ -81,10 +81,11 @@ def _tables(rate, mel_bins, window):
 def log_mel(wave, rate=16000, mel_bins=128, window="hamming"):
     """Log-mel spectrogram, not normalised.   wave (S,) in [-1, 1] -> (T, mel_bins) float32
 
-    T = 1 + (S - frame) // shift: 998 for 10 s. Each frame (25 ms, every 10 ms): its mean is subtracted;
-    y[t] = x[t] - 0.97 x[t-1], with x[-1] = x[0]; times the window; zero-padded to a power of two; |FFT|^2; mel filters; natural log, floored at log(1.19e-7) = -15.94.
-    The unit is nats of power: +2.3 is 10 dB. Raises minast.Error for a waveform that is not one-dimensional, shorter
-    than one frame, or not finite.
+    T = 1 + (S - frame) // shift: 998 for 10 s. Each frame (25 ms, every 10 ms): its mean is subtracted; then
+    y[t] = x[t] - 0.97 x[t-1], with x[-1] = x[0]; times the window; zero-padded to a power of two; |FFT|^2; mel filters;
+    natural log, floored at log(1.19e-7) = -15.94. The unit is nats of power: +2.3 is 10 dB. In float32, filters more
+    than 65 dB below the loudest of their frame hold rounding. Raises minast.Error for a waveform that is not
+    one-dimensional, not finite, or shorter than one frame.
     """
     wave = np.asarray(wave)
     if wave.ndim != 1 or wave.dtype.kind != "f":

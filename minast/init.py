@@ -46,8 +46,8 @@ def block_matrix(name, shape, depth, rng):
 def patch_filters(dim, rng):
     """Random mixtures of the smoothest 2-D cosines, each weighed so that it comes out about as strong. -> (dim, 256)
 
-    Neighbouring pixels of a spectrogram are alike: with random filters, almost all that varies in
-    any output is the patch's loudness. The coefficient of a cosine with i and j half-waves has in normalised log-mels a deviation near
+    Neighbouring pixels of a spectrogram are alike: with random filters, almost all that varies in any output is the
+    patch's loudness. The coefficient of a cosine with i and j half-waves has in normalised log-mels a deviation near
     4 / (1 + sqrt(i^2 + j^2))^1.4 (measured on speech and on everyday sounds; most lie within a factor of 2).
     """
     k = np.arange(PATCH)

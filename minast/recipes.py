@@ -7,7 +7,7 @@ from .errors import Error
 
 # preset, frames (None: as long as the clips), and the TrainConfig fields that differ from its defaults
 RECIPES = {
-    "builtin": {"preset": "nano", "frames": 100, "rate": 16000, "epochs": 8, "lr": 1e-3},
+    "builtin": {"preset": "nano", "frames": 98, "rate": 16000, "epochs": 3, "lr": 1e-3},
     "fsdd": {"preset": "nano", "frames": 64, "rate": 8000, "epochs": 14}
     | {"augment_from": 3, "freq_mask": 24, "time_mask": 12, "roll": 8, "gain": 0.8},
     "esc": {"preset": "tiny", "frames": 500, "rate": 16000, "epochs": 25},
