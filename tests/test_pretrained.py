@@ -78,6 +78,11 @@ def test_config_is_believed_over_shapes_only_where_they_agree(tmp_path):
 
 def vit_file(folder, style="official", root="", extra=(), dtype=np.float32):
     arrays = cases.to_jax(cases.vit_weights(), cases.VIT["heads"], style)
+    if dtype == "bfloat16":  # JAX's, which NumPy saves as two raw bytes
+        arrays = {
+            name: (np.ascontiguousarray(x).view("<u4") >> 16).astype("<u2").view("V2") for name, x in arrays.items()
+        }
+        dtype = "V2"
     arrays = {root + name: x.astype(dtype) for name, x in arrays.items()}
     np.savez(folder / "vit.npz", **arrays, **{name: np.zeros(3, np.float32) for name in extra})
     return folder / "vit.npz"
@@ -103,7 +108,7 @@ def test_vit_npz_equals_the_image_model_on_equal_channels(tmp_path, answers, act
 @pytest.mark.parametrize(
     ("style", "root"), [("official", "opt/target/"), ("big_vision", "params/"), ("stacked", ""), ("big_vision", "")]
 )
-@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, "bfloat16"])
 def test_vit_npz_names(tmp_path, answers, style, root, dtype):
     path = vit_file(tmp_path, style, root, extra=("head/kernel", "head/bias", "pre_logits/kernel"), dtype=dtype)
     model, info, report = pretrained.load(path, **SQUARE)
@@ -163,6 +168,31 @@ def test_deit_adapted_as_torch_does(answers):
     assert model.config.prefix_tokens == 2 and info.notes["random_head"]
     assert report.ignored == ["head.weight", "head.bias", "head_dist.weight", "head_dist.bias"]
     assert report.changed["pos_embed"].startswith("2 prefix + 5 x 5 -> 4 x 9: frequency 5 -> 4 (cut), time 5 -> 9")
+
+
+@pytest.mark.parametrize("old", [True, False])
+def test_hugging_face_deit(tmp_path, answers, old):
+    d = cases.DEIT
+    w = {name: x for name, x in cases.deit_weights().items() if not name.startswith("head")}
+    cases.write_safetensors(tmp_path / "w.safetensors", cases.to_hf(w, "deit.", old))
+    (tmp_path / "config.json").write_text('{"hidden_size": 16, "num_attention_heads": 2, "layer_norm_eps": 1e-6}')
+    size = {"frames": d["frames"], "mel_bins": d["mel_bins"], "fstride": d["stride"], "tstride": d["stride"]}
+    model = minast.from_pretrained(tmp_path / "w.safetensors", classes=2, **size)
+    close(model.encode(cases.spectrogram(2, d["frames"], d["mel_bins"])), answers["deit_tokens"])
+
+
+def test_a_file_of_torch_save_in_a_folder(tmp_path):
+    shutil.copy(FILES / "deit.pth", tmp_path / "pytorch_model.bin")
+    model, _, _ = pretrained.load(tmp_path, classes=2, heads=2)
+    assert model.config.prefix_tokens == 2 and model.config.grid == (12, 101)
+
+
+def test_a_distilled_model_without_its_token_is_no_vit(tmp_path):
+    """27 rows are 2 + 5 x 5: taken for a ViT's, every position would be off by one."""
+    w = {name: x for name, x in cases.deit_weights().items() if name != "dist_token"}
+    cases.write_safetensors(tmp_path / "w.safetensors", w)
+    with pytest.raises(minast.Error, match="27 rows: less 1 of the prefix token that is 26"):
+        pretrained.load(tmp_path / "w.safetensors", classes=2, heads=2)
 
 
 def test_official_ast(answers):
