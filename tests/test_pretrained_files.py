@@ -299,7 +299,7 @@ def test_vit_whose_width_is_no_multiple_of_its_heads(tmp_path):
     at = "Transformer/encoderblock_0/MultiHeadDotProductAttention_1/query/kernel"
     path = saved(tmp_path, vit_arrays() | {at: np.zeros((32, 5, 6), np.float32)})
     refused(path, r"\(32, 5, 6\), .*32 wide")
-    refused(FILES / "ast.pth", "16 wide, no multiple of its 3 heads", heads=3)
+    refused(FILES / "ast.pth", "16 wide, which is no multiple of its 3 heads", heads=3)
     refused(FILES / "ast.pth", "16 wide, which is no multiple of 64, .* say how many heads")
     refused(saved(tmp_path, vit_arrays()), "has 4 heads, not 8", heads=8)
 

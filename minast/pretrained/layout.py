@@ -105,12 +105,13 @@ def split_heads(file, dim, heads=None):
     """Number of heads: as told, else by heads 64 wide, which all published ViT, DeiT and AST models have."""
     if heads is None and dim % 64:
         raise Error(
-            f"{file.path}: the model is {dim} wide, which is no multiple of 64, the width of a head in published models: "
+            f"{file.path}: the model is {dim} wide, which is no multiple of 64, a head's width in published models: "
             "say how many heads it has (heads=, --heads)."
         )
     heads = heads or dim // 64
     if dim % heads:
         raise Error(
-            f"{file.path}: the model is {dim} wide, no multiple of its {heads} heads (heads=, --heads)."
+            f"{file.path}: the model is {dim} wide, which is no multiple of its {heads} heads: give their right number "
+            "(heads=, --heads)."
         )
     return heads
