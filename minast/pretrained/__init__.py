@@ -10,12 +10,13 @@
 """
 
 from .adapt import adapt_positions, merge_rgb, resize_grid, square_grid
-from .load import from_pretrained, load, open_tensors
+from .load import audio_features, from_pretrained, load, open_tensors
 from .report import Report
 
 __all__ = [
     "Report",
     "adapt_positions",
+    "audio_features",
     "from_pretrained",
     "load",
     "merge_rgb",

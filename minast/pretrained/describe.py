@@ -9,12 +9,12 @@ from .settings import KNOWN
 
 def describe(config, layout, settings, keep, labels, loss, report):
     """-> Info for a checkpoint.   keep: the source's head stays; labels, loss: as asked for, or None"""
-    known = KNOWN.get(layout.classes) if layout.audio and layout.head else None
+    known = known_as(layout)
     random = not keep or settings.random_head
     c = config
     report.notes.append(f"gelu {c.gelu}, encoder eps {c.encoder_eps:g}, head eps {c.head_eps:g}, {c.heads} heads")
     info = Info(
-        features=source_features(config, layout, settings, known, report),
+        features=source_features(config, layout, settings, report),
         labels=class_names(config, settings if keep else None, labels, report),
         loss=loss or (source_loss(layout, settings, known, report) if keep else "ce"),
         notes={"pretrained": {}, "random_head": random},
@@ -25,11 +25,22 @@ def describe(config, layout, settings, keep, labels, loss, report):
     return info
 
 
-def source_features(config, layout, settings, known, report):
+def known_as(layout):
+    """The published AST with that many classes, if there is one: its name, loss and features."""
+    return KNOWN.get(layout.classes) if layout.audio and layout.head else None
+
+
+def heard(layout, settings):
+    """What an audio model was trained on; None for an image model.   -> FeatureConfig"""
+    if not layout.audio:
+        return None
+    known = known_as(layout)  # every published AST heard through Hann windows, whatever the paper says
+    return replace(FeatureConfig(), **{"window": "hann", **(known[2] if known else {}), **settings.features})
+
+
+def source_features(config, layout, settings, report):
     """Features that the weights expect: for an AST those it was trained on, for an image model nothing is known."""
-    f = FeatureConfig(mel_bins=config.mel_bins, frames=config.frames)
-    if layout.audio:  # every published AST heard through Hann windows, whatever the paper says
-        f = replace(f, **{"window": "hann", **(known[2] if known else {}), **settings.features})
+    f = replace(heard(layout, settings) or FeatureConfig(), mel_bins=config.mel_bins, frames=config.frames)
     shape = f"{f.mel_bins} mel bins, {f.window} window, {f.frames} frames"
     report.notes.append(f"features: {f.rate} Hz, {shape}, mean {f.mean}, std {f.std}")
     return f

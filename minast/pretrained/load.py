@@ -9,7 +9,7 @@ from ..config import ModelConfig, grid_shape
 from ..errors import Error
 from ..model import AST
 from .adapt import adapt_positions, merge_rgb, square_grid
-from .describe import describe
+from .describe import describe, heard
 from .jax_names import jax_layout
 from .layout import fetch, fill
 from .npz import NpzFile
@@ -52,9 +52,7 @@ def load(
     """
     labels = read_labels(labels) if isinstance(labels, (str, os.PathLike)) else labels
     with open_tensors(path) as file:
-        settings = settings_beside(file.path) if isinstance(file, (SafetensorsFile, PthFile)) else Settings()
-        layout = recognise(file, heads or settings.heads)
-        settings = file.settings or settings
+        layout, settings = identify(file, heads)
         layout.check(file)
         keep = keeps_head(layout, classes, labels, fresh_head)
         wanted = dict(zip(GEOMETRY, (mel_bins, frames, fstride, tstride), strict=True))
@@ -124,6 +122,19 @@ def _weights_in(folder):
     raise Error(
         f"{folder}: there is no model.safetensors or pytorch_model.bin in this folder{hint}: give the file itself."
     )
+
+
+def audio_features(path):
+    """The FeatureConfig that an audio model's weights expect, its frames at the default; None for an image model."""
+    with open_tensors(path) as file:
+        return heard(*identify(file))
+
+
+def identify(file, heads=None):
+    """-> (the Layout whose names the file has, Settings from inside it or from the .json files beside it)"""
+    settings = settings_beside(file.path) if isinstance(file, (SafetensorsFile, PthFile)) else Settings()
+    layout = recognise(file, heads or settings.heads)
+    return layout, file.settings or settings
 
 
 def recognise(file, heads=None):
