@@ -13,11 +13,12 @@ RECIPES = {
     "esc": {"preset": "tiny", "frames": 500, "rate": 16000, "epochs": 25},
     "own": {"preset": "nano", "frames": None, "rate": 16000, "epochs": 25},
 }
+PRETRAINED = {"epochs": 10, "lr": 1e-4}  # weights that know something are moved with care
 
 
 def recipe(kind, multilabel, given):
     """-> (TrainConfig, dict of the rest: preset, frames, rate). `given` holds what the user asked for; it wins."""
-    start = dict(RECIPES[kind])
+    start = {**RECIPES[kind], **(PRETRAINED if given.get("pretrained") else {})}
     start["loss"] = "bce" if multilabel else "ce"
     start.update({name: value for name, value in given.items() if value is not None})
     if multilabel and start["loss"] == "ce":
