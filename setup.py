@@ -18,7 +18,15 @@ setup(
     license="MIT",
     python_requires=">=3.10",
     packages=find_packages(include=["minast", "minast.*"]),
-    install_requires=["numpy>=1.26", "scipy>=1.11", "soundfile>=0.12", "soxr>=0.3.7", "tqdm>=4.65", "matplotlib>=3.8"],
+    install_requires=[
+        "numpy>=1.26",
+        "scipy>=1.11",
+        "soundfile>=0.12",
+        "soxr>=0.3.7",
+        "tqdm>=4.65",
+        "threadpoolctl>=3.2",
+        "matplotlib>=3.8",
+    ],
     extras_require={
         "gpu": ["cupy-cuda13x>=14"],
         "gpu12": ["cupy-cuda12x>=13"],

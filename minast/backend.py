@@ -1,26 +1,28 @@
 """Backend names -> (array module, layer functions)."""
 
+import importlib
 import importlib.util
 
 import numpy as np
 
 from .errors import Error
 
-BACKENDS = ("numpy", "cupy")  # more join as their modules do
+BACKENDS = ("numpy", "fast", "cupy")  # more join as their modules do
 
 
 def choose(name=None):
     """(name, xp, ops) of a backend; None takes the best one that this machine has.
 
-    "numpy" is the reference on a CPU, "cupy" the same code on a GPU.
+    "numpy" is the reference on a CPU, "fast" the same with all cores, "cupy" the reference's code on a GPU.
     """
-    name = name or "numpy"
+    name = name or "fast"
     if name not in BACKENDS:
         raise Error(f"there is no backend {name!r}: choose one of {', '.join(BACKENDS)}.")
-    from . import layers
+    from . import layers, threads
 
-    if name == "numpy":
-        return name, np, layers
+    if name in ("numpy", "fast"):
+        threads.obey()
+        return name, np, importlib.import_module(".fast", __package__) if name == "fast" else layers
     if importlib.util.find_spec("cupy") is None:
         raise Error(
             f"backend {name!r} needs CuPy, which is not installed: pip install 'minast[gpu]' (CUDA 13) or [gpu12]."

@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 
+from . import threads
 from .errors import Error
 
 
@@ -23,6 +24,15 @@ def add_backend(parser):
     from .backend import BACKENDS
 
     parser.add_argument("--backend", choices=BACKENDS, help="where the model runs (default: the best this machine has)")
+    parser.add_argument("--threads", action=Threads, type=int, help="cores to use (default: $MINAST_THREADS, else all)")
+
+
+class Threads(argparse.Action):
+    """--threads N is obeyed as soon as it is read: by BLAS, by our own loops, by processes that are started."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        threads.set_count(values)
+        namespace.threads = values
 
 
 def run(main):

@@ -81,7 +81,7 @@ def begun(args):
 
 def resumed(args):
     """A run that stopped, where it stopped. Its settings are its own: other flags are refused."""
-    own = ("resume", "backend")
+    own = ("resume", "backend", "threads")
     others = [name for name, value in vars(args).items() if value not in (None, False) and name not in own]
     if others:
         raise Error(f"--resume goes on with the run's own settings: leave out {', '.join(others)}.")
