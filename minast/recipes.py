@@ -10,10 +10,10 @@ RECIPES = {
     "builtin": {"preset": "nano", "frames": 98, "rate": 16000, "epochs": 3, "lr": 1e-3},
     "fsdd": {"preset": "nano", "frames": 64, "rate": 8000, "epochs": 14}
     | {"augment_from": 3, "freq_mask": 24, "time_mask": 12, "roll": 8, "gain": 0.8},
-    "esc": {"preset": "tiny", "frames": 500, "rate": 16000, "epochs": 25},
+    "esc": {"preset": "tiny", "frames": 500, "rate": 16000, "epochs": 25, "freq_mask": 24, "time_mask": 96},
     "own": {"preset": "nano", "frames": None, "rate": 16000, "epochs": 25},
 }
-PRETRAINED = {"epochs": 10, "lr": 1e-4}  # weights that know something are moved with care
+PRETRAINED = {"epochs": 10, "lr": 1e-4, "batch": 8}  # weights that know something are moved with care
 
 
 def recipe(kind, multilabel, given):
