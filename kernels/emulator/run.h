@@ -1,0 +1,175 @@
+// A launch: guard the arguments, hand the blocks to workers, put everything back.
+#pragma once
+#include <dlfcn.h>
+#include <pthread.h>
+
+#include <thread>
+#include <tuple>
+#include <utility>
+
+#include "guard.h"
+
+namespace emu {
+
+static std::atomic<uint64_t> next_block;
+
+// The i-th block to run. Random order steps through the grid by a stride that has no factor in common with its size.
+inline uint64_t block_number(uint64_t i, uint64_t blocks) {
+  const Launch& launch = *global.launch;
+  if (launch.order == kForward) return i;
+  if (launch.order == kReverse) return blocks - 1 - i;
+  uint64_t stride = (launch.seed * 2654435761u + 12345u) % blocks + 1, a = 0;
+  auto gcd = [](uint64_t p, uint64_t q) {
+    while (q) std::swap(p %= q, q);
+    return p;
+  };
+  while (gcd(stride + a, blocks) != 1) a++;
+  return uint64_t((unsigned __int128)i * (stride + a) % blocks + launch.seed % blocks) % blocks;
+}
+
+inline void run_blocks(Worker& w) {
+  const Launch& launch = *global.launch;
+  uint64_t blocks = uint64_t(launch.grid[0]) * launch.grid[1] * launch.grid[2];
+  for (;;) {
+    uint64_t i = next_block++;
+    if (i >= blocks || global.stop) return;
+    i = block_number(i, blocks);
+    w.random = launch.seed * 0x100000001b3ull + i;
+    uint3 index{uint32_t(i % launch.grid[0]), uint32_t(i / launch.grid[0] % launch.grid[1]),
+                uint32_t(i / launch.grid[0] / launch.grid[1])};
+    refill_shared(w);
+    w.in_kernel = true;
+    run_block(w, index);
+    w.in_kernel = false;
+    if (global.stop || !check_shared(w)) return;
+  }
+}
+
+inline void run_worker(Worker& w) {
+  // The handler needs a stack of its own: the fault may be a fiber that ran out of its stack.
+  static constexpr size_t kHandlerStack = 64 * 1024;
+  std::vector<char> memory(kHandlerStack);
+  stack_t ours{}, before{};
+  ours.ss_sp = memory.data(), ours.ss_size = kHandlerStack;
+  sigaltstack(&ours, &before);
+  if (sigsetjmp(w.fault_exit, 1) == 0) run_blocks(w);
+  sigaltstack(&before, nullptr);
+}
+
+inline void prepare_worker(Worker& w, int number) {
+  const Launch& launch = *global.launch;
+  const uint32_t* b = launch.block;
+  w.threads = int(b[0] * b[1] * b[2]);
+  w.first_stack = number * 1024;
+  for (int i = 0; i < w.threads; i++) {
+    Thread& t = w.thread[i];
+    t.index = {uint32_t(i) % b[0], uint32_t(i) / b[0] % b[1], uint32_t(i) / b[0] / b[1]};
+    t.number = i, t.lane = i % 32, t.warp = &w.warp[i / 32], t.worker = &w;
+  }
+}
+
+inline void run_once(bool aligned) {
+  Launch& launch = *global.launch;
+  launch.report->kind = kFine;
+  launch.printed_bytes = 0;
+  global.stop = false;
+  next_block = 0;
+  if (!guard_arguments(launch, aligned)) {
+    first_report(kRefused, {0, 0, 0}, nullptr);
+    release_arguments(launch, false);
+    return;
+  }
+  global.arguments = guarded.value.data();
+  static std::vector<std::unique_ptr<Worker>> pool;  // kept: a worker's tables are half a megabyte
+  uint64_t blocks = uint64_t(launch.grid[0]) * launch.grid[1] * launch.grid[2];
+  int count = int(std::min<uint64_t>(uint64_t(launch.workers), blocks));
+  while (int(pool.size()) < count) pool.push_back(std::make_unique<Worker>());
+  workers.clear();
+  bool mapped = true;
+  for (int i = 0; i < count; i++) {
+    prepare_worker(*pool[i], i);
+    mapped &= prepare_dynamic(*pool[i], size_t(launch.shared_bytes));
+    workers.push_back(pool[i].get());
+  }
+  worker_thread.assign(size_t(count), pthread_self());
+  if (mapped) {
+    catch_faults();
+    std::vector<std::thread> threads;
+    for (int i = 1; i < count; i++)
+      threads.emplace_back([i] {
+        worker_thread[i] = pthread_self();
+        run_worker(*workers[i]);
+      });
+    run_worker(*workers[0]);
+    for (std::thread& t : threads) t.join();
+    restore_faults();
+  } else {
+    first_report(kRefused, {0, 0, 0}, nullptr);
+  }
+  for (int i = 0; i < count; i++) free_shared(*workers[i]);
+  workers.clear();
+  release_arguments(launch, launch.report->kind == kFine);
+}
+
+template <typename F, F kernel>
+struct Entry;
+
+template <typename... A, void (*kernel)(A...)>
+struct Entry<void (*)(A...), kernel> {
+  template <size_t... i>
+  static void call(void** arguments, std::index_sequence<i...>) {
+    kernel(*static_cast<std::remove_cv_t<A>*>(arguments[i])...);
+  }
+  __attribute__((noinline)) static void run(void** arguments) { call(arguments, std::index_sequence_for<A...>()); }
+  static constexpr int sizes[sizeof...(A) + 1] = {int(sizeof(A))..., 0};
+};
+
+inline void launch(void (*entry)(void**), const int* sizes, Launch* launch) {
+  global.launch = launch;
+  global.arena = launch->arena;
+  global.entry = entry;
+  global.block_dim = dim3(launch->block[0], launch->block[1], launch->block[2]);
+  global.grid_dim = dim3(launch->grid[0], launch->grid[1], launch->grid[2]);
+  for (int i = 0; i < launch->arguments; i++)
+    if (sizes[i] == 0 || (launch->argument[i].bytes < 0 && launch->argument[i].element != sizes[i])) {
+      first_report(kRefused, {0, 0, 0}, nullptr);
+      snprintf(launch->report->text, sizeof launch->report->text, "parameter %d takes %d bytes, not %d", i, sizes[i],
+               launch->argument[i].element);
+      return;
+    }
+  run_once(false);
+  // Aligned vector loads refuse an array that starts where its guarded copy has to start: once more, with aligned starts.
+  if (launch->report->kind == kMisaligned && launch->guard == kGuardEnd) run_once(true);
+  if (launch->report->pc) {
+    Dl_info library;
+    if (dladdr(reinterpret_cast<void*>(launch->report->pc), &library))
+      launch->report->pc -= reinterpret_cast<uint64_t>(library.dli_fbase);
+  }
+}
+
+// printf from a kernel: collected, and shown by Python when the launch has ended.
+__attribute__((format(printf, 1, 2))) inline int device_printf(const char* format, ...) {
+  char line[1024];
+  va_list values;
+  va_start(values, format);
+  int n = vsnprintf(line, sizeof line, format, values);
+  va_end(values);
+  if (n < 0) return n;
+  int64_t bytes = std::min<int64_t>(n, sizeof line - 1);
+  std::lock_guard<std::mutex> lock(global.mutex);
+  Launch& l = *global.launch;
+  if (l.printed_bytes + bytes > l.printed_capacity) return -1;
+  memcpy(l.printed + l.printed_bytes, line, size_t(bytes));
+  l.printed_bytes += bytes;
+  return n;
+}
+
+}  // namespace emu
+
+// `MINAST_KERNEL(3, (softmax_forward<float>))` exports one kernel to Python.
+#define MINAST_UNWRAP(...) __VA_ARGS__
+#define MINAST_KERNEL(number, name)                                                                             \
+  extern "C" __attribute__((visibility("default"))) void minast_launch_##number(emu::Launch* launch) {          \
+    using Entry = emu::Entry<decltype(&MINAST_UNWRAP name), &MINAST_UNWRAP name>;                                \
+    emu::launch(Entry::run, Entry::sizes, launch);                                                              \
+  }
