@@ -1,0 +1,53 @@
+"""What all commands share: errors as sentences, exit statuses, common flags."""
+
+import argparse
+import os
+import sys
+
+from .errors import Error
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse whose help keeps the docstring's lines."""
+
+    def __init__(self, verb, doc):
+        super().__init__(
+            prog=f"python -m minast.{verb}", description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+
+
+def add_backend(parser):
+    from .backend import BACKENDS
+
+    parser.add_argument("--backend", choices=BACKENDS, help="where the model runs (default: the best this machine has)")
+
+
+def run(main):
+    """Call a command's `main(argv) -> status` and leave the process: 0 done, 2 a user's error, 130 stopped by Ctrl-C."""
+    try:
+        status = main(sys.argv[1:])
+        sys.stdout.flush()
+    except Error as error:
+        print(f"minast: {error}", file=sys.stderr)
+        status = 2
+    except MemoryError as error:
+        print(f"minast: the memory is not enough ({error}): take a smaller --batch or --preset.", file=sys.stderr)
+        status = 2
+    except KeyboardInterrupt:
+        print("minast: stopped.", file=sys.stderr)
+        status = 130
+    except BrokenPipeError:  # the reader went away, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 141
+    sys.exit(status)
+
+
+def printable(value):
+    """JSON-ready: NaN and infinities become null."""
+    if isinstance(value, dict):
+        return {key: printable(v) for key, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [printable(v) for v in value]
+    if isinstance(value, float) and (value != value or abs(value) == float("inf")):
+        return None
+    return value

@@ -1,0 +1,153 @@
+"""Settings as frozen dataclasses: how sound becomes features, the shape of the model, how it is trained."""
+
+from dataclasses import asdict, dataclass, fields, replace
+
+from .errors import Error
+
+PRESETS = {  # width and heads; head width is 32 in nano and 64 elsewhere; all are 12 layers deep
+    "nano": {"dim": 96, "heads": 3},
+    "tiny": {"dim": 192, "heads": 3},
+    "small": {"dim": 384, "heads": 6},
+    "base": {"dim": 768, "heads": 12},
+}
+PATCH = 16  # AST's patches are 16 mel bins x 16 frames
+
+
+def grid_shape(mel_bins, frames, fstride, tstride):
+    """Patches along each axis, (floor((F - 16) / fstride) + 1, floor((T - 16) / tstride) + 1); no padding.
+
+    128 mel bins and 1024 frames at stride 10 give (12, 101): 1212 patches. Source: AST, section 2.
+    """
+    return (mel_bins - PATCH) // fstride + 1, (frames - PATCH) // tstride + 1
+
+
+@dataclass(frozen=True)
+class FeatureConfig:
+    """How a waveform becomes the model's input: (log_mel(wave) cut or padded to `frames` - mean) / (2 std)."""
+
+    rate: int = 16000  # Hz; audio at another rate is resampled
+    mel_bins: int = 128
+    window: str = "hamming"  # the paper's text; "hann" is what the official code and its checkpoints use
+    frames: int = 1024  # one frame each 10 ms
+    mean: float = -4.2677393  # AudioSet's, from the official code
+    std: float = 4.5689974
+
+    def __post_init__(self):
+        if self.window not in ("hamming", "hann"):
+            raise Error(f'window is {self.window!r}: it must be "hamming" or "hann".')
+        _whole(self, "rate", 100)
+        _whole(self, "mel_bins", 4)
+        _whole(self, "frames", 1)
+        if not self.std > 0:
+            raise Error(f"std is {self.std}: it must be above 0, since features are divided by twice its value.")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The shape of an AST. Defaults: AST base on 10 s of AudioSet (1212 patches, 1 prefix token)."""
+
+    dim: int = 768
+    depth: int = 12
+    heads: int = 12
+    mel_bins: int = 128
+    frames: int = 1024
+    fstride: int = 10
+    tstride: int = 10
+    classes: int = 527
+    prefix_tokens: int = 1  # 1: [CLS] (ViT); 2: [CLS] and the distillation token (DeiT, the official AST)
+    encoder_eps: float = 1e-6
+    head_eps: float = 1e-5  # the head's layer norm keeps PyTorch's default in the official code
+    gelu: str = "erf"  # exact; "tanh" is the approximation that the original ViT was trained with
+
+    def __post_init__(self):
+        for name in ("dim", "depth", "heads", "fstride", "tstride", "classes"):
+            _whole(self, name, 1)
+        for name in ("mel_bins", "frames"):
+            _whole(self, name, PATCH)
+        if self.dim % self.heads:
+            raise Error(f"dim is {self.dim} and heads is {self.heads}: the width must be a multiple of the heads.")
+        if self.prefix_tokens not in (1, 2):
+            raise Error(f"prefix_tokens is {self.prefix_tokens}: it must be 1 ([CLS]) or 2 ([CLS] and distillation).")
+        if self.gelu not in ("erf", "tanh"):
+            raise Error(f'gelu is {self.gelu!r}: it must be "erf" or "tanh".')
+
+    @classmethod
+    def preset(cls, name, **changes):
+        """The named size (nano, tiny, small, base) with any field changed by keyword."""
+        if name not in PRESETS:
+            raise Error(f"there is no preset {name!r}: choose one of {', '.join(PRESETS)}.")
+        unknown = set(changes) - {f.name for f in fields(cls)}
+        if unknown:
+            raise Error(
+                f"ModelConfig has no field {sorted(unknown)[0]!r}: it has {', '.join(f.name for f in fields(cls))}."
+            )
+        return cls(**{**PRESETS[name], **changes})
+
+    @property
+    def grid(self):
+        """Patches along (frequency, time)."""
+        return grid_shape(self.mel_bins, self.frames, self.fstride, self.tstride)
+
+    @property
+    def tokens(self):
+        """Length of the encoder's sequence: prefix tokens + patches."""
+        return self.prefix_tokens + self.grid[0] * self.grid[1]
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How a model is trained. `recipe()` in train.py says which values each data set starts from."""
+
+    epochs: int = 25
+    batch: int = 16
+    lr: float = 5e-4
+    optimizer: str = "adamw"  # "adam": AST's, with weight decay coupled into the gradient
+    betas: tuple = (0.9, 0.999)  # AST: (0.95, 0.999)
+    weight_decay: float = 0.05
+    clip: float = 1.0  # largest global gradient norm; 0 switches clipping off
+    schedule: str = "cosine"  # or "milestones": AST's
+    warmup: int = 100  # steps
+    milestones: tuple = (10, 5, 0.5)  # AST's start epoch, epochs between, factor
+    loss: str = "ce"  # "bce" for several labels a clip
+    mixup: float = 0.0  # share of the batch that is mixed with another clip
+    freq_mask: int = 0  # widest mask, in mel bins
+    time_mask: int = 0  # widest mask, in frames
+    noise: bool = False  # AST's Speech Commands recipe: uniform noise after normalisation
+    roll: int = 0  # largest circular shift in time, in frames
+    gain: float = 0.0  # largest change of level, in nats of power (2.3 = 10 dB)
+    augment_from: int = 0  # first epoch (from 0) that is augmented: a transformer learns the plain clips first
+    seed: int = 0
+
+    def __post_init__(self):
+        for name, least in (
+            ("epochs", 1),
+            ("batch", 1),
+            ("warmup", 0),
+            ("freq_mask", 0),
+            ("time_mask", 0),
+            ("roll", 0),
+        ):
+            _whole(self, name, least)
+        for name, allowed in (
+            ("optimizer", ("adam", "adamw")),
+            ("schedule", ("cosine", "milestones")),
+            ("loss", ("ce", "bce")),
+        ):
+            if getattr(self, name) not in allowed:
+                raise Error(f"{name} is {getattr(self, name)!r}: it must be one of {', '.join(allowed)}.")
+        if not 0 < self.lr < float("inf"):
+            raise Error(f"lr is {self.lr}: it must be above 0.")
+        for name in ("weight_decay", "clip", "gain"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise Error(f"{name} is {getattr(self, name)}: it must be 0 or more.")
+        if not 0 <= self.mixup <= 1:
+            raise Error(f"mixup is {self.mixup}: it is a share of the clips, 0 to 1.")
+
+
+def _whole(config, name, least):
+    value = getattr(config, name)
+    if isinstance(value, bool) or int(value) != value or value < least:
+        raise Error(f"{name} is {value}: it must be a whole number of at least {least}.")
+
+
+__all__ = ["PATCH", "PRESETS", "FeatureConfig", "ModelConfig", "TrainConfig", "asdict", "grid_shape", "replace"]

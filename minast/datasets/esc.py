@@ -1,0 +1,46 @@
+"""ESC-10 and ESC-50 with their official five folds; one fold is the test set.
+
+Two layouts: "NNN - Class/F-ID-X.ogg" (ESC-10 as first published), and audio/*.wav with meta/esc50.csv.
+"""
+
+import csv
+import os
+import re
+
+from ..errors import Error
+from .common import Clip, Dataset, checked
+
+FOLDER = re.compile(r"\d+ - (.+)")
+NAME = re.compile(r"([1-5])-.+\.(ogg|wav)")
+
+
+def read(path, kind, fold):
+    """-> Dataset. kind "esc10" or "esc50"; fold 1 to 5 is the test set, the other four are for training."""
+    if fold not in (1, 2, 3, 4, 5):
+        raise Error(f"fold is {fold}: {kind} has folds 1 to 5.")
+    table = os.path.join(path, "meta", "esc50.csv")
+    found = list(_table(path, table, kind) if os.path.isfile(table) else _folders(path))
+    if not found:
+        raise Error(f"{path}: neither meta/esc50.csv nor folders like '001 - Dog bark' with 1-100032-A.ogg are here.")
+    labels = sorted({name for name, _, _ in found})
+    clips = [
+        Clip(file, (labels.index(name),), "test" if own == fold else "train", path=file)
+        for name, own, file in sorted(found)
+    ]
+    origin = f"official: fold {fold} is the test set"
+    return checked(Dataset(f"{kind}:{path}", labels, clips, split_from=origin, kind="esc"))
+
+
+def _folders(path):
+    for folder in sorted(os.listdir(path)):
+        if match := FOLDER.fullmatch(folder):
+            for name in os.listdir(os.path.join(path, folder)):
+                if own := NAME.fullmatch(name):
+                    yield match.group(1), int(own.group(1)), os.path.join(path, folder, name)
+
+
+def _table(path, table, kind):
+    with open(table, newline="", encoding="utf-8") as f:
+        for row in csv.DictReader(f):
+            if kind == "esc50" or row["esc10"] == "True":
+                yield row["category"].replace("_", " "), int(row["fold"]), os.path.join(path, "audio", row["filename"])

@@ -1,0 +1,27 @@
+"""Free Spoken Digit Dataset: recordings/{digit}_{speaker}_{take}.wav; official split: takes 0 to 4 are the test set."""
+
+import os
+import re
+
+from ..errors import Error
+from .common import Clip, Dataset, checked
+
+NAME = re.compile(r"(\d)_(\w+)_(\d+)\.wav")
+
+
+def read(path):
+    """-> Dataset with classes "0" to "9"."""
+    folder = os.path.join(path, "recordings")
+    folder = folder if os.path.isdir(folder) else path
+    clips = []
+    for name in sorted(os.listdir(folder)):
+        if match := NAME.fullmatch(name):
+            digit, _, take = match.groups()
+            file = os.path.join(folder, name)
+            clips.append(Clip(file, (int(digit),), "test" if int(take) < 5 else "train", path=file))
+    if not clips:
+        raise Error(f"{path}: no file here is named like 7_jackson_32.wav, as the Free Spoken Digit Dataset's are.")
+    labels = [str(k) for k in range(10)]
+    return checked(
+        Dataset(f"fsdd:{path}", labels, clips, split_from="official: takes 0 to 4 are the test set", kind="fsdd")
+    )

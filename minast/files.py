@@ -1,0 +1,47 @@
+"""Writing files whole or not at all."""
+
+import contextlib
+import os
+import tempfile
+
+from .errors import Error
+
+
+@contextlib.contextmanager
+def atomic(path, mode="wb", **options):
+    """A file to write to that becomes `path` only when the block ends well: no reader ever sees half of it.
+
+    The temporary file lies in the same folder, so that renaming it is one step. A folder that cannot be written to, or
+    a full disk, raises minast.Error, and what stood at `path` before stays.
+    """
+    path = os.fspath(path)
+    folder = os.path.dirname(path) or "."
+    temporary = None
+    try:
+        fd, temporary = tempfile.mkstemp(dir=folder, prefix=f".{os.path.basename(path)}.", suffix=".part")
+        with os.fdopen(fd, mode, **options) as f:
+            yield f
+            f.flush()
+            os.fsync(f.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)  # mkstemp makes private files
+        os.replace(temporary, path)
+        temporary = None
+    except OSError as error:
+        raise Error(f"{path} cannot be written: {error.strerror or error}.") from None
+    finally:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+
+
+def writable_folder(path):
+    """Make the folder if need be, and fail now, with minast.Error, rather than after an hour of training."""
+    try:
+        os.makedirs(path, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise Error(f"the output folder {path} cannot be written to: {error.strerror or error}.") from None
+    return path

@@ -1,0 +1,90 @@
+"""Initial weights for training from scratch, chosen so that a 12-layer model starts to learn on a few thousand clips.
+
+Pretrained weights replace all of this. AST's own scheme (every matrix normal with deviation 0.02, timm's) suits ImageNet's
+length of training: at width 96 it makes each block's output a hundredth of its input, so that at first there is no
+encoder..
+"""
+
+import numpy as np
+
+from .config import PATCH
+
+
+def fresh(model, rng):
+    """Fill `model.w` by `rng`; the same generator gives the same weights in float32 and float64, on any backend.
+
+    Norms 1, biases 0; blocks, patches, positions and head by the functions below.
+    """
+    c, xp = model.config, model.xp
+
+    def put(name, values):
+        model.w[name][...] = xp.asarray(values, model.dtype)
+
+    for name, view in model.w.items():
+        if "norm" in name and name.endswith("weight"):
+            put(name, np.ones(view.shape))
+        elif name.startswith("blocks.") and name.endswith("weight"):
+            put(name, block_matrix(name, view.shape, c.depth, rng))
+    put("patch_embed.proj.weight", patch_filters(c.dim, rng))
+    put("pos_embed", positions(c))
+    for name in model.prefix:
+        put(name, 0.02 * rng.standard_normal(c.dim))
+    for name, values in head(c.classes, c.dim, rng).items():
+        put(name, values)
+
+
+def block_matrix(name, shape, depth, rng):
+    """Normal with deviation 1 / sqrt(inputs): outputs are as large as inputs (LeCun et al. 1998, section 4.6).
+
+    The two that write to the residual stream are smaller by sqrt(2 depth): 2 depth of them add up to one (GPT-2).
+    """
+    scale = shape[1] ** -0.5
+    if name.endswith(("attn.proj.weight", "mlp.fc2.weight")):
+        scale *= (2 * depth) ** -0.5
+    return scale * rng.standard_normal(shape)
+
+
+def patch_filters(dim, rng):
+    """Random mixtures of the smoothest 2-D cosines, each weighed so that it comes out about as strong. -> (dim, 256)
+
+    Neighbouring pixels of a spectrogram are alike: with random filters, almost all of the variance of all outputs is the
+    patch's loudness. The coefficient of a cosine with i and j half-waves has a deviation near 4 / (1 + sqrt(i^2 + j^2))^1.4
+    in normalised log-mels (measured on speech and on everyday sounds, within a factor of 2).
+    """
+    k = np.arange(PATCH)
+    cosines = np.cos(np.pi * np.outer(k, k + 0.5) / PATCH)  # DCT-II, one a row
+    cosines /= np.linalg.norm(cosines, axis=1, keepdims=True)
+    radius = np.hypot(k[:, None], k)
+    chosen = np.argsort(radius, axis=None, kind="stable")[: min(dim, PATCH * PATCH)]
+    i, j = np.unravel_index(chosen, radius.shape)
+    basis = (cosines[i][:, :, None] * cosines[j][:, None, :]).reshape(len(chosen), -1)
+    basis *= ((1 + radius[i, j]) ** 1.4 / 4)[:, None]
+    mixture, _ = np.linalg.qr(rng.standard_normal((dim, len(chosen))))  # orthonormal columns
+    return mixture @ basis * (dim / len(chosen)) ** 0.5
+
+
+def positions(c):
+    """Sines and cosines of the grid's coordinates, half of the width for each axis; prefix tokens 0. -> (P + N, D)
+
+    Wavelengths from 2 pi to 200 pi patches. Source: Vaswani et al. 2017, section 3.5, in two dimensions.
+    """
+    (gf, gt), quarter = c.grid, c.dim // 4
+    frequency = 100.0 ** (-np.arange(quarter) / max(1, quarter))
+    table = np.zeros((c.prefix_tokens + gf * gt, c.dim))
+    for axis, coordinate in enumerate(np.divmod(np.arange(gf * gt), gt)):  # token = f * gt + t
+        angle = coordinate[:, None] * frequency
+        table[c.prefix_tokens :, 2 * axis * quarter : 2 * (axis + 1) * quarter] = np.hstack(
+            [np.sin(angle), np.cos(angle)]
+        )
+    return table
+
+
+def head(classes, dim, rng):
+    """A new head: layer norm 1 and 0, linear uniform in +-1 / sqrt(D) (PyTorch's default, as in the official code)."""
+    bound = dim**-0.5
+    return {
+        "mlp_head.0.weight": np.ones(dim),
+        "mlp_head.0.bias": np.zeros(dim),
+        "mlp_head.1.weight": rng.uniform(-bound, bound, (classes, dim)),
+        "mlp_head.1.bias": rng.uniform(-bound, bound, classes),
+    }

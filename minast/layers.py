@@ -1,0 +1,293 @@
+"""THE REFERENCE: every layer as a forward/backward pair in plain array code, and the losses.
+
+    y, cache = f_forward(x, *weights)
+    dx = f_backward(dy, cache, *weight_gradients)
+
+`dx` is returned fresh; weight gradients are views that are passed in and ADDED TO. What stays in memory between
+the two is the cache tuple and nothing else. Arrays may be NumPy's or CuPy's, float32 or float64.
+Functions here never call each other, so that another module may take all of them and override any one.
+Shapes: B batch, T tokens or frames, C channels, O outputs, H heads, D head width, N patches, F mel bins, K classes.
+"""
+
+import numpy as np
+from scipy import special
+
+SQRT_HALF = 0.7071067811865476
+INV_SQRT_2PI = 0.3989422804014327
+SQRT_2_OVER_PI = 0.7978845608028654
+
+
+def array_module(x):
+    """NumPy for a NumPy array, CuPy for a CuPy array."""
+    if isinstance(x, np.ndarray):
+        return np
+    import cupy
+
+    return cupy
+
+
+# -- linear ----------------------------------------------------------------------------------------------------
+
+
+def linear_forward(x, w, b):
+    """y = x w^T + b.   x (..., C), w (O, C), b (O,) -> y (..., O)"""
+    y = x.reshape(-1, x.shape[-1]) @ w.T  # one 2-D product, however many leading axes
+    y += b
+    return y.reshape(*x.shape[:-1], w.shape[0]), (x, w)
+
+
+def linear_backward(dy, cache, dw, db):
+    """dx = dy w,  dw += dy^T x,  db += sum of dy over rows."""
+    x, w = cache
+    rows, drows = x.reshape(-1, x.shape[-1]), dy.reshape(-1, dy.shape[-1])
+    dw += drows.T @ rows
+    db += drows.sum(axis=0)
+    return (drows @ w).reshape(x.shape)
+
+
+# -- layer norm ------------------------------------------------------------------------------------------------
+
+
+def layernorm_forward(x, w, b, eps=1e-6):
+    """y = (x - mean) * rstd * w + b over the last axis, rstd = 1 / sqrt(var + eps).   x (..., C) -> y (..., C)"""
+    xp = array_module(x)
+    mean = x.mean(axis=-1, keepdims=True)  # (..., 1)
+    y = x - mean
+    var = xp.einsum("...c,...c->...", y, y)[..., None] / x.shape[-1]  # biased, from centred values: nothing cancels
+    rstd = 1 / xp.sqrt(var + eps)  # (..., 1)
+    y *= rstd
+    y *= w
+    y += b
+    return y, (x, w, mean, rstd)
+
+
+def layernorm_backward(dy, cache, dw, db):
+    """dx = rstd * (dn - <dn> - n <dn n>), n = normalised x, dn = dy w, <.> = mean over C;  dw += sum dy n, db += sum dy."""
+    x, w, mean, rstd = cache
+    n = (x - mean) * rstd  # recomputed: cheaper than keeping it
+    rows = tuple(range(dy.ndim - 1))
+    dw += (dy * n).sum(axis=rows)
+    db += dy.sum(axis=rows)
+    dx = dy * w  # dn, for now
+    a = dx.mean(axis=-1, keepdims=True)
+    b = (dx * n).mean(axis=-1, keepdims=True)
+    n *= b
+    dx -= a
+    dx -= n
+    dx *= rstd
+    return dx
+
+
+# -- GELU ------------------------------------------------------------------------------------------------------
+
+
+def gelu_forward(x, kind="erf"):
+    """y = x Phi(x), Phi the normal distribution function (kind "erf"), or its tanh approximation.   x (...) -> y (...)"""
+    xp = array_module(x)
+    if kind == "tanh":
+        t = xp.tanh(SQRT_2_OVER_PI * (x + 0.044715 * x**3))
+        return 0.5 * x * (1 + t), (x, t, kind)
+    if xp is np:
+        phi = special.erf(x * SQRT_HALF)
+    else:
+        from cupyx.scipy.special import erf
+
+        phi = erf(x * SQRT_HALF)
+    phi += 1
+    phi *= 0.5
+    return x * phi, (x, phi, kind)
+
+
+def gelu_backward(dy, cache):
+    """dx = dy (Phi(x) + x phi(x)), phi the normal density exp(-x^2 / 2) / sqrt(2 pi); for "tanh" its own derivative."""
+    x, s, kind = cache  # s = Phi(x), or the tanh
+    xp = array_module(x)
+    if kind == "tanh":
+        inner = SQRT_2_OVER_PI * (1 + 3 * 0.044715 * x * x)
+        return dy * (0.5 * (1 + s) + 0.5 * x * (1 - s * s) * inner)
+    slope = x * x
+    slope *= -0.5
+    xp.exp(slope, out=slope)
+    slope *= x
+    slope *= INV_SQRT_2PI
+    slope += s
+    slope *= dy
+    return slope
+
+
+# -- softmax ---------------------------------------------------------------------------------------------------
+
+
+def softmax_forward(x):
+    """p = exp(x - max) / sum exp(x - max) over the last axis.   x (..., C) -> p (..., C)"""
+    xp = array_module(x)
+    p = xp.exp(x - x.max(axis=-1, keepdims=True))
+    p /= p.sum(axis=-1, keepdims=True)
+    return p, (p,)
+
+
+def softmax_backward(dp, cache):
+    """dx = p (dp - sum_c dp p): the Jacobian diag(p) - p p^T, never built."""
+    (p,) = cache
+    return p * (dp - (dp * p).sum(axis=-1, keepdims=True))
+
+
+# -- attention -------------------------------------------------------------------------------------------------
+
+
+def attention_forward(qkv, heads):
+    """o = softmax(q k^T / sqrt(D)) v for each head.   qkv (B, T, 3 H D), packed (3, H, D) -> o (B, T, H D)
+
+    Source: Vaswani et al. 2017, equation 1. The probabilities (B, H, T, T) are dropped: 12 layers of them are 849 MB a
+    clip at 10 s. The cache holds the rows' log-sum-exp, from which the backward pass makes them again.
+    """
+    xp = array_module(qkv)
+    B, T, C = qkv.shape[0], qkv.shape[1], qkv.shape[2] // 3
+    q, k, v = xp.ascontiguousarray(
+        qkv.reshape(B, T, 3, heads, C // heads).transpose(2, 0, 3, 1, 4)
+    )  # (B, H, T, D) each
+    p = (q * (C // heads) ** -0.5) @ k.swapaxes(-1, -2)  # (B, H, T, T): scores, for now
+    top = p.max(axis=-1, keepdims=True)
+    p -= top
+    xp.exp(p, out=p)
+    total = p.sum(axis=-1, keepdims=True)  # (B, H, T, 1)
+    o = p @ v
+    o /= total
+    lse = top + xp.log(total)
+    o = xp.ascontiguousarray(o.swapaxes(1, 2)).reshape(B, T, C)
+    return o, (qkv, o, lse, heads)
+
+
+def attention_backward(do, cache):
+    """dv = p^T do,  dp = do v^T,  ds = p (dp - delta),  dq = ds k / sqrt(D),  dk = ds^T q / sqrt(D) -> dqkv (B, T, 3 H D)
+
+    delta, the row sums of dp * p, equals the row sums of do * o, which need no probabilities.
+    """
+    qkv, o, lse, heads = cache
+    xp = array_module(qkv)
+    B, T, C = do.shape
+    D = C // heads
+    q, k, v = xp.ascontiguousarray(qkv.reshape(B, T, 3, heads, D).transpose(2, 0, 3, 1, 4))  # (B, H, T, D) each
+    q *= D**-0.5
+    p = q @ k.swapaxes(-1, -2)
+    p -= lse
+    xp.exp(p, out=p)  # (B, H, T, T), as they were
+    delta = (do * o).reshape(B, T, heads, D).sum(axis=-1).swapaxes(1, 2)[..., None]  # (B, H, T, 1)
+    do = xp.ascontiguousarray(do.reshape(B, T, heads, D).swapaxes(1, 2))
+    dv = p.swapaxes(-1, -2) @ do
+    ds = do @ v.swapaxes(-1, -2)
+    ds -= delta
+    ds *= p
+    dq = ds @ k
+    dq *= D**-0.5
+    dk = ds.swapaxes(-1, -2) @ q  # q is scaled already
+    return xp.stack([dq, dk, dv]).transpose(1, 3, 0, 2, 4).reshape(B, T, 3 * C)
+
+
+# -- patches and tokens ----------------------------------------------------------------------------------------
+
+
+def unfold_forward(x, fstride, tstride, size=16):
+    """Overlapping patches, flattened.   x (B, T, F) -> patches (B, N, size * size)
+
+    N = grid_f * grid_t, token f * grid_t + t; inside a patch the frequency is the slow axis, as in the official
+    convolution's filters (D, 1, 16, 16). Source: AST, section 2 (size 16, strides 10: an overlap of 6).
+    """
+    xp = array_module(x)
+    B, T, F = x.shape
+    if size > T or size > F:
+        raise ValueError(f"the spectrogram has {T} frames and {F} mel bins: a patch needs {size} of each.")
+    view = xp.lib.stride_tricks.sliding_window_view(x, (size, size), axis=(1, 2))[:, ::tstride, ::fstride]
+    gt, gf = view.shape[1], view.shape[2]  # view (B, gt, gf, size over time, size over frequency)
+    patches = view.transpose(0, 2, 1, 4, 3).reshape(B, gf * gt, size * size)
+    return patches, (x.shape, fstride, tstride, size)
+
+
+def unfold_backward(dpatches, cache):
+    """The adjoint: each entry of x gathers the gradients of all patches that saw it -> dx (B, T, F)"""
+    (B, T, F), fstride, tstride, size = cache
+    xp = array_module(dpatches)
+    gf, gt = (F - size) // fstride + 1, (T - size) // tstride + 1
+    d = dpatches.reshape(B, gf, gt, size, size).transpose(0, 2, 1, 4, 3)  # (B, gt, gf, time, frequency)
+    dx = xp.zeros((B, T, F), dpatches.dtype)
+    for i in range(size):  # one place inside the patch at a time: its copies never overlap
+        for j in range(size):
+            dx[:, i : i + gt * tstride : tstride, j : j + gf * fstride : fstride] += d[..., i, j]
+    return dx
+
+
+def tokens_forward(x, prefix, pos):
+    """y = [prefix, x] + pos.   x (B, N, C), prefix: one (C,) array a token, pos (P + N, C) -> y (B, P + N, C)"""
+    xp = array_module(x)
+    P = len(prefix)
+    y = xp.empty((x.shape[0], P + x.shape[1], x.shape[2]), x.dtype)
+    for i, token in enumerate(prefix):
+        y[:, i] = token
+    y[:, P:] = x
+    y += pos
+    return y, (P,)
+
+
+def tokens_backward(dy, cache, dprefix, dpos):
+    """dx = dy without its first P tokens,  dprefix[i] += sum_B dy[:, i],  dpos += sum_B dy"""
+    (P,) = cache
+    total = dy.sum(axis=0)  # (P + N, C)
+    dpos += total
+    for i, d in enumerate(dprefix):
+        d += total[i]
+    return dy[:, P:].copy()
+
+
+def pool_forward(x, prefix_tokens):
+    """y = mean of the prefix tokens.   x (B, T, C) -> y (B, C)"""
+    return x[:, :prefix_tokens].mean(axis=1), (x.shape, prefix_tokens)
+
+
+def pool_backward(dy, cache):
+    """Each prefix token gets dy / P, every other token nothing -> dx (B, T, C)"""
+    shape, P = cache
+    dx = array_module(dy).zeros(shape, dy.dtype)
+    dx[:, :P] = dy[:, None] / P
+    return dx
+
+
+# -- losses: `loss, cache = f_forward(logits, y)`, `dlogits = f_backward(cache)` --------------------------------
+
+
+def bce_forward(logits, y):
+    """Mean over batch and classes of max(x, 0) - x y + log(1 + exp(-|x|)), x the logits.   logits, y (B, K) -> scalar
+
+    Equals -(y log s + (1 - y) log(1 - s)) with s = sigmoid(x), and stays exact for logits of any size.
+    """
+    xp = array_module(logits)
+    losses = xp.maximum(logits, 0) - logits * y + xp.log1p(xp.exp(-xp.abs(logits)))
+    return losses.mean(dtype=xp.float64), (logits, y)
+
+
+def bce_backward(cache):
+    """dlogits = (sigmoid(logits) - y) / (B K)"""
+    logits, y = cache
+    xp = array_module(logits)
+    e = xp.exp(-xp.abs(logits))  # in (0, 1]: never overflows
+    s = xp.where(logits >= 0, 1 / (1 + e), e / (1 + e))
+    return ((s - y) / logits.size).astype(logits.dtype)
+
+
+def ce_forward(logits, y):
+    """Mean over batch of -sum_k y_k log softmax(x)_k.   logits (B, K), y (B,) whole numbers or (B, K) soft -> scalar
+
+    Soft targets need not sum to 1. Mixed-up labels stay soft: the official code truncates them to class 0.
+    """
+    xp = array_module(logits)
+    if y.ndim == 1:
+        y = xp.eye(logits.shape[1], dtype=logits.dtype)[y]
+    x = logits - logits.max(axis=1, keepdims=True)
+    logp = x - xp.log(xp.exp(x).sum(axis=1, keepdims=True))
+    return -(y * logp).sum(dtype=xp.float64) / len(logits), (logp, y)
+
+
+def ce_backward(cache):
+    """dlogits = (softmax(logits) sum_k y_k - y) / B"""
+    logp, y = cache
+    xp = array_module(logp)
+    return ((xp.exp(logp) * y.sum(axis=1, keepdims=True) - y) / len(y)).astype(logp.dtype)

@@ -1,0 +1,75 @@
+"""All weights in one flat array, reached by name; gradients and optimizer moments share the layout."""
+
+from collections.abc import Mapping
+from math import prod
+
+import numpy as np
+
+from .config import PATCH
+
+ALIGN = 256  # bytes: every array starts on such a boundary, so that vector loads and GPU transactions are whole
+
+
+def shapes(config):
+    """Name -> shape of every weight, in the official checkpoint's names and order; Linear weights are (out, in)."""
+    d = config.dim
+    out = {"cls_token": (d,)}
+    if config.prefix_tokens == 2:
+        out["dist_token"] = (d,)
+    out["pos_embed"] = (config.tokens, d)  # prefix tokens first, then frequency-major: f * grid_time + t
+    out["patch_embed.proj.weight"] = (d, PATCH * PATCH)
+    out["patch_embed.proj.bias"] = (d,)
+    for i in range(config.depth):
+        b = f"blocks.{i}."
+        out |= {b + "norm1.weight": (d,), b + "norm1.bias": (d,)}
+        out |= {b + "attn.qkv.weight": (3 * d, d), b + "attn.qkv.bias": (3 * d,)}
+        out |= {b + "attn.proj.weight": (d, d), b + "attn.proj.bias": (d,)}
+        out |= {b + "norm2.weight": (d,), b + "norm2.bias": (d,)}
+        out |= {b + "mlp.fc1.weight": (4 * d, d), b + "mlp.fc1.bias": (4 * d,)}
+        out |= {b + "mlp.fc2.weight": (d, 4 * d), b + "mlp.fc2.bias": (d,)}
+    out |= {"norm.weight": (d,), "norm.bias": (d,)}
+    out |= {"mlp_head.0.weight": (d,), "mlp_head.0.bias": (d,)}  # the head's layer norm
+    out |= {"mlp_head.1.weight": (config.classes, d), "mlp_head.1.bias": (config.classes,)}
+    return out
+
+
+class Views(Mapping):
+    """A read-only mapping from names to views of one flat array: write `views[name][...] = value`."""
+
+    def __init__(self, shapes, flat):
+        self.flat = flat
+        step = ALIGN // flat.dtype.itemsize
+        self._views, at = {}, 0
+        for name, shape in shapes.items():
+            self._views[name] = flat[at : at + prod(shape)].reshape(shape)
+            at += -(-prod(shape) // step) * step
+        assert at == flat.size
+
+    def __getitem__(self, name):
+        return self._views[name]
+
+    def __iter__(self):
+        return iter(self._views)
+
+    def __len__(self):
+        return len(self._views)
+
+    def under(self, prefix):
+        """The views whose names start with `prefix`, under the rest of their names: what one block needs."""
+        return {name[len(prefix) :]: view for name, view in self._views.items() if name.startswith(prefix)}
+
+
+def flat_size(shapes, dtype):
+    """Length of the flat array that holds `shapes`, gaps for alignment included."""
+    step = ALIGN // np.dtype(dtype).itemsize
+    return sum(-(-prod(shape) // step) * step for shape in shapes.values())
+
+
+def zeros(shapes, dtype, xp=np):
+    """A flat array of zeros for `shapes`, starting on an aligned address, as `Views`. The gaps stay zero for ever."""
+    size, item = flat_size(shapes, dtype), np.dtype(dtype).itemsize
+    if xp is not np:
+        return Views(shapes, xp.zeros(size, dtype))  # CuPy's pool aligns to 512 bytes
+    raw = np.zeros(size + ALIGN // item, dtype)
+    skip = -raw.ctypes.data % ALIGN // item
+    return Views(shapes, raw[skip : skip + size])

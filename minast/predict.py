@@ -1,0 +1,96 @@
+"""What is in these sounds?
+
+  python -m minast.predict runs/builtin-nano/best.npz street.wav
+  python -m minast.predict model.npz *.wav --top 3 --json
+
+A file longer than the model's window is scored in windows end to end; probabilities are their mean.
+"""
+
+import difflib
+import json
+import sys
+
+import numpy as np
+
+from . import cli
+from .checkpoint import load
+from .datasets import Clip
+from .errors import Error
+from .features import windows
+from .scoring import clip_scores
+from .store import Store
+
+
+def main(argv=None):
+    p = cli.Parser("predict", __doc__)
+    p.add_argument("checkpoint", metavar="CHECKPOINT", help=".npz of train or convert")
+    p.add_argument("files", nargs="+", metavar="FILE", help="wav, flac, ogg, mp3")
+    p.add_argument("--top", type=int, default=5, metavar="K", help="labels a file (default 5)")
+    p.add_argument("--labels", metavar="A;B", help="only these labels, separated by semicolons")
+    p.add_argument("--json", action="store_true", help="one JSON list on standard output")
+    cli.add_backend(p)
+    args = p.parse_args(argv)
+    if args.top < 1:
+        raise Error(f"--top is {args.top}: it must be at least 1.")
+    model, info = load(args.checkpoint, args.backend)
+    chosen = named(args.labels, info.labels, args.checkpoint) if args.labels else range(len(info.labels))
+    if info.notes.get("random_head"):
+        print(
+            "note: the head of this model is random, not trained yet: these probabilities mean nothing.",
+            file=sys.stderr,
+        )
+    results, failed = [], False
+    for path in args.files:
+        try:
+            result = predict(model, info, path, chosen, args.top)
+        except Error as error:
+            print(f"minast: {error}", file=sys.stderr)
+            failed = True
+            continue
+        results.append(result)
+        if not args.json:
+            show(result)
+    if args.json:
+        print(json.dumps(results, ensure_ascii=False, indent=1))
+    return 2 if failed else 0
+
+
+def predict(model, info, path, chosen=None, top=5):
+    """-> {"file", "seconds", "windows", "head", "labels": [{"label", "probability"}, ...] best first}"""
+    store = Store([Clip(path, (), path=path)], info.features, cache=False, quiet=True)
+    scores = clip_scores(model, info, store)[0]
+    chosen = np.array(range(len(scores)) if chosen is None else chosen)
+    best = chosen[np.argsort(-scores[chosen], kind="stable")][:top]
+    return {
+        "file": path,
+        "seconds": round(float(len(store[0]) * 0.01 + 0.015), 3),  # T frames span 10 (T - 1) + 25 ms
+        "windows": len(windows(store[0], info.features.frames)),
+        "head": info.head,
+        "labels": [{"label": info.labels[k], "probability": round(float(scores[k]), 6)} for k in best],
+    }
+
+
+def show(result):
+    several = f", mean of {result['windows']} windows" if result["windows"] > 1 else ""
+    print(f"{result['file']}  ({result['seconds']:.2f} s{several})")
+    for row in result["labels"]:
+        print(f"  {row['probability']:6.1%}  {row['label']}")
+
+
+def named(text, labels, checkpoint):
+    """Class numbers of labels given by name; minast.Error for one that the model lacks."""
+    wanted = [name.strip() for name in text.split(";") if name.strip()]
+    for name in wanted:
+        if name not in labels:
+            close = difflib.get_close_matches(name, labels, 3, 0.5)
+            hint = (
+                f"did you mean {', '.join(close)}?"
+                if close
+                else f"it has {', '.join(labels[:10])}{', ...' if len(labels) > 10 else ''}."
+            )
+            raise Error(f"{checkpoint} has no label {name!r}: {hint}")
+    return [labels.index(name) for name in wanted]
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,27 @@
+"""Where training starts from for each kind of data, and how command-line flags change it."""
+
+from dataclasses import fields, replace
+
+from .config import TrainConfig
+from .errors import Error
+
+# preset, frames (None: as long as the clips), and the TrainConfig fields that differ from its defaults
+RECIPES = {
+    "builtin": {"preset": "nano", "frames": 100, "rate": 16000, "epochs": 8, "lr": 1e-3},
+    "fsdd": {"preset": "nano", "frames": 64, "rate": 8000, "epochs": 14}
+    | {"augment_from": 3, "freq_mask": 24, "time_mask": 12, "roll": 8, "gain": 0.8},
+    "esc": {"preset": "tiny", "frames": 500, "rate": 16000, "epochs": 25},
+    "own": {"preset": "nano", "frames": None, "rate": 16000, "epochs": 25},
+}
+
+
+def recipe(kind, multilabel, given):
+    """-> (TrainConfig, dict of the rest: preset, frames, rate). `given` holds what the user asked for; it wins."""
+    start = dict(RECIPES[kind])
+    start["loss"] = "bce" if multilabel else "ce"
+    start.update({name: value for name, value in given.items() if value is not None})
+    if multilabel and start["loss"] == "ce":
+        raise Error("these data have several labels a clip: --loss ce cannot learn them, leave it out or use bce.")
+    own = {f.name for f in fields(TrainConfig)}
+    config = replace(TrainConfig(), **{name: value for name, value in start.items() if name in own})
+    return config, {name: value for name, value in start.items() if name not in own}

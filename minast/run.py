@@ -1,0 +1,89 @@
+"""A training run's folder: what is kept in it, how it is found again."""
+
+import contextlib
+import csv
+import hashlib
+import io
+import os
+import signal
+
+from .checkpoint import load, load_state, save
+from .errors import Error
+from .files import atomic, writable_folder
+
+LAST, BEST = "last.npz", "best.npz"
+
+
+def new_folder(out, default):
+    """Make the output folder. `out` None: runs/<default>, or runs/<default>-2, -3 ..., whichever is free."""
+    if out is None:
+        out, n = os.path.join("runs", default), 2
+        while os.path.exists(out):
+            out, n = os.path.join("runs", f"{default}-{n}"), n + 1
+    elif os.path.exists(os.path.join(out, LAST)) or os.path.exists(os.path.join(out, BEST)):
+        raise Error(f"{out} already holds a training run: go on with --resume {out}, or choose another --out.")
+    return writable_folder(out)
+
+
+def save_last(out, model, info, optimizer, settings, counters):
+    """Everything a run needs to go on bit for bit: weights, moments, where it stands, and the settings it began with."""
+    state = {**optimizer.state(), "settings": settings, "counters": counters}
+    _save(os.path.join(out, LAST), model, info, state)
+
+
+def save_best(out, model, info):
+    _save(os.path.join(out, BEST), model, info, None)
+
+
+def load_last(out, backend=None):
+    """-> (model, info, state) of a run that stopped."""
+    path = os.path.join(out, LAST)
+    if not os.path.isdir(out):
+        raise Error(f"--resume {out}: there is no such folder.")
+    if not os.path.exists(path):
+        raise Error(f"--resume {out}: there is no {LAST} in it, so nothing to go on from: start anew with --out {out}.")
+    model, info = load(path, backend)
+    state = load_state(path)
+    if "settings" not in state or "m" not in state:
+        raise Error(f"{path}: this checkpoint has no optimizer state: it was not written by a training run.")
+    return model, info, state
+
+
+def write_history(out, history):
+    """history.csv: one line an epoch, for other programs."""
+    text = io.StringIO()
+    table = csv.DictWriter(text, history[0].keys(), lineterminator="\n")
+    table.writeheader()
+    table.writerows(history)
+    with atomic(os.path.join(out, "history.csv")) as f:
+        f.write(text.getvalue().encode())
+
+
+def fingerprint(dataset):
+    """A short text that changes when the clips, their labels or their splits do."""
+    text = repr((dataset.labels, [(os.path.basename(c.name), c.labels, c.split) for c in dataset.clips]))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _save(path, model, info, state):
+    save(path, model, info.labels, info.features, info.loss, info.history, info.notes, state)
+
+
+class Stopper:
+    """Ctrl-C (or SIGTERM) sets `asked`; the loop ends its step, saves and leaves. A second one stops at once."""
+
+    def __enter__(self):
+        self.asked, self._old = False, {}
+        for number in (signal.SIGINT, signal.SIGTERM):
+            with contextlib.suppress(ValueError):  # not in the main thread: Ctrl-C stays as it is
+                self._old[number] = signal.signal(number, self._handle)
+        return self
+
+    def _handle(self, number, frame):
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+
+    def __exit__(self, *_):
+        for number, handler in self._old.items():
+            signal.signal(number, handler)
