@@ -1,6 +1,7 @@
 """Run a CUDA kernel on the CPU: `emulation` sets how, `run` does it, and what goes wrong becomes an exception."""
 
 import ctypes
+import functools
 import mmap
 import os
 import subprocess
@@ -9,6 +10,8 @@ import threading
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -29,7 +32,8 @@ class Modes:
     workers: int = 0
 
 
-_modes = ContextVar("minast_emulation", default=Modes())
+DEFAULT = Modes()
+_modes = ContextVar("minast_emulation", default=DEFAULT)
 
 
 @contextmanager
@@ -65,7 +69,7 @@ class _Argument(ctypes.Structure):
 class _Report(ctypes.Structure):
     _fields_ = (("kind", ctypes.c_int32), ("block", ctypes.c_uint32 * 3), ("thread", ctypes.c_uint32 * 3),
                 ("argument", ctypes.c_int32), ("access", ctypes.c_int32), ("offset", ctypes.c_int64),
-                ("pc", ctypes.c_uint64), ("text", ctypes.c_char * 3072))  # fmt: skip
+                ("pc", ctypes.c_uint64), ("caller", ctypes.c_uint64), ("text", ctypes.c_char * 3072))  # fmt: skip
 
 
 class _Launch(ctypes.Structure):
@@ -83,10 +87,17 @@ _STACKS_PER_WORKER = 1024 * 128 * 1024
 _PRINT_BYTES = 1 << 20
 
 
+class _Function(NamedTuple):
+    library: ctypes.CDLL
+    path: Path
+    entry: int
+    sizes: int
+
+
 def run(source, name, parameters, grid, block, values, shared_bytes):
     """Launch `name` of a kernel_source.Source; values are NumPy arrays, None, or NumPy scalars of the declared types."""
     modes = _modes.get()
-    function = _function(source, name)
+    runtime, function = _runtime(), _function(source, name)
     arguments = (_Argument * max(1, len(values)))()
     kept = []
     for argument, parameter, value in zip(arguments, parameters, values, strict=True):
@@ -108,30 +119,39 @@ def run(source, name, parameters, grid, block, values, shared_bytes):
             guard=GUARDS[modes.guard], arguments=len(values), seed=modes.seed, argument=arguments, arena=_stacks(workers),
             report=ctypes.pointer(report), printed=ctypes.addressof(_printed), printed_capacity=_PRINT_BYTES,
         )  # fmt: skip
-        function(ctypes.byref(launch))
+        runtime(function.entry, function.sizes, ctypes.byref(launch))
         printed = _printed.raw[: launch.printed_bytes] if launch.printed_bytes else b""
     if printed:
         sys.stdout.write(printed.decode(errors="replace"))
     if report.kind:
-        raise _exception(report, source, name, parameters, values, function.library_path)
+        raise _exception(report, source, name, parameters, values, function.path)
 
 
 _printed = ctypes.create_string_buffer(_PRINT_BYTES)
 
 
 def _function(source, name):
-    """The library's entry for a kernel, found by the source's text: an edited file is compiled again."""
+    """A kernel's entry, found by the source's text: an edited file is compiled again."""
     key = source.text, name
     if key not in _functions:
         group = source.group(name)
         path = emulator_build.library(source, group)
         library = ctypes.CDLL(str(path))
         for i, member in enumerate(group):
-            function = getattr(library, f"minast_launch_{i}")
-            function.restype = None
-            function.library_path = path
-            _functions[source.text, member] = function
+            sizes = getattr(library, f"minast_sizes_{i}")
+            sizes.restype = ctypes.c_void_p
+            entry = ctypes.cast(getattr(library, f"minast_entry_{i}"), ctypes.c_void_p).value
+            _functions[source.text, member] = _Function(library, path, entry, sizes())
     return _functions[key]
+
+
+@functools.cache
+def _runtime():
+    """minast_launch of the emulator's own library, whose functions the kernels' libraries find when they are loaded."""
+    library = ctypes.CDLL(str(emulator_build.runtime()), mode=ctypes.RTLD_GLOBAL)
+    library.minast_launch.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.POINTER(_Launch))
+    library.minast_launch.restype = None
+    return library.minast_launch
 
 
 def _stacks(workers):
@@ -166,7 +186,7 @@ def _exception(report, source, name, parameters, values, library):
     if report.kind == 5:
         return IndexError(f"{name}: block {block} wrote byte {report.offset} of {text}; which thread did is not known")
     if report.kind == 6:
-        return Error(f"{name}: block {block} cannot go on, its threads wait for each other: {text}")
+        return Error(f"{name}: block {block} cannot go on: {text}")
     if report.kind == 7:
         return Error(f"{where}: {text}")
     if report.kind == 8:
@@ -187,4 +207,5 @@ def _source_line(library, pc):
         return ""
     # Innermost first: the emulator's own headers are not what the reader looks for.
     lines = [os.path.basename(f.split(" (")[0]) for f in found if f and not f.startswith("?")]
-    return next((f" at {f}" for f in lines if f.split(":")[0].endswith((".cu", ".cuh"))), "")
+    lines = [f for f in lines if f.split(":")[0].endswith((".cu", ".cuh"))]
+    return next((f" at {f}" for f in lines if not f.startswith("ptx.cuh:")), f" at {lines[0]}" if lines else "")

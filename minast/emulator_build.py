@@ -38,25 +38,23 @@ def check_platform():
 
 
 def library(source, names):
-    """The path of a library that exports `names` of a kernel_source.Source as minast_launch_0, 1, ...; built if needed.
+    """The path of a library that exports `names` of a kernel_source.Source as minast_entry_0, 1, ...; built if needed.
 
     Raises Error where there is no compiler, or the source does not compile.
     """
-    check_platform()
-    compiler = _compiler()
-    emulator = kernel_source.emulator_folder()
     kernels = "".join(f"MINAST_KERNEL({i}, ({name}))\n" for i, name in enumerate(names))
     text = f'#include "emulator.h"\n{rewrite(source.text)}\n#line 1 "kernels"\n{kernels}'
-    headers = [p.read_bytes() for p in sorted(emulator.glob("*.h"))]
-    key = hashlib.sha256(repr((text, headers, FLAGS, _compiler_version(compiler), _processor())).encode()).hexdigest()[:32]
-    path = cache_folder() / "emulator" / f"{Path(source.name).stem}-{key}.so"
-    if not path.is_file():
-        _compile(compiler, text, emulator, path, source.name)
-    return path
+    return _built(text, source.name, "-march=native")
+
+
+def runtime():
+    """The path of the library that the kernels' libraries call; built if needed."""
+    return _built('#include "runtime.cpp"\n', "runtime")
 
 
 def prepare(sources, workers=2):
     """Compile everything that the named sources list, `workers` libraries at a time: for a test suite's start."""
+    runtime()
     loaded = [kernel_source.load(s) for s in sources]
     with ThreadPoolExecutor(workers) as pool:
         return list(pool.map(lambda job: library(*job), [(s, g) for s in loaded for g in s.groups]))
@@ -121,14 +119,24 @@ def _processor():
     return sorted({line for line in lines if line.split(":")[0].strip().lower() in ("flags", "features", "model name")})
 
 
-def _compile(compiler, text, emulator, path, name):
+def _built(text, name, *flags):
+    """The library of a C++ text, from the cache or from the compiler."""
+    check_platform()
+    compiler = _compiler()
+    emulator = kernel_source.emulator_folder()
+    headers = [p.read_bytes() for p in sorted(emulator.glob("*.*"))]
+    key = repr((text, headers, FLAGS, flags, _compiler_version(compiler), _processor()))
+    path = cache_folder() / "emulator" / f"{Path(name).stem}-{hashlib.sha256(key.encode()).hexdigest()[:32]}.so"
+    if path.is_file():
+        return path
     path.parent.mkdir(parents=True, exist_ok=True)
     # Built under another name and renamed: another process never sees half a library.
     with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
-        built = Path(scratch) / "kernel.so"
-        command = [compiler, *FLAGS, "-I", str(emulator), "-x", "c++", "-", "-o", str(built), "-ldl"]
+        built = Path(scratch) / "library.so"
+        command = [compiler, *FLAGS, *flags, "-I", str(emulator), "-x", "c++", "-", "-o", str(built), "-ldl"]
         run = subprocess.run(command, input=text, capture_output=True, text=True)
         if run.returncode:
             wrong = [line for line in run.stderr.splitlines() if "error" in line] or run.stderr.splitlines()
             raise Error(f"{name} does not compile for the emulator:\n" + "\n".join(wrong[:8]))
         built.replace(path)
+    return path

@@ -1,12 +1,12 @@
 // One OS thread runs one block at a time; the block's CUDA threads are fibers on it. A thread starts on whatever stack is
 // free and gets one to itself only when it has to wait, so a kernel without barriers is a plain loop.
 #pragma once
+#include <algorithm>
 #include <csetjmp>
 #include <vector>
 
 #include "fiber.h"
 #include "report.h"
-#include "vector.h"
 
 namespace emu {
 
@@ -18,8 +18,6 @@ struct Site {  // where a thread waits
 };
 
 struct Worker;
-
-using WarpWork = void (*)(void* const* operand, uint32_t lanes);
 
 struct WarpGroup {  // lanes on their way into one collective
   uint32_t mask, arrived;
@@ -37,13 +35,13 @@ struct AsyncCopy {
   void* to;
   const void* from;
   int bytes, group;
+  void* pc;  // who issued it
 };
 
 enum State : uint8_t { kNew, kReady, kWaiting, kDone };
 
-struct Thread {
-  uint3 index;
-  int number, lane, stack;
+struct Fiber : Thread {
+  int stack;
   State state;
   Warp* warp;
   Worker* worker;
@@ -51,6 +49,7 @@ struct Thread {
   Site site;
   std::vector<AsyncCopy> copies;
   int copy_group;
+  void* caller;  // where the kernel called a function of ours that touches its memory
 };
 
 struct SharedArray {  // a static __shared__ array: its own pages, so that its end can be guarded
@@ -62,7 +61,7 @@ struct SharedArray {  // a static __shared__ array: its own pages, so that its e
 };
 
 struct Worker {
-  Thread thread[1024];
+  Fiber thread[1024];
   Warp warp[32];
   int threads, alive, unstarted;  // of the block at hand
   int start[1024];                // the order in which threads start
@@ -71,7 +70,7 @@ struct Worker {
   int first_stack;
   uint3 block_index;
   void* root_sp;
-  Thread* running;
+  Fiber* running;
 
   int at_barrier;
   bool mixed_barrier;
@@ -87,20 +86,18 @@ struct Worker {
   volatile bool in_kernel = false;
 };
 
-// State of the launch at hand; one launch at a time per library (Python holds a lock).
+// State of the launch at hand; one launch at a time (Python holds a lock).
 struct Global {
-  char* arena;
-  Thread* on_stack[64 * 1024];
   Launch* launch;
-  dim3 block_dim, grid_dim;
   void (*entry)(void**);
   void** arguments;
   std::atomic<bool> stop;
   std::mutex mutex;
 };
 static Global global;
+Running running;
 
-inline Thread& current() { return *global.on_stack[(stack_pointer() - reinterpret_cast<uintptr_t>(global.arena)) >> kStackShift]; }
+inline Fiber& fiber() { return static_cast<Fiber&>(current()); }
 
 inline uint64_t next_random(Worker& w) {  // splitmix64
   uint64_t z = (w.random += 0x9e3779b97f4a7c15ull);
@@ -129,8 +126,8 @@ inline Report* first_report(Kind kind, const uint3& block, const uint3* thread) 
   __builtin_unreachable();
 }
 
-[[noreturn]] __attribute__((noinline, format(printf, 1, 2))) inline void fail(const char* format, ...) {
-  Thread& t = current();
+void fail(const char* format, ...) {
+  Fiber& t = fiber();
   if (Report* r = first_report(kFailure, t.worker->block_index, &t.index)) {
     va_list values;
     va_start(values, format);
@@ -151,7 +148,7 @@ __attribute__((noinline)) inline void report_divergence(Worker& w) {
   std::vector<Place> places;
   int returned = 0;
   for (int i = 0; i < w.threads; i++) {
-    Thread& t = w.thread[i];
+    Fiber& t = w.thread[i];
     if (t.state == kDone) { returned++; continue; }
     bool found = false;
     for (Place& p : places)
@@ -176,14 +173,14 @@ __attribute__((noinline)) inline void report_divergence(Worker& w) {
 
 // Forward and reverse let a warp run as far as it can before the next one: with them the first or the last warp is as far
 // ahead of the others as the barriers allow. Random picks any thread that can run.
-inline Thread* pick(Worker& w) {
+inline Fiber* pick(Worker& w) {
   size_t ready = w.ready.size();
   bool from_ready = ready > 0;
   if (global.launch->order == kRandom && ready && w.unstarted)
     from_ready = next_random(w) % (ready + w.unstarted) < ready;
   if (from_ready) {
     if (global.launch->order == kRandom) std::swap(w.ready[next_random(w) % ready], w.ready[ready - 1]);
-    Thread* t = &w.thread[w.ready.back()];
+    Fiber* t = &w.thread[w.ready.back()];
     w.ready.pop_back();
     return t;
   }
@@ -193,14 +190,14 @@ inline Thread* pick(Worker& w) {
 
 inline void thread_main();
 
-inline void put_on_stack(Worker& w, Thread& t) {
+inline void put_on_stack(Worker& w, Fiber& t) {
   t.stack = w.free_stacks.back();
   w.free_stacks.pop_back();
-  global.on_stack[t.stack] = &t;
-  t.sp = fresh_stack(global.arena + (size_t(t.stack) << kStackShift), t.stack, thread_main);
+  running.on_stack[t.stack] = &t;
+  t.sp = fresh_stack(running.arena + (size_t(t.stack) << kStackShift), t.stack, thread_main);
 }
 
-inline void resume(Worker& w, Thread& next, void** save) {
+inline void resume(Worker& w, Fiber& next, void** save) {
   if (next.state == kNew) put_on_stack(w, next);
   next.state = kReady;
   w.running = &next;
@@ -208,11 +205,11 @@ inline void resume(Worker& w, Thread& next, void** save) {
 }
 
 // The running thread waits at `site` until another one has made it ready.
-__attribute__((noinline)) inline void wait(Thread& t, const Site& site) {
+__attribute__((noinline)) inline void wait(Fiber& t, const Site& site) {
   Worker& w = *t.worker;
   t.state = kWaiting;
   t.site = site;
-  Thread* next = pick(w);
+  Fiber* next = pick(w);
   if (!next) {
     report_divergence(w);
     abandon(w);
@@ -235,17 +232,17 @@ inline void release(Worker& w, int lo, int hi, F wakes) {
 }
 
 // The last to arrive goes on at once, except in random order, where it takes its chance with those it woke.
-inline void after_release(Thread& t) {
+inline void after_release(Fiber& t) {
   if (global.launch->order != kRandom) return;
   Worker& w = *t.worker;
   w.ready.push_back(t.number);
-  Thread* next = pick(w);
+  Fiber* next = pick(w);
   if (next != &t) resume(w, *next, &t.sp);
 }
 
 // ---- barriers ------------------------------------------------------------------------------------------------------------
 
-inline void open_barrier(Worker& w, Thread* last) {
+inline void open_barrier(Worker& w, Fiber* last) {
   w.barrier_result[0] = w.barrier_count;
   w.barrier_result[1] = w.barrier_and;
   w.barrier_result[2] = w.barrier_or;
@@ -255,8 +252,8 @@ inline void open_barrier(Worker& w, Thread* last) {
 
 // Threads that have returned are not waited for, as on the device since compute capability 7.0. Threads at two different
 // barriers do not meet: the device would let them pass, CUDA's rules forbid it.
-inline int barrier(const char* what, int predicate, int result, const char* file, int line) {
-  Thread& t = current();
+int barrier(const char* what, int predicate, int result, const char* file, int line) {
+  Fiber& t = fiber();
   Worker& w = *t.worker;
   Site site{what, file, line};
   if (w.at_barrier == 0)
@@ -278,7 +275,7 @@ inline int barrier(const char* what, int predicate, int result, const char* file
 
 // ---- warp collectives ----------------------------------------------------------------------------------------------------
 
-inline void finish_group(Worker& w, Warp& warp, int g, Thread* last) {
+inline void finish_group(Worker& w, Warp& warp, int g, Fiber* last) {
   WarpGroup group = warp.group[g];
   warp.group[g] = warp.group[--warp.groups];
   group.work(warp.operand, group.arrived);
@@ -287,13 +284,11 @@ inline void finish_group(Worker& w, Warp& warp, int g, Thread* last) {
           [&](int i) { return (group.arrived >> (i - first) & 1) && &w.thread[i] != last; });
 }
 
-// Each lane leaves a pointer to its operands; the last lane named in `mask` to arrive does `work` for all of them. Lanes
-// meet if they do the same work with the same mask.
-inline void collective(uint32_t mask, WarpWork work, void* operand, const Site& site) {
-  Thread& t = current();
+void collective(uint32_t mask, WarpWork work, void* operand, const char* what, const char* file, int line) {
+  Fiber& t = fiber();
   Warp& warp = *t.warp;
   uint32_t bit = 1u << t.lane;
-  if (!(mask & bit)) fail("%s (%s:%d): lane %d is not in its own mask 0x%08x", site.what, site.file, site.line, t.lane, mask);
+  if (!(mask & bit)) fail("%s (%s:%d): lane %d is not in its own mask 0x%08x", what, file, line, t.lane, mask);
   int g = 0;
   while (g < warp.groups && !(warp.group[g].mask == mask && warp.group[g].work == work)) g++;
   if (g == warp.groups) warp.group[warp.groups++] = {mask, 0, work};
@@ -303,18 +298,18 @@ inline void collective(uint32_t mask, WarpWork work, void* operand, const Site& 
     finish_group(*t.worker, warp, g, &t);
     after_release(t);
   } else {
-    wait(t, site);
+    wait(t, {what, file, line});
   }
 }
 
 // ---- the life of a thread ------------------------------------------------------------------------------------------------
 
 // A returned thread may be the one that others were waiting for.
-inline void retire(Worker& w, Thread& t) {
+inline void retire(Worker& w, Fiber& t) {
   t.state = kDone;
   w.alive--;
   t.warp->alive &= ~(1u << t.lane);
-  if (*reinterpret_cast<uint64_t*>(global.arena + (size_t(t.stack) << kStackShift)) != kStackCanary) {
+  if (*reinterpret_cast<uint64_t*>(running.arena + (size_t(t.stack) << kStackShift)) != kStackCanary) {
     first_report(kStackOverflow, w.block_index, &t.index);
     abandon(w);
   }
@@ -325,13 +320,13 @@ inline void retire(Worker& w, Thread& t) {
 }
 
 inline void thread_main() {
-  Thread* t = &current();
+  Fiber* t = &fiber();
   Worker& w = *t->worker;
   for (;;) {
     w.running = t;
     global.entry(global.arguments);
     retire(w, *t);
-    Thread* next = pick(w);
+    Fiber* next = pick(w);
     if (!next) {
       if (w.alive) report_divergence(w);
       abandon(w);
@@ -344,7 +339,7 @@ inline void thread_main() {
     }
     next->stack = stack;  // a new thread goes on here, on the stack of the one that returned
     next->state = kReady;
-    global.on_stack[stack] = next;
+    running.on_stack[stack] = next;
     t = next;
   }
 }
@@ -364,7 +359,7 @@ inline void run_block(Worker& w, uint3 index) {
     w.warp[i].groups = 0;
   }
   for (int i = 0; i < w.threads; i++) {
-    Thread& t = w.thread[i];
+    Fiber& t = w.thread[i];
     t.state = kNew;
     t.copies.clear();
     t.copy_group = 0;
@@ -372,7 +367,7 @@ inline void run_block(Worker& w, uint3 index) {
   }
   if (global.launch->order == kRandom)
     for (int i = w.threads - 1; i > 0; i--) std::swap(w.start[i], w.start[next_random(w) % (i + 1)]);
-  Thread* first = pick(w);
+  Fiber* first = pick(w);
   resume(w, *first, &w.root_sp);
 }
 

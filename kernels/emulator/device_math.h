@@ -1,10 +1,9 @@
 // Device functions that the C library does not have, and the fast ones (__expf, __fdividef ...), which are exact here.
 #pragma once
-#include <algorithm>
-#include <chrono>
-#include <cmath>
-#include <cstdint>
-#include <cstring>
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+#include <time.h>
 
 #include "vector.h"
 
@@ -105,8 +104,8 @@ inline unsigned __byte_perm(unsigned x, unsigned y, unsigned s) {
 
 // min and max as CUDA overloads them: mixed signedness compares as unsigned, floats skip NaN.
 #define MINAST_MIN_MAX(a, b, r)                                              \
-  inline r min(a x, b y) { return std::min<r>((r)x, (r)y); }                 \
-  inline r max(a x, b y) { return std::max<r>((r)x, (r)y); }
+  inline r min(a x, b y) { return (r)x < (r)y ? (r)x : (r)y; }             \
+  inline r max(a x, b y) { return (r)x < (r)y ? (r)y : (r)x; }
 MINAST_MIN_MAX(int, int, int)
 MINAST_MIN_MAX(unsigned, unsigned, unsigned)
 MINAST_MIN_MAX(int, unsigned, unsigned)
@@ -142,7 +141,9 @@ MINAST_STORE(__stwt)
 #undef MINAST_STORE
 
 inline long long clock64() {
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch()).count();
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return now.tv_sec * 1000000000ll + now.tv_nsec;
 }
 inline unsigned long long globaltimer() { return (unsigned long long)clock64(); }
 inline void __nanosleep(unsigned) {}

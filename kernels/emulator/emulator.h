@@ -1,20 +1,18 @@
 // CUDA C++ on a CPU. This header goes before a .cu file, minast/emulator_build.py rewrites the file's __shared__
-// declarations, and g++ makes a library of the two. See kernels/README.md for what is modelled and what is not.
+// declarations, and g++ makes a library of the two,
+// which calls runtime.cpp. See kernels/README.md for what is modelled and what is not.
 #pragma once
-#include <algorithm>
-#include <cfloat>
-#include <climits>
-#include <cmath>
-#include <cstddef>
-#include <cstdint>
-#include <cstdio>
-#include <cstdlib>
-#include <cstring>
-#include <memory>
+#include <float.h>
+#include <limits.h>
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "atomics.h"
-#include "math.h"
-#include "run.h"
+#include "device_math.h"
 #include "tensor.h"
 
 #define MINAST_EMULATOR 1
@@ -29,9 +27,9 @@
 #define __align__(n) __attribute__((aligned(n)))
 
 #define threadIdx (emu::current().index)
-#define blockIdx (emu::current().worker->block_index)
-#define blockDim (emu::global.block_dim)
-#define gridDim (emu::global.grid_dim)
+#define blockIdx (*emu::current().block_index)
+#define blockDim (emu::running.block_dim)
+#define gridDim (emu::running.grid_dim)
 #define warpSize 32
 
 #define __trap() emu::fail("__trap at %s:%d", __FILE__, __LINE__)

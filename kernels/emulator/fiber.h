@@ -4,11 +4,10 @@
 #include <cstdint>
 #include <cstring>
 
+#include "api.h"
+
 namespace emu {
 
-// All stacks lie in one arena, so that a stack pointer tells its fiber by a subtraction and a shift (see current()).
-constexpr int kStackShift = 17;
-constexpr size_t kStackBytes = size_t(1) << kStackShift;
 constexpr uint64_t kStackCanary = 0x5afe57ac5afe57acull;
 
 #if defined(__x86_64__)
@@ -74,16 +73,6 @@ minast_switch_stack:
 #endif
 
 extern "C" __attribute__((visibility("hidden"))) void minast_switch_stack(void** save, void* load);
-
-inline uintptr_t stack_pointer() {
-  uintptr_t sp;
-#if defined(__x86_64__)
-  asm("movq %%rsp, %0" : "=r"(sp));
-#else
-  asm("mov %0, sp" : "=r"(sp));
-#endif
-  return sp;
-}
 
 // A fresh stack whose first switch enters `start`, which must never return. Tops are staggered by 64 bytes over 64 cache
 // sets: stacks a power of two apart would otherwise fight for the same ones.

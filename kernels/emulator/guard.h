@@ -122,6 +122,7 @@ inline void describe_fault(Worker& w, int signal, siginfo_t* info, ucontext_t* c
 #else
   r->pc = uint64_t(context->uc_mcontext.pc);
 #endif
+  r->caller = reinterpret_cast<uint64_t>(w.running->caller);
   r->offset = reinterpret_cast<int64_t>(address);
   if (signal == SIGFPE) {
     r->kind = kDivision;

@@ -1,9 +1,9 @@
 // __half and __nv_bfloat16: 16 bits of storage, arithmetic in float32, one rounding (to nearest even) per operation, as the
 // device does. One template serves both; Format says how bits and floats turn into each other.
 #pragma once
-#include <cmath>
-#include <cstdint>
-#include <cstring>
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
 
 #include "vector.h"
 

@@ -39,7 +39,8 @@ struct Report {
   int32_t argument;
   int32_t access;  // 0 unknown, 1 read, 2 write
   int64_t offset;  // bytes from the start of the array
-  uint64_t pc;     // the instruction, from the start of the library
+  uint64_t pc;     // the instruction, from the start of the kernel's library
+  uint64_t caller; // where the kernel called the emulator, if the instruction is the emulator's
   char text[3072];
 };
 

@@ -3,9 +3,8 @@
 #include <dlfcn.h>
 #include <pthread.h>
 
+#include <memory>
 #include <thread>
-#include <tuple>
-#include <utility>
 
 #include "guard.h"
 
@@ -62,9 +61,10 @@ inline void prepare_worker(Worker& w, int number) {
   w.threads = int(b[0] * b[1] * b[2]);
   w.first_stack = number * 1024;
   for (int i = 0; i < w.threads; i++) {
-    Thread& t = w.thread[i];
+    Fiber& t = w.thread[i];
     t.index = {uint32_t(i) % b[0], uint32_t(i) / b[0] % b[1], uint32_t(i) / b[0] / b[1]};
     t.number = i, t.lane = i % 32, t.warp = &w.warp[i / 32], t.worker = &w;
+    t.block_index = &w.block_index, t.lanes_alive = &w.warp[i / 32].alive;
   }
 }
 
@@ -111,25 +111,12 @@ inline void run_once(bool aligned) {
   release_arguments(launch, launch.report->kind == kFine);
 }
 
-template <typename F, F kernel>
-struct Entry;
-
-template <typename... A, void (*kernel)(A...)>
-struct Entry<void (*)(A...), kernel> {
-  template <size_t... i>
-  static void call(void** arguments, std::index_sequence<i...>) {
-    kernel(*static_cast<std::remove_cv_t<A>*>(arguments[i])...);
-  }
-  __attribute__((noinline)) static void run(void** arguments) { call(arguments, std::index_sequence_for<A...>()); }
-  static constexpr int sizes[sizeof...(A) + 1] = {int(sizeof(A))..., 0};
-};
-
 inline void launch(void (*entry)(void**), const int* sizes, Launch* launch) {
   global.launch = launch;
-  global.arena = launch->arena;
+  running.arena = launch->arena;
   global.entry = entry;
-  global.block_dim = dim3(launch->block[0], launch->block[1], launch->block[2]);
-  global.grid_dim = dim3(launch->grid[0], launch->grid[1], launch->grid[2]);
+  running.block_dim = dim3(launch->block[0], launch->block[1], launch->block[2]);
+  running.grid_dim = dim3(launch->grid[0], launch->grid[1], launch->grid[2]);
   for (int i = 0; i < launch->arguments; i++)
     if (sizes[i] == 0 || (launch->argument[i].bytes < 0 && launch->argument[i].element != sizes[i])) {
       first_report(kRefused, {0, 0, 0}, nullptr);
@@ -140,15 +127,18 @@ inline void launch(void (*entry)(void**), const int* sizes, Launch* launch) {
   run_once(false);
   // Aligned vector loads refuse an array that starts where its guarded copy has to start: once more, with aligned starts.
   if (launch->report->kind == kMisaligned && launch->guard == kGuardEnd) run_once(true);
-  if (launch->report->pc) {
-    Dl_info library;
-    if (dladdr(reinterpret_cast<void*>(launch->report->pc), &library))
-      launch->report->pc -= reinterpret_cast<uint64_t>(library.dli_fbase);
+  // Python looks the instruction up in the kernel's library: give it an offset there, or none.
+  uint64_t& pc = launch->report->pc;
+  Dl_info here, kernel;
+  if (pc && dladdr(reinterpret_cast<void*>(entry), &kernel)) {
+    bool inside = dladdr(reinterpret_cast<void*>(pc), &here) && here.dli_fbase == kernel.dli_fbase;
+    if (!inside) pc = launch->report->caller ? launch->report->caller - 1 : 0;
+    if (pc) pc -= reinterpret_cast<uint64_t>(kernel.dli_fbase);
   }
 }
 
 // printf from a kernel: collected, and shown by Python when the launch has ended.
-__attribute__((format(printf, 1, 2))) inline int device_printf(const char* format, ...) {
+int device_printf(const char* format, ...) {
   char line[1024];
   va_list values;
   va_start(values, format);
@@ -165,11 +155,3 @@ __attribute__((format(printf, 1, 2))) inline int device_printf(const char* forma
 }
 
 }  // namespace emu
-
-// `MINAST_KERNEL(3, (softmax_forward<float>))` exports one kernel to Python.
-#define MINAST_UNWRAP(...) __VA_ARGS__
-#define MINAST_KERNEL(number, name)                                                                             \
-  extern "C" __attribute__((visibility("default"))) void minast_launch_##number(emu::Launch* launch) {          \
-    using Entry = emu::Entry<decltype(&MINAST_UNWRAP name), &MINAST_UNWRAP name>;                                \
-    emu::launch(Entry::run, Entry::sizes, launch);                                                              \
-  }

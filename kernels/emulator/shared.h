@@ -62,27 +62,20 @@ __attribute__((noinline)) inline SharedArray& new_shared(Worker& w, const void* 
   return w.shared.back();
 }
 
-// What `__shared__ T name[..]` becomes: the running block's own copy. `key` is the address of a static of the function, so
-// that two instantiations of a template have two arrays.
-template <typename T>
-inline T& static_shared(const void* key, const char* name, size_t align) {
-  Worker& w = *current().worker;
+void* static_shared_bytes(const void* key, const char* name, size_t bytes, size_t align) {
+  Worker& w = *fiber().worker;
   SharedArray* found = nullptr;
   for (SharedArray& s : w.shared)
     if (s.key == key) { found = &s; break; }
-  if (!found) found = &new_shared(w, key, name, sizeof(T), align > alignof(T) ? align : alignof(T));
+  if (!found) found = &new_shared(w, key, name, bytes, align);
   if (found->fresh) {
     memset(found->data, kPoison, found->bytes);
     found->fresh = false;
   }
-  return *reinterpret_cast<T*>(found->data);
+  return found->data;
 }
 
-// What `extern __shared__ T name[]` becomes.
-template <typename T>
-inline T* dynamic_shared() {
-  return reinterpret_cast<T*>(current().worker->dynamic);
-}
+void* dynamic_shared_bytes() { return fiber().worker->dynamic; }
 
 inline bool prepare_dynamic(Worker& w, size_t bytes) {
   w.dynamic_base = map_between_guards(bytes + kCanaryBytes, kSharedMargin, &w.dynamic_mapped);

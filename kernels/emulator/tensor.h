@@ -1,4 +1,4 @@
-// The twins of the instructions in ptx.cuh: ldmatrix, mma.sync and cp.async.
+// The twins of the instructions in ptx.cuh: ldmatrix and mma.sync (cp.async is in async.h).
 #pragma once
 #include "half.h"
 #include "warp.h"
@@ -26,8 +26,8 @@ void ldmatrix_work(void* const* operand, uint32_t) {
 }
 
 inline void need_whole_warp(const char* what) {
-  Thread& t = current();
-  if (t.warp->alive != 0xffffffffu) fail("%s needs all 32 lanes of the warp, lanes 0x%08x are left", what, t.warp->alive);
+  uint32_t alive = *current().lanes_alive;
+  if (alive != 0xffffffffu) fail("%s needs all 32 lanes of the warp, lanes 0x%08x are left", what, alive);
 }
 
 template <int tiles, bool transposed>
@@ -38,7 +38,7 @@ inline void ldmatrix(unsigned (&out)[tiles], const void* row, MINAST_HERE) {
   LdmatrixOperand<tiles> operand{static_cast<const char*>(row), out};
   // A fault must be the fault of the lane that gave the address, not of the lane that does the work.
   if (current().lane < tiles * 8) (void)*static_cast<const volatile char*>(operand.row);
-  collective(0xffffffffu, ldmatrix_work<tiles, transposed>, &operand, {"ldmatrix", file, line});
+  collective(0xffffffffu, ldmatrix_work<tiles, transposed>, &operand, "ldmatrix", file, line);
 }
 
 struct MmaOperand {
@@ -79,43 +79,7 @@ template <typename T>
 inline void mma_m16n8k16(float* d, const unsigned* a, unsigned b0, unsigned b1, MINAST_HERE) {
   need_whole_warp("mma.sync");
   MmaOperand operand{d, a, {b0, b1}};
-  collective(0xffffffffu, mma_work<T>, &operand, {"mma.sync", file, line});
-}
-
-// ---- cp.async: a copy happens somewhere between its issue and the wait for its group. "forward" makes it as late as it may
-// be, "reverse" as early, "random" throws a coin: a tile read too soon or overwritten too soon shows in one of them. --------
-
-inline void copy_now(const AsyncCopy& c) {
-  if (c.from)
-    memcpy(c.to, c.from, size_t(c.bytes));
-  else
-    memset(c.to, 0, size_t(c.bytes));
-}
-
-inline void cp_async(void* to, const void* from, int bytes, bool valid) {
-  Thread& t = current();
-  if (reinterpret_cast<uintptr_t>(to) % size_t(bytes) || (valid && reinterpret_cast<uintptr_t>(from) % size_t(bytes)))
-    fail("cp.async of %d bytes: an address is not %d-byte aligned", bytes, bytes);
-  AsyncCopy c{to, valid ? from : nullptr, bytes, t.copy_group};
-  int order = global.launch->order;
-  if (order == kReverse || (order == kRandom && next_random(*t.worker) % 2))
-    copy_now(c);
-  else
-    t.copies.push_back(c);
-}
-
-inline void cp_async_commit() { current().copy_group++; }
-
-inline void cp_async_wait(int pending) {
-  Thread& t = current();
-  size_t kept = 0;
-  for (size_t i = 0; i < t.copies.size(); i++) {
-    if (t.copies[i].group < t.copy_group - pending)
-      copy_now(t.copies[i]);
-    else
-      t.copies[kept++] = t.copies[i];
-  }
-  t.copies.resize(kept);
+  collective(0xffffffffu, mma_work<T>, &operand, "mma.sync", file, line);
 }
 
 }  // namespace emu

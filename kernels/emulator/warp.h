@@ -1,7 +1,9 @@
 // Barriers and warp intrinsics under their CUDA names. The default arguments record the caller's line, for the report on
 // threads that wait for each other.
 #pragma once
-#include "block.h"
+#include <string.h>
+
+#include "api.h"
 
 #define MINAST_HERE const char *file = __builtin_FILE(), int line = __builtin_LINE()
 
@@ -42,7 +44,7 @@ inline T shuffle(const char* what, uint32_t mask, T value, int argument, int wid
   static_assert(sizeof(T) <= 8, "shuffles move 2, 4 or 8 bytes");
   if (width < 1 || width > 32 || (width & (width - 1))) fail("%s (%s:%d): width %d is no power of two", what, file, line, width);
   ShuffleOperand<T> operand{value, value, argument, width};
-  collective(mask, shuffle_work<T, kind>, &operand, {what, file, line});
+  collective(mask, shuffle_work<T, kind>, &operand, what, file, line);
   return operand.result;
 }
 
@@ -80,7 +82,7 @@ template <Vote kind>
 inline VoteOperand vote(const char* what, uint32_t mask, unsigned long long value, int predicate, const char* file,
                         int line) {
   VoteOperand operand{value, 0, predicate};
-  collective(mask, vote_work<kind>, &operand, {what, file, line});
+  collective(mask, vote_work<kind>, &operand, what, file, line);
   return operand;
 }
 
@@ -135,4 +137,4 @@ inline unsigned __match_all_sync(unsigned mask, T value, int* same, MINAST_HERE)
 }
 
 // The lanes that have not returned. On the device it may be fewer, where the warp has diverged: code must not rely on it.
-inline unsigned __activemask() { return emu::current().warp->alive; }
+inline unsigned __activemask() { return *emu::current().lanes_alive; }
