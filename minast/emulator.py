@@ -2,7 +2,6 @@
 
 import ctypes
 import functools
-import mmap
 import os
 import subprocess
 import sys
@@ -76,14 +75,12 @@ class _Launch(ctypes.Structure):
     _fields_ = (("grid", ctypes.c_uint32 * 3), ("block", ctypes.c_uint32 * 3), ("shared_bytes", ctypes.c_int64),
                 ("workers", ctypes.c_int32), ("order", ctypes.c_int32), ("guard", ctypes.c_int32),
                 ("arguments", ctypes.c_int32), ("seed", ctypes.c_uint64), ("argument", ctypes.POINTER(_Argument)),
-                ("arena", ctypes.c_void_p), ("report", ctypes.POINTER(_Report)), ("printed", ctypes.c_void_p),
+                ("report", ctypes.POINTER(_Report)), ("printed", ctypes.c_void_p),
                 ("printed_capacity", ctypes.c_int64), ("printed_bytes", ctypes.c_int64))  # fmt: skip
 
 
 _lock = threading.Lock()  # one launch at a time: the signal handler and the stacks are the process's
 _functions = {}
-_arena = [0, None]  # workers it is large enough for, the mapping
-_STACKS_PER_WORKER = 1024 * 128 * 1024
 _PRINT_BYTES = 1 << 20
 
 
@@ -116,7 +113,7 @@ def run(source, name, parameters, grid, block, values, shared_bytes):
     with _lock:
         launch = _Launch(
             grid=grid, block=block, shared_bytes=shared_bytes, workers=workers, order=ORDERS[modes.order],
-            guard=GUARDS[modes.guard], arguments=len(values), seed=modes.seed, argument=arguments, arena=_stacks(workers),
+            guard=GUARDS[modes.guard], arguments=len(values), seed=modes.seed, argument=arguments,
             report=ctypes.pointer(report), printed=ctypes.addressof(_printed), printed_capacity=_PRINT_BYTES,
         )  # fmt: skip
         runtime(function.entry, function.sizes, ctypes.byref(launch))
@@ -152,14 +149,6 @@ def _runtime():
     library.minast_launch.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.POINTER(_Launch))
     library.minast_launch.restype = None
     return library.minast_launch
-
-
-def _stacks(workers):
-    """Address space for the fibers' stacks; pages come into being when they are touched."""
-    if _arena[0] < workers:
-        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0x4000)
-        _arena[:] = workers, mmap.mmap(-1, workers * _STACKS_PER_WORKER, flags=flags)
-    return ctypes.addressof(ctypes.c_char.from_buffer(_arena[1]))
 
 
 def _exception(report, source, name, parameters, values, library):

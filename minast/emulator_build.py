@@ -93,7 +93,7 @@ def _static_shared(match):
     return " ".join(lines) + "\n" * declaration.count("\n")
 
 
-def _compiler():
+def compiler():
     name = os.environ.get("CXX", "g++")
     path = shutil.which(name)
     if not path:
@@ -122,10 +122,10 @@ def _processor():
 def _built(text, name, *flags):
     """The library of a C++ text, from the cache or from the compiler."""
     check_platform()
-    compiler = _compiler()
+    cxx = compiler()
     emulator = kernel_source.emulator_folder()
     headers = [p.read_bytes() for p in sorted(emulator.glob("*.*"))]
-    key = repr((text, headers, FLAGS, flags, _compiler_version(compiler), _processor()))
+    key = repr((text, headers, FLAGS, flags, _compiler_version(cxx), _processor()))
     path = cache_folder() / "emulator" / f"{Path(name).stem}-{hashlib.sha256(key.encode()).hexdigest()[:32]}.so"
     if path.is_file():
         return path
@@ -133,7 +133,7 @@ def _built(text, name, *flags):
     # Built under another name and renamed: another process never sees half a library.
     with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
         built = Path(scratch) / "library.so"
-        command = [compiler, *FLAGS, *flags, "-I", str(emulator), "-x", "c++", "-", "-o", str(built), "-ldl"]
+        command = [cxx, *FLAGS, *flags, "-I", str(emulator), "-x", "c++", "-", "-o", str(built), "-ldl"]
         run = subprocess.run(command, input=text, capture_output=True, text=True)
         if run.returncode:
             wrong = [line for line in run.stderr.splitlines() if "error" in line] or run.stderr.splitlines()

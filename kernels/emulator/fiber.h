@@ -8,7 +8,6 @@
 
 namespace emu {
 
-constexpr uint64_t kStackCanary = 0x5afe57ac5afe57acull;
 
 #if defined(__x86_64__)
 asm(R"(
@@ -76,9 +75,8 @@ extern "C" __attribute__((visibility("hidden"))) void minast_switch_stack(void**
 
 // A fresh stack whose first switch enters `start`, which must never return. Tops are staggered by 64 bytes over 64 cache
 // sets: stacks a power of two apart would otherwise fight for the same ones.
-inline void* fresh_stack(char* low, int number, void (*start)()) {
-  *reinterpret_cast<uint64_t*>(low) = kStackCanary;
-  uintptr_t top = reinterpret_cast<uintptr_t>(low) + kStackBytes - 256 - size_t(number % 64) * 64;
+inline void* fresh_stack(int number, void (*start)()) {
+  uintptr_t top = reinterpret_cast<uintptr_t>(running.arena + kStackBytes * size_t(number + 1)) - 256 - number % 64 * 64;
   uint64_t* sp = reinterpret_cast<uint64_t*>(top);
 #if defined(__x86_64__)
   *--sp = 0;  // a function starts 8 bytes off a 16-byte boundary

@@ -133,6 +133,10 @@ inline void describe_fault(Worker& w, int signal, siginfo_t* info, ucontext_t* c
     r->kind = kMisaligned;
     return;
   }
+  if (address >= running.arena && address < running.arena + (size_t(launch.workers) * 1024 << kStackShift)) {
+    r->kind = kStackOverflow;
+    return;
+  }
   int64_t offset = 0;
   int argument = argument_at(launch, address, &offset);
   if (argument >= 0) {

@@ -50,7 +50,6 @@ struct Launch {
   int32_t workers, order, guard, arguments;
   uint64_t seed;
   Argument* argument;
-  char* arena;  // workers * 1024 stacks
   Report* report;
   char* printed;  // what the kernel printed, as the device's FIFO does: what does not fit is dropped
   int64_t printed_capacity, printed_bytes;

@@ -111,9 +111,25 @@ inline void run_once(bool aligned) {
   release_arguments(launch, launch.report->kind == kFine);
 }
 
+// Address space for the stacks of this many workers; pages come into being when they are touched.
+inline bool reserve_stacks(int workers) {
+  static int reserved = 0;
+  static size_t mapped = 0;
+  if (workers <= reserved) return true;
+  size_t margin = 1 << 20, bytes = size_t(workers) * 1024 * kStackBytes;
+  if (reserved) munmap(running.arena - margin, mapped);
+  forget_guarded_stacks();
+  running.arena = map_between_guards(bytes, margin, &mapped);
+  reserved = running.arena ? workers : 0;
+  return reserved > 0;
+}
+
 inline void launch(void (*entry)(void**), const int* sizes, Launch* launch) {
   global.launch = launch;
-  running.arena = launch->arena;
+  if (!reserve_stacks(launch->workers)) {
+    first_report(kRefused, {0, 0, 0}, nullptr);
+    return;
+  }
   global.entry = entry;
   running.block_dim = dim3(launch->block[0], launch->block[1], launch->block[2]);
   running.grid_dim = dim3(launch->grid[0], launch->grid[1], launch->grid[2]);

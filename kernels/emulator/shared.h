@@ -1,9 +1,6 @@
 // Shared memory. Each static __shared__ array and the dynamic one has pages of its own: filled with NaN when a block first
 // touches it, ending at an unreadable page, with a few canary bytes on either side.
 #pragma once
-#include <sys/mman.h>
-#include <unistd.h>
-
 #include "block.h"
 
 namespace emu {
@@ -11,23 +8,6 @@ namespace emu {
 constexpr size_t kCanaryBytes = 64;
 constexpr unsigned char kCanaryByte = 0xa5;
 constexpr unsigned char kPoison = 0xff;  // four of them are a NaN, and so are two for half and bfloat16
-
-inline size_t page_bytes() {
-  static const size_t bytes = size_t(sysconf(_SC_PAGESIZE));
-  return bytes;
-}
-
-inline size_t whole_pages(size_t bytes) { return (bytes + page_bytes() - 1) / page_bytes() * page_bytes(); }
-
-// Readable pages for `bytes` with `margin` unreadable bytes on either side; the result is the first readable byte.
-inline char* map_between_guards(size_t bytes, size_t margin, size_t* mapped) {
-  *mapped = whole_pages(bytes) + 2 * margin;
-  void* p = mmap(nullptr, *mapped, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (p == MAP_FAILED) return nullptr;
-  char* first = static_cast<char*>(p) + margin;
-  if (bytes && mprotect(first, whole_pages(bytes), PROT_READ | PROT_WRITE)) return nullptr;
-  return first;
-}
 
 constexpr size_t kSharedMargin = 1 << 16;
 
