@@ -2,15 +2,15 @@
 //
 //   qkv (B, N, 3, H, D) as the GEMM left it    out (B, N, H, D)    lse (B, H, N) float32: log of the rows' sums of exp
 //
-// From rung 1 on the N x N scores never leave the chip. A running maximum and sum make that possible ("online softmax"):
-// when a new key raises the maximum from m to m', all that was summed so far is scaled by exp(m - m').
+// From rung 1 on the N x N scores never leave the chip. A running maximum and sum make that possible ("online
+// softmax"): when a new key raises the maximum from m to m', all that was summed so far is scaled by exp(m - m').
 //   0  attention_scores, _softmax, _values   three launches, a thread per result; B H N N floats written and read again
 //   1  attention_rows      fused, one thread per query row, keys from shared memory: one load feeds one multiplication
 //   2  attention_tiles     64 queries x 32 keys, 4 x 4 scores in a thread's registers: one load feeds two
 //   3  attention_tiles     128 x 64, 8 x 8 scores: one load feeds four
-//   4  attention_mma       float16 or bfloat16 on tensor cores; probabilities go from one product to the next in registers
-//   5  attention_mma_async the same; the next keys arrive by cp.async while these are used, and exp2 takes the place of exp
-// D is 16, 32, 48 or 64, N is anything. Rows must be 16-byte aligned, which D and the layout see to. float32 up to rung 3.
+//   4  attention_mma       float16 or bfloat16 on tensor cores; probabilities pass between products in registers
+//   5  attention_mma_async the same; the next keys arrive by cp.async while these are used, and exp becomes exp2
+// D is 16, 32, 48 or 64, N is anything. float32 up to rung 3. Arrays start on 16 bytes, and then so does every row.
 // Sources: online softmax, Milakov and Gimelshein 2018; the tiling and the saved lse, Dao et al. 2022 (FlashAttention).
 //
 // instantiate: attention_scores attention_softmax attention_values attention_rows<{16,32,48,64}>
@@ -67,7 +67,8 @@ __global__ void attention_values(const float* qkv, const float* probabilities, f
 
 // grid: (ceil(N / 64), H, B), block: 64
 template <int D>
-__global__ void __launch_bounds__(64) attention_rows(const float* qkv, float* out, float* lse, int N, int H, float scale) {
+__global__ void __launch_bounds__(64)
+    attention_rows(const float* qkv, float* out, float* lse, int N, int H, float scale) {
   constexpr int KEYS = 32, THREADS = 64;
   __shared__ __align__(16) float keys[KEYS * PITCH<D>];
   __shared__ __align__(16) float values[KEYS * PITCH<D>];
@@ -117,7 +118,7 @@ template <int D, int BM, int BN, int TM, int TN>
 __global__ void __launch_bounds__(BM / TM * BN / TN)
     attention_tiles(const float* qkv, float* out, float* lse, int N, int H, float scale) {
   constexpr int GM = BM / TM, GN = BN / TN, COLS = D / GN, P = BN + GN;
-  static_assert(WARP % GN == 0, "the GN threads that share a query row must be lanes of one warp: they meet in shuffles");
+  static_assert(WARP % GN == 0, "the GN threads of a query row meet in shuffles: they must be lanes of one warp");
   static_assert(D % GN == 0, "the GN threads of a row share out its D results evenly");
   extern __shared__ __align__(16) float shared[];
   float* queries = shared;
@@ -268,7 +269,8 @@ __device__ __forceinline__ void finish(Rows<D, M>& rows, T* out, float* lse, int
   for (int m = 0; m < M; ++m) {
     const int i = (blockIdx.x * (MMA_THREADS / WARP * M) + threadIdx.x / WARP * M + m) * 16 + threadIdx.x % WARP / 4;
     const float sum0 = warp_sum<4>(rows.sum[m][0]), sum1 = warp_sum<4>(rows.sum[m][1]);
-    store_rows<T, D>(out + (b * N * H + h) * D, static_cast<long long>(H) * D, rows.o[m], i, N, 1.0f / sum0, 1.0f / sum1);
+    const long long width = static_cast<long long>(H) * D;
+    store_rows<T, D>(out + b * N * width + h * D, width, rows.o[m], i, N, 1.0f / sum0, 1.0f / sum1);
     if (threadIdx.x % 4 == 0) {
       if (i < N) lse[(b * H + h) * N + i] = rows.top[m][0] * scale + logf(sum0);
       if (i + 8 < N) lse[(b * H + h) * N + i + 8] = rows.top[m][1] * scale + logf(sum1);
@@ -279,7 +281,8 @@ __device__ __forceinline__ void finish(Rows<D, M>& rows, T* out, float* lse, int
 // M: fragments of 16 rows a warp, so 64 M queries a block; 2 halves the traffic from shared memory per product.
 // grid: (ceil(N / (64 M)), H, B), block: 128, shared: 128 rows of D + 8, first the queries', then 64 keys and 64 values
 template <typename T, int D, int M>
-__global__ void __launch_bounds__(MMA_THREADS, 2) attention_mma(const T* qkv, T* out, float* lse, int N, int H, float scale) {
+__global__ void __launch_bounds__(MMA_THREADS, 2)
+    attention_mma(const T* qkv, T* out, float* lse, int N, int H, float scale) {
   static_assert(M <= 2, "the queries pass through the room of one tile of keys and values");
   extern __shared__ __align__(16) unsigned char memory[];
   T* keys = reinterpret_cast<T*>(memory);

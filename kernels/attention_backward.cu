@@ -3,13 +3,13 @@
 //   p = exp(q k^T / sqrt D - lse)     dp = do v^T     ds = p (dp - delta)     delta = row sums of do * o
 //   dv = p^T do          dk = ds^T q / sqrt D         dq = ds k / sqrt D
 //
-// qkv, dqkv (B, N, 3, H, D), o, do (B, N, H, D) in T, lse, delta (B, H, N) float32. Two kernels: dk and dv are sums over
-// queries, dq one over keys. Each block owns 64 rows of its result and walks over the other side, so it makes p and dp
-// again (7 products instead of 5) and needs nobody else's sums: the same bits every run.
+// qkv, dqkv (B, N, 3, H, D), o, do (B, N, H, D) in T, lse, delta (B, H, N) float32. Two kernels: dk and dv are sums
+// over queries, dq one over keys. Each block owns some rows of its result and walks over the other side, so it makes p
+// and dp again (7 products instead of 5) and needs nobody else's sums: the same bits every run.
 //   attention_delta                              four lanes per row
 //   attention_tiles_dkv, attention_tiles_dq      float32, 4 x 4 scores in a thread's registers
-//   attention_mma_dkv, attention_mma_dq          float16 or bfloat16 on tensor cores, cp.async double buffers, exp2; the
-//                                                scores are made transposed for dkv, so that p^T and ds^T stay in registers
+//   attention_mma_dkv, attention_mma_dq          float16 or bfloat16 on tensor cores, cp.async double buffers, exp2;
+//                                                dkv makes transposed scores: p^T and ds^T stay in registers
 // Source: Dao et al. 2022 (FlashAttention), algorithm 4, with its loops apart.
 //
 // instantiate: attention_delta<{float,__half,__nv_bfloat16},{16,32,48,64}>
@@ -51,8 +51,9 @@ constexpr int OWNED = 64, WALKED = 32, THREADS = 128;
 // grid: (ceil(N / 64), H, B), block: 128,
 // shared: keys, values 64 rows, queries, do 32 rows of D + 4 each, p or ds 32 x 80, lse and delta 32 each
 template <int D>
-__global__ void __launch_bounds__(THREADS, 3) attention_tiles_dkv(const float* qkv, const float* dout, const float* lse,
-                                                               const float* delta, float* dqkv, int N, int H, float scale) {
+__global__ void __launch_bounds__(THREADS, 3)
+    attention_tiles_dkv(const float* qkv, const float* dout, const float* lse, const float* delta, float* dqkv, int N, int H,
+                        float scale) {
   constexpr int GM = WALKED / 4, GN = OWNED / 4, COLS = D / GN, P = OWNED + GN, ROWS = OWNED / GM;
   extern __shared__ __align__(16) float shared[];
   float* keys = shared;
@@ -114,8 +115,9 @@ __global__ void __launch_bounds__(THREADS, 3) attention_tiles_dkv(const float* q
 
 // grid and block the same; shared: queries, do 64 rows, keys, values 32 rows of D + 4 each, ds 64 x 40
 template <int D>
-__global__ void __launch_bounds__(THREADS, 3) attention_tiles_dq(const float* qkv, const float* dout, const float* lse,
-                                                              const float* delta, float* dqkv, int N, int H, float scale) {
+__global__ void __launch_bounds__(THREADS, 3)
+    attention_tiles_dq(const float* qkv, const float* dout, const float* lse, const float* delta, float* dqkv, int N, int H,
+                       float scale) {
   constexpr int GM = OWNED / 4, GN = WALKED / 4, COLS = D / GN, P = WALKED + GN;
   extern __shared__ __align__(16) float shared[];
   float* queries = shared;
@@ -166,8 +168,9 @@ __global__ void __launch_bounds__(THREADS, 3) attention_tiles_dq(const float* qk
 
 // products of 16 M owned rows with 16 walked rows of each of two tiles: s = a x^T, dp = c y^T
 template <typename T, int D, int M>
-__device__ __forceinline__ void two_products(float (&s)[M][2][4], float (&dp)[M][2][4], const unsigned (&a)[M][D / 16][4],
-                                             const unsigned (&c)[M][D / 16][4], const T* x, const T* y, int row) {
+__device__ __forceinline__ void two_products(float (&s)[M][2][4], float (&dp)[M][2][4],
+                                             const unsigned (&a)[M][D / 16][4], const unsigned (&c)[M][D / 16][4],
+                                             const T* x, const T* y, int row) {
 #pragma unroll
   for (int m = 0; m < M; ++m)
 #pragma unroll
@@ -214,7 +217,8 @@ __device__ __forceinline__ void own(unsigned (&a)[M][D / 16][4], unsigned (&c)[M
 // grid: (ceil(N / (64 M)), H, B), block: 128, shared: two buffers of 128 rows of D + 8, and 2 x 64 floats each
 template <typename T, int D, int M>
 __global__ void __launch_bounds__(MMA_THREADS, 2)
-    attention_mma_dkv(const T* qkv, const T* dout, const float* lse, const float* delta, T* dqkv, int N, int H, float scale) {
+    attention_mma_dkv(const T* qkv, const T* dout, const float* lse, const float* delta, T* dqkv, int N, int H,
+                      float scale) {
   static_assert(M <= 2, "the block's keys and values pass through the two buffers");
   constexpr int BUFFER = 2 * STEP * PITCH16<D>;  // queries, then do
   extern __shared__ __align__(16) unsigned char memory[];
@@ -226,9 +230,9 @@ __global__ void __launch_bounds__(MMA_THREADS, 2)
   lse += (b * H + h) * N;
   delta += (b * H + h) * N;
   const auto fetch = [&](int to, int first) {
-    load_tile16_async<T, STEP, D>(buffers + to * BUFFER, base + first * stride, stride, N - first);
-    load_tile16_async<T, STEP, D>(buffers + to * BUFFER + STEP * PITCH16<D>, dout + (b * N + first) * width + h * D, width,
-                                  N - first);
+    T* room = buffers + to * BUFFER;
+    load_tile16_async<T, STEP, D>(room, base + first * stride, stride, N - first);
+    load_tile16_async<T, STEP, D>(room + STEP * PITCH16<D>, dout + (b * N + first) * width + h * D, width, N - first);
     // queries beyond the end get q = do = lse = delta = 0: they add nothing to dk and dv
     const int i = first + threadIdx.x % STEP;
     cp_async4(rows + to * 2 * STEP + threadIdx.x, (threadIdx.x < STEP ? lse : delta) + min(i, N - 1), i < N);
@@ -286,7 +290,8 @@ __global__ void __launch_bounds__(MMA_THREADS, 2)
 // grid: (ceil(N / (64 M)), H, B), block: 128, shared: two buffers of 128 rows of D + 8
 template <typename T, int D, int M>
 __global__ void __launch_bounds__(MMA_THREADS, 2)
-    attention_mma_dq(const T* qkv, const T* dout, const float* lse, const float* delta, T* dqkv, int N, int H, float scale) {
+    attention_mma_dq(const T* qkv, const T* dout, const float* lse, const float* delta, T* dqkv, int N, int H,
+                     float scale) {
   static_assert(M <= 2, "the block's queries and do pass through the two buffers");
   constexpr int BUFFER = 2 * STEP * PITCH16<D>;  // keys, then values
   extern __shared__ __align__(16) unsigned char memory[];

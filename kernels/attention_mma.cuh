@@ -1,7 +1,7 @@
 // Tensor-core pieces of attention: tiles of 16-bit numbers in shared memory, fragments in registers.
 //
-// A tile has rows of D numbers padded by 8: 16-byte aligned, and an odd number of 16-byte steps apart, so that the eight
-// rows an ldmatrix reads together lie in different banks. Accumulators are float. A warp's product has 16 M rows.
+// A tile has rows of D numbers padded by 8: 16-byte aligned, and an odd number of 16-byte steps apart, so that the
+// eight rows an ldmatrix reads together lie in different banks. Accumulators are float. A warp's product has 16 M rows.
 #pragma once
 #include "common.cuh"
 #include "ptx.cuh"
@@ -33,19 +33,22 @@ __device__ __forceinline__ void load_tile16_async(T* tile, const T* source, long
 }
 
 // Fragment of the left operand: rows row...row + 15, columns k...k + 15 of the tile
-template <int D, typename T> __device__ __forceinline__ void load_left(unsigned (&a)[4], const T* tile, int row, int k) {
+template <int D, typename T>
+__device__ __forceinline__ void load_left(unsigned (&a)[4], const T* tile, int row, int k) {
   const int lane = threadIdx.x % WARP;
   ldmatrix_x4(a, tile + (row + lane % 16) * PITCH16<D> + k + lane / 16 * 8);
 }
 
 // Right operand = tile transposed (scores): 16 rows of the tile become 16 columns; b[0], b[1] for the first eight
-template <int D, typename T> __device__ __forceinline__ void load_right_rows(unsigned (&b)[4], const T* tile, int row, int k) {
+template <int D, typename T>
+__device__ __forceinline__ void load_right_rows(unsigned (&b)[4], const T* tile, int row, int k) {
   const int lane = threadIdx.x % WARP;
   ldmatrix_x4(b, tile + (row + lane / 16 * 8 + lane % 8) * PITCH16<D> + k + lane / 8 % 2 * 8);
 }
 
 // Right operand = tile (probabilities times values): 16 rows deep, 16 columns; b[0], b[1] for the first eight
-template <int D, typename T> __device__ __forceinline__ void load_right(unsigned (&b)[4], const T* tile, int k, int column) {
+template <int D, typename T>
+__device__ __forceinline__ void load_right(unsigned (&b)[4], const T* tile, int k, int column) {
   const int lane = threadIdx.x % WARP;
   ldmatrix_x4_trans(b, tile + (k + lane % 16) * PITCH16<D> + column + lane / 16 * 8);
 }
@@ -94,7 +97,8 @@ __device__ __forceinline__ void store_rows(T* out, long long stride, const float
 #pragma unroll
   for (int n = 0; n < D / 8; ++n) {
     if (row < rows)
-      *reinterpret_cast<unsigned*>(out + row * stride + n * 8 + pair) = pack_floats<T>(acc[n][0] * scale0, acc[n][1] * scale0);
+      *reinterpret_cast<unsigned*>(out + row * stride + n * 8 + pair) =
+          pack_floats<T>(acc[n][0] * scale0, acc[n][1] * scale0);
     if (row + 8 < rows)
       *reinterpret_cast<unsigned*>(out + (row + 8) * stride + n * 8 + pair) =
           pack_floats<T>(acc[n][2] * scale1, acc[n][3] * scale1);

@@ -1,8 +1,8 @@
 // Small float32 matrix products between tiles in shared memory and accumulators in registers.
 //
 // A tile has ROWS rows of D floats, each padded by 4: rows stay 16-byte aligned, and eight lanes that read the same
-// columns of eight neighbouring rows meet 32 different banks. A block is a grid of GM x GN threads (ty, tx); the GN threads
-// of one ty lie in one warp. Each holds TM x TN products: reading TM + TN values for TM TN multiplications is the point.
+// columns of eight neighbouring rows meet 32 different banks. A block is a grid of GM x GN threads (ty, tx); the GN
+// threads of one ty lie in one warp. Each holds TM x TN products: TM + TN loads feed TM TN multiplications.
 #pragma once
 #include "common.cuh"
 

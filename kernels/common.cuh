@@ -23,7 +23,9 @@ __device__ __forceinline__ float to_float(__nv_bfloat16 x) { return __bfloat162f
 template <typename T> __device__ __forceinline__ T from_float(float x);
 template <> __device__ __forceinline__ float from_float<float>(float x) { return x; }
 template <> __device__ __forceinline__ __half from_float<__half>(float x) { return __float2half_rn(x); }
-template <> __device__ __forceinline__ __nv_bfloat16 from_float<__nv_bfloat16>(float x) { return __float2bfloat16_rn(x); }
+template <> __device__ __forceinline__ __nv_bfloat16 from_float<__nv_bfloat16>(float x) {
+  return __float2bfloat16_rn(x);
+}
 
 // -- four neighbours at once ---------------------------------------------------------------------------------
 
@@ -85,7 +87,7 @@ template <int LANES = WARP> __device__ __forceinline__ float warp_max(float x) {
 
 // Sum over a one-dimensional block of THREADS, in double: used where a whole array becomes one number.
 template <int THREADS> __device__ __forceinline__ double block_sum(double x) {
-  static_assert(THREADS >= WARP && (THREADS & (THREADS - 1)) == 0, "the tree halves the block until one thread is left");
+  static_assert(THREADS >= WARP && (THREADS & (THREADS - 1)) == 0, "the tree halves the block down to one thread");
   __shared__ double part[THREADS];
   part[threadIdx.x] = x;
   for (int half = THREADS / 2; half > 0; half /= 2) {

@@ -9,7 +9,8 @@
 // The gradient of the bias is the column sum of dx (columns.cu).
 //
 // instantiate: gelu_plain<{float,__half,__nv_bfloat16},{false,true}>
-// instantiate: gelu_forward<{float,__half,__nv_bfloat16},{false,true}> gelu_backward<{float,__half,__nv_bfloat16},{false,true}>
+// instantiate: gelu_forward<{float,__half,__nv_bfloat16},{false,true}>
+// instantiate: gelu_backward<{float,__half,__nv_bfloat16},{false,true}>
 #include "common.cuh"
 
 template <bool TANH> __device__ __forceinline__ float gelu(float z) {

@@ -3,12 +3,13 @@
 //   BCE   loss = mean over B K of  max(x, 0) - x y + log(1 + exp(-|x|))       dx = (sigmoid(x) - y) / (B K)
 //   CE    loss = mean over B of  sum_k y_k (lse - x_k),  lse = log sum exp x   dx = (softmax(x) sum_k y_k - y) / B
 //
-// x, dx (B, K) in T; y (B, K) float32, or for CE also (B,) whole numbers (int32). Losses of single clips (B,) float32 come
-// first, one warp per clip; mean_of_rows makes them one float64, in a fixed order.
+// x, dx (B, K) in T; y (B, K) float32, or for CE also (B,) whole numbers (int32). Losses of single clips (B,) float32
+// come first, one warp per clip; mean_of_rows makes them one float64, in a fixed order.
 // The lse is kept as maximum and log sum apart: at logits of 1000 their float32 sum would round the log away.
 //
 // instantiate: bce_forward<{float,__half,__nv_bfloat16}> bce_backward<{float,__half,__nv_bfloat16}> mean_of_rows
-// instantiate: ce_forward<{float,__half,__nv_bfloat16},{int,float}> ce_backward<{float,__half,__nv_bfloat16},{int,float}>
+// instantiate: ce_forward<{float,__half,__nv_bfloat16},{int,float}>
+// instantiate: ce_backward<{float,__half,__nv_bfloat16},{int,float}>
 #include "common.cuh"
 
 // out[0] = sum of losses / divisor.   grid: 1, block: 256
@@ -20,7 +21,8 @@ __global__ void mean_of_rows(const float* losses, double* out, int rows, double 
 }
 
 // grid: ceil(B / 4), block: (32, 4)
-template <typename T> __global__ void bce_forward(const T* logits, const float* y, float* losses, int rows, int classes) {
+template <typename T>
+__global__ void bce_forward(const T* logits, const float* y, float* losses, int rows, int classes) {
   const int r = blockIdx.x * blockDim.y + threadIdx.y;
   if (r >= rows) return;
   logits += static_cast<long long>(r) * classes;
@@ -35,7 +37,8 @@ template <typename T> __global__ void bce_forward(const T* logits, const float* 
 }
 
 // grid: ceil(count / 256), block: 256
-template <typename T> __global__ void bce_backward(const T* logits, const float* y, T* dlogits, int count, float scale) {
+template <typename T>
+__global__ void bce_backward(const T* logits, const float* y, T* dlogits, int count, float scale) {
   const int at = blockIdx.x * blockDim.x + threadIdx.x;
   if (at >= count) return;
   const float x = to_float(logits[at]), e = expf(-fabsf(x));  // e in [0, 1]: never overflows

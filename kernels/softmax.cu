@@ -39,6 +39,7 @@ template <typename T> __global__ void softmax_forward(const T* x, T* p, int rows
 #pragma unroll
     for (int k = 0; k < 4; ++k)
       if (c + k < columns) above = fmaxf(above, four[k]);
+    if (above == -INFINITY) continue;  // nothing but masked values so far: -inf minus -inf is no number
     sum *= expf(top - above);
     top = above;
 #pragma unroll

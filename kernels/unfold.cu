@@ -18,8 +18,8 @@ constexpr int AREA = PATCH * PATCH;
 
 // grid: ceil(count / 256) blocks of 256, count = B * N * 256
 template <typename T>
-__global__ void unfold_plain(const float* x, T* out, int frames, int bins, int grid_f, int grid_t, int fstride, int tstride,
-                             long long count) {
+__global__ void unfold_plain(const float* x, T* out, int frames, int bins, int grid_f, int grid_t, int fstride,
+                             int tstride, long long count) {
   const long long at = static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x;
   if (at >= count) return;
   const int i = at % AREA / PATCH, j = at % PATCH;
@@ -32,8 +32,8 @@ __global__ void unfold_plain(const float* x, T* out, int frames, int bins, int g
 // grid: (grid_t, B), any block; shared: 16 rows of `pitch` floats, pitch >= F.
 // A pitch of 2 above a multiple of 32 puts the 4 x 8 values that a warp collects at a time into 32 different banks.
 template <typename T>
-__global__ void unfold_strip(const float* x, T* out, int frames, int bins, int grid_f, int grid_t, int fstride, int tstride,
-                             int pitch) {
+__global__ void unfold_strip(const float* x, T* out, int frames, int bins, int grid_f, int grid_t, int fstride,
+                             int tstride, int pitch) {
   extern __shared__ float strip[];  // (16, pitch): frames t * tstride ... + 15
   const int t = blockIdx.x;
   const long long b = blockIdx.y;

@@ -382,5 +382,5 @@ class Adam(optim.Adam):
         norm = norm if clip else None
         corrections = 1 - b1**self.t, 1 - b2**self.t
         arrays = (self.w, g, self.m, self.v, copy, self.decay, norm)
-        scalars = (float(lr), b1, b2, self.eps, float(self.weight_decay), float(clip), *corrections)
+        scalars = (float(lr), 1 - b1, 1 - b2, self.eps, float(self.weight_decay), float(clip), *corrections)
         launch("adamw.cu", kernel, blocks(n, each), 256, (*arrays, n, *scalars))
