@@ -39,10 +39,10 @@ _modes = ContextVar("minast_emulation", default=DEFAULT)
 def emulation(**modes):
     """Set for a while how kernels are emulated; what is not named stays as it was.
 
-    guard: True or "end": each array ends at an unreadable page, an access past it raises IndexError; "start": each array
-      begins after one; False: kernels work on the arrays themselves, unchecked.
-    order: "forward", "reverse" or "random": the order of threads, warps and blocks, and when an asynchronous copy happens
-      (as late as it may, at once, by a coin). A race shows in one of them.
+    guard: True or "end": each array ends at an unreadable page, an access past it raises IndexError; "start": each
+      array begins after one; False: kernels work on the arrays themselves, unchecked.
+    order: "forward", "reverse" or "random": the order of threads, warps and blocks, and when an asynchronous copy
+      happens (as late as it may, at once, by a coin). A race shows in one of them.
     seed: of the random order.  workers: OS threads, 0 for one per CPU.
     """
     wanted = replace(_modes.get(), **modes)
@@ -92,7 +92,7 @@ class _Function(NamedTuple):
 
 
 def run(source, name, parameters, grid, block, values, shared_bytes):
-    """Launch `name` of a kernel_source.Source; values are NumPy arrays, None, or NumPy scalars of the declared types."""
+    """Launch `name` of a kernel_source.Source; values: NumPy arrays, None, or scalars of the declared types."""
     modes = _modes.get()
     runtime, function = _runtime(), _function(source, name)
     arguments = (_Argument * max(1, len(values)))()

@@ -15,7 +15,7 @@ from pathlib import Path
 from . import kernel_source
 from .errors import Error
 
-# -fno-gnu-unique, hidden symbols: two libraries with the same template must not share its statics. -g1: lines for addr2line.
+# -fno-gnu-unique, hidden symbols: two libraries with the same template must not share its statics. -g1: line numbers.
 FLAGS = ("-std=gnu++17", "-O2", "-g1", "-shared", "-fPIC", "-pthread", "-fno-gnu-unique", "-fvisibility=hidden",
          "-fno-math-errno", "-ffp-contract=fast", "-fno-strict-aliasing", "-march=native")  # fmt: skip
 
@@ -79,7 +79,7 @@ def _static_shared(match):
     # The shortest type that leaves a name and its dimensions to the end.
     parts = re.fullmatch(r"(.+?[\s*>])(\w+)\s*((?:\[[^\]]*\]\s*)*)", first.strip(), re.S)
     if not parts:
-        raise Error(f"the emulator cannot read the declaration `__shared__ {declaration};`: write a type, a name and sizes")
+        raise Error(f"the emulator cannot read `__shared__ {declaration};`: write a type, a name and sizes")
     type_ = parts[1].strip()
     arrays = [(parts[2], parts[3])] + [(m[1], m[2]) for m in (re.fullmatch(r"(\w+)\s*(.*)", d, re.S) for d in more)]
     align = align[1] if align else "1"

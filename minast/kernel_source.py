@@ -8,9 +8,9 @@ from pathlib import Path
 
 from .errors import Error
 
-_here = Path(__file__).resolve().parent
 # A wheel carries the folder inside the package; a checkout, and `pip install -e`, have it beside the package.
-_folders = [next((f for f in (_here / "kernels", _here.parent / "kernels") if (f / "emulator").is_dir()), _here / "kernels")]
+_here = Path(__file__).resolve().parent
+_folders = [_here / "kernels" if (_here / "kernels" / "emulator").is_dir() else _here.parent / "kernels"]
 
 # C type -> (NumPy dtype, elements). bfloat16 has no NumPy dtype of its own: its bits travel as uint16.
 TYPES = {
@@ -29,7 +29,7 @@ TYPES = {
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter of a kernel, its template arguments put in: `type` is a C type without const and without the star."""
+    """One parameter of a kernel; `type` is its C type without const and without the star."""
 
     name: str
     type: str
@@ -107,7 +107,7 @@ def without_comments(text):
 
 
 def load(source):
-    """The Source of a file name in kernels/ ("softmax.cu"), or of a Path to any .cu file; read again when a file changes."""
+    """The Source of a file name in kernels/ ("softmax.cu") or of a Path to any .cu file; read again when it changes."""
     path = source if isinstance(source, Path) else folder() / source
     known = _loaded.get(path)
     if known and all(_stamp(p) == stamp for p, stamp in known[1]):
@@ -134,7 +134,7 @@ def _stamp(path):
 
 
 def _paste(path, beside, parts):
-    """The file with `#include "..."` resolved, each file once: CuPy's cache of compiled kernels ignores included files."""
+    """The file with `#include "..."` resolved, each file once: CuPy's cache of kernels does not look into them."""
     if any(p == path for p, _ in parts):
         return ""
     parts.append((path, _stamp(path)))
@@ -174,15 +174,20 @@ def split_commas(text):
     return [p.strip() for p in parts if p.strip()]
 
 
+_HEAD = re.compile(r"\s*(?:__launch_bounds__\s*\(([^()]*)\)|static|void|\s)*\s*(\w+)\s*\(")
+
+
 def _kernels(text):
     kernels = {}
+    text = re.sub(r'"(?:\\.|[^"\\\n])*"', '""', text)
     for match in re.finditer(r"__global__\b", text):
-        head = re.compile(r"\s*(?:__launch_bounds__\s*\(([^()]*)\)|static|void|\s)*\s*(\w+)\s*\(").match(text, match.end())
+        head = _HEAD.match(text, match.end())
         if not head:
             continue
         parameters = text[head.end() : _closing(text, head.end() - 1)]
-        before = re.search(r"template\s*<([^;{}]*)>\s*(?:static\s+|extern\s+\"C\"\s+)*$", text[: match.start()])
-        template = tuple(re.split(r"\s+", p.split("=")[0].strip())[-1] for p in split_commas(before[1])) if before else ()
+        before = re.search(r"template\s*<([^;{}]*)>\s*(?:static\s+|extern\s+\"\"\s+)*$", text[: match.start()])
+        names = split_commas(before[1]) if before else ()
+        template = tuple(p.split("=")[0].split()[-1] for p in names)
         bounds = re.search(r"\d+", head[1] or "")
         threads = int(bounds[0]) if bounds and re.match(r"\s*\d+\s*(,|$)", head[1]) else None
         kernels[head[2]] = Kernel(head[2], template, tuple(map(_parameter, split_commas(parameters))), threads)

@@ -1,4 +1,6 @@
-"""The one door to a CUDA kernel: `launch` checks the arguments, then CuPy arrays go to the GPU, NumPy arrays to the emulator.
+"""The one door to a CUDA kernel: `launch` checks its arguments and runs it, on the GPU or in the emulator.
+
+CuPy arrays go to the GPU, NumPy arrays to the emulator:
 
     launch("softmax.cu", "softmax_forward<float>", grid=rows, block=128, args=(x, y, np.int32(columns)))
 """
@@ -23,8 +25,8 @@ def launch(source, kernel, grid, block, args, shared_bytes=0):
     kernel: its name with the template arguments, "attention_forward<float,64>".
     grid, block: an int or up to three.  shared_bytes: dynamic shared memory.
     args: as the kernel declares them. Arrays must have the declared element type (bfloat16 travels as uint16), be
-      C-contiguous and all NumPy or all CuPy; None is a null pointer. A NumPy scalar must have exactly the declared type;
-      a Python int, float or bool is converted to it if it fits.
+      C-contiguous and all NumPy or all CuPy; None is a null pointer. A NumPy scalar must have exactly the declared
+      type; a Python int, float or bool is converted to it if it fits.
 
     Raises Error for anything that does not match the kernel's declaration; the emulator adds IndexError for an access
     outside an array.
@@ -35,7 +37,8 @@ def launch(source, kernel, grid, block, args, shared_bytes=0):
     grid, block = _three(grid, "grid"), _three(block, "block")
     _check_shape(name, declared, grid, block, shared_bytes)
     if len(args) != len(parameters):
-        raise Error(f"{name} takes {len(parameters)} arguments ({', '.join(p.name for p in parameters)}), got {len(args)}")
+        names = ", ".join(p.name for p in parameters)
+        raise Error(f"{name} takes {len(parameters)} arguments ({names}), got {len(args)}")
     values = [_check(name, i, p, v) for i, (p, v) in enumerate(zip(parameters, args, strict=True))]
     kinds = {_kind(v) for p, v in zip(parameters, values, strict=True) if p.pointer and v is not None}
     if len(kinds) > 1:
@@ -94,7 +97,8 @@ def _check_array(what, parameter, value):
             raise Error(f"{what} is a pointer to {parameter.type}: {value.size} elements are no multiple of {elements}")
     if not value.flags.c_contiguous:
         raise Error(
-            f"{what} is not contiguous (shape {value.shape}, strides {value.strides}): pass a copy made by ascontiguousarray"
+            f"{what} is not contiguous (shape {value.shape}, strides {value.strides}): "
+            "pass a copy made by ascontiguousarray"
         )
     if isinstance(value, np.ndarray) and not parameter.const and not value.flags.writeable:
         raise Error(f"{what} is written by the kernel, and the array is read-only")
@@ -103,6 +107,8 @@ def _check_array(what, parameter, value):
 
 def _check_scalar(what, parameter, value):
     dtype = np.dtype(TYPES[parameter.type][0])
+    if parameter.type.endswith("bfloat16"):
+        raise Error(f"{what}: a bfloat16 scalar has no NumPy type; declare the parameter float")
     if TYPES[parameter.type][1] != 1:
         raise Error(f"{what}: vectors cannot be passed by value; pass their elements")
     if isinstance(value, np.generic):
@@ -115,8 +121,6 @@ def _check_scalar(what, parameter, value):
     fits = {"b": (bool,), "i": (int,), "u": (int,), "f": (int, float)}[dtype.kind]
     if not isinstance(value, fits) or (isinstance(value, bool) and dtype.kind != "b"):
         raise Error(f"{what} is {parameter.type}: pass numpy.{dtype.name}, not {type(value).__name__}")
-    if parameter.type.endswith("bfloat16"):
-        raise Error(f"{what}: a bfloat16 scalar has no NumPy type; declare the parameter float")
     if dtype.kind in "iu" and not np.iinfo(dtype).min <= value <= np.iinfo(dtype).max:
         raise Error(f"{what} is {parameter.type}: {value} does not fit into its {dtype.itemsize} bytes")
     return dtype.type(value)
@@ -128,9 +132,8 @@ def _launch_cupy(text, name, grid, block, parameters, values, shared_bytes):
     device = cupy.cuda.Device().id
     for number, (parameter, value) in enumerate(zip(parameters, values, strict=True)):
         if parameter.pointer and value is not None and value.device.id != device:
-            raise Error(
-                f"{name}, argument {number} ({parameter.name}) is on device {value.device.id}, the current one is {device}"
-            )
+            what = f"{name}, argument {number} ({parameter.name})"
+            raise Error(f"{what} is on device {value.device.id}, the current one is {device}")
     key = device, text.text, name
     if key not in _modules:
         # All sources are pasted together: CuPy's cache of compiled kernels does not look into included files.

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from emulated import FEATURES, ORDERS, features, needs_emulator, run
 
 from minast.errors import Error
 from minast.launch import emulation, launch
+from tests.emulated import FEATURES, ORDERS, features, needs_emulator, run
 
 pytestmark = needs_emulator
 
@@ -33,9 +33,9 @@ def test_barriers(order, threads):
     assert np.array_equal(x, (np.arange(threads) + 5) % threads)
 
 
-@pytest.mark.parametrize("predicates, count, all_, any_", [([0] * 96, 0, 0, 0), ([1] * 96, 96, 1, 1), ([0, 1] * 48, 48, 0, 1)])
-def test_barriers_that_vote(predicates, count, all_, any_):
-    x = np.array(predicates, np.int32)
+@pytest.mark.parametrize("pattern, count, all_, any_", [([0, 0], 0, 0, 0), ([1, 1], 96, 1, 1), ([0, 1], 48, 0, 1)])
+def test_barriers_that_vote(pattern, count, all_, any_):
+    x = np.array(pattern * 48, np.int32)
     run("barrier_votes", x, block=96)
     assert set(x) == {count * 100 + all_ * 10 + any_}
 
@@ -104,15 +104,16 @@ def bfloat16(x):
 @pytest.mark.parametrize("kind", ["__half", "__nv_bfloat16"])
 def test_sixteen_bit_numbers(kind):
     def round_(v):
-        return bfloat16(v) if kind == "__nv_bfloat16" else np.asarray(v, np.float32).astype(np.float16).astype(np.float32)
+        return bfloat16(v) if kind == "__nv_bfloat16" else np.float32(np.float16(v))
 
     x = np.concatenate([np.random.default_rng(0).normal(size=60) * 10, [0, -0.0, 65504, 1e-7]]).astype(np.float32)
     out, stored = np.zeros((5, x.size), np.float32), np.zeros(x.size, np.uint16 if "bf" in kind else np.float16)
     with np.errstate(over="ignore"):
         run(f"half_values<{kind}>", x, out, stored, x.size, block=64)
         a, b = round_(x), round_(np.roll(x, -1))
-        for got, expected in zip(out, (a, round_(a + b), round_(a * b), round_(a.astype(float) * b + a), a < b), strict=True):
-            assert np.array_equal(got, expected)
+        expected = (a, round_(a + b), round_(a * b), round_(np.float32(a.astype(float) * b + a)), a < b)
+        for got, want in zip(out, expected, strict=True):
+            assert np.array_equal(got, want)
     assert np.array_equal(stored.view(np.uint16) if "bf" not in kind else stored.astype(np.uint32) << 16,
                           a.astype(np.float16).view(np.uint16) if "bf" not in kind else a.view(np.uint32))  # fmt: skip
 
@@ -230,10 +231,11 @@ def test_features_are_all_tested():
 
 def test_a_source_of_ones_own(tmp_path):
     own = tmp_path / "own.cu"
-    own.write_text('#include "helper.cuh"\n__global__ void twice(float* x) { x[threadIdx.x] = times<2>(x[threadIdx.x]); }\n')
-    (tmp_path / "helper.cuh").write_text("#pragma once\ntemplate <int n> __device__ float times(float x) { return n * x; }\n")
-    x = np.ones(8, np.float32)
-    launch(own, "twice", 1, 8, (x,))
-    (tmp_path / "helper.cuh").write_text("template <int n> __device__ float times(float x) { return n * x + 1; }\n")
-    launch(own, "twice", 1, 8, (x,))  # an edited include is seen
+    own.write_text('#include "helper.cuh"\n__global__ void twice(float* x) { *x = times<2>(*x); }\n')
+    helper = "#pragma once\ntemplate <int n> __device__ float times(float x) { return n * x; }\n"
+    (tmp_path / "helper.cuh").write_text(helper)
+    x = np.ones(1, np.float32)
+    launch(own, "twice", 1, 1, (x,))
+    (tmp_path / "helper.cuh").write_text(helper.replace("n * x", "n * x + 1"))
+    launch(own, "twice", 1, 1, (x,))  # an edited include is seen
     assert set(x) == {5.0}

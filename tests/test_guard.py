@@ -1,15 +1,15 @@
 """What the emulator finds wrong: accesses outside arrays, threads that wait for each other, races, misuse."""
 
-import faulthandler
+import platform
 import signal
 import subprocess
 import sys
 
 import numpy as np
 import pytest
-from emulated import ORDERS, needs_emulator, run
 
 from minast.errors import Error
+from tests.emulated import ORDERS, needs_emulator, run
 
 pytestmark = needs_emulator
 
@@ -22,8 +22,7 @@ def test_a_read_past_the_end_names_everything():
     assert "past_end: block (3,0,0) thread (232,0,0)" in message
     assert "argument 0 (x, float32(1000,)), element 1000 of 1000 (byte 4000 of 4000)" in message
     assert "features.cu:" in message
-    if sys.platform == "linux" and "reads" not in message:
-        assert "accesses" in message  # aarch64 does not tell
+    assert (" reads " if platform.machine() == "x86_64" else " accesses ") in message
 
 
 @pytest.mark.parametrize("size", [1, 3, 1023, 1024, 1025, 5000])
@@ -52,7 +51,7 @@ def test_a_write_before_the_start_is_found_by_its_canary_or_its_guard():
 
 def test_static_and_dynamic_shared_memory_end_at_guard_pages():
     x = np.zeros(64, np.float32)
-    with pytest.raises(IndexError, match=r"thread \(32,0,0\) .* byte 128 of tile\[4\]\[8\] \(128 bytes\) at features.cu"):
+    with pytest.raises(IndexError, match=r"\(32,0,0\) .* byte 128 of tile\[4\]\[8\] \(128 bytes\) at features.cu"):
         run("past_static", x, block=64)
     with pytest.raises(IndexError, match=r"thread \(60,0,0\) .* byte 240 of the dynamic shared memory \(240 bytes\)"):
         run("past_dynamic", x, block=64, shared_bytes=240)
@@ -85,7 +84,7 @@ def test_vector_loads_of_a_guarded_array_with_a_tail(n):
     assert np.array_equal(y[: n // 4], x[: n // 4 * 4].reshape(-1, 4).sum(1)) and (n % 4 == 0 or y[-1] == n - 1)
 
 
-@pytest.mark.skipif("__import__('platform').machine() != 'x86_64'", reason="aarch64 loads from any address")
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="aarch64 loads from any address")
 def test_a_misaligned_vector_load():
     with pytest.raises(Error, match=r"misaligned: .* not a multiple of its size at features.cu"):
         run("misaligned", np.zeros(12, np.float32), np.zeros(4, np.float32))
@@ -108,12 +107,12 @@ def test_divergence_says_where_threads_wait():
 
 
 def test_two_barriers_in_two_branches_are_not_one():
-    with pytest.raises(Error, match="32 threads wait at __syncthreads .*; 32 threads wait at __syncthreads"):
+    with pytest.raises(Error, match=r"32 threads wait at __syncthreads .*; 32 threads wait at __syncthreads"):
         run("two_barriers", np.zeros(64, np.float32), block=64)
 
 
 def test_misused_masks_and_lanes():
-    with pytest.raises(Error, match="__shfl_sync .* lane 16 is not in its own mask 0x0000ffff"):
+    with pytest.raises(Error, match=r"__shfl_sync .* lane 16 is not in its own mask 0x0000ffff"):
         run("wrong_mask", np.zeros(32, np.int32), block=32)
     x = np.zeros(32, np.int32)
     run("bad_lane", x, block=32)  # lane 20 takes no part: undefined, all bits set here
@@ -121,18 +120,18 @@ def test_misused_masks_and_lanes():
 
 
 def test_assert_trap_and_division():
-    with pytest.raises(Error, match=r"fails: block \(0,0,0\) thread \(5,0,0\): assertion `int\(threadIdx.x\) < n` failed"):
+    with pytest.raises(Error, match=r"thread \(5,0,0\): assertion `int\(threadIdx.x\) < n` failed at features"):
         run("fails", 5, block=32)
     with pytest.raises(Error, match=r"thread \(3,0,0\): __trap at features.cu:"):
         run("traps", 3, block=32)
-    if "__import__('platform').machine() == 'x86_64'":
-        with pytest.raises(Error, match=r"thread \(4,0,0\) divides an integer by zero"):
+    if platform.machine() == "x86_64":  # aarch64 divides by zero without a signal
+        with pytest.raises(Error, match=r"thread \(4,0,0\) divides an integer by zero at features.cu"):
             run("zero_division", np.zeros(32, np.int32), 4, block=32)
 
 
 def test_a_stack_that_is_too_small():
     run("deep", np.zeros(1, np.int32), 5)
-    with pytest.raises((Error, IndexError)):
+    with pytest.raises(Error, match=r"deep: block \(0,0,0\) thread \(0,0,0\) needs more than the 128 KB of stack"):
         run("deep", np.zeros(1, np.int32), 100)
 
 
@@ -145,7 +144,7 @@ def test_a_missing_barrier_shows_in_every_order():
 
 def right_by_order(kernel, correct, make, **how):
     """The orders, and seeds of the random one, in which a racy kernel happens to be right."""
-    modes = [{"order": "forward"}, {"order": "reverse"}, *({"order": "random", "seed": s} for s in range(4))]
+    modes = [{"order": "forward"}, {"order": "reverse"}, *({"order": "random", "seed": s} for s in range(8))]
     right = []
     for mode in modes:
         args, out = make()
@@ -187,7 +186,7 @@ def test_pythons_own_signal_handlers_are_put_back():
     program = (
         "import faulthandler, ctypes, numpy as np, sys; sys.path[:0] = sys.argv[1:]\n"
         "faulthandler.enable()\n"
-        "from emulated import run\n"
+        "from tests.emulated import run\n"
         "try: run('wild', np.zeros(1, np.float32))\n"
         "except IndexError: print('caught', flush=True)\n"
         "ctypes.string_at(0)\n"
@@ -195,13 +194,13 @@ def test_pythons_own_signal_handlers_are_put_back():
     paths = [p for p in sys.path if p]
     done = subprocess.run([sys.executable, "-c", program, *paths], capture_output=True, text=True, timeout=120)
     assert done.stdout == "caught\n" and done.returncode == -signal.SIGSEGV
-    assert "Segmentation fault" in done.stderr and faulthandler is not None
+    assert "Segmentation fault" in done.stderr
 
 
 def test_a_fault_of_another_thread_is_not_ours():
     program = (
         "import ctypes, numpy as np, sys, threading, time; sys.path[:0] = sys.argv[1:]\n"
-        "from emulated import run\n"
+        "from tests.emulated import run\n"
         "x = np.zeros(4_000_000, np.float32)\n"
         "run('threads_of_grid', x, 1)\n"
         "threading.Thread(target=lambda: (time.sleep(0.2), ctypes.string_at(0))).start()\n"
