@@ -18,10 +18,10 @@
 // instantiate: attention_tiles<32,64,32,4,4> attention_tiles<32,128,64,8,8>
 // instantiate: attention_tiles<48,64,32,4,4> attention_tiles<48,128,64,8,8>
 // instantiate: attention_tiles<64,64,32,4,4> attention_tiles<64,128,64,8,8>
-// instantiate: attention_mma<{__half,__nv_bfloat16},16,2> attention_mma_async<{__half,__nv_bfloat16},16,2>
-// instantiate: attention_mma<{__half,__nv_bfloat16},32,2> attention_mma_async<{__half,__nv_bfloat16},32,2>
-// instantiate: attention_mma<{__half,__nv_bfloat16},48,2> attention_mma_async<{__half,__nv_bfloat16},48,2>
-// instantiate: attention_mma<{__half,__nv_bfloat16},64,2> attention_mma_async<{__half,__nv_bfloat16},64,2>
+// instantiate: attention_mma<{__half,__nv_bfloat16},16,{1,2}> attention_mma_async<{__half,__nv_bfloat16},16,{1,2}>
+// instantiate: attention_mma<{__half,__nv_bfloat16},32,{1,2}> attention_mma_async<{__half,__nv_bfloat16},32,{1,2}>
+// instantiate: attention_mma<{__half,__nv_bfloat16},48,{1,2}> attention_mma_async<{__half,__nv_bfloat16},48,{1,2}>
+// instantiate: attention_mma<{__half,__nv_bfloat16},64,{1,2}> attention_mma_async<{__half,__nv_bfloat16},64,{1,2}>
 #include "common.cuh"
 #include "ptx.cuh"
 #include "attention_mma.cuh"

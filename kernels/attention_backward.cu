@@ -17,10 +17,10 @@
 // instantiate: attention_tiles_dkv<32> attention_tiles_dq<32>
 // instantiate: attention_tiles_dkv<48> attention_tiles_dq<48>
 // instantiate: attention_tiles_dkv<64> attention_tiles_dq<64>
-// instantiate: attention_mma_dkv<{__half,__nv_bfloat16},16,1> attention_mma_dq<{__half,__nv_bfloat16},16,2>
-// instantiate: attention_mma_dkv<{__half,__nv_bfloat16},32,1> attention_mma_dq<{__half,__nv_bfloat16},32,2>
-// instantiate: attention_mma_dkv<{__half,__nv_bfloat16},48,1> attention_mma_dq<{__half,__nv_bfloat16},48,2>
-// instantiate: attention_mma_dkv<{__half,__nv_bfloat16},64,1> attention_mma_dq<{__half,__nv_bfloat16},64,2>
+// instantiate: attention_mma_dkv<{__half,__nv_bfloat16},16,{1,2}> attention_mma_dq<{__half,__nv_bfloat16},16,{1,2}>
+// instantiate: attention_mma_dkv<{__half,__nv_bfloat16},32,{1,2}> attention_mma_dq<{__half,__nv_bfloat16},32,{1,2}>
+// instantiate: attention_mma_dkv<{__half,__nv_bfloat16},48,{1,2}> attention_mma_dq<{__half,__nv_bfloat16},48,{1,2}>
+// instantiate: attention_mma_dkv<{__half,__nv_bfloat16},64,{1,2}> attention_mma_dq<{__half,__nv_bfloat16},64,{1,2}>
 #include "common.cuh"
 #include "ptx.cuh"
 #include "attention_mma.cuh"
@@ -52,8 +52,8 @@ constexpr int OWNED = 64, WALKED = 32, THREADS = 128;
 // shared: keys, values 64 rows, queries, do 32 rows of D + 4 each, p or ds 32 x 80, lse and delta 32 each
 template <int D>
 __global__ void __launch_bounds__(THREADS, 3)
-    attention_tiles_dkv(const float* qkv, const float* dout, const float* lse, const float* delta, float* dqkv, int N, int H,
-                        float scale) {
+    attention_tiles_dkv(const float* qkv, const float* dout, const float* lse, const float* delta, float* dqkv, int N,
+                        int H, float scale) {
   constexpr int GM = WALKED / 4, GN = OWNED / 4, COLS = D / GN, P = OWNED + GN, ROWS = OWNED / GM;
   extern __shared__ __align__(16) float shared[];
   float* keys = shared;
@@ -86,13 +86,15 @@ __global__ void __launch_bounds__(THREADS, 3)
     dots<D, GM, GN>(p, queries, keys, ty, tx);
     dots<D, GM, GN>(ds, douts, values, ty, tx);
 #pragma unroll
-    for (int r = 0; r < 4; ++r)
+    for (int r = 0; r < 4; ++r) {
+      const float lse2 = lses[ty + GM * r], row_delta = deltas[ty + GM * r];
 #pragma unroll
       for (int c = 0; c < 4; ++c) {
-        p[r][c] = exp2f(p[r][c] * (scale * LOG2E) - lses[ty + GM * r]);
-        ds[r][c] = p[r][c] * (ds[r][c] - deltas[ty + GM * r]);
+        p[r][c] = exp2f(p[r][c] * (scale * LOG2E) - lse2);
+        ds[r][c] = p[r][c] * (ds[r][c] - row_delta);
         weights[(ty + GM * r) * P + tx + GN * c] = p[r][c];
       }
+    }
     __syncthreads();
     transposed_times<WALKED, D, P, GN>(dv, weights, douts, ty, tx);
     __syncthreads();  // p has been read: ds takes its place
@@ -116,8 +118,8 @@ __global__ void __launch_bounds__(THREADS, 3)
 // grid and block the same; shared: queries, do 64 rows, keys, values 32 rows of D + 4 each, ds 64 x 40
 template <int D>
 __global__ void __launch_bounds__(THREADS, 3)
-    attention_tiles_dq(const float* qkv, const float* dout, const float* lse, const float* delta, float* dqkv, int N, int H,
-                       float scale) {
+    attention_tiles_dq(const float* qkv, const float* dout, const float* lse, const float* delta, float* dqkv, int N,
+                       int H, float scale) {
   constexpr int GM = OWNED / 4, GN = WALKED / 4, COLS = D / GN, P = WALKED + GN;
   extern __shared__ __align__(16) float shared[];
   float* queries = shared;

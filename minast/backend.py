@@ -15,11 +15,11 @@ def choose(name=None):
     "numpy" is the reference on a CPU, "cupy" the same code on a GPU; "cuda" takes our kernels on a GPU, "emulator" the
     same kernels on a CPU, slowly: for tests and for learning.
     """
-    name = name or ("cuda" if _why_no_gpu() is None else "numpy")
+    name = name or ("cuda" if why_no_gpu() is None else "numpy")
     if name not in BACKENDS:
         raise Error(f"there is no backend {name!r}: choose one of {', '.join(BACKENDS)}.")
     if name in ("cupy", "cuda"):
-        why = _why_no_gpu()
+        why = why_no_gpu()
         if why:
             raise Error(f"backend {name!r} {why}.")
         import cupy as xp
@@ -32,7 +32,7 @@ def choose(name=None):
     return name, xp, ops
 
 
-def _why_no_gpu():
+def why_no_gpu():
     """None where CuPy finds a GPU, else the rest of a sentence."""
     if importlib.util.find_spec("cupy") is None:
         return "needs CuPy, which is not installed: pip install 'minast[gpu]' (CUDA 13) or [gpu12]"

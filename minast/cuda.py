@@ -89,7 +89,7 @@ def linear_backward(dy, cache, dw, db):
 # -- layer norm --------------------------------------------------------------------------------------------------
 
 
-def _narrow(x, *args):
+def _narrow(x, *_):
     return x.shape[-1] <= 128 * LAYERNORM_CHUNKS[-1]
 
 
@@ -184,11 +184,11 @@ TILES = {2: (64, 32, 4, 4), 3: (128, 64, 8, 8)}  # rung: queries, keys, and the 
 LONG = 256  # from so many tokens on rung 3 fills a GPU; below, its 128-query blocks are few and half empty
 
 
-def _forward_fits(qkv, heads, *args):
+def _forward_fits(qkv, heads, *_):
     return qkv.shape[2] // 3 // heads in HEAD_WIDTHS
 
 
-def _backward_fits(do, cache):
+def _backward_fits(do, cache, *_):
     return do.shape[2] // cache[3] in HEAD_WIDTHS
 
 
@@ -209,13 +209,18 @@ def attention_rung(qkv, heads):
     return 5
 
 
+def _fragments(B, N, H):
+    """16-row fragments a warp of the tensor-core kernels holds: 2 halve its shared-memory traffic, 1 suits few rows."""
+    return 2 if blocks(N, 128) * B * H >= GROUPS else 1
+
+
 def _shared_memory(x):
     """The largest shared memory of a block on x's device, in bytes; the emulator has the H100's."""
     return 227 * 1024 if isinstance(x, np.ndarray) else x.device.attributes["MaxSharedMemoryPerBlockOptin"]
 
 
 @overrides(_forward_fits)
-def attention_forward(qkv, heads, rung=None):
+def attention_forward(qkv, heads, rung=None, fragments=None):
     """o = softmax(q k^T / sqrt(D)) v for each head.   qkv (B, T, 3 H D), packed (3, H, D) -> o (B, T, H D)"""
     xp, qkv = array_module(qkv), packed(qkv)
     (B, N, C), T = qkv.shape, c_type(qkv)
@@ -240,12 +245,14 @@ def attention_forward(qkv, heads, rung=None):
         launch("attention.cu", kernel, (blocks(N, BM), heads, B), BM // TM * (BN // TN), args, tile_bytes(rung, D))
     else:
         name, buffers = ("attention_mma", 1) if rung == 4 else ("attention_mma_async", 2)
-        launch("attention.cu", f"{name}<{T},{D},2>", (blocks(N, 128), heads, B), 128, args, buffers * 256 * (D + 8))
+        M = fragments or _fragments(B, N, heads)
+        grid, shared = (blocks(N, 64 * M), heads, B), buffers * 256 * (D + 8)
+        launch("attention.cu", f"{name}<{T},{D},{M}>", grid, 128, args, shared)
     return o, (qkv, o, lse, heads)
 
 
 @overrides(_backward_fits)
-def attention_backward(do, cache):
+def attention_backward(do, cache, fragments=None):
     """dv = p^T do,  dp = do v^T,  ds = p (dp - delta),  dq = ds k / sqrt(D),  dk = ds^T q / sqrt(D) -> dqkv like qkv"""
     qkv, o, lse, heads = cache
     xp, do, T = array_module(qkv), packed(do), c_type(qkv)
@@ -261,10 +268,10 @@ def attention_backward(do, cache):
             (f"attention_tiles_dq<{D}>", 64, 4 * (192 * (D + 4) + 64 * 40)),
         ]
     else:
-        buffers = 2 * 256 * (D + 8)
+        M, buffers = fragments or _fragments(B, N, heads), 2 * 256 * (D + 8)
         kernels = [
-            (f"attention_mma_dkv<{T},{D},1>", 64, buffers + 1024),
-            (f"attention_mma_dq<{T},{D},2>", 128, buffers),
+            (f"attention_mma_dkv<{T},{D},{M}>", 64 * M, buffers + 1024),
+            (f"attention_mma_dq<{T},{D},{M}>", 64 * M, buffers),
         ]
     for kernel, owned, shared in kernels:
         launch(source, kernel, (blocks(N, owned), heads, B), 128, args, shared)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from minast.backend import _why_no_gpu
+from minast.backend import why_no_gpu
 from minast.launch import emulation
 
 ORDERS = {  # threads in three orders; arrays with an unreadable page behind them, or before them
@@ -11,7 +11,7 @@ ORDERS = {  # threads in three orders; arrays with an unreadable page behind the
     "reverse": {"order": "reverse", "guard": "start"},
     "random": {"order": "random", "guard": "end", "seed": 20},
 }
-PLACES = [*ORDERS] + (["cuda"] if _why_no_gpu() is None else [])
+PLACES = [*ORDERS] + (["cuda"] if why_no_gpu() is None else [])
 
 
 @pytest.fixture(params=PLACES)

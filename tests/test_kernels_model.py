@@ -5,9 +5,9 @@ import pytest
 from kernel_cases import get
 
 from minast import AST, ModelConfig, cuda, layers, optim
-from minast.backend import _why_no_gpu
+from minast.backend import why_no_gpu
 
-BACKENDS = ["emulator"] + (["cuda"] if _why_no_gpu() is None else [])
+BACKENDS = ["emulator"] + (["cuda"] if why_no_gpu() is None else [])
 CONFIG = ModelConfig.preset("nano", dim=64, heads=2, mel_bins=32, frames=46, classes=5, prefix_tokens=2)  # 12 layers
 
 
