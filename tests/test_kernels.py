@@ -1,11 +1,12 @@
 """Memory-bound kernels against the reference: every version, odd sizes, three thread orders, guard pages."""
 
-import kernel_cases
+
 import numpy as np
 import pytest
-from kernel_cases import CASTS, ROUNDING, close, get, slope
 
 from minast import cuda, layers
+from tests import kernel_cases
+from tests.kernel_cases import CASTS, ROUNDING, close, get, slope
 
 put = kernel_cases.put  # a fixture: pytest finds it by this name
 DTYPES = list(CASTS)

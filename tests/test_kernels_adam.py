@@ -1,11 +1,12 @@
 """Adam's kernel against optim.Adam: several steps, every switch, odd lengths."""
 
-import kernel_cases
+
 import numpy as np
 import pytest
-from kernel_cases import CASTS, close, get
 
 from minast import cuda, optim
+from tests import kernel_cases
+from tests.kernel_cases import CASTS, close, get
 
 put = kernel_cases.put  # a fixture: pytest finds it by this name
 

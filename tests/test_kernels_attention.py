@@ -1,13 +1,14 @@
 """The attention kernels, every rung and head width, against the reference in float64."""
 
-import kernel_cases
+
 import numpy as np
 import pytest
-from kernel_cases import CASTS, close, get, slope
 
 from minast import cuda, layers
 from minast.errors import Error
 from minast.launch import emulation
+from tests import kernel_cases
+from tests.kernel_cases import CASTS, close, get, slope
 
 put = kernel_cases.put  # a fixture: pytest finds it by this name
 

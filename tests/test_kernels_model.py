@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from kernel_cases import get
 
 from minast import AST, ModelConfig, cuda, layers, optim
 from minast.backend import why_no_gpu
+from tests.kernel_cases import get
 
 BACKENDS = ["emulator"] + (["cuda"] if why_no_gpu() is None else [])
 CONFIG = ModelConfig.preset("nano", dim=64, heads=2, mel_bins=32, frames=46, classes=5, prefix_tokens=2)  # 12 layers
