@@ -31,12 +31,19 @@ def read_audio(path, rate=16000):
     if os.path.getsize(path) == 0:
         raise Error(f"{path}: the file is empty (0 bytes).")
     try:
-        with soundfile.SoundFile(path) as f:
-            expected, own = f.frames, f.samplerate
-            x = f.read(dtype="float32", always_2d=True)  # (S, channels)
-    except (soundfile.SoundFileError, OSError, RuntimeError) as error:
-        reason = str(getattr(error, "error_string", error)).strip().rstrip(".")
-        raise Error(f"{path}: this cannot be decoded as audio ({reason}); wav, flac, ogg and mp3 files can.") from None
+        file = soundfile.SoundFile(path)
+    except (soundfile.SoundFileError, OSError) as error:
+        raise Error(
+            f"{path}: this cannot be decoded as audio ({_reason(error)}); wav, flac, ogg and mp3 can."
+        ) from None
+    with file:
+        expected, own = file.frames, file.samplerate
+        try:
+            x = file.read(dtype="float32", always_2d=True)  # (S, channels)
+        except (soundfile.SoundFileError, RuntimeError) as error:
+            raise Error(
+                f"{path}: decoding fails part of the way ({_reason(error)}): it is damaged or cut short."
+            ) from None
     # libsndfile estimates the length of an mp3; elsewhere the header's count is exact
     if len(x) < expected and not path.lower().endswith(".mp3"):
         raise Error(
@@ -56,3 +63,8 @@ def read_audio(path, rate=16000):
         if len(wave) == 0:
             raise Error(f"{path}: nothing is left of {len(x)} samples at {own} Hz after resampling to {rate} Hz.")
     return wave.astype(np.float32, copy=False), rate or own
+
+
+def _reason(error):
+    text = str(getattr(error, "error_string", error)).strip().rstrip(".")
+    return text.removeprefix("Error : ")

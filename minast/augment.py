@@ -11,7 +11,7 @@ SILENCE = np.float32(np.log(LOG_FLOOR))
 
 
 def mix(a, b, share):
-    """The log-mel of share * wave a + (1 - share) * wave b, for sounds that are not in phase.   a (T, F), b (U, F) -> (T, F)
+    """The log-mel of share * wave a + (1 - share) * wave b, sounds not in phase.   a (T, F), b (U, F) -> (T, F)
 
     Powers add: log(share^2 exp(a) + (1 - share)^2 exp(b)). `b` is cut, or followed by silence, to the length of `a`,
     as AST does with waveforms.
@@ -29,7 +29,7 @@ def mixup_share(rng):
 
 
 def crop(mel, frames, rng):
-    """A random stretch of `frames` frames of a longer clip; a shorter one comes back whole.   (T, F) -> (<= frames, F)"""
+    """A random stretch of `frames` frames; a shorter clip comes back whole.   (T, F) -> (<= frames, F)"""
     if len(mel) <= frames:
         return mel
     start = int(rng.integers(len(mel) - frames + 1))
@@ -42,9 +42,10 @@ def gain(mel, limit, rng):
 
 
 def mask(x, widest, axis, rng):
-    """SpecAugment: one band of each clip set to 0.0, its width uniform in [0, widest), its place uniform.   (B, T, F) -> same
+    """SpecAugment: one band of each clip set to 0.0, its width and place uniform.   (B, T, F) -> same
 
-    axis 1: time, axis 2: frequency. Source: Park et al. 2019; fill value and draw as the official AST's torchaudio.
+    The width lies in [0, widest). axis 1: time, axis 2: frequency. Source: Park et al. 2019;
+    fill value and draw are those of the official code's torchaudio.
     """
     x, size = x.copy(), x.shape[axis]
     for clip in x:
@@ -56,7 +57,7 @@ def mask(x, widest, axis, rng):
 
 
 def noise(x, rng):
-    """Uniform positive noise in [0, u / 10], u uniform in [0, 1] for each clip; after normalisation.   (B, T, F) -> same
+    """Uniform positive noise in [0, u / 10], u uniform in [0, 1] a clip; after normalisation.   (B, T, F) -> same
 
     Source: the official Speech Commands recipe.
     """

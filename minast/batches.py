@@ -51,6 +51,11 @@ def training_batch(store, targets, chosen, features, config, epoch, step):
     return x, np.stack(rows).astype(np.float32)
 
 
+def hits(scores, y):
+    """Clips whose highest score is one of their labels (the strongest, for mixed ones).   scores, y (B, K) -> int"""
+    return int((y[np.arange(len(y)), scores.argmax(axis=1)] >= y.max(axis=1)).sum())
+
+
 def model_inputs(mel, features):
     """All windows of one clip, padded and normalised.   (T, F) -> (W, frames, F)"""
     return normalise(windows(mel, features.frames), features.mean, features.std)

@@ -16,6 +16,9 @@ class Parser(argparse.ArgumentParser):
         )
 
 
+DATA = "builtin, a folder, a .csv manifest, fsdd:PATH, esc10:PATH or esc50:PATH"
+
+
 def add_backend(parser):
     from .backend import BACKENDS
 
@@ -23,7 +26,7 @@ def add_backend(parser):
 
 
 def run(main):
-    """Call a command's `main(argv) -> status` and leave the process: 0 done, 2 a user's error, 130 stopped by Ctrl-C."""
+    """Call a command's `main(argv) -> status` and leave: 0 done, 2 a user's error, 130 stopped by Ctrl-C."""
     try:
         status = main(sys.argv[1:])
         sys.stdout.flush()

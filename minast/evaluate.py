@@ -22,9 +22,7 @@ from .store import Store
 def main(argv=None):
     p = cli.Parser("evaluate", __doc__)
     p.add_argument("checkpoint", metavar="CHECKPOINT", help=".npz of train or convert")
-    p.add_argument(
-        "data", metavar="DATA", help="as for train: builtin, a folder, a .csv, fsdd:PATH, esc10:PATH, esc50:PATH"
-    )
+    p.add_argument("data", metavar="DATA", help=cli.DATA)
     p.add_argument("--split", choices=("test", "valid", "train", "all"), default="test", help="default test")
     p.add_argument("--seed", type=int, default=0, help="of the split, where the data have none: as in training")
     p.add_argument("--fold", type=int, help="test fold of esc10 and esc50 (default 1)")

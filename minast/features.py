@@ -28,7 +28,7 @@ def hz_from_mel(mel):
 
 
 def sizes(rate):
-    """(samples a frame, samples between frames, FFT length): 400, 160, 512 at 16 kHz; the FFT is the next power of two."""
+    """(samples a frame, samples between frames, FFT length), the next power of two: 400, 160, 512 at 16 kHz."""
     frame, shift = int(rate * FRAME), int(rate * SHIFT)
     return frame, shift, 1 << (frame - 1).bit_length()
 
@@ -40,7 +40,7 @@ def frame_count(samples, rate):
 
 
 def window_function(name, length):
-    """Symmetric Hamming, 0.54 - 0.46 cos(2 pi k / (length - 1)), or symmetric Hann, 0.5 - 0.5 cos(...).   -> (length,)"""
+    """Symmetric Hamming, 0.54 - 0.46 cos(2 pi k / (length - 1)), or Hann, 0.5 - 0.5 cos(...).   -> (length,)"""
     if name not in WINDOWS:
         raise Error(f'window is {name!r}: it must be "hamming" or "hann".')
     a = 0.54 if name == "hamming" else 0.5
@@ -79,12 +79,13 @@ def _tables(rate, mel_bins, window):
 
 
 def log_mel(wave, rate=16000, mel_bins=128, window="hamming"):
-    """Log-mel spectrogram, not normalised.   wave (S,) in [-1, 1] -> (T, mel_bins) float32, T = 1 + (S - frame) // shift
+    """Log-mel spectrogram, not normalised.   wave (S,) in [-1, 1] -> (T, mel_bins) float32
 
-    Each frame (25 ms, every 10 ms): its mean is subtracted; y[t] = x[t] - 0.97 x[t-1], with x[-1] = x[0]; times the
-    window; zero-padded to a power of two; |FFT|^2; mel filters; natural log, floored at log(1.19e-7) = -15.94.
-    The unit is nats of power: +2.3 is 10 dB. Raises minast.Error for a waveform that is not one-dimensional, shorter
-    than one frame, or not finite.
+    T = 1 + (S - frame) // shift: 998 for 10 s. Each frame (25 ms, every 10 ms): its mean is subtracted; then
+    y[t] = x[t] - 0.97 x[t-1], with x[-1] = x[0]; times the window; zero-padded to a power of two; |FFT|^2; mel filters;
+    natural log, floored at log(1.19e-7) = -15.94. The unit is nats of power: +2.3 is 10 dB. In float32, filters more
+    than 65 dB below the loudest of their frame hold rounding. Raises minast.Error for a waveform that is not
+    one-dimensional, not finite, or shorter than one frame.
     """
     wave = np.asarray(wave)
     if wave.ndim != 1 or wave.dtype.kind != "f":

@@ -1,8 +1,7 @@
 """Initial weights for training from scratch, chosen so that a 12-layer model starts to learn on a few thousand clips.
 
-Pretrained weights replace all of this. AST's own scheme (every matrix normal with deviation 0.02, timm's) suits ImageNet's
-length of training: at width 96 it makes each block's output a hundredth of its input, so that at first there is no
-encoder..
+Pretrained weights replace all of this. AST's own scheme (timm's: every matrix normal with deviation 0.02) is made for
+ImageNet's length of training: at width 96 what a block adds is at first a small fraction of its input.
 """
 
 import numpy as np
@@ -47,9 +46,9 @@ def block_matrix(name, shape, depth, rng):
 def patch_filters(dim, rng):
     """Random mixtures of the smoothest 2-D cosines, each weighed so that it comes out about as strong. -> (dim, 256)
 
-    Neighbouring pixels of a spectrogram are alike: with random filters, almost all of the variance of all outputs is the
-    patch's loudness. The coefficient of a cosine with i and j half-waves has a deviation near 4 / (1 + sqrt(i^2 + j^2))^1.4
-    in normalised log-mels (measured on speech and on everyday sounds, within a factor of 2).
+    Neighbouring pixels of a spectrogram are alike: with random filters, almost all that varies in any output is the
+    patch's loudness. The coefficient of a cosine with i and j half-waves has in normalised log-mels a deviation near
+    4 / (1 + sqrt(i^2 + j^2))^1.4 (measured on speech and on everyday sounds; most lie within a factor of 2).
     """
     k = np.arange(PATCH)
     cosines = np.cos(np.pi * np.outer(k, k + 0.5) / PATCH)  # DCT-II, one a row

@@ -62,7 +62,7 @@ def layernorm_forward(x, w, b, eps=1e-6):
 
 
 def layernorm_backward(dy, cache, dw, db):
-    """dx = rstd * (dn - <dn> - n <dn n>), n = normalised x, dn = dy w, <.> = mean over C;  dw += sum dy n, db += sum dy."""
+    """dx = rstd (dn - <dn> - n <dn n>), n = normalised x, dn = dy w, <.> mean over C;  dw += sum dy n, db += sum dy"""
     x, w, mean, rstd = cache
     n = (x - mean) * rstd  # recomputed: cheaper than keeping it
     rows = tuple(range(dy.ndim - 1))
@@ -82,7 +82,7 @@ def layernorm_backward(dy, cache, dw, db):
 
 
 def gelu_forward(x, kind="erf"):
-    """y = x Phi(x), Phi the normal distribution function (kind "erf"), or its tanh approximation.   x (...) -> y (...)"""
+    """y = x Phi(x), Phi the normal distribution function ("erf") or its tanh approximation.   x (...) -> y (...)"""
     xp = array_module(x)
     if kind == "tanh":
         t = xp.tanh(SQRT_2_OVER_PI * (x + 0.044715 * x**3))
@@ -159,7 +159,7 @@ def attention_forward(qkv, heads):
 
 
 def attention_backward(do, cache):
-    """dv = p^T do,  dp = do v^T,  ds = p (dp - delta),  dq = ds k / sqrt(D),  dk = ds^T q / sqrt(D) -> dqkv (B, T, 3 H D)
+    """dv = p^T do, dp = do v^T, ds = p (dp - delta), dq = ds k / sqrt(D), dk = ds^T q / sqrt(D) -> dqkv (B, T, 3 H D)
 
     delta, the row sums of dp * p, equals the row sums of do * o, which need no probabilities.
     """
@@ -168,7 +168,7 @@ def attention_backward(do, cache):
     B, T, C = do.shape
     D = C // heads
     q, k, v = xp.ascontiguousarray(qkv.reshape(B, T, 3, heads, D).transpose(2, 0, 3, 1, 4))  # (B, H, T, D) each
-    q *= D**-0.5
+    q = q * D**-0.5  # not in place: with one token q is a view of the cache
     p = q @ k.swapaxes(-1, -2)
     p -= lse
     xp.exp(p, out=p)  # (B, H, T, T), as they were

@@ -11,7 +11,7 @@ from .errors import Error
 
 
 def accuracy(scores, targets):
-    """Share of clips whose highest score is their class.   scores (N, K), targets (N,) whole numbers or (N, K) one-hot"""
+    """Share of clips whose highest score is their class.   scores (N, K), targets (N,) or one-hot (N, K)"""
     scores, targets = np.asarray(scores), np.asarray(targets)
     if targets.ndim == 2:
         targets = targets.argmax(axis=1)
@@ -19,7 +19,7 @@ def accuracy(scores, targets):
 
 
 def average_precision(scores, targets):
-    """AP = sum_n (R_n - R_(n-1)) P_n of each class, one threshold a distinct score.   -> (K,), NaN where no clip is positive"""
+    """AP = sum_n (R_n - R_(n-1)) P_n, one threshold a distinct score.   -> (K,), NaN where no clip is positive"""
     return np.array([_ap(s, t) for s, t in _classes(scores, targets)])
 
 

@@ -103,7 +103,7 @@ class AST:
         return value, logits
 
     def input_grad(self, x, dlogits):
-        """Gradient of sum(logits * dlogits) with respect to the input: for saliency.   -> (B, T, F); also adds to `dw`"""
+        """Gradient of sum(logits * dlogits) by the input, for saliency.   -> (B, T, F); adds to `dw` as well"""
         tape = []
         _, head = self._head_forward(self._encode(x, tape))
         return self._backward(self.xp.asarray(dlogits, self.dtype), head, tape, to_input=True)

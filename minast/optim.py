@@ -91,7 +91,8 @@ def staircase(step, lr, warmup=1000, stair=50):
 def schedule(config, step, steps_per_epoch):
     """The learning rate of a step, counted from 0, as `TrainConfig` asks."""
     if config.schedule == "cosine":
-        return cosine(step, config.epochs * steps_per_epoch, config.lr, config.warmup)
+        steps = config.epochs * steps_per_epoch
+        return cosine(step, steps, config.lr, min(config.warmup, steps // 5))  # a short run warms up shortly
     if config.schedule == "milestones":
         if step < config.warmup:
             return staircase(step, config.lr, config.warmup)

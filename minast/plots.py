@@ -1,4 +1,4 @@
-"""Pictures: learning curves, confusion matrix, per-class scores, spectrograms. matplotlib is imported when one is drawn."""
+"""Pictures: learning curves, confusion matrix, scores by class. matplotlib is imported when one is drawn."""
 
 import numpy as np
 

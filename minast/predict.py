@@ -13,12 +13,11 @@ import sys
 import numpy as np
 
 from . import cli
+from .audio import load_audio
 from .checkpoint import load
-from .datasets import Clip
 from .errors import Error
-from .features import windows
+from .features import log_mel, windows
 from .scoring import clip_scores
-from .store import Store
 
 
 def main(argv=None):
@@ -57,14 +56,19 @@ def main(argv=None):
 
 def predict(model, info, path, chosen=None, top=5):
     """-> {"file", "seconds", "windows", "head", "labels": [{"label", "probability"}, ...] best first}"""
-    store = Store([Clip(path, (), path=path)], info.features, cache=False, quiet=True)
-    scores = clip_scores(model, info, store)[0]
+    features = info.features
+    wave = load_audio(path, features.rate)
+    try:
+        mel = log_mel(wave, features.rate, features.mel_bins, features.window)
+    except Error as error:
+        raise Error(f"{path}: {error}") from None
+    scores = clip_scores(model, info, [mel])[0]
     chosen = np.array(range(len(scores)) if chosen is None else chosen)
     best = chosen[np.argsort(-scores[chosen], kind="stable")][:top]
     return {
         "file": path,
-        "seconds": round(float(len(store[0]) * 0.01 + 0.015), 3),  # T frames span 10 (T - 1) + 25 ms
-        "windows": len(windows(store[0], info.features.frames)),
+        "seconds": round(len(wave) / features.rate, 3),
+        "windows": len(windows(mel, features.frames)),
         "head": info.head,
         "labels": [{"label": info.labels[k], "probability": round(float(scores[k]), 6)} for k in best],
     }

@@ -6,6 +6,7 @@ import hashlib
 import io
 import os
 import signal
+import time
 
 from .checkpoint import load, load_state, save
 from .errors import Error
@@ -25,14 +26,14 @@ def new_folder(out, default):
     return writable_folder(out)
 
 
-def save_last(out, model, info, optimizer, settings, counters):
-    """Everything a run needs to go on bit for bit: weights, moments, where it stands, and the settings it began with."""
-    state = {**optimizer.state(), "settings": settings, "counters": counters}
-    _save(os.path.join(out, LAST), model, info, state)
+def save_last(job, step, sums):
+    """What a run needs to go on bit for bit: weights, moments, where it stands, the settings it began with."""
+    counters = {"step": step, "sums": list(sums)}
+    _save(job, LAST, {**job.optimizer.state(), "settings": job.settings, "counters": counters})
 
 
-def save_best(out, model, info):
-    _save(os.path.join(out, BEST), model, info, None)
+def save_best(job):
+    _save(job, BEST, None)
 
 
 def load_last(out, backend=None):
@@ -65,8 +66,25 @@ def fingerprint(dataset):
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _save(path, model, info, state):
-    save(path, model, info.labels, info.features, info.loss, info.history, info.notes, state)
+def _save(job, name, state):
+    info = job.info
+    save(os.path.join(job.out, name), job.model, info.labels, info.features, info.loss, info.history, info.notes, state)
+
+
+class Clock:
+    """Time and speed of a run; the time before it was resumed counts, the speed is of this session."""
+
+    def __init__(self, history):
+        self.before, self.began, self.clips = (history[-1]["seconds"] if history else 0.0), time.perf_counter(), 0
+
+    @property
+    def seconds(self):
+        return self.before + time.perf_counter() - self.began
+
+    @property
+    def speed(self):
+        """Clips a second."""
+        return self.clips / max(time.perf_counter() - self.began, 1e-9)
 
 
 class Stopper:

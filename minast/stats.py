@@ -16,9 +16,7 @@ from .store import Store
 
 def main(argv=None):
     p = cli.Parser("stats", __doc__)
-    p.add_argument(
-        "data", metavar="DATA", help="as for train: builtin, a folder, a .csv, fsdd:PATH, esc10:PATH, esc50:PATH"
-    )
+    p.add_argument("data", metavar="DATA", help=cli.DATA)
     p.add_argument("--rate", type=int, default=16000, help="sample rate in Hz (default 16000)")
     p.add_argument("--mel-bins", type=int, default=128)
     p.add_argument("--window", choices=("hamming", "hann"), default="hamming")
@@ -45,7 +43,8 @@ def main(argv=None):
         )
     else:
         print(
-            f"mean {mean:.7f}  std {std:.7f}  ({len(store)} clips, {lengths.sum()} frames, {lengths.min()} to {lengths.max()} a clip)"
+            f"mean {mean:.7f}  std {std:.7f}  "
+            f"({len(store)} clips, {lengths.sum()} frames, {lengths.min()} to {lengths.max()} a clip)"
         )
     return 0
 

@@ -5,6 +5,7 @@ import json
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from threading import Lock
 
 import numpy as np
 
@@ -36,7 +37,7 @@ class Store:
         self.clips, self.features = clips, features
         self.settings = json.dumps([VERSION, features.rate, features.mel_bins, features.window])
         self.folder = os.path.join(cache_folder(), "features") if cache else None
-        self._rows, self._bytes = [], 0
+        self._rows, self._bytes, self._lock = [], 0, Lock()
         pool = ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1))  # decoding and NumPy both release the GIL
         try:
             jobs = pool.map(self._get, clips)
@@ -88,14 +89,17 @@ class Store:
             os.makedirs(os.path.dirname(path), exist_ok=True)
             with atomic(path) as f:
                 np.save(f, mel)
-        except (OSError, Error) as error:
-            self.folder = None  # a full disk costs time, not the run
-            print(f"note: features are not kept for next time: {error}", file=sys.stderr)
+        except (OSError, Error) as error:  # a full disk costs time, not the run
+            with self._lock:
+                if self.folder is not None:
+                    print(f"note: features are not kept for next time: {error}", file=sys.stderr)
+                self.folder = None
             return None, mel
         return path, mel
 
     def _path(self, clip):
-        if self.folder is None or clip.path is None:
+        folder = self.folder  # another thread may take it away
+        if folder is None or clip.path is None:
             return None
         try:
             with open(clip.path, "rb") as f:
@@ -106,4 +110,4 @@ class Store:
             return None  # load_audio says it better
         digest.update(self.settings.encode())
         key = digest.hexdigest()
-        return os.path.join(self.folder, key[:2], key + ".npy")
+        return os.path.join(folder, key[:2], key + ".npy")

@@ -1,0 +1,174 @@
+"""How a training run begins: from flags and the data's recipe, or from the folder of one that stopped."""
+
+import os
+from dataclasses import asdict, dataclass, replace
+
+import numpy as np
+
+from . import cli, optim, run
+from .checkpoint import Info
+from .config import PRESETS, FeatureConfig, ModelConfig, TrainConfig
+from .datasets import Dataset, open_dataset
+from .errors import Error
+from .model import AST
+from .recipes import recipe
+from .store import Store
+
+
+@dataclass
+class Job:
+    """All that the training loop needs."""
+
+    out: str  # the folder for what comes of it
+    settings: dict  # what the run began with, as last.npz keeps it
+    config: TrainConfig
+    model: AST
+    info: Info
+    optimizer: optim.Adam
+    data: Dataset
+    store: Store | None = None  # features of the training clips, if they are there already
+    step: int = 0  # steps done
+    sums: tuple = (0.0, 0)  # of this epoch: losses, hits
+    backend: str | None = None
+    cache: bool = True
+
+    @property
+    def measure(self):
+        """What the best epoch is chosen by."""
+        return "accuracy" if self.config.loss == "ce" else "mAP"
+
+
+def begun(args):
+    """A new run."""
+    given = vars(args)
+    data = open_dataset(args.data or "builtin", args.seed or 0, args.fold)
+    config, rest = recipe(data.kind, data.multilabel, given)
+    name = data.kind if data.kind != "own" else os.path.splitext(os.path.basename(os.path.abspath(args.data)))[0]
+    out = run.new_folder(args.out, f"{name}-{rest['preset']}")
+    features = FeatureConfig(rate=rest["rate"], **{k: given[k] for k in ("mel_bins", "window") if given[k] is not None})
+    store = Store(data.of("train"), features, not args.no_cache)
+    features = replace(features, frames=rest["frames"] or fitting_frames(store.lengths()), **scaling(args, store))
+    shape = {k: given[k] for k in ("fstride", "tstride", "prefix_tokens", "depth") if given[k] is not None}
+    shape |= {"classes": len(data.labels), "frames": features.frames, "mel_bins": features.mel_bins}
+    model = AST(ModelConfig.preset(rest["preset"], **shape), args.backend, seed=config.seed)
+    info = Info(list(data.labels), features, config.loss, notes={"data": data.name, "from": "random weights"})
+    settings = {
+        "data": args.data or "builtin",
+        "folder": os.getcwd(),
+        "fold": args.fold,
+        "fingerprint": run.fingerprint(data),
+        "preset": rest["preset"],
+        "train": asdict(config),
+        "cache": not args.no_cache,
+    }
+    optimizer = new_optimizer(model, config)
+    describe(data, model, features, rest["preset"], out)
+    return Job(
+        out, settings, config, model, info, optimizer, data, store, backend=args.backend, cache=not args.no_cache
+    )
+
+
+def resumed(args):
+    """A run that stopped, where it stopped. Its settings are its own: other flags are refused."""
+    own = ("resume", "backend")
+    others = [name for name, value in vars(args).items() if value not in (None, False) and name not in own]
+    if others:
+        raise Error(f"--resume goes on with the run's own settings: leave out {', '.join(others)}.")
+    model, info, state = run.load_last(args.resume, args.backend)
+    settings, counters = state["settings"], state["counters"]
+    config = TrainConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in settings["train"].items()})
+    data = open_dataset(located(settings), config.seed, settings["fold"])
+    if run.fingerprint(data) != settings["fingerprint"]:
+        raise Error(
+            f"{data.name}: clips, labels or splits are not those that {args.resume} was trained on: start anew."
+        )
+    optimizer = new_optimizer(model, config)
+    optimizer.load_state(state)
+    step, sums = counters["step"], tuple(counters["sums"])
+    print(f"{args.resume}: going on after step {step} (epochs finished: {len(info.history)} of {config.epochs})")
+    job = Job(args.resume, settings, config, model, info, optimizer, data, None, step, sums)
+    return replace(job, backend=args.backend, cache=settings["cache"])
+
+
+def located(settings):
+    """The DATA argument as seen from today's folder: paths were relative to where the run began."""
+    if settings["data"] == "builtin":
+        return "builtin"
+    kind, colon, path = settings["data"].rpartition(":")
+    return kind + colon + os.path.join(settings["folder"], path)
+
+
+def fitting_frames(lengths):
+    """Long enough for 95 % of the clips, 32 to 1024 frames."""
+    return int(np.clip(np.percentile(lengths, 95), 32, 1024))
+
+
+def scaling(args, store):
+    """{"mean", "std"}: as asked for, else measured on the training clips."""
+    mean, std = (args.mean, args.std) if None not in (args.mean, args.std) else store.mean_std()
+    return {"mean": mean if args.mean is None else args.mean, "std": std if args.std is None else args.std}
+
+
+def new_optimizer(model, config):
+    """AST's Adam, which decays every weight, or AdamW, which decays the matrices."""
+    decay = None
+    if config.optimizer == "adamw":
+        decay = model.xp.zeros_like(model.w.flat)
+        for name, view in model.layout(decay).items():
+            if view.ndim == 2 and name != "pos_embed":
+                view[...] = 1
+    decoupled = config.optimizer == "adamw"
+    return optim.Adam(model.w.flat, config.betas, weight_decay=config.weight_decay, decoupled=decoupled, decay=decay)
+
+
+def describe(data, model, features, preset, out):
+    counts = {split: len(data.of(split)) for split in ("train", "valid", "test") if data.of(split)}
+    clips = ", ".join(f"{n} {split}" for split, n in counts.items())
+    print(f"{data.name}: {clips} clips, {len(data.labels)} classes; split {data.split_from}")
+    print(
+        f"{preset}: {model.parameters / 1e6:.2f} M weights, {model.config.tokens} tokens from {features.frames} frames "
+        f"at {features.rate} Hz, mean {features.mean:.3f}, std {features.std:.3f}; backend {model.backend}; to {out}"
+    )
+
+
+def parser(doc):
+    """The flags of train. None means: as the data's recipe says."""
+    p = cli.Parser("train", doc)
+    p.add_argument("data", nargs="?", metavar="DATA", help=f"{cli.DATA} (default builtin)")
+    p.add_argument("--out", metavar="DIR", help="output folder (default: runs/<data>-<preset>)")
+    p.add_argument("--resume", metavar="DIR", help="go on with the run in DIR")
+    cli.add_backend(p)
+    p.add_argument("--seed", type=int, help="of weights, order, augmentation and split (default 0)")
+    p.add_argument("--fold", type=int, help="test fold of esc10 and esc50 (default 1)")
+    p.add_argument("--no-cache", action="store_true", help="do not keep features on disk for next time")
+    g = p.add_argument_group("model")
+    g.add_argument("--preset", choices=PRESETS, help="nano 1.4 M, tiny 5.5 M, small 22 M, base 87 M weights")
+    g.add_argument("--fstride", type=int, help="patch stride in mel bins (default 10)")
+    g.add_argument("--tstride", type=int, help="patch stride in frames (default 10)")
+    g.add_argument("--prefix-tokens", type=int, choices=(1, 2), help="1: [CLS]; 2: distillation token too (default 1)")
+    g.add_argument("--depth", type=int, help="encoder blocks (default 12)")
+    g = p.add_argument_group("features")
+    g.add_argument("--rate", type=int, help="sample rate in Hz that audio is brought to")
+    g.add_argument("--frames", type=int, help="input length, 100 a second (default: fits 95 %% of the clips)")
+    g.add_argument("--mel-bins", type=int, help="default 128")
+    g.add_argument("--window", choices=("hamming", "hann"), help="default hamming")
+    g.add_argument("--mean", type=float, help="of the log-mels (default: measured on the training clips)")
+    g.add_argument("--std", type=float, help="likewise")
+    g = p.add_argument_group("training (defaults depend on the data: see minast/recipes.py)")
+    g.add_argument("--epochs", type=int)
+    g.add_argument("--batch", type=int, help="clips a step (default 16)")
+    g.add_argument("--lr", type=float, help="highest learning rate")
+    g.add_argument("--optimizer", choices=("adamw", "adam"), help="adam: with coupled weight decay, as AST")
+    g.add_argument("--weight-decay", type=float)
+    g.add_argument("--clip", type=float, help="largest length of the gradient, 0 for any (default 1)")
+    g.add_argument("--schedule", choices=("cosine", "milestones"), help="milestones: AST's")
+    g.add_argument("--warmup", type=int, help="steps")
+    g.add_argument("--loss", choices=("ce", "bce"), help="default: ce; bce where clips have several labels")
+    g.add_argument("--mixup", type=float, help="share of clips mixed with another")
+    g.add_argument("--freq-mask", type=int, help="widest mask in mel bins")
+    g.add_argument("--time-mask", type=int, help="widest mask in frames")
+    g.add_argument("--noise", action="store_true", default=None, help="AST's uniform noise")
+    g.add_argument("--roll", type=int, help="largest shift in time, in frames")
+    g.add_argument("--gain", type=float, help="largest change of level, in nats of power (2.3 is 10 dB)")
+    g.add_argument("--augment-from", type=int, metavar="EPOCH", help="first epoch, from 0, that is augmented")
+    return p

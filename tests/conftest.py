@@ -1,0 +1,74 @@
+"""What several test files share: a small folder of sounds, a small trained model, running a command."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared_data():
+    """The folder of real recordings, which is no part of the project."""
+    if not SHARED.is_dir():
+        pytest.skip("../shared/data is not here")
+    return SHARED
+
+
+@pytest.fixture(autouse=True, scope="session")
+def own_cache(tmp_path_factory):
+    """Features of tests stay out of the user's cache."""
+    patch = pytest.MonkeyPatch()
+    patch.setenv("MINAST_CACHE", str(tmp_path_factory.mktemp("cache")))
+    yield
+    patch.undo()
+
+
+@pytest.fixture(scope="session")
+def tones(tmp_path_factory):
+    """A folder with three classes of ten half-second noises: low, middle and high."""
+    folder, rng = tmp_path_factory.mktemp("tones"), np.random.default_rng(0)
+    hertz = np.fft.rfftfreq(8000, 1 / 16000)
+    for name, low, high in (("low", 50, 500), ("middle", 1000, 2000), ("high", 4000, 8000)):
+        (folder / name).mkdir()
+        for i in range(10):
+            spectrum = np.fft.rfft(rng.standard_normal(8000)) * ((hertz > low) & (hertz < high))
+            wave = 0.1 * np.fft.irfft(spectrum) + 0.001 * rng.standard_normal(8000)
+            soundfile.write(folder / name / f"{i}.wav", wave, 16000)
+    return folder
+
+
+TINY_RUN = ["--depth", "2", "--epochs", "3", "--batch", "6", "--lr", "1e-3"]
+
+
+@pytest.fixture(scope="session")
+def trained(tones, tmp_path_factory):
+    """The output folder of a short training run on `tones`."""
+    from minast import train
+
+    out = tmp_path_factory.mktemp("run") / "tones"
+    assert train.main([str(tones), "--out", str(out), *TINY_RUN]) == 0
+    return out
+
+
+@pytest.fixture
+def command(monkeypatch, capsys):
+    """command("predict", "model.npz", ...) -> (exit status, standard output, standard error), as from a shell."""
+
+    def run(verb, *arguments):
+        import importlib
+
+        from minast import cli
+
+        module = importlib.import_module(f"minast.{verb}")
+        monkeypatch.setattr(sys, "argv", [verb, *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as left:
+            cli.run(module.main)
+        captured = capsys.readouterr()
+        return left.value.code, captured.out, captured.err
+
+    return run

@@ -1,0 +1,158 @@
+"""Checkpoints: what goes in comes out, and what is damaged or foreign is refused with a sentence."""
+
+import json
+
+import numpy as np
+import pytest
+
+import minast
+from minast.checkpoint import load_state
+
+CONFIG = minast.ModelConfig(dim=12, depth=2, heads=3, mel_bins=32, frames=36, classes=3)
+
+
+@pytest.fixture
+def saved(tmp_path):
+    path = tmp_path / "model.npz"
+    model = minast.AST(CONFIG, seed=3)
+    features = {"rate": 8000, "mel_bins": 32, "frames": 36, "mean": -5.0, "std": 3.0, "window": "hann"}
+    minast.save(path, model, ["a", "b", "c"], features, loss="bce", history=[{"epoch": 1, "loss": 0.1 + 0.2}])
+    return path, model
+
+
+def test_round_trip(saved):
+    path, model = saved
+    again, info = minast.load(path)
+    assert np.array_equal(again.w.flat, model.w.flat) and again.config == CONFIG
+    assert info.labels == ["a", "b", "c"] == info["labels"] and info.head == "sigmoid"
+    assert info.features == minast.FeatureConfig(8000, 32, "hann", 36, -5.0, 3.0)
+    assert info.history == [{"epoch": 1, "loss": 0.1 + 0.2}] and info.version == minast.__version__
+    x = np.random.default_rng(0).standard_normal((2, 36, 32)).astype(np.float32)
+    assert np.array_equal(again.forward(x), model.forward(x))
+
+
+def test_nothing_in_it_is_pickled(saved):
+    with np.load(saved[0], allow_pickle=False) as archive:
+        assert all(archive[name].dtype != object for name in archive.files)
+        assert json.loads(archive["minast"].item())["format"] == 1
+
+
+def test_nothing_is_left_beside_it(saved):
+    assert [p.name for p in saved[0].parent.iterdir()] == ["model.npz"]
+
+
+def test_state(tmp_path):
+    model = minast.AST(CONFIG)
+    minast.save(tmp_path / "a.npz", model, state={"m": model.w.flat * 2, "t": 7, "settings": {"lr": 1e-3}})
+    state = load_state(tmp_path / "a.npz")
+    assert np.array_equal(state["m"], model.w.flat * 2) and state["t"] == 7 and state["settings"] == {"lr": 1e-3}
+
+
+def refused(path, match):
+    with pytest.raises(minast.Error, match=match) as error:
+        minast.load(path)
+    assert str(path) in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("part", [0.02, 0.5, 0.9, 0.999])
+def test_truncated(saved, part):
+    path, _ = saved
+    data = path.read_bytes()
+    path.write_bytes(data[: int(part * len(data))])
+    refused(path, "truncated|damaged")
+
+
+def test_flipped_bit(saved):
+    path, _ = saved
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 16
+    path.write_bytes(data)
+    refused(path, "damaged")
+
+
+def test_missing_and_folder(tmp_path, trained):
+    refused(tmp_path / "none.npz", "no such checkpoint")
+    refused(trained, "folder.*best.npz")
+
+
+def test_foreign(tmp_path):
+    np.savez(tmp_path / "a.npz", cls=np.zeros(3), head=np.zeros(4))
+    refused(tmp_path / "a.npz", "not a minast checkpoint.*cls")
+    np.save(tmp_path / "b.npy", np.zeros(3))
+    refused(tmp_path / "b.npy", "single array")
+    (tmp_path / "c.npz").write_text("not a zip file")
+    refused(tmp_path / "c.npz", "truncated, or another format")
+    (tmp_path / "d.npz").touch()
+    refused(tmp_path / "d.npz", "truncated, or another format")
+
+
+def test_object_arrays_are_refused(tmp_path):
+    np.savez(tmp_path / "a.npz", minast=np.array([{"format": 1}], dtype=object))
+    refused(tmp_path / "a.npz", "cannot be read")
+
+
+def rewritten(path, change):
+    with np.load(path) as archive:
+        arrays = dict(archive)
+    change(arrays)
+    np.savez(path, **arrays)
+
+
+def test_inconsistent_files(saved):
+    path, _ = saved
+    whole = path.read_bytes()
+
+    def missing(arrays):
+        del arrays["w/blocks.1.norm2.weight"]
+
+    def misshapen(arrays):
+        arrays["w/norm.bias"] = np.zeros(5, np.float32)
+
+    def not_finite(arrays):
+        arrays["w/norm.bias"] = np.full(12, np.nan, np.float32)
+
+    def about(**changes):
+        def change(arrays):
+            arrays["minast"] = np.array(json.dumps({**json.loads(arrays["minast"].item()), **changes}))
+
+        return change
+
+    for change, match in [
+        (missing, "1 of .* missing.*blocks.1.norm2.weight"),
+        (misshapen, r"norm.bias.*\(5,\).*\(12,\)"),
+        (not_finite, "norm.bias.*NaN"),
+        (about(format=99), "format 99"),
+        (about(labels=["a"]), "labels do not match"),
+        (about(model={"dim": 7, "heads": 3}), "multiple of the heads"),
+        (about(model={"colour": 3}), "colour"),
+        (about(features=None), "FeatureConfig"),
+    ]:
+        path.write_bytes(whole)
+        rewritten(path, change)
+        refused(path, match)
+
+
+def test_save_refuses(tmp_path):
+    model = minast.AST(CONFIG)
+    with pytest.raises(minast.Error, match="2 distinct labels for the model's 3"):
+        minast.save(tmp_path / "a.npz", model, ["a", "b"])
+    with pytest.raises(minast.Error, match="frames"):
+        minast.save(tmp_path / "a.npz", model, features={"frames": 40, "mel_bins": 32})
+    with pytest.raises(minast.Error, match="cannot be written"):
+        minast.save(tmp_path / "none" / "a.npz", model)
+    assert not list(tmp_path.iterdir())
+
+
+def test_full_disk_leaves_the_old_file(saved, monkeypatch):
+    import errno
+
+    path, model = saved
+    before = path.read_bytes()
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(np, "savez", full)
+    with pytest.raises(minast.Error, match="No space left on device"):
+        minast.save(path, model, ["a", "b", "c"])
+    assert path.read_bytes() == before and len(list(path.parent.iterdir())) == 1

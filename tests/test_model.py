@@ -1,0 +1,167 @@
+"""Ring 1, the whole: every weight of 12-layer models against central differences; dtypes; the promises of the API."""
+
+from functools import cache
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import minast
+from minast import gradcheck, layers
+
+TIGHT = 1e-7
+SHAPES = {
+    "one token": {"dim": 10, "heads": 5, "mel_bins": 21, "frames": 33, "fstride": 5, "tstride": 7, "gelu": "tanh"},
+    "two tokens": {
+        "dim": 6,
+        "heads": 2,
+        "mel_bins": 33,
+        "frames": 27,
+        "fstride": 10,
+        "tstride": 10,
+        "prefix_tokens": 2,
+    },
+}
+
+
+@cache
+def setting(name, dtype="float64"):
+    """(12-layer model whose biases are not 0, norms not 1 and attention not flat; 3 clips; their targets by loss)"""
+    config = minast.ModelConfig(**SHAPES[name], classes=4)
+    net = minast.AST(config, backend="numpy", seed=None, dtype=dtype)
+    rng = np.random.default_rng(11)
+    for key, view in net.w.items():
+        matrix = view.ndim == 2 and key != "pos_embed"
+        view[...] = rng.standard_normal(view.shape) * (1.3 * view.shape[-1] ** -0.5 if matrix else 0.4)
+        view[...] += 1 if key.endswith("weight") and view.ndim == 1 else 0  # norms
+    soft = rng.random((3, 4))
+    targets = {"bce": rng.random((3, 4)), "hard": np.array([3, 0, 3]), "soft": soft / soft.sum(axis=1, keepdims=True)}
+    return net, rng.standard_normal((3, config.frames, config.mel_bins)), targets
+
+
+@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("kind", ["bce", "hard", "soft"])
+def test_every_weight(name, kind):
+    net, x, targets = setting(name)
+    y, loss = targets[kind], "bce" if kind == "bce" else "ce"
+    net.dw.flat[...] = 0.5
+    net.loss_and_grad(x, y, loss)
+    gradients = {key: view - 0.5 for key, view in net.dw.items()}
+
+    def f():
+        return net.loss(net.forward(x), y, loss)
+
+    rng = np.random.default_rng(len(name + kind))  # other entries for each loss
+    check = gradcheck.directional(f, list(net.w.values()), list(gradients.values()), rng)
+    assert check.error < TIGHT, check
+    for key, view in net.w.items():
+        check = gradcheck.per_entry(f, view, gradients[key], name=key, entries=1, rng=rng)
+        assert check.error < TIGHT, check
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_input_gradient(name):
+    net, x, _ = setting(name)
+    x, dlogits = x.copy(), np.random.default_rng(13).standard_normal((3, 4))
+    dx = net.input_grad(x, dlogits)
+
+    def f():
+        return (net.forward(x) * dlogits).sum()
+
+    rng = np.random.default_rng(14)
+    check = gradcheck.directional(f, [x], [dx], rng)
+    assert check.error < TIGHT, check
+    check = gradcheck.per_entry(f, x, dx, entries=40, rng=rng)
+    assert check.error < TIGHT, check
+    unseen = dx[:, :, 16 + 5 * ((21 - 16) // 5) :] if name == "one token" else dx[:, 26:]
+    assert not unseen.any() and dx.any()
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_gradients_add_up_and_forward_agrees(name):
+    net, x, targets = setting(name)
+    net.zero_grad()
+    loss, logits = net.loss_and_grad(x, targets["hard"], "ce")
+    once = net.dw.flat.copy()
+    net.loss_and_grad(x, targets["hard"], "ce")
+    np.testing.assert_allclose(net.dw.flat, 2 * once, rtol=1e-15, atol=1e-18)
+    net.zero_grad()
+    assert not net.dw.flat.any()
+    np.testing.assert_allclose(net.forward(x), logits, rtol=1e-12)
+    assert isinstance(loss, float) and np.isclose(net.loss(logits, targets["hard"], "ce"), loss, rtol=1e-14)
+    tokens = net.encode(x)
+    assert tokens.shape == (3, net.config.tokens, net.config.dim)
+    np.testing.assert_allclose(tokens[:, : net.config.prefix_tokens].mean(axis=1), net.embed(x), rtol=1e-13)
+
+
+def test_clips_do_not_see_each_other():
+    net, x, _ = setting("two tokens")
+    alone = np.concatenate([net.forward(x[i : i + 1]) for i in range(3)])
+    np.testing.assert_allclose(net.forward(x), alone, rtol=1e-11)
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_float32_stays_float32(name):
+    """Every array that passes between layers, forwards and backwards; and close to float64 in value."""
+    net, x, targets = setting(name, "float32")
+    seen = []
+
+    def watched(function):
+        def call(*arguments):
+            result = function(*arguments)
+            flat = [*arguments, *(result if isinstance(result, tuple) else (result,))]
+            seen.extend((function.__name__, a.dtype) for a in flat if isinstance(a, np.ndarray) and a.dtype.kind == "f")
+            return result
+
+        return call
+
+    net.ops = SimpleNamespace(**{n: watched(f) for n, f in vars(layers).items() if n.endswith("ward")})
+    try:
+        for kind, y in targets.items():
+            net.zero_grad()
+            loss, logits = net.loss_and_grad(x, y, "bce" if kind == "bce" else "ce")  # x and y are float64 here
+            reference = setting(name)[0]
+            reference.zero_grad()
+            wanted, _ = reference.loss_and_grad(x, y, "bce" if kind == "bce" else "ce")
+            assert np.isclose(loss, wanted, rtol=1e-4)
+            for key, got in net.dw.items():
+                assert abs(got - reference.dw[key]).max() < 2e-3 * abs(reference.dw[key]).max(), key
+        net.input_grad(x, np.ones((3, 4)))
+    finally:
+        net.ops = layers
+    assert {f for f, _ in seen} >= {"unfold_forward", "unfold_backward", "attention_backward", "ce_backward"}
+    assert not [entry for entry in seen if entry[1] != np.float32]
+    assert logits.dtype == net.forward(x).dtype == net.dw.flat.dtype == np.float32
+
+
+def test_seed_makes_the_weights():
+    config = minast.ModelConfig.preset("nano", classes=3, frames=32)
+    a, b, c = (minast.AST(config, backend="numpy", seed=s) for s in (5, 5, 6))
+    np.testing.assert_array_equal(a.w.flat, b.w.flat)
+    assert (a.w["blocks.11.mlp.fc2.weight"] != c.w["blocks.11.mlp.fc2.weight"]).any()
+    assert a.config.depth == 12 and a.w.flat.ctypes.data % 256 == 0
+
+
+@pytest.mark.parametrize(
+    ("y", "loss", "message"),
+    [
+        (np.zeros((3, 5)), "bce", "needs"),
+        (np.zeros(3, int), "bce", "needs"),
+        (np.zeros(3), "ce", "whole numbers"),
+        (np.array([0, 4, 1]), "ce", "classes 0 to 3"),
+        (np.array([0, -1, 1]), "ce", "classes 0 to 3"),
+        (np.zeros((3, 4)), "mse", "bce"),
+    ],
+)
+def test_wrong_targets(y, loss, message):
+    net, x, _ = setting("two tokens")
+    with pytest.raises(minast.Error, match=message):
+        net.loss_and_grad(x, y, loss)
+
+
+def test_wrong_input_shape_and_dtype():
+    net, x, _ = setting("two tokens")
+    with pytest.raises(minast.Error, match="27 frames, 33 mel bins"):
+        net.forward(x[:, :26])
+    with pytest.raises(minast.Error, match="float32"):
+        minast.AST(net.config, backend="numpy", dtype="float16")

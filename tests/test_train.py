@@ -1,0 +1,229 @@
+"""Training as a program: it learns, it stops, it goes on bit for bit, and it says what is wrong."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import minast
+from minast import batches, optim, train
+from minast.checkpoint import load_state
+from minast.config import TrainConfig
+
+from .conftest import TINY_RUN
+
+EXACT = ("epoch", "lr", "train_loss", "train_top1", "valid_loss", "accuracy", "mAP", "AUC")
+
+
+def history(folder):
+    return [{name: row[name] for name in EXACT} for row in minast.load(folder / "last.npz")[1].history]
+
+
+def test_it_learns_and_leaves_what_it_promises(trained, tones, command):
+    assert sorted(p.name for p in trained.iterdir()) == [
+        "best.npz",
+        "confusion.png",
+        "curves.png",
+        "history.csv",
+        "last.npz",
+    ]
+    _, info = minast.load(trained / "best.npz")
+    assert info.labels == ["high", "low", "middle"] and info.head == "softmax"
+    assert info.features.frames == 48 and info.features.window == "hamming"
+    rows = history(trained)
+    assert [row["epoch"] for row in rows] == [1, 2, 3] and rows[-1]["accuracy"] == 1.0
+    assert rows[-1]["train_loss"] < rows[0]["train_loss"] / 2
+    status, out, _ = command("evaluate", trained / "best.npz", tones, "--json")
+    assert status == 0 and json.loads(out)["accuracy"] == 1.0
+
+
+def test_overfits_eight_clips():
+    """A 12-layer model drives the loss of 8 random clips with random labels towards zero."""
+    rng = np.random.default_rng(0)
+    config = minast.ModelConfig(dim=24, heads=3, mel_bins=32, frames=36, classes=4)
+    x, y = rng.standard_normal((8, 36, 32)).astype(np.float32), rng.integers(0, 4, 8)
+    model = minast.AST(config, seed=1)
+    adam = optim.Adam(model.w.flat)
+    losses = []
+    for _ in range(60):
+        model.zero_grad()
+        losses.append(model.loss_and_grad(x, y, "ce")[0])
+        optim.clip(model.dw.flat, 1.0)
+        adam.step(model.dw.flat, 2e-3)
+    assert 1.0 < losses[0] < 2.5 and losses[-1] < 0.02
+
+
+def test_seed_fixes_everything(tones, trained, tmp_path):
+    assert train.main([str(tones), "--out", str(tmp_path / "a"), *TINY_RUN]) == 0
+    assert history(tmp_path / "a") == history(trained)
+    assert train.main([str(tones), "--out", str(tmp_path / "b"), *TINY_RUN, "--seed", "1"]) == 0
+    assert history(tmp_path / "b") != history(trained)
+
+
+@pytest.mark.parametrize("stop_at", [2, 4, 5])
+def test_resume_bit_for_bit(tones, trained, tmp_path, stop_at, monkeypatch, capsys):
+    """Stopped in the middle of an epoch, or at its end, and resumed: every number as in the run that never stopped."""
+    out, taken = tmp_path / "run", []
+    step = optim.Adam.step
+
+    def counted(self, g, lr):
+        step(self, g, lr)
+        taken.append(lr)
+        if len(taken) == stop_at:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(optim.Adam, "step", counted)
+    assert train.main([str(tones), "--out", str(out), *TINY_RUN]) == 130
+    assert f"--resume {out}" in capsys.readouterr().out
+    state = load_state(out / "last.npz")
+    assert state["counters"]["step"] == stop_at == int(state["t"])
+    assert train.main(["--resume", str(out)]) == 0
+    assert len(taken) == 12
+    assert history(out) == history(trained)
+    assert np.array_equal(minast.load(out / "last.npz")[0].w.flat, minast.load(trained / "last.npz")[0].w.flat)
+
+
+def test_resume_with_augmentation(tones, tmp_path, monkeypatch):
+    flags = [
+        *TINY_RUN,
+        "--mixup",
+        "0.5",
+        "--roll",
+        "4",
+        "--freq-mask",
+        "20",
+        "--time-mask",
+        "8",
+        "--noise",
+        "--gain",
+        "1",
+    ]
+    assert train.main([str(tones), "--out", str(tmp_path / "a"), *flags]) == 0
+    step = optim.Adam.step
+
+    def stopping(self, g, lr):
+        step(self, g, lr)
+        if self.t == 7:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(optim.Adam, "step", stopping)
+    assert train.main([str(tones), "--out", str(tmp_path / "b"), *flags]) == 130
+    assert train.main(["--resume", str(tmp_path / "b")]) == 0
+    assert history(tmp_path / "a") == history(tmp_path / "b")
+
+
+def test_ctrl_c_in_a_real_process(tones, tmp_path):
+    command = [
+        sys.executable,
+        "-m",
+        "minast.train",
+        str(tones),
+        "--out",
+        str(tmp_path / "run"),
+        "--epochs",
+        "500",
+        "--depth",
+        "1",
+    ]
+    root = Path(__file__).resolve().parents[1]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=root) as process:
+        deadline = time.time() + 60
+        while not (tmp_path / "run" / "last.npz").exists() and time.time() < deadline:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "nothing is lost" in out and "--resume" in out and "Traceback" not in err
+    assert load_state(tmp_path / "run" / "last.npz")["counters"]["step"] > 0
+
+
+def test_non_finite_loss_names_the_step(tones, tmp_path, monkeypatch, command):
+    real = batches.training_batch
+
+    def poisoned(store, targets, chosen, features, config, epoch, step):
+        x, y = real(store, targets, chosen, features, config, epoch, step)
+        if (epoch, step) == (1, 1):
+            x[0, 0, 0] = np.nan
+        return x, y
+
+    monkeypatch.setattr(batches, "training_batch", poisoned)
+    with np.errstate(invalid="ignore"):
+        status, _, err = command("train", tones, "--out", tmp_path / "run", *TINY_RUN)
+    assert status == 2 and "step 6 (epoch 2): the loss is nan" in err
+    assert np.isfinite(minast.load(tmp_path / "run" / "last.npz")[0].w.flat).all()
+
+
+def test_several_labels_a_clip(tones, tmp_path):
+    """A manifest with semicolons: BCE and mAP are chosen without being asked for."""
+    rows = ["file,labels"]
+    for path in sorted(tones.rglob("*.wav")):
+        rows.append(f"{path},{path.parent.name};{'even' if int(path.stem) % 2 == 0 else 'odd'}")
+    (tmp_path / "m.csv").write_text("\n".join(rows))
+    assert train.main([str(tmp_path / "m.csv"), "--out", str(tmp_path / "run"), *TINY_RUN]) == 0
+    _, info = minast.load(tmp_path / "run" / "best.npz")
+    assert info.head == "sigmoid" and "accuracy" not in info.history[0] and info.history[-1]["mAP"] > 0.5
+    assert (tmp_path / "run" / "confusion.png").stat().st_size > 1000
+    with pytest.raises(minast.Error, match="several labels a clip"):
+        train.main([str(tmp_path / "m.csv"), "--out", str(tmp_path / "x"), "--loss", "ce"])
+
+
+def test_refusals(tones, trained, tmp_path, command):
+    locked = tmp_path / "file"
+    locked.touch()
+    for arguments, words in [
+        ([tones, "--out", locked / "run"], "cannot be written to"),
+        ([tones, "--out", trained], "already holds a training run"),
+        (["--resume", tmp_path / "none"], "no such folder"),
+        (["--resume", tmp_path], "no last.npz"),
+        (["--resume", trained, "--lr", "1"], "leave out lr"),
+        ([tmp_path / "none"], "no such folder or file"),
+        ([tones, "--out", tmp_path / "a", "--lr", "-1"], "lr is -1.0"),
+        ([tones, "--out", tmp_path / "a", "--batch", "0"], "batch is 0"),
+        ([tones, "--out", tmp_path / "a", "--frames", "8"], "frames is 8"),
+        ([tones, "--out", tmp_path / "a", "--rate", "0"], "rate is 0"),
+        ([tones, "--out", tmp_path / "a", "--mel-bins", "12"], "mel_bins is 12"),
+        ([tones, "--out", tmp_path / "a", "--std", "0"], "std is 0.0"),
+        ([tones, "--out", tmp_path / "a", "--mixup", "2"], "mixup is 2.0"),
+    ]:
+        status, _, err = command("train", *arguments)
+        assert status == 2 and words in err and err.count("\n") == 1, (arguments, err)
+
+
+def test_resume_refuses_other_data(tones, tmp_path):
+    import shutil
+
+    copy = tmp_path / "tones"
+    shutil.copytree(tones, copy)
+    assert train.main([str(copy), "--out", str(tmp_path / "run"), *TINY_RUN]) == 0
+    (copy / "low" / "0.wav").unlink()
+    with pytest.raises(minast.Error, match="not those that"):
+        train.main(["--resume", str(tmp_path / "run")])
+
+
+def test_unwritable_folder(tones, tmp_path, command):
+    if os.geteuid() == 0:
+        pytest.skip("root may write anywhere; test_refusals has the case of a path that cannot be a folder")
+    tmp_path.chmod(0o500)
+    status, _, err = command("train", tones, "--out", tmp_path / "run")
+    assert status == 2 and "cannot be written to" in err
+
+
+def test_every_clip_once_an_epoch():
+    config = TrainConfig(seed=5)
+    orders = [batches.order(20, config, epoch) for epoch in (0, 1)]
+    assert all(sorted(o) == list(range(20)) for o in orders) and list(orders[0]) != list(orders[1])
+
+
+def test_builtin_run_starts(tmp_path, monkeypatch):
+    """The default job, made short: it writes examples, and predicts them by the words it prints."""
+    from minast.datasets import builtin_set
+
+    monkeypatch.setattr(builtin_set, "COUNTS", {"train": 40, "test": 20})
+    assert train.main(["--out", str(tmp_path / "run"), "--epochs", "1", "--depth", "1"]) == 0
+    assert len(list((tmp_path / "run" / "examples").glob("*.wav"))) == 10
