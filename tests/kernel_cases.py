@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
+from minast import emulator_build
 from minast.backend import why_no_gpu
+from minast.errors import Error
 from minast.launch import emulation
 
 ORDERS = {  # threads in three orders; arrays with an unreadable page behind them, or before them
@@ -14,6 +16,14 @@ ORDERS = {  # threads in three orders; arrays with an unreadable page behind the
 PLACES = [*ORDERS] + (["cuda"] if why_no_gpu() is None else [])
 
 
+def need_compiler():
+    """Skip a test of the emulator, with the sentence that a user would get, where there is no compiler for it."""
+    try:
+        emulator_build.runtime()
+    except Error as error:
+        pytest.skip(str(error))
+
+
 @pytest.fixture(params=PLACES)
 def put(request):
     """NumPy array -> array where kernels run: the emulator in three thread orders, and a GPU if there is one."""
@@ -22,6 +32,7 @@ def put(request):
 
         yield cupy.asarray
     else:
+        need_compiler()
         with emulation(**ORDERS[request.param]):
             yield np.array  # a copy of its own, so that a test's inputs stay as they were
 

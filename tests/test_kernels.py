@@ -1,6 +1,5 @@
 """Memory-bound kernels against the reference: every version, odd sizes, three thread orders, guard pages."""
 
-
 import numpy as np
 import pytest
 

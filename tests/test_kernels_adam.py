@@ -1,6 +1,5 @@
 """Adam's kernel against optim.Adam: several steps, every switch, odd lengths."""
 
-
 import numpy as np
 import pytest
 
