@@ -29,6 +29,7 @@ class Modes:
     order: str = "forward"
     seed: int = 0
     workers: int = 0
+    debug: bool = False
 
 
 DEFAULT = Modes()
@@ -44,6 +45,7 @@ def emulation(**modes):
     order: "forward", "reverse" or "random": the order of threads, warps and blocks, and when an asynchronous copy
       happens (as late as it may, at once, by a coin). A race shows in one of them.
     seed: of the random order.  workers: OS threads, 0 for one per CPU.
+    debug: compile without optimisation, so that gdb can step through the kernel (best with workers=1).
     """
     wanted = replace(_modes.get(), **modes)
     if wanted.order not in ORDERS:
@@ -94,7 +96,7 @@ class _Function(NamedTuple):
 def run(source, name, parameters, grid, block, values, shared_bytes):
     """Launch `name` of a kernel_source.Source; values: NumPy arrays, None, or scalars of the declared types."""
     modes = _modes.get()
-    runtime, function = _runtime(), _function(source, name)
+    runtime, function = _runtime(), _function(source, name, modes.debug)
     arguments = (_Argument * max(1, len(values)))()
     kept = []
     for argument, parameter, value in zip(arguments, parameters, values, strict=True):
@@ -127,18 +129,18 @@ def run(source, name, parameters, grid, block, values, shared_bytes):
 _printed = ctypes.create_string_buffer(_PRINT_BYTES)
 
 
-def _function(source, name):
+def _function(source, name, debug):
     """A kernel's entry, found by the source's text: an edited file is compiled again."""
-    key = source.text, name
+    key = source.text, name, debug
     if key not in _functions:
         group = source.group(name)
-        path = emulator_build.library(source, group)
+        path = emulator_build.library(source, group, debug)
         library = ctypes.CDLL(str(path))
         for i, member in enumerate(group):
             sizes = getattr(library, f"minast_sizes_{i}")
             sizes.restype = ctypes.c_void_p
             entry = ctypes.cast(getattr(library, f"minast_entry_{i}"), ctypes.c_void_p).value
-            _functions[source.text, member] = _Function(library, path, entry, sizes())
+            _functions[source.text, member, debug] = _Function(library, path, entry, sizes())
     return _functions[key]
 
 

@@ -37,14 +37,16 @@ def check_platform():
         )
 
 
-def library(source, names):
+def library(source, names, debug=False):
     """The path of a library that exports `names` of a kernel_source.Source as minast_entry_0, 1, ...; built if needed.
+
+    debug: neither optimised nor stripped, so that gdb steps through it line by line.
 
     Raises Error where there is no compiler, or the source does not compile.
     """
     kernels = "".join(f"MINAST_KERNEL({i}, ({name}))\n" for i, name in enumerate(names))
     text = f'#include "emulator.h"\n{rewrite(source.text)}\n#line 1 "kernels"\n{kernels}'
-    return _built(text, source.name, "-march=native")
+    return _built(text, source.name, "-march=native", *(("-O0", "-g3") if debug else ()))
 
 
 def runtime():

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from minast import emulator_build, kernel_source
 from minast.errors import Error
 from minast.launch import emulation, launch
 from tests.emulated import FEATURES, ORDERS, features, needs_emulator, run
@@ -200,6 +201,17 @@ def test_early_return_before_a_barrier_is_let_pass():
     x = np.zeros(64, np.int32)
     run("early_return", x, block=64)
     assert x.sum() == 40
+
+
+def test_unoptimised_for_a_debugger(tmp_path):
+    own = tmp_path / "own.cu"
+    own.write_text("__global__ void own(int* x) {\n  __shared__ int y;\n  y = 1;\n  x[0] = y;\n}\n")
+    x = np.zeros(1, np.int32)
+    with emulation(debug=True, workers=1):
+        launch(own, "own", 1, 1, (x,))
+    assert x[0] == 1
+    built = emulator_build.library(kernel_source.load(own), ("own",), debug=True)
+    assert built != emulator_build.library(kernel_source.load(own), ("own",))
 
 
 def test_modes_are_checked_and_restored():

@@ -20,14 +20,20 @@ inline uint32_t bits_of_float(float f) {
   return bits;
 }
 
+#if defined(__aarch64__)
+using Float16 = __fp16;  // g++ has _Float16 there only since 13
+#else
+using Float16 = _Float16;
+#endif
+
 struct HalfFormat {
   static float decode(uint16_t bits) {
-    _Float16 h;
+    Float16 h;
     memcpy(&h, &bits, 2);
     return float(h);
   }
   static uint16_t encode(float f) {
-    _Float16 h = static_cast<_Float16>(f);
+    Float16 h = static_cast<Float16>(f);
     uint16_t bits;
     memcpy(&bits, &h, 2);
     return bits;
