@@ -20,7 +20,7 @@
 // instantiate: attention_mma_dkv<{__half,__nv_bfloat16},16,{1,2}> attention_mma_dq<{__half,__nv_bfloat16},16,{1,2}>
 // instantiate: attention_mma_dkv<{__half,__nv_bfloat16},32,{1,2}> attention_mma_dq<{__half,__nv_bfloat16},32,{1,2}>
 // instantiate: attention_mma_dkv<{__half,__nv_bfloat16},48,{1,2}> attention_mma_dq<{__half,__nv_bfloat16},48,{1,2}>
-// instantiate: attention_mma_dkv<{__half,__nv_bfloat16},64,{1,2}> attention_mma_dq<{__half,__nv_bfloat16},64,{1,2}>
+// instantiate: attention_mma_dkv<{__half,__nv_bfloat16},64,1> attention_mma_dq<{__half,__nv_bfloat16},64,{1,2}>
 #include "common.cuh"
 #include "ptx.cuh"
 #include "attention_mma.cuh"
@@ -215,7 +215,7 @@ __device__ __forceinline__ void own(unsigned (&a)[M][D / 16][4], unsigned (&c)[M
   __syncthreads();
 }
 
-// 64 M keys a block; rows of the products are keys, columns queries.
+// 64 M keys a block; rows of the products are keys, columns queries. M = 2 at D = 64 would take every register.
 // grid: (ceil(N / (64 M)), H, B), block: 128, shared: two buffers of 128 rows of D + 8, and 2 x 64 floats each
 template <typename T, int D, int M>
 __global__ void __launch_bounds__(MMA_THREADS, 2)

@@ -269,8 +269,9 @@ def attention_backward(do, cache, fragments=None):
         ]
     else:
         M, buffers = fragments or _fragments(B, N, heads), 2 * 256 * (D + 8)
+        own = 1 if D == 64 else M  # two would need every register of a thread
         kernels = [
-            (f"attention_mma_dkv<{T},{D},{M}>", 64 * M, buffers + 1024),
+            (f"attention_mma_dkv<{T},{D},{own}>", 64 * own, buffers + 1024),
             (f"attention_mma_dq<{T},{D},{M}>", 64 * M, buffers),
         ]
     for kernel, owned, shared in kernels:
