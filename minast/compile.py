@@ -81,7 +81,7 @@ def table(found, architectures=ARCHITECTURES):
     """A Markdown table, a row per kernel: the most that any of its instantiations needs."""
     kernels = {}
     for (source, _), listed in found.items():
-        for u in listed:
+        for u in reversed(listed):  # ptxas starts with the last
             kernels.setdefault((source, u.kernel.split("<")[0]), []).append(u)
     titles = " | ".join(f"{a[0]}.{a[1:]}" for a in architectures)
     lines = [
