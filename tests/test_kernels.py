@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from minast import cuda, layers
+from minast.launch import emulation
 from tests import kernel_cases
 from tests.kernel_cases import CASTS, ROUNDING, close, get, slope
 
@@ -27,7 +28,10 @@ def rng():
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("rung", [0, 1])
-@pytest.mark.parametrize("shape,strides", [((2, 37, 29), (10, 10)), ((1, 16, 16), (10, 10)), ((3, 50, 128), (16, 7))])
+@pytest.mark.parametrize(
+    "shape,strides",
+    [((2, 37, 29), (10, 10)), ((1, 16, 16), (10, 10)), ((3, 50, 128), (16, 7)), ((1, 60, 80), (33, 20))],
+)
 def test_unfold(put, rng, rung, dtype, shape, strides):
     x = rng.standard_normal(shape).astype(np.float32)
     want, _ = layers.unfold_forward(x, *strides)
@@ -36,7 +40,9 @@ def test_unfold(put, rng, rung, dtype, shape, strides):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("shape,strides", [((2, 37, 29), (10, 10)), ((1, 16, 16), (3, 5)), ((1, 70, 45), (16, 1))])
+@pytest.mark.parametrize(
+    "shape,strides", [((2, 37, 29), (10, 10)), ((1, 16, 16), (3, 5)), ((1, 70, 45), (16, 1)), ((1, 60, 80), (33, 20))]
+)
 def test_unfold_backward_is_the_adjoint(put, rng, dtype, shape, strides):
     x = rng.standard_normal(shape).astype(np.float32)
     patches, cache = layers.unfold_forward(x, *strides)
@@ -214,6 +220,22 @@ def test_gradient_of_the_kernels(put, rng, name):
     numeric, directions = slope(lambda: (get(forward()[0]) * dy).sum(), arrays, rng)
     analytic = sum((get(g) * u).sum() for g, u in zip(gradients, directions, strict=True))
     assert analytic == pytest.approx(numeric, rel=2e-3, abs=1e-4)
+
+
+def test_the_same_bits_in_any_order(rng):
+    """No sum depends on which thread or block comes first."""
+    kernel_cases.need_compiler()
+    x, dy, w, b = (rows(rng, *shape)[0] for shape in [(1100, 130), (1100, 130), (130,), (130,)])
+    results = []
+    for order, seed in (("forward", 0), ("reverse", 0), ("random", 1), ("random", 2)):
+        with emulation(order=order, seed=seed):
+            y, cache = cuda.layernorm_forward(x, w, b)
+            dw, db, sums = (np.zeros(130, np.float32) for _ in range(3))
+            dx = cuda.layernorm_backward(dy, cache, dw, db)
+            cuda.add_columns(x, sums)
+            results.append((y, dx, dw, db, sums, cuda.gradient_norm(x.ravel()), cuda.bce_forward(x, dy)[0]))
+    for other in results[1:]:
+        assert all(np.array_equal(a, b) for a, b in zip(results[0], other, strict=True))
 
 
 # -- what has no kernel takes the reference ---------------------------------------------------------------------
