@@ -1,10 +1,12 @@
 """The text of a kernel file: its includes pasted in, the signatures it declares, the instantiations it lists."""
 
 import re
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
+from typing import NamedTuple
 
 from .errors import Error
 
@@ -108,10 +110,14 @@ def without_comments(text):
 
 def load(source):
     """The Source of a file name in kernels/ ("softmax.cu") or of a Path to any .cu file; read again when it changes."""
+    known = _loaded.get((_folders[-1], source))
+    now = time.monotonic()
+    if known and now < known.checked + LOOK_AGAIN:
+        return known.source
+    if known and all(_stamp(p) == stamp for p, stamp in known.parts):
+        _loaded[_folders[-1], source] = known._replace(checked=now)
+        return known.source
     path = source if isinstance(source, Path) else folder() / source
-    known = _loaded.get(path)
-    if known and all(_stamp(p) == stamp for p, stamp in known[1]):
-        return known[0]
     if not path.is_file():
         names = ", ".join(sorted(p.name for p in folder().glob("*.cu")))
         raise Error(f"there is no kernel file {path}; {folder()} has {names or 'none'}")
@@ -119,10 +125,17 @@ def load(source):
     text = _paste(path, path.parent, parts)
     plain = without_comments(text)
     result = Source(path.name, text, _kernels(plain), _groups(text))
-    _loaded[path] = result, parts
+    _loaded[_folders[-1], source] = _Loaded(result, parts, now)
     return result
 
 
+class _Loaded(NamedTuple):
+    source: Source
+    parts: list  # (path, stamp) of every file in it
+    checked: float  # when the stamps were last looked at
+
+
+LOOK_AGAIN = 0.2  # seconds: a training step launches hundreds of kernels, and looking at five files each time adds up
 _loaded = {}
 
 

@@ -26,7 +26,8 @@ __global__ __launch_bounds__(THREADS, 2) void g(T* x) { printf("// __global__ vo
 
 
 @pytest.fixture
-def source(tmp_path):
+def source(tmp_path, monkeypatch):
+    monkeypatch.setattr(kernel_source, "LOOK_AGAIN", 0)
     path = tmp_path / "source.cu"
     path.write_text(SOURCE)
     return path
@@ -228,7 +229,7 @@ def cupy(monkeypatch):
 
     fake = types.SimpleNamespace(RawModule=RawModule, cuda=types.SimpleNamespace(Device=Device))
     monkeypatch.setitem(sys.modules, "cupy", fake)
-    monkeypatch.setattr(launch, "_modules", {})
+    monkeypatch.setattr(launch, "_functions", {})
     kinds = {FakeArray: "cupy", np.ndarray: "numpy"}
     monkeypatch.setattr(launch, "_kind", lambda value: kinds.get(type(value), "other"))
     return calls
