@@ -59,7 +59,7 @@ def usages(source, arch, use=None, cache=None):
         found = _parse(_nvcc_log(text, names, arch), arch)
     else:
         found = _parse(nvrtc.compile_text(text.text, text.name, arch, names)[1], arch)
-    missing = set(names) - {u.kernel for u in found}
+    missing = {re.sub(r"\s", "", n.replace("unsigned int", "unsigned")) for n in names} - {u.kernel for u in found}
     if missing:
         raise Error(f"{text.name}: {use} made no code for {', '.join(sorted(missing))}")
     kept.parent.mkdir(parents=True, exist_ok=True)
@@ -141,7 +141,8 @@ def _parse(log, arch):
     found = []
     for name, entry in zip(plain, entries, strict=True):
         # 'void softmax_forward<float, (bool)1>(float const*, int)' -> 'softmax_forward<float,true>'
-        name = re.sub(r"\s", "", name.removeprefix("void ").replace("(bool)1", "true").replace("(bool)0", "false"))
+        name = name.removeprefix("void ").replace("(bool)1", "true").replace("(bool)0", "false")
+        name = re.sub(r"\s", "", name.replace("unsigned int", "unsigned"))
         name = re.match(r"\w+(<[^()]*>)?", name.replace("(int)", ""))[0]
         spills = sum(map(int, re.findall(r"(\d+) bytes spill (?:stores|loads)", entry)))
         shared = re.search(r"(\d+) bytes smem", entry)

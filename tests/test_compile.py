@@ -7,6 +7,7 @@ import pytest
 from minast import compile as compiling
 from minast import emulator_build, kernel_source, nvrtc
 from minast.errors import Error
+from tests.emulated import FEATURES
 
 CACHE = emulator_build.cache_folder()  # the user's own, kept by content: compiling everything takes minutes
 SOURCES = sorted(p.name for p in kernel_source.folder().glob("*.cu"))
@@ -32,6 +33,11 @@ def test_compiles_without_spills(source, arch):
     for usage in compiling.usages(source, arch, cache=CACHE):
         assert usage.spills == 0, f"{usage.kernel} spills {usage.spills} bytes on sm_{arch}"
         assert usage.registers <= 255 and usage.shared <= 48 * 1024
+
+
+@needs_compiler
+def test_the_emulators_test_kernels_are_cuda_too():
+    assert compiling.usages(FEATURES, "80", cache=CACHE)
 
 
 @needs_compiler

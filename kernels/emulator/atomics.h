@@ -23,16 +23,16 @@ inline T atomic_update(T* p, F change) {
 
 #define MINAST_ATOMIC(T, U, name, ...)                                                       \
   inline T name(T* p, T value) {                                                             \
-    return emu::atomic_update<U>(p, [&](T old) -> T { return static_cast<T>(__VA_ARGS__); });  \
+    return emu::atomic_update<U>(p, [&](T old) -> T { return (void)old, static_cast<T>(__VA_ARGS__); });  \
   }
 #define MINAST_ATOMICS(T, U)                                                                 \
-  MINAST_ATOMIC(T, U, atomicAdd, old + value)                                             \
-  MINAST_ATOMIC(T, U, atomicSub, old - value)                                             \
+  MINAST_ATOMIC(T, U, atomicAdd, old + value)                                                \
+  MINAST_ATOMIC(T, U, atomicSub, old - value)                                                \
   MINAST_ATOMIC(T, U, atomicMin, old < value ? old : value)                                  \
   MINAST_ATOMIC(T, U, atomicMax, old < value ? value : old)                                  \
-  MINAST_ATOMIC(T, U, atomicAnd, old & value)                                             \
-  MINAST_ATOMIC(T, U, atomicOr, old | value)                                              \
-  MINAST_ATOMIC(T, U, atomicXor, old ^ value)                                             \
+  MINAST_ATOMIC(T, U, atomicAnd, old & value)                                                \
+  MINAST_ATOMIC(T, U, atomicOr, old | value)                                                \
+  MINAST_ATOMIC(T, U, atomicXor, old ^ value)                                                \
   MINAST_ATOMIC(T, U, atomicExch, value)                                                     \
   inline T atomicCAS(T* p, T expected, T value) {                                            \
     return emu::atomic_update<U>(p, [&](T old) -> T { return old == expected ? value : old; }); \

@@ -112,15 +112,15 @@ inline void run_once(bool aligned) {
 }
 
 // Address space for the stacks of this many workers; pages come into being when they are touched.
-inline bool reserve_stacks(int workers) {
+inline bool reserve_stacks(int count) {
   static int reserved = 0;
   static size_t mapped = 0;
-  if (workers <= reserved) return true;
-  size_t margin = 1 << 20, bytes = size_t(workers) * 1024 * kStackBytes;
+  if (count <= reserved) return true;
+  size_t margin = 1 << 20, bytes = size_t(count) * 1024 * kStackBytes;
   if (reserved) munmap(running.arena - margin, mapped);
   forget_guarded_stacks();
   running.arena = map_between_guards(bytes, margin, &mapped);
-  reserved = running.arena ? workers : 0;
+  reserved = running.arena ? count : 0;
   return reserved > 0;
 }
 

@@ -25,6 +25,6 @@ MINAST_VECTORS(unsigned long long, ulonglong, 16, 16)
 
 struct dim3 {
   unsigned x, y, z;
-  constexpr dim3(unsigned x = 1, unsigned y = 1, unsigned z = 1) : x(x), y(y), z(z) {}
+  constexpr dim3(unsigned a = 1, unsigned b = 1, unsigned c = 1) : x(a), y(b), z(c) {}
   operator uint3() const { return {x, y, z}; }
 };
