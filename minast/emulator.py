@@ -3,6 +3,7 @@
 import ctypes
 import functools
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -122,6 +123,9 @@ def run(source, name, parameters, grid, block, values, shared_bytes):
         printed = _printed.raw[: launch.printed_bytes] if launch.printed_bytes else b""
     if printed:
         sys.stdout.write(printed.decode(errors="replace"))
+    if report.kind == 12:
+        signal.raise_signal(signal.SIGINT)  # to the handler that is in force again
+        raise KeyboardInterrupt
     if report.kind:
         raise _exception(report, source, name, parameters, values, function.path)
 

@@ -197,6 +197,23 @@ def test_pythons_own_signal_handlers_are_put_back():
     assert "Segmentation fault" in done.stderr
 
 
+def test_ctrl_c_ends_a_kernel_that_does_not():
+    program = (
+        "import numpy as np, os, signal, sys, threading, time; sys.path[:0] = sys.argv[1:]\n"
+        "from tests.emulated import run\n"
+        "x = np.zeros(4, np.int32)\n"
+        "threading.Timer(1.0, lambda: os.kill(os.getpid(), signal.SIGINT)).start()\n"
+        "try: run('endless', x, grid=4, block=64, workers=3)\n"
+        "except KeyboardInterrupt: print('interrupted', flush=True)\n"
+        "y = np.ones(5, np.float32)\n"
+        "run('threads_of_grid', y, 5)\n"
+        "print(y)\n"
+    )
+    paths = [p for p in sys.path if p]
+    done = subprocess.run([sys.executable, "-c", program, *paths], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "interrupted\n[1. 2. 3. 4. 5.]\n", done.stderr
+
+
 def test_a_fault_of_another_thread_is_not_ours():
     program = (
         "import ctypes, numpy as np, sys, threading, time; sys.path[:0] = sys.argv[1:]\n"

@@ -11,6 +11,7 @@ inline void copy_now(Fiber& t, const AsyncCopy& c) {
     memcpy(c.to, c.from, size_t(c.bytes));
   else
     memset(c.to, 0, size_t(c.bytes));
+  t.caller = nullptr;
 }
 
 void cp_async(void* to, const void* from, int bytes, bool valid) {

@@ -1,9 +1,6 @@
-// Guarded arguments: each array is copied so that it ends at an unreadable page, and the signal that an access beyond it
-// raises becomes a report.
+// Guarded arguments: each array is copied so that it ends at an unreadable page. What an access beyond it raises becomes a
+// report in signals.h.
 #pragma once
-#include <signal.h>
-#include <ucontext.h>
-
 #include "shared.h"
 
 namespace emu {
@@ -102,86 +99,6 @@ inline void release_arguments(const Launch& launch, bool copy_back) {
     munmap(r.base - kArgumentMargin, r.mapped);
   }
   guarded.regions.clear();
-}
-
-// ---- the signal ----------------------------------------------------------------------------------------------------------
-
-static std::vector<Worker*> workers;
-static std::vector<pthread_t> worker_thread;
-static struct sigaction previous_action[3];
-constexpr int kSignals[3] = {SIGSEGV, SIGBUS, SIGFPE};
-
-inline void describe_fault(Worker& w, int signal, siginfo_t* info, ucontext_t* context) {
-  const Launch& launch = *global.launch;
-  char* address = static_cast<char*>(info->si_addr);
-  Report* r = first_report(kWildFault, w.block_index, &w.running->index);
-  if (!r) return;
-#if defined(__x86_64__)
-  r->pc = uint64_t(context->uc_mcontext.gregs[REG_RIP]);
-  if (signal == SIGSEGV) r->access = context->uc_mcontext.gregs[REG_ERR] & 2 ? 2 : 1;
-#else
-  r->pc = uint64_t(context->uc_mcontext.pc);
-#endif
-  r->caller = reinterpret_cast<uint64_t>(w.running->caller);
-  r->offset = reinterpret_cast<int64_t>(address);
-  if (signal == SIGFPE) {
-    r->kind = kDivision;
-    return;
-  }
-  // An address that the processor will not name is one that an aligned vector load or store refused.
-  if (signal == SIGBUS || info->si_code == SI_KERNEL) {
-    r->kind = kMisaligned;
-    return;
-  }
-  if (address >= running.arena && address < running.arena + (size_t(launch.workers) * 1024 << kStackShift)) {
-    r->kind = kStackOverflow;
-    return;
-  }
-  int64_t offset = 0;
-  int argument = argument_at(launch, address, &offset);
-  if (argument >= 0) {
-    r->kind = kArgumentFault, r->argument = argument, r->offset = offset;
-    return;
-  }
-  if (address >= w.dynamic_base - kSharedMargin && address < w.dynamic_base - kSharedMargin + w.dynamic_mapped) {
-    r->kind = kSharedFault, r->offset = address - w.dynamic;
-    snprintf(r->text, sizeof r->text, "the dynamic shared memory (%lld bytes)", (long long)launch.shared_bytes);
-  }
-  for (const SharedArray& s : w.shared)
-    if (address >= s.base - kSharedMargin && address < s.base - kSharedMargin + s.mapped) {
-      r->kind = kSharedFault, r->offset = address - s.data;
-      snprintf(r->text, sizeof r->text, "%s (%zu bytes)", s.name, s.bytes);
-    }
-}
-
-// Faults of other threads, or of this one outside a kernel, belong to whoever was there before us.
-inline void on_fault(int signal, siginfo_t* info, void* context) {
-  for (size_t i = 0; i < workers.size(); i++) {
-    if (!pthread_equal(worker_thread[i], pthread_self()) || !workers[i]->in_kernel) continue;
-    describe_fault(*workers[i], signal, info, static_cast<ucontext_t*>(context));
-    workers[i]->in_kernel = false;
-    siglongjmp(workers[i]->fault_exit, 1);
-  }
-  int which = signal == SIGSEGV ? 0 : signal == SIGBUS ? 1 : 2;
-  const struct sigaction& previous = previous_action[which];
-  if (previous.sa_flags & SA_SIGINFO)
-    previous.sa_sigaction(signal, info, context);
-  else if (previous.sa_handler == SIG_DFL || previous.sa_handler == SIG_IGN)
-    sigaction(signal, &previous, nullptr);  // the instruction runs again, and the fault goes where it belongs
-  else
-    previous.sa_handler(signal);
-}
-
-inline void catch_faults() {
-  struct sigaction action {};
-  action.sa_sigaction = on_fault;
-  action.sa_flags = SA_SIGINFO | SA_ONSTACK;
-  sigemptyset(&action.sa_mask);
-  for (int i = 0; i < 3; i++) sigaction(kSignals[i], &action, &previous_action[i]);
-}
-
-inline void restore_faults() {
-  for (int i = 0; i < 3; i++) sigaction(kSignals[i], &previous_action[i], nullptr);
 }
 
 }  // namespace emu

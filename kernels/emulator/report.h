@@ -24,6 +24,7 @@ enum Kind {
   kStackOverflow = 9,
   kDivision = 10,      // integer division by zero
   kRefused = 11,       // the emulator could not start
+  kInterrupted = 12,   // Ctrl-C
 };
 
 struct Argument {

@@ -6,7 +6,7 @@
 #include <memory>
 #include <thread>
 
-#include "guard.h"
+#include "signals.h"
 
 namespace emu {
 
@@ -93,7 +93,7 @@ inline void run_once(bool aligned) {
   }
   worker_thread.assign(size_t(count), pthread_self());
   if (mapped) {
-    catch_faults();
+    catch_signals();
     std::vector<std::thread> threads;
     for (int i = 1; i < count; i++)
       threads.emplace_back([i] {
@@ -102,7 +102,8 @@ inline void run_once(bool aligned) {
       });
     run_worker(*workers[0]);
     for (std::thread& t : threads) t.join();
-    restore_faults();
+    restore_signals();
+    if (interrupted) launch.report->kind = kInterrupted;
   } else {
     first_report(kRefused, {0, 0, 0}, nullptr);
   }

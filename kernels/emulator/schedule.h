@@ -77,6 +77,7 @@ inline void resume(Worker& w, Fiber& next, void** save) {
 // The running thread waits at `site` until another one has made it ready.
 __attribute__((noinline)) inline void wait(Fiber& t, const Site& site) {
   Worker& w = *t.worker;
+  if (global.stop.load(std::memory_order_relaxed)) abandon(w);  // another worker has failed, or Ctrl-C
   t.state = kWaiting;
   t.site = site;
   Fiber* next = pick(w);
