@@ -155,7 +155,8 @@ def new_optimizer(model, config):
             if view.ndim == 2 and name != "pos_embed":
                 view[...] = 1
     decoupled = config.optimizer == "adamw"
-    return optim.Adam(model.w.flat, config.betas, weight_decay=config.weight_decay, decoupled=decoupled, decay=decay)
+    Adam = getattr(model.ops, "Adam", optim.Adam)  # a backend with kernels has its own, in one launch
+    return Adam(model.w.flat, config.betas, weight_decay=config.weight_decay, decoupled=decoupled, decay=decay)
 
 
 def describe(data, model, features, preset, out):
