@@ -1,9 +1,11 @@
 """One encoder block, and the last one, of which only the prefix tokens are read. Backward is forward's lines reversed.
 
-The input of a linear layer after a norm or a GELU is cheap to make again. A backend with `LEAN` does not keep it, which
-leaves 10 instead of 16 numbers a token and channel; it promises that a cache begins with its layer's input, and that
-linear's is (input, weight).
+The input of a linear layer after a norm or a GELU is cheap to make again, the cheaper the wider the model is. From the
+width that a backend calls `LEAN` on it is not kept, which leaves 10 instead of 16 numbers a token and channel. Such a
+backend promises that a cache begins with its layer's input, and that linear's is (input, weight).
 """
+
+import math
 
 
 def block_forward(ops, x, w, c):
@@ -14,7 +16,7 @@ def block_forward(ops, x, w, c):
     h, proj = ops.linear_forward(h, w["attn.proj.weight"], w["attn.proj.bias"])
     h += x  # fresh, so that it may become the new x
     x, mlp = mlp_forward(ops, h, w, c)
-    return x, (norm1, kept(ops, qkv), attention, proj, mlp)
+    return x, (norm1, kept(ops, qkv, c), attention, proj, mlp)
 
 
 def block_backward(ops, dx, cache, w, dw, c):
@@ -66,7 +68,7 @@ def mlp_forward(ops, x, w, c):
     h, gelu = ops.gelu_forward(h, c.gelu)
     h, fc2 = ops.linear_forward(h, w["mlp.fc2.weight"], w["mlp.fc2.bias"])
     h += x
-    return h, (norm2, kept(ops, fc1), gelu, kept(ops, fc2))
+    return h, (norm2, kept(ops, fc1, c), gelu, kept(ops, fc2, c))
 
 
 def mlp_backward(ops, dx, cache, w, dw, c):
@@ -83,9 +85,9 @@ def mlp_backward(ops, dx, cache, w, dw, c):
     return dh
 
 
-def kept(ops, cache):
+def kept(ops, cache, c):
     """A linear layer's cache, or None if its input will be made again."""
-    return None if getattr(ops, "LEAN", False) else cache
+    return None if c.dim >= getattr(ops, "LEAN", math.inf) else cache
 
 
 def normed(ops, cache, w, norm, linear, c):
