@@ -12,6 +12,7 @@ from .config import FeatureConfig, ModelConfig, TrainConfig
 from .errors import Error
 from .features import log_mel
 from .model import AST
+from .pretrained import from_pretrained
 
 __all__ = [
     "AST",
@@ -19,6 +20,7 @@ __all__ = [
     "FeatureConfig",
     "ModelConfig",
     "TrainConfig",
+    "from_pretrained",
     "load",
     "load_audio",
     "log_mel",

@@ -8,7 +8,7 @@ import json
 import os
 import zipfile
 import zlib
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 
 import numpy as np
 
@@ -80,13 +80,19 @@ def save(path, model, labels=None, features=None, loss="ce", history=(), notes=N
         np.savez(f, minast=np.array(json.dumps(about)), **weights, **moments)
 
 
-def load(path, backend=None, dtype="float32"):
-    """-> (model, Info). Raises minast.Error for a missing, truncated, foreign or inconsistent file."""
+def load(path, backend=None, dtype="float32", frames=None):
+    """-> (model, Info). Raises minast.Error for a missing, truncated, foreign or inconsistent file.
+
+    frames: for clips of another length. Positions are then cut from the middle or stretched (`adapt_positions`); all
+    other weights stay.
+    """
     with open_checkpoint(path) as archive:
         about = description(path, archive)
-        model = AST(model_config(path, about), backend=backend, seed=None, dtype=dtype)
-        read_weights(path, archive, model)
-    return model, info_from(path, about)
+        saved, info = model_config(path, about), info_from(path, about)
+        config = saved if frames is None else replace(saved, frames=frames)
+        model = AST(config, backend=backend, seed=None, dtype=dtype)
+        read_weights(path, archive, model, saved)
+    return model, replace(info, features=replace(info.features, frames=config.frames))
 
 
 def load_state(path, archive=None):
@@ -168,18 +174,26 @@ def info_from(path, about):
     )
 
 
-def read_weights(path, archive, model):
-    """Fill `model.w` from the archive, array by array; a missing, misshapen or non-finite one is an error by name."""
-    wanted = shapes(model.config)
+def read_weights(path, archive, model, saved=None):
+    """Fill `model.w` from the archive, array by array; a missing, misshapen or non-finite one is an error by name.
+
+    saved: the ModelConfig of the file, where its clips have another length than the model's.
+    """
+    from .pretrained.adapt import adapt_positions
+
+    saved = saved or model.config
+    wanted = shapes(saved)
     missing = [name for name in wanted if f"w/{name}" not in archive.files]
     if missing:
         raise Error(f"{path}: {len(missing)} of {len(wanted)} weights are missing, the first is {missing[0]!r}.")
     for name, view in model.w.items():
         array = member(path, archive, f"w/{name}")
-        if array.shape != view.shape:
-            raise Error(f"{path}: the weight {name!r} has shape {array.shape}, the model needs {view.shape}.")
+        if array.shape != wanted[name]:
+            raise Error(f"{path}: the weight {name!r} has shape {array.shape}, the model needs {wanted[name]}.")
         if not np.isfinite(array).all():
             raise Error(f"{path}: the weight {name!r} holds NaN or infinite numbers.")
+        if name == "pos_embed":
+            array = adapt_positions(array, saved.prefix_tokens, saved.grid, model.config.grid)
         view[...] = model.xp.asarray(array, model.dtype)
 
 

@@ -44,22 +44,13 @@ def block_matrix(name, shape, depth, rng):
 
 
 def patch_filters(dim, rng):
-    """Random mixtures of the smoothest 2-D cosines, each weighed so that it comes out about as strong. -> (dim, 256)
+    """Normal with deviation 2 / 16, the `block_matrix` scale for pixels of deviation a half (AST's). -> (dim, 256)
 
-    Neighbouring pixels of a spectrogram are alike: with random filters, almost all that varies in any output is the
-    patch's loudness. The coefficient of a cosine with i and j half-waves has in normalised log-mels a deviation near
-    4 / (1 + sqrt(i^2 + j^2))^1.4 (measured on speech and on everyday sounds; most lie within a factor of 2).
+    Neighbouring pixels of a spectrogram are alike, so that random filters mostly see what is smooth in a patch. Filters
+    that whiten it, random mixtures of cosines weighed by their rarity, learnt spoken digits more slowly: 87 % against
+    94 % of the test clips after four epochs (one seed each).
     """
-    k = np.arange(PATCH)
-    cosines = np.cos(np.pi * np.outer(k, k + 0.5) / PATCH)  # DCT-II, one a row
-    cosines /= np.linalg.norm(cosines, axis=1, keepdims=True)
-    radius = np.hypot(k[:, None], k)
-    chosen = np.argsort(radius, axis=None, kind="stable")[: min(dim, PATCH * PATCH)]
-    i, j = np.unravel_index(chosen, radius.shape)
-    basis = (cosines[i][:, :, None] * cosines[j][:, None, :]).reshape(len(chosen), -1)
-    basis *= ((1 + radius[i, j]) ** 1.4 / 4)[:, None]
-    mixture, _ = np.linalg.qr(rng.standard_normal((dim, len(chosen))))  # orthonormal columns
-    return mixture @ basis * (dim / len(chosen)) ** 0.5
+    return 2 / PATCH * rng.standard_normal((dim, PATCH * PATCH))
 
 
 def positions(c):

@@ -43,26 +43,37 @@ def begun(args):
     given = vars(args)
     data = open_dataset(args.data or "builtin", args.seed or 0, args.fold)
     config, rest = recipe(data.kind, data.multilabel, given)
-    name = data.kind if data.kind != "own" else os.path.splitext(os.path.basename(os.path.abspath(args.data)))[0]
-    out = run.new_folder(args.out, f"{name}-{rest['preset']}")
+    name = data.kind if data.kind != "own" else stem(args.data)
+    size = stem(args.pretrained) if args.pretrained else rest["preset"]
+    out = run.new_folder(args.out, f"{name}-{size}")
     features = FeatureConfig(rate=rest["rate"], **{k: given[k] for k in ("mel_bins", "window") if given[k] is not None})
+    source = heard(args.pretrained) if args.pretrained else {}
+    features = replace(features, **{k: v for k, v in source.items() if given[k] is None})
     store = Store(data.of("train"), features, not args.no_cache)
-    features = replace(features, frames=rest["frames"] or fitting_frames(store.lengths()), **scaling(args, store))
-    shape = {k: given[k] for k in ("fstride", "tstride", "prefix_tokens", "depth") if given[k] is not None}
+    features = replace(features, frames=rest["frames"] or fitting_frames(store.lengths()))
+    features = replace(features, **scaling(args, store, source))
+    shape = {k: given[k] for k in ("fstride", "tstride") if given[k] is not None}
     shape |= {"classes": len(data.labels), "frames": features.frames, "mel_bins": features.mel_bins}
-    model = AST(ModelConfig.preset(rest["preset"], **shape), args.backend, seed=config.seed)
-    info = Info(list(data.labels), features, config.loss, notes={"data": data.name, "from": "random weights"})
+    if args.pretrained:
+        model, origin = fine_tuned(args, shape, config.seed)
+    else:
+        shape |= {k: given[k] for k in ("prefix_tokens", "depth") if given[k] is not None}
+        model, origin = (
+            AST(ModelConfig.preset(rest["preset"], **shape), args.backend, seed=config.seed),
+            "random weights",
+        )
+    info = Info(list(data.labels), features, config.loss, notes={"data": data.name, "from": origin})
     settings = {
         "data": args.data or "builtin",
         "folder": os.getcwd(),
         "fold": args.fold,
         "fingerprint": run.fingerprint(data),
-        "preset": rest["preset"],
+        "preset": size,
         "train": asdict(config),
         "cache": not args.no_cache,
     }
     optimizer = new_optimizer(model, config)
-    describe(data, model, features, rest["preset"], out)
+    describe(data, model, features, size, out)
     return Job(
         out, settings, config, model, info, optimizer, data, store, backend=args.backend, cache=not args.no_cache
     )
@@ -103,9 +114,35 @@ def fitting_frames(lengths):
     return int(np.clip(np.percentile(lengths, 95), 32, 1024))
 
 
-def scaling(args, store):
-    """{"mean", "std"}: as asked for, else measured on the training clips."""
-    mean, std = (args.mean, args.std) if None not in (args.mean, args.std) else store.mean_std()
+def heard(path):
+    """What pretrained weights were trained on: rate, window, mel_bins, mean, std; {} for an image model."""
+    from .pretrained import audio_features
+
+    found = audio_features(path)
+    return {k: getattr(found, k) for k in ("rate", "window", "mel_bins", "mean", "std")} if found else {}
+
+
+def fine_tuned(args, shape, seed):
+    """-> (model with pretrained weights and a new head, where they come from); prints what became of every array."""
+    from . import pretrained
+
+    if args.preset or args.depth or args.prefix_tokens:
+        raise Error("--pretrained brings its own size: leave out --preset, --depth and --prefix-tokens.")
+    model, _, report = pretrained.load(args.pretrained, fresh_head=True, seed=seed, backend=args.backend, **shape)
+    print(report)
+    return model, os.path.basename(os.path.abspath(args.pretrained))
+
+
+def stem(path):
+    """The last part of a path, without its ending."""
+    return os.path.splitext(os.path.basename(os.path.abspath(path)))[0]
+
+
+def scaling(args, store, source):
+    """{"mean", "std"}: as asked for, else as the pretrained weights expect, else measured on the training clips."""
+    mean, std = (source["mean"], source["std"]) if source else (args.mean, args.std)
+    if mean is None or std is None:
+        mean, std = store.mean_std()
     return {"mean": mean if args.mean is None else args.mean, "std": std if args.std is None else args.std}
 
 
@@ -141,6 +178,9 @@ def parser(doc):
     p.add_argument("--seed", type=int, help="of weights, order, augmentation and split (default 0)")
     p.add_argument("--fold", type=int, help="test fold of esc10 and esc50 (default 1)")
     p.add_argument("--no-cache", action="store_true", help="do not keep features on disk for next time")
+    p.add_argument(
+        "--pretrained", metavar="FILE", help="start from a ViT or AST, as convert reads them, with a new head"
+    )
     g = p.add_argument_group("model")
     g.add_argument("--preset", choices=PRESETS, help="nano 1.4 M, tiny 5.5 M, small 22 M, base 87 M weights")
     g.add_argument("--fstride", type=int, help="patch stride in mel bins (default 10)")

@@ -7,17 +7,18 @@ from .errors import Error
 
 # preset, frames (None: as long as the clips), and the TrainConfig fields that differ from its defaults
 RECIPES = {
-    "builtin": {"preset": "nano", "frames": 100, "rate": 16000, "epochs": 8, "lr": 1e-3},
+    "builtin": {"preset": "nano", "frames": 98, "rate": 16000, "epochs": 3, "lr": 1e-3},
     "fsdd": {"preset": "nano", "frames": 64, "rate": 8000, "epochs": 14}
     | {"augment_from": 3, "freq_mask": 24, "time_mask": 12, "roll": 8, "gain": 0.8},
-    "esc": {"preset": "tiny", "frames": 500, "rate": 16000, "epochs": 25},
+    "esc": {"preset": "tiny", "frames": 500, "rate": 16000, "epochs": 25, "freq_mask": 24, "time_mask": 96},
     "own": {"preset": "nano", "frames": None, "rate": 16000, "epochs": 25},
 }
+PRETRAINED = {"epochs": 10, "lr": 1e-4, "batch": 8}  # weights that know something are moved with care
 
 
 def recipe(kind, multilabel, given):
     """-> (TrainConfig, dict of the rest: preset, frames, rate). `given` holds what the user asked for; it wins."""
-    start = dict(RECIPES[kind])
+    start = {**RECIPES[kind], **(PRETRAINED if given.get("pretrained") else {})}
     start["loss"] = "bce" if multilabel else "ce"
     start.update({name: value for name, value in given.items() if value is not None})
     if multilabel and start["loss"] == "ce":

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-VERBS = ("train", "predict", "evaluate", "stats")
+VERBS = ("train", "predict", "evaluate", "stats", "convert")
 
 
 def python(*arguments):

@@ -227,3 +227,17 @@ def test_builtin_run_starts(tmp_path, monkeypatch):
     monkeypatch.setattr(builtin_set, "COUNTS", {"train": 40, "test": 20})
     assert train.main(["--out", str(tmp_path / "run"), "--epochs", "1", "--depth", "1"]) == 0
     assert len(list((tmp_path / "run" / "examples").glob("*.wav"))) == 10
+
+
+def test_fine_tuning(tones, trained, tmp_path, command):
+    """From a model of one's own: its features come along, its head does not; the result is not said to be random."""
+    flags = ["--epochs", "4", "--batch", "6", "--lr", "1e-3", "--seed", "3"]
+    flags += ["--pretrained", trained / "best.npz", "--out", tmp_path / "run"]
+    status, out, _ = command("train", tones, *flags)
+    assert status == 0 and "mlp_head.1.weight" in out
+    before, after = minast.load(trained / "best.npz")[1], minast.load(tmp_path / "run" / "best.npz")[1]
+    assert after.features == before.features and "random_head" not in after.notes
+    assert after.history[-1]["accuracy"] == 1.0
+    wrong = ["--pretrained", trained / "best.npz", "--preset", "tiny", "--out", tmp_path / "x"]
+    status, _, err = command("train", tones, *wrong)
+    assert status == 2 and "--pretrained brings its own size" in err

@@ -1,6 +1,6 @@
 """Ten everyday sounds made on the fly from a seed: a data set without a download.
 
-Level (25 dB), background (white, pink, brown, mains hum, faint tones; 0 to 25 dB below), recording colour, and place in
+Level (25 dB), background (white, pink, brown, mains hum, faint tones; 3 to 28 dB below), recording colour, and place in
 the clip are drawn independently of the class, pitch and speed from wide ranges that overlap between classes: what tells
 the classes apart is how sound moves in time and frequency.
 """
@@ -15,7 +15,7 @@ from .synth import between, noise, overdriven, unit
 LABELS = tuple(SOUNDS)
 SPLITS = ("train", "valid", "test")  # a clip's random numbers start from its split's place here
 LEVEL_DB = (-45.0, -20.0)  # RMS of the clip below full scale
-SNR_DB = (0.0, 25.0)  # sound over background, both as RMS over the clip
+SNR_DB = (3.0, 28.0)  # sound over background, both as RMS over the clip
 LEAST_SECONDS = 0.5  # in less, a heart need not have beaten
 
 

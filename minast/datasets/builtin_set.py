@@ -5,7 +5,7 @@ from functools import partial
 from . import builtin
 from .common import Clip, Dataset, checked
 
-COUNTS = {"train": 1200, "test": 300}
+COUNTS = {"train": 3000, "test": 500}
 
 
 def read(seed):

@@ -1,0 +1,55 @@
+"""What became of every array: taken as it is, changed, made fresh, ignored."""
+
+import re
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Report:
+    """`print(report)` says all of it in a few lines; the lists hold every name."""
+
+    source: str
+    kind: str
+    taken: list = field(default_factory=list)  # weights of minast that are a copy
+    changed: dict = field(default_factory=dict)  # weight -> what was done to it
+    fresh: list = field(default_factory=list)  # weights with random or default values
+    ignored: list = field(default_factory=list)  # arrays of the file that no weight is made of
+    notes: list = field(default_factory=list)  # settings that were chosen, and why
+
+    def __str__(self):
+        lines = [f"{self.source}: {self.kind}"]
+        lines += [f"  taken    {line}" for line in grouped(self.taken)]
+        lines += [f"  changed  {name}: {what}" for name, what in self.changed.items()]
+        lines += [f"  fresh    {line}" for line in grouped(self.fresh)]
+        lines += [f"  ignored  {line}" for line in grouped(self.ignored)]
+        lines += [f"  note     {line}" for line in self.notes]
+        return "\n".join(lines)
+
+    def asdict(self):
+        """For a checkpoint's notes; names of blocks are put together."""
+        return {
+            "source": self.source,
+            "kind": self.kind,
+            "taken": grouped(self.taken),
+            "changed": self.changed,
+            "fresh": grouped(self.fresh),
+            "ignored": grouped(self.ignored),
+            "notes": self.notes,
+        }
+
+
+def grouped(names):
+    """Names that differ in the number of their block alone as one: blocks.0-11.norm1.weight."""
+    groups = {}
+    for name in names:
+        number = re.search(r"(?<=blocks\.)\d+|(?<=layer\.)\d+|(?<=layers\.)\d+|(?<=encoderblock_)\d+", name)
+        key = (name[: number.start()], name[number.end() :]) if number else (name, None)
+        groups.setdefault(key, []).append(int(number[0]) if number else 0)
+    out = []
+    for (before, after), numbers in groups.items():
+        if after is None:
+            out.append(before)
+        else:
+            span = f"{min(numbers)}-{max(numbers)}" if len(numbers) > 1 else str(numbers[0])
+            out.append(f"{before}{span}{after}")
+    return out
