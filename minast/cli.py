@@ -24,6 +24,10 @@ def add_backend(parser):
     from .backend import BACKENDS
 
     parser.add_argument("--backend", choices=BACKENDS, help="where the model runs (default: the best this machine has)")
+    add_threads(parser)
+
+
+def add_threads(parser):
     parser.add_argument("--threads", action=Threads, type=int, help="cores to use (default: $MINAST_THREADS, else all)")
 
 

@@ -14,6 +14,8 @@ gelu_forward, gelu_backward = fast_gelu.gelu_forward, fast_gelu.gelu_backward
 attention_forward, attention_backward = fast_attention.attention_forward, fast_attention.attention_backward
 
 ROWS = 2**15  # numbers in a block of rows, 128 KB: several passes over it stay in the second-level cache
+TOKENS = 2048  # that go through the model together: a batch in parts needs little memory and loses no speed
+LEAN = 512  # width from which on what follows a norm or a GELU is made again in the backward pass: see blocks.py
 SMALL = 2**16  # products (of single numbers) below which a loop over threads costs more than it saves
 
 

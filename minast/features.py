@@ -8,6 +8,7 @@ from functools import lru_cache
 import numpy as np
 import scipy.fft
 
+from . import threads
 from .errors import Error
 
 FRAME, SHIFT = 0.025, 0.010  # seconds
@@ -15,6 +16,7 @@ PREEMPHASIS = 0.97
 LOW_HZ = 20.0
 LOG_FLOOR = 1.1920928955078125e-07  # float32's epsilon: silence is log of it, -15.94
 WINDOWS = ("hamming", "hann")
+BLOCK = 128  # frames that are made together
 
 
 def mel_from_hz(hz):
@@ -102,15 +104,25 @@ def log_mel(wave, rate=16000, mel_bins=128, window="hamming"):
         raise Error(f"the waveform has {np.count_nonzero(~np.isfinite(wave))} samples that are NaN or infinite.")
     taper, bank = _tables(rate, mel_bins, window)
     frames = np.lib.stride_tricks.sliding_window_view(wave.astype(np.float32, copy=False), frame)[::shift]  # (T, frame)
-    x = frames - frames.mean(axis=1, keepdims=True)
-    padded = np.zeros((len(x), fft_size), np.float32)
-    y = padded[:, :frame]
-    y[:, 0] = (1 - PREEMPHASIS) * x[:, 0]
-    np.subtract(x[:, 1:], PREEMPHASIS * x[:, :-1], out=y[:, 1:])
-    y *= taper
-    spectrum = scipy.fft.rfft(padded, axis=1)  # (T, fft_size / 2 + 1) complex64
-    power = spectrum.real**2 + spectrum.imag**2
-    return np.log(np.maximum(power @ bank, LOG_FLOOR))
+    mel = np.empty((len(frames), mel_bins), np.float32)
+
+    def block(r):  # what a block needs stays in cache; its size is fixed, and with it every bit of the result
+        x = frames[r] - frames[r].mean(axis=1, keepdims=True)
+        padded = np.zeros((len(x), fft_size), np.float32)
+        y = padded[:, :frame]
+        y[:, 0] = (1 - PREEMPHASIS) * x[:, 0]
+        np.multiply(x[:, :-1], -PREEMPHASIS, out=y[:, 1:])
+        y[:, 1:] += x[:, 1:]
+        y *= taper
+        spectrum = scipy.fft.rfft(padded, axis=1)  # (rows, fft_size / 2 + 1) complex64
+        power = np.square(spectrum.real)
+        power += np.square(spectrum.imag)
+        np.matmul(power, bank, out=mel[r])
+        np.maximum(mel[r], LOG_FLOOR, out=mel[r])
+        np.log(mel[r], out=mel[r])
+
+    threads.run(block, [slice(i, min(i + BLOCK, len(frames))) for i in range(0, len(frames), BLOCK)])
+    return mel
 
 
 def fit(mel, frames):

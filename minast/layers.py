@@ -184,6 +184,40 @@ def attention_backward(do, cache):
     return xp.stack([dq, dk, dv]).transpose(1, 3, 0, 2, 4).reshape(B, T, 3 * C)
 
 
+def attend_forward(q, kv, heads):
+    """The same for a few queries: o = softmax(q k^T / sqrt(D)) v.   q (B, P, H D), kv (B, T, 2 H D) -> o (B, P, H D)
+
+    For the last block, of which only the prefix tokens are read. The probabilities (B, H, P, T) are few, and are kept.
+    """
+    xp = array_module(q)
+    (B, P, C), T = q.shape, kv.shape[1]
+    q = q.reshape(B, P, heads, C // heads).swapaxes(1, 2)  # (B, H, P, D)
+    k, v = kv.reshape(B, T, 2, heads, C // heads).transpose(2, 0, 3, 1, 4)  # (B, H, T, D) each
+    p = (q * (C // heads) ** -0.5) @ k.swapaxes(-1, -2)  # (B, H, P, T)
+    p -= p.max(axis=-1, keepdims=True)
+    xp.exp(p, out=p)
+    p /= p.sum(axis=-1, keepdims=True)
+    o = xp.ascontiguousarray((p @ v).swapaxes(1, 2)).reshape(B, P, C)
+    return o, (q, k, v, p)
+
+
+def attend_backward(do, cache):
+    """dv = p^T do, dp = do v^T, ds = p (dp - sum dp p), dq = ds k / sqrt(D), dk = ds^T q / sqrt(D) -> dq, dkv"""
+    q, k, v, p = cache
+    xp = array_module(do)
+    B, H, T, D = k.shape
+    do = do.reshape(B, -1, H, D).swapaxes(1, 2)  # (B, H, P, D)
+    ds = do @ v.swapaxes(-1, -2)
+    ds -= (ds * p).sum(axis=-1, keepdims=True)
+    ds *= p
+    ds *= D**-0.5
+    dq = xp.ascontiguousarray((ds @ k).swapaxes(1, 2)).reshape(B, -1, H * D)
+    dkv = xp.empty((B, T, 2, H, D), do.dtype)
+    dkv[:, :, 0] = (ds.swapaxes(-1, -2) @ q).swapaxes(1, 2)
+    dkv[:, :, 1] = (p.swapaxes(-1, -2) @ do).swapaxes(1, 2)
+    return dq, dkv.reshape(B, T, 2 * H * D)
+
+
 # -- patches and tokens ----------------------------------------------------------------------------------------
 
 

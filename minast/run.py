@@ -79,12 +79,17 @@ class Clock:
 
     @property
     def seconds(self):
-        return self.before + time.perf_counter() - self.began
+        return self.before + self.session
+
+    @property
+    def session(self):
+        """Seconds since this session began, more than 0."""
+        return max(time.perf_counter() - self.began, 1e-9)
 
     @property
     def speed(self):
         """Clips a second."""
-        return self.clips / max(time.perf_counter() - self.began, 1e-9)
+        return self.clips / self.session
 
 
 class Stopper:

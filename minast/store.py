@@ -9,11 +9,12 @@ from threading import Lock
 
 import numpy as np
 
+from . import threads
 from .errors import Error
 from .features import log_mel
 from .files import atomic
 
-VERSION = 1  # of the features: raise it when `log_mel` or `load_audio` gives other numbers
+VERSION = 2  # of the features: raise it when `log_mel` or `load_audio` gives other numbers
 IN_MEMORY = 2**31  # bytes of features that are held in memory; more stay on disk and are read when needed
 
 
@@ -38,7 +39,7 @@ class Store:
         self.settings = json.dumps([VERSION, features.rate, features.mel_bins, features.window])
         self.folder = os.path.join(cache_folder(), "features") if cache else None
         self._rows, self._bytes, self._lock = [], 0, Lock()
-        pool = ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1))  # decoding and NumPy both release the GIL
+        pool = ThreadPoolExecutor(workers or threads.count(), initializer=threads.stay_alone)  # all release the GIL
         try:
             jobs = pool.map(self._get, clips)
             for path, mel in tqdm(jobs, total=len(clips), desc=label, unit="clip", disable=quiet or None, leave=False):

@@ -104,7 +104,7 @@ class _Pool:
                 threading.Thread(target=self._work, daemon=True, name=f"minast-{self.size}").start()
 
     def _work(self):
-        _here.alone = True
+        stay_alone()
         while True:
             self.queue.get()()
 
@@ -161,6 +161,11 @@ class alone:
 
     def __exit__(self, *_):
         _here.alone = self.before
+
+
+def stay_alone():
+    """`alone` for good: what a thread of another pool calls when it begins."""
+    _here.alone = True
 
 
 _blas, _pool = _Blas(), _Pool()

@@ -15,6 +15,7 @@ import os
 from dataclasses import replace
 
 from . import batches, cli, optim, plots, run, scoring
+from .ahead import Ahead
 from .checkpoint import load
 from .errors import Error
 from .jobs import begun, parser, resumed
@@ -40,14 +41,20 @@ def train(job):
     top = "accuracy" if config.loss == "ce" else "top-1"  # share of clips whose first guess is one of their labels
     clock = run.Clock(job.info.history)
 
-    with run.Stopper() as stop, tqdm(total=total, initial=step, unit="step", disable=None, dynamic_ncols=True) as bar:
-        while step < total:
+    def batch(step):
+        epoch, at = divmod(step, per_epoch)
+        chosen = batches.order(len(store), config, epoch)[at * size : (at + 1) * size]
+        return batches.training_batch(store, targets, chosen, features, config, epoch, at)
+
+    with (
+        run.Stopper() as stop,
+        Ahead(batch, range(step, total)) as ahead,
+        tqdm(total=total, initial=step, unit="step", disable=None, dynamic_ncols=True) as bar,
+    ):
+        for x, y in ahead:
             epoch, at = divmod(step, per_epoch)
             if at == 0:
                 loss_sum, hits = 0.0, 0
-            chosen = batches.order(len(store), config, epoch)[at * size : (at + 1) * size]
-            x, y = batches.training_batch(store, targets, chosen, features, config, epoch, at)
-
             model.zero_grad()
             loss, logits = model.loss_and_grad(x, y, config.loss)
             norm = optim.clip(model.dw.flat, config.clip)
@@ -64,7 +71,8 @@ def train(job):
             clock.clips += size
             bar.set_postfix_str(
                 f"epoch {epoch + 1}/{config.epochs} loss {loss_sum / (at + 1):.3f} "
-                f"{top} {hits / ((at + 1) * size):.1%} {clock.speed:.0f} clips/s",
+                f"{top} {hits / ((at + 1) * size):.1%} {clock.speed:.0f} clips/s "
+                f"waiting {ahead.waited / clock.session:.0%}",
                 refresh=False,
             )
             bar.update()

@@ -110,8 +110,12 @@ def test_attention_memory_grows_with_the_length_alone(monkeypatch):
     assert peaks[1] < 2.5 * max(peaks[0], 2**20) and peaks[1] + 12 * fast_attention.TILE < 4000 * 4000 * 4
 
 
+@pytest.mark.parametrize("lean", [True, False])
 @pytest.mark.parametrize("kind", ["bce", "ce"])
-def test_model(kind):
+def test_model(kind, lean, monkeypatch):
+    """In parts of 1 + 2 clips; with and without keeping what can be made again."""
+    monkeypatch.setattr(fast, "TOKENS", 100)
+    monkeypatch.setattr(fast, "LEAN", 1 if lean else 1000)
     config = minast.ModelConfig(dim=24, heads=3, mel_bins=37, frames=53, fstride=5, tstride=7, classes=5)
     rng = np.random.default_rng(3)
     x, y = rng.standard_normal((3, 53, 37)), rng.random((3, 5))

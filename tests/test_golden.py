@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import minast
-from minast import layers, model, optim
+from minast import blocks, layers, optim
 
 from .golden import cases
 
@@ -61,7 +61,7 @@ def test_tokens_after_each_block(name):
     h, _ = layers.tokens_forward(h, [net.w[name] for name in net.prefix], net.w["pos_embed"])
     assert_close(h, wanted["tokens"][0], 1e-9, "before the first block")
     for i, (w, _) in enumerate(net.blocks):
-        h, _ = model.block_forward(layers, h, w, net.config)
+        h, _ = blocks.block_forward(layers, h, w, net.config)
         assert_close(h, wanted["tokens"][i + 1], 1e-9, f"after block {i}")
 
 

@@ -16,6 +16,12 @@ def without_cache(f):
     return lambda *a: f(*a)[0]
 
 
+def add_second(gradients, total):
+    """Two inputs: the second's gradient is tested as if it were a weight's."""
+    total += gradients[1]
+    return gradients[0]
+
+
 # name -> (forward of the arrays alone, backward(dy, cache, *weight gradients), x, weights)
 LAYERS = {
     "linear": (layers.linear_forward, layers.linear_backward, normal(1, 7, 13), [normal(5, 13), normal(5)]),
@@ -33,6 +39,18 @@ LAYERS = {
     "attention": (lambda x: layers.attention_forward(x, 3), layers.attention_backward, normal(2, 7, 45), []),
     "attention, 1 head": (lambda x: layers.attention_forward(x, 1), layers.attention_backward, normal(1, 5, 39), []),
     "attention, T = 1": (lambda x: layers.attention_forward(x, 2), layers.attention_backward, normal(1, 1, 12), []),
+    "attend": (
+        lambda q, kv: layers.attend_forward(q, kv, 3),
+        lambda do, cache, dkv: add_second(layers.attend_backward(do, cache), dkv),
+        normal(2, 2, 15),
+        [normal(2, 7, 30)],
+    ),
+    "attend, 1 of 1": (
+        lambda q, kv: layers.attend_forward(q, kv, 1),
+        lambda do, cache, dkv: add_second(layers.attend_backward(do, cache), dkv),
+        normal(1, 1, 5),
+        [normal(1, 1, 10)],
+    ),
     "unfold": (lambda x: layers.unfold_forward(x, 5, 3), layers.unfold_backward, normal(2, 29, 23), []),
     "unfold, gaps": (lambda x: layers.unfold_forward(x, 17, 2), layers.unfold_backward, normal(1, 19, 35), []),
     "unfold, size 3": (lambda x: layers.unfold_forward(x, 1, 2, 3), layers.unfold_backward, normal(2, 7, 5), []),
@@ -112,6 +130,12 @@ def test_unfold_is_adjoint_and_too_small_is_an_error():
     np.testing.assert_array_equal(patches[1, 1 * 5 + 2].reshape(16, 16), x[1, 6:22, 5:21].T)  # token f * 5 + t
     with pytest.raises(ValueError, match="15 frames"):
         layers.unfold_forward(normal(1, 15, 23), 5, 3)
+
+
+def test_attend_is_attention_of_the_first_rows():
+    qkv = normal(2, 7, 45)
+    o, _ = layers.attend_forward(qkv[:, :2, :15], qkv[:, :, 15:], 3)
+    np.testing.assert_allclose(o, layers.attention_forward(qkv, 3)[0][:, :2], rtol=0, atol=1e-14)
 
 
 def test_softmax_and_attention_at_1000():

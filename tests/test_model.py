@@ -94,6 +94,13 @@ def test_gradients_add_up_and_forward_agrees(name):
     np.testing.assert_allclose(tokens[:, : net.config.prefix_tokens].mean(axis=1), net.embed(x), rtol=1e-13)
 
 
+@pytest.mark.parametrize("name", SHAPES)
+def test_the_last_block_may_be_pruned(name):
+    """The head reads the prefix tokens alone: computing the others in the last block changes no logit."""
+    net, x, _ = setting(name)
+    np.testing.assert_allclose(net._head_forward(net.encode(x))[0], net.forward(x), rtol=0, atol=1e-12)
+
+
 def test_clips_do_not_see_each_other():
     net, x, _ = setting("two tokens")
     alone = np.concatenate([net.forward(x[i : i + 1]) for i in range(3)])

@@ -1,0 +1,60 @@
+"""How fast it is here, against what else there is.
+
+  python -m minast.bench                       all rows; those against PyTorch need torch and transformers
+  python -m minast.bench forward nano          some rows
+  python -m minast.bench --json FILE           the same numbers for programs
+  python -m minast.bench --readme README.md    write the table between the README's markers
+
+Both sides of a row do the same job with the same weights, are checked to give the same result, and take turns in one
+process; a ratio is the median over the rounds. More memory than usual is needed: a base model stands there twice.
+"""
+
+import sys
+
+from . import cli, threads
+from .benches import features, models, process, table
+
+ROWS = {**models.ROWS, **features.ROWS, **process.ROWS}
+
+
+def main(argv=None):
+    p = cli.Parser("bench", __doc__)
+    p.add_argument("rows", nargs="*", metavar="ROW", help=f"of {', '.join(ROWS)} (default: all but profile)")
+    p.add_argument("--rounds", type=int, default=7, help="timed rounds a row (default 7)")
+    p.add_argument("--json", metavar="FILE", help="write the numbers to FILE")
+    p.add_argument("--readme", metavar="FILE", help=f"write the table between {table.START} and {table.END}")
+    cli.add_threads(p)
+    args = p.parse_args(argv)
+    unknown = [name for name in args.rows if name not in ROWS]
+    if unknown:
+        raise cli.Error(f"there is no row {unknown[0]!r}: choose from {', '.join(ROWS)}.")
+    if args.rounds < 1:
+        raise cli.Error(f"--rounds is {args.rounds}: it must be at least 1.")
+    threads.set_count(threads.count())
+    about, done = table.conditions(threads.count()), []
+    for name in args.rows or [name for name in ROWS if name != "profile"]:
+        try:
+            rows = ROWS[name](args.rounds)
+        except table.Skip as reason:
+            print(f"{name}: left out: {reason}", file=sys.stderr)
+            continue
+        done += rows
+        for row in rows:
+            show(row)
+    if args.json:
+        table.write_json(args.json, done, about)
+    text = table.markdown(done, about)
+    if args.readme:
+        table.write_readme(args.readme, text)
+    return 0
+
+
+def show(row):
+    text = f"{row.name:50s} {table.number(row.ours, row.unit):>10s}"
+    if row.ratio is not None:
+        text += f"   {row.against} {table.number(row.theirs, row.unit)}   {row.ratio:.2f}x"
+    print(text + (f"   goal {row.goal}" if row.goal else "") + (f"   ({row.note})" if row.note else ""), flush=True)
+
+
+if __name__ == "__main__":
+    cli.run(main)
