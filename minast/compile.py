@@ -18,8 +18,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from . import cli, kernel_source, nvrtc
-from .emulator_build import cache_folder
 from .errors import Error
+from .files import cache_folder
 
 ARCHITECTURES = ("75", "80", "90")  # Turing, Ampere, Hopper
 MARKERS = ("<!-- python -m minast.compile --readme: begin -->", "<!-- end -->")

@@ -14,17 +14,11 @@ from pathlib import Path
 
 from . import kernel_source
 from .errors import Error
+from .files import cache_folder
 
 # -fno-gnu-unique, hidden symbols: two libraries with the same template must not share its statics. -g1: line numbers.
 FLAGS = ("-std=gnu++17", "-O2", "-g1", "-shared", "-fPIC", "-pthread", "-fno-gnu-unique", "-fvisibility=hidden",
          "-fno-math-errno", "-ffp-contract=fast", "-fno-strict-aliasing", "-march=native")  # fmt: skip
-
-
-def cache_folder():
-    """Where compiled kernels are kept: $MINAST_CACHE, else minast in $XDG_CACHE_HOME or ~/.cache."""
-    if os.environ.get("MINAST_CACHE"):
-        return Path(os.environ["MINAST_CACHE"])
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "minast"
 
 
 def check_platform():

@@ -5,11 +5,11 @@ import re
 import pytest
 
 from minast import compile as compiling
-from minast import emulator_build, kernel_source, nvrtc
+from minast import files, kernel_source, nvrtc
 from minast.errors import Error
 from tests.emulated import FEATURES
 
-CACHE = emulator_build.cache_folder()  # the user's own, kept by content: compiling everything takes minutes
+CACHE = files.cache_folder()  # the user's own, kept by content: compiling everything takes minutes
 SOURCES = sorted(p.name for p in kernel_source.folder().glob("*.cu"))
 
 needs_compiler = pytest.mark.skipif(compiling.compiler() is None, reason=f"no nvcc and no NVRTC: {nvrtc.INSTALL}")

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from minast import emulator, emulator_build, kernel_source, launch
+from minast import emulator, emulator_build, files, kernel_source, launch
 from minast.errors import Error
 from tests.emulated import FEATURES, needs_emulator, run
 
@@ -166,7 +166,7 @@ def test_libraries_are_cached_by_content(source, monkeypatch, tmp_path):
     assert emulator_build.library(kernel_source.load(source), ("f",)) != first
     monkeypatch.delenv("MINAST_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert emulator_build.cache_folder() == tmp_path / "xdg" / "minast"
+    assert files.cache_folder() == tmp_path / "xdg" / "minast"
 
 
 @needs_emulator
