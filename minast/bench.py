@@ -30,7 +30,6 @@ def main(argv=None):
         raise cli.Error(f"there is no row {unknown[0]!r}: choose from {', '.join(ROWS)}.")
     if args.rounds < 1:
         raise cli.Error(f"--rounds is {args.rounds}: it must be at least 1.")
-    threads.set_count(threads.count())
     about, done = table.conditions(threads.count()), []
     for name in args.rows or [name for name in ROWS if name != "profile"]:
         try:

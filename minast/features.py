@@ -6,7 +6,6 @@ Source of every constant: the options that the official code's dataloader.py pas
 from functools import lru_cache
 
 import numpy as np
-import scipy.fft
 
 from . import threads
 from .errors import Error
@@ -89,6 +88,8 @@ def log_mel(wave, rate=16000, mel_bins=128, window="hamming"):
     than 65 dB below the loudest of their frame hold rounding. Raises minast.Error for a waveform that is not
     one-dimensional, not finite, or shorter than one frame.
     """
+    from scipy.fft import rfft  # takes as long to import as everything else together
+
     wave = np.asarray(wave)
     if wave.ndim != 1 or wave.dtype.kind != "f":
         raise Error(
@@ -114,7 +115,7 @@ def log_mel(wave, rate=16000, mel_bins=128, window="hamming"):
         np.multiply(x[:, :-1], -PREEMPHASIS, out=y[:, 1:])
         y[:, 1:] += x[:, 1:]
         y *= taper
-        spectrum = scipy.fft.rfft(padded, axis=1)  # (rows, fft_size / 2 + 1) complex64
+        spectrum = rfft(padded, axis=1)  # (rows, fft_size / 2 + 1) complex64
         power = np.square(spectrum.real)
         power += np.square(spectrum.imag)
         np.matmul(power, bank, out=mel[r])

@@ -10,7 +10,6 @@ Shapes: B batch, T tokens or frames, C channels, O outputs, H heads, D head widt
 """
 
 import numpy as np
-from scipy import special
 
 SQRT_HALF = 0.7071067811865476
 INV_SQRT_2PI = 0.3989422804014327
@@ -88,11 +87,10 @@ def gelu_forward(x, kind="erf"):
         t = xp.tanh(SQRT_2_OVER_PI * (x + 0.044715 * x**3))
         return 0.5 * x * (1 + t), (x, t, kind)
     if xp is np:
-        phi = special.erf(x * SQRT_HALF)
+        from scipy.special import erf
     else:
         from cupyx.scipy.special import erf
-
-        phi = erf(x * SQRT_HALF)
+    phi = erf(x * SQRT_HALF)
     phi += 1
     phi *= 0.5
     return x * phi, (x, phi, kind)

@@ -1,4 +1,4 @@
-"""One number of threads that everything obeys: our own loops, BLAS and scipy.fft.
+"""One number of threads that everything obeys: our own loops and BLAS.
 
 It is what `set_count` (a command's --threads) or the variable MINAST_THREADS says, else the cores this process may use.
 Inside `run` BLAS is held to one thread: products are cut into parts here, where the work around them is cut the same
@@ -53,7 +53,6 @@ class _Blas:
 
     def libraries(self):
         if self._libraries is None:
-            import scipy.linalg.blas  # noqa: F401  (SciPy brings a BLAS of its own: it must be there to be found)
             from threadpoolctl import ThreadpoolController
 
             self._libraries = ThreadpoolController().select(user_api="blas").lib_controllers
