@@ -17,7 +17,10 @@ setup(
     long_description_content_type="text/markdown",
     license="MIT",
     python_requires=">=3.10",
-    packages=find_packages(include=["minast", "minast.*"]),
+    # The kernels' sources travel inside the package; minast/kernel_source.py finds them there or, in a checkout, here.
+    packages=[*find_packages(include=["minast", "minast.*"]), "minast.kernels"],
+    package_dir={"minast.kernels": "kernels"},
+    package_data={"minast.kernels": ["*.cu", "*.cuh", "*.md", "emulator/*"]},
     install_requires=[
         "numpy>=1.26",
         "scipy>=1.11",

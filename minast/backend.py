@@ -7,33 +7,42 @@ import numpy as np
 
 from .errors import Error
 
-BACKENDS = ("numpy", "fast", "cupy")  # more join as their modules do
+OPS = {"numpy": "layers", "fast": "fast", "cupy": "layers", "cuda": "cuda", "emulator": "cuda"}
+BACKENDS = tuple(OPS)
 
 
 def choose(name=None):
-    """(name, xp, ops) of a backend; None takes the best one that this machine has.
+    """(name, xp, ops) of a backend; None takes the best one that this machine has: "cuda", else "fast".
 
-    "numpy" is the reference on a CPU, "fast" the same with all cores, "cupy" the reference's code on a GPU.
+    On a CPU, "numpy" is the reference and "fast" the same with all cores. On a GPU, "cupy" is the reference's code and
+    "cuda" takes our kernels; "emulator" runs those on a CPU, slowly: for tests and for learning.
     """
-    name = name or "fast"
+    name = name or ("cuda" if why_no_gpu() is None else "fast")
     if name not in BACKENDS:
         raise Error(f"there is no backend {name!r}: choose one of {', '.join(BACKENDS)}.")
-    from . import layers, threads
+    if name in ("cupy", "cuda"):
+        if why := why_no_gpu():
+            raise Error(f"backend {name!r} {why}.")
+        import cupy as xp
+    else:
+        from . import threads
 
-    if name in ("numpy", "fast"):
         threads.obey()
-        return name, np, importlib.import_module(".fast", __package__) if name == "fast" else layers
-    if importlib.util.find_spec("cupy") is None:
-        raise Error(
-            f"backend {name!r} needs CuPy, which is not installed: pip install 'minast[gpu]' (CUDA 13) or [gpu12]."
-        )
-    import cupy
+        xp = np
+    return name, xp, importlib.import_module(f".{OPS[name]}", __package__)
 
+
+def why_no_gpu():
+    """None where CuPy finds a GPU, else the rest of a sentence."""
+    if importlib.util.find_spec("cupy") is None:
+        return "needs CuPy, which is not installed: pip install 'minast[gpu]' (CUDA 13) or [gpu12]"
     try:
-        cupy.cuda.runtime.getDeviceCount()
-    except cupy.cuda.runtime.CUDARuntimeError as error:
-        raise Error(f"backend {name!r} found no usable GPU: {error}.") from None
-    return name, cupy, layers
+        import cupy
+
+        found = cupy.cuda.runtime.getDeviceCount()
+    except Exception as error:  # CuPy's own errors, and ImportError where it does not fit the installed CUDA
+        return f"found no usable GPU: {error}"
+    return None if found else "found no usable GPU"
 
 
 def to_numpy(x):

@@ -3,8 +3,15 @@
 import contextlib
 import os
 import tempfile
+from pathlib import Path
 
 from .errors import Error
+
+
+def cache_folder():
+    """Where features and compiled kernels are kept: $MINAST_CACHE, else minast in $XDG_CACHE_HOME or ~/.cache."""
+    own = os.environ.get("MINAST_CACHE")
+    return Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "minast"
 
 
 @contextlib.contextmanager

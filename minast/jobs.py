@@ -11,6 +11,7 @@ from .config import PRESETS, FeatureConfig, ModelConfig, TrainConfig
 from .datasets import Dataset, open_dataset
 from .errors import Error
 from .model import AST
+from .probe import fit_head
 from .recipes import recipe
 from .store import Store
 
@@ -58,10 +59,8 @@ def begun(args):
         model, origin = fine_tuned(args, shape, config.seed)
     else:
         shape |= {k: given[k] for k in ("prefix_tokens", "depth") if given[k] is not None}
-        model, origin = (
-            AST(ModelConfig.preset(rest["preset"], **shape), args.backend, seed=config.seed),
-            "random weights",
-        )
+        origin = "random weights"
+        model = AST(ModelConfig.preset(rest["preset"], **shape), args.backend, seed=config.seed)
     info = Info(list(data.labels), features, config.loss, notes={"data": data.name, "from": origin})
     settings = {
         "data": args.data or "builtin",
@@ -74,6 +73,9 @@ def begun(args):
     }
     optimizer = new_optimizer(model, config)
     describe(data, model, features, size, out)
+    if args.pretrained and not args.random_head:
+        loss = fit_head(model, store, data.targets(store.clips), features, config.loss)
+        print(f"the new head is fitted to the features as they are: training loss {loss:.3f}")
     return Job(
         out, settings, config, model, info, optimizer, data, store, backend=args.backend, cache=not args.no_cache
     )
@@ -129,6 +131,7 @@ def fine_tuned(args, shape, seed):
     if args.preset or args.depth or args.prefix_tokens:
         raise Error("--pretrained brings its own size: leave out --preset, --depth and --prefix-tokens.")
     model, _, report = pretrained.load(args.pretrained, fresh_head=True, seed=seed, backend=args.backend, **shape)
+    report.notes = report.notes[:1]  # labels and features are the data's, as the lines after it say
     print(report)
     return model, os.path.basename(os.path.abspath(args.pretrained))
 
@@ -155,7 +158,8 @@ def new_optimizer(model, config):
             if view.ndim == 2 and name != "pos_embed":
                 view[...] = 1
     decoupled = config.optimizer == "adamw"
-    return optim.Adam(model.w.flat, config.betas, weight_decay=config.weight_decay, decoupled=decoupled, decay=decay)
+    Adam = getattr(model.ops, "Adam", optim.Adam)  # a backend with kernels has its own, in one launch
+    return Adam(model.w.flat, config.betas, weight_decay=config.weight_decay, decoupled=decoupled, decay=decay)
 
 
 def describe(data, model, features, preset, out):
@@ -181,6 +185,7 @@ def parser(doc):
     p.add_argument(
         "--pretrained", metavar="FILE", help="start from a ViT or AST, as convert reads them, with a new head"
     )
+    p.add_argument("--random-head", action="store_true", help="with --pretrained: do not fit the new head first")
     g = p.add_argument_group("model")
     g.add_argument("--preset", choices=PRESETS, help="nano 1.4 M, tiny 5.5 M, small 22 M, base 87 M weights")
     g.add_argument("--fstride", type=int, help="patch stride in mel bins (default 10)")

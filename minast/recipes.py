@@ -13,7 +13,7 @@ RECIPES = {
     "esc": {"preset": "tiny", "frames": 500, "rate": 16000, "epochs": 25, "freq_mask": 24, "time_mask": 96},
     "own": {"preset": "nano", "frames": None, "rate": 16000, "epochs": 25},
 }
-PRETRAINED = {"epochs": 10, "lr": 1e-4, "batch": 8}  # weights that know something are moved with care
+PRETRAINED = {"epochs": 5, "lr": 3e-5, "batch": 8}  # weights that know something are moved with care
 
 
 def recipe(kind, multilabel, given):

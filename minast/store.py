@@ -12,16 +12,10 @@ import numpy as np
 from . import threads
 from .errors import Error
 from .features import log_mel
-from .files import atomic
+from .files import atomic, cache_folder
 
 VERSION = 2  # of the features: raise it when `log_mel` or `load_audio` gives other numbers
 IN_MEMORY = 2**31  # bytes of features that are held in memory; more stay on disk and are read when needed
-
-
-def cache_folder():
-    """$MINAST_CACHE, else minast in the user's cache folder."""
-    own = os.environ.get("MINAST_CACHE")
-    return own or os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "minast")
 
 
 class Store:

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from minast.files import cache_folder
+
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
@@ -20,9 +22,12 @@ def shared_data():
 
 @pytest.fixture(autouse=True, scope="session")
 def own_cache(tmp_path_factory):
-    """Features of tests stay out of the user's cache."""
+    """Features of tests stay out of the user's cache; compiled kernels, kept by content, are shared with it."""
+    kernels, own = cache_folder() / "emulator", tmp_path_factory.mktemp("cache")
+    kernels.mkdir(parents=True, exist_ok=True)
+    (own / "emulator").symlink_to(kernels.resolve())
     patch = pytest.MonkeyPatch()
-    patch.setenv("MINAST_CACHE", str(tmp_path_factory.mktemp("cache")))
+    patch.setenv("MINAST_CACHE", str(own))
     yield
     patch.undo()
 

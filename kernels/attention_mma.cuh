@@ -1,0 +1,106 @@
+// Tensor-core pieces of attention: tiles of 16-bit numbers in shared memory, fragments in registers.
+//
+// A tile has rows of D numbers padded by 8: 16-byte aligned, and an odd number of 16-byte steps apart, so that the
+// eight rows an ldmatrix reads together lie in different banks. Accumulators are float. A warp's product has 16 M rows.
+#pragma once
+#include "common.cuh"
+#include "ptx.cuh"
+
+constexpr int MMA_THREADS = 128;  // four warps
+constexpr int STEP = 64;          // keys (or queries) that are walked over at a time
+constexpr float LOG2E = 1.4426950408889634f, LN2 = 0.6931471805599453f;
+
+template <int D> constexpr int PITCH16 = D + 8;  // 16-bit numbers between rows
+
+// tile[r] = source[r * stride ...] for the first `rows` rows, zeros below; 16 bytes per thread and step
+template <typename T, int ROWS, int D>
+__device__ __forceinline__ void load_tile16(T* tile, const T* source, long long stride, int rows) {
+  for (int at = threadIdx.x; at < ROWS * (D / 8); at += MMA_THREADS) {
+    const int r = at / (D / 8), c = at % (D / 8) * 8;
+    uint4 eight = make_uint4(0, 0, 0, 0);
+    if (r < rows) eight = *reinterpret_cast<const uint4*>(source + r * stride + c);
+    *reinterpret_cast<uint4*>(tile + r * PITCH16<D> + c) = eight;
+  }
+}
+
+// The same without waiting: the copy is done after cp_async_wait and a barrier.
+template <typename T, int ROWS, int D>
+__device__ __forceinline__ void load_tile16_async(T* tile, const T* source, long long stride, int rows) {
+  for (int at = threadIdx.x; at < ROWS * (D / 8); at += MMA_THREADS) {
+    const int r = at / (D / 8), c = at % (D / 8) * 8;
+    cp_async16(tile + r * PITCH16<D> + c, source + (r < rows ? r * stride + c : 0), r < rows);
+  }
+}
+
+// Fragment of the left operand: rows row...row + 15, columns k...k + 15 of the tile
+template <int D, typename T>
+__device__ __forceinline__ void load_left(unsigned (&a)[4], const T* tile, int row, int k) {
+  const int lane = threadIdx.x % WARP;
+  ldmatrix_x4(a, tile + (row + lane % 16) * PITCH16<D> + k + lane / 16 * 8);
+}
+
+// Right operand = tile transposed (scores): 16 rows of the tile become 16 columns; b[0], b[1] for the first eight
+template <int D, typename T>
+__device__ __forceinline__ void load_right_rows(unsigned (&b)[4], const T* tile, int row, int k) {
+  const int lane = threadIdx.x % WARP;
+  ldmatrix_x4(b, tile + (row + lane / 16 * 8 + lane % 8) * PITCH16<D> + k + lane / 8 % 2 * 8);
+}
+
+// Right operand = tile (probabilities times values): 16 rows deep, 16 columns; b[0], b[1] for the first eight
+template <int D, typename T>
+__device__ __forceinline__ void load_right(unsigned (&b)[4], const T* tile, int k, int column) {
+  const int lane = threadIdx.x % WARP;
+  ldmatrix_x4_trans(b, tile + (k + lane % 16) * PITCH16<D> + column + lane / 16 * 8);
+}
+
+__device__ __forceinline__ unsigned pack(__half low, __half high) {
+  return static_cast<unsigned>(__half_as_ushort(low)) | static_cast<unsigned>(__half_as_ushort(high)) << 16;
+}
+__device__ __forceinline__ unsigned pack(__nv_bfloat16 low, __nv_bfloat16 high) {
+  return static_cast<unsigned>(__bfloat16_as_ushort(low)) | static_cast<unsigned>(__bfloat16_as_ushort(high)) << 16;
+}
+
+template <typename T> __device__ __forceinline__ unsigned pack_floats(float low, float high) {
+  return pack(from_float<T>(low), from_float<T>(high));
+}
+
+// Two neighbouring accumulators (16 x 8 each) hold exactly what one left fragment (16 x 16) wants, in the same lanes: a
+// product's result is the next product's operand without leaving the registers.
+template <typename T>
+__device__ __forceinline__ void to_left(unsigned (&a)[4], const float (&c0)[4], const float (&c1)[4]) {
+  a[0] = pack_floats<T>(c0[0], c0[1]);
+  a[1] = pack_floats<T>(c0[2], c0[3]);
+  a[2] = pack_floats<T>(c1[0], c1[1]);
+  a[3] = pack_floats<T>(c1[2], c1[3]);
+}
+
+// acc (16 x D) += a (16 x 16) tile[k ... k + 15], for M fragments that share each load of the tile
+template <typename T, int D, int M>
+__device__ __forceinline__ void accumulate(float (&acc)[M][D / 8][4], const unsigned (&a)[M][4], const T* tile, int k) {
+#pragma unroll
+  for (int n = 0; n < D / 16; ++n) {
+    unsigned b[4];
+    load_right<D>(b, tile, k, n * 16);
+#pragma unroll
+    for (int m = 0; m < M; ++m) {
+      mma_m16n8k16<T>(acc[m][2 * n], a[m], b[0], b[1]);
+      mma_m16n8k16<T>(acc[m][2 * n + 1], a[m], b[2], b[3]);
+    }
+  }
+}
+
+// Rows of a finished accumulator (16 x D) to global memory; `row` is the lane's first, `rows` how many there are in all
+template <typename T, int D>
+__device__ __forceinline__ void store_rows(T* out, long long stride, const float (&acc)[D / 8][4], int row, int rows,
+                                           float scale0, float scale1) {
+  const int pair = threadIdx.x % 4 * 2;
+#pragma unroll
+  for (int n = 0; n < D / 8; ++n) {
+    if (row < rows)
+      *reinterpret_cast<unsigned*>(out + row * stride + n * 8 + pair) =
+          pack_floats<T>(acc[n][0] * scale0, acc[n][1] * scale0);
+    if (row + 8 < rows)
+      *reinterpret_cast<unsigned*>(out + (row + 8) * stride + n * 8 + pair) =
+          pack_floats<T>(acc[n][2] * scale1, acc[n][3] * scale1);
+  }
+}

@@ -1,0 +1,58 @@
+// Column sums: the gradient of a bias, and the second half of the gradient of a layer norm's weights.
+//
+//   partial[g, c] = sum of x[r, c] over the rows r of group g        x (R, C) in T, partial (G, C) float32
+//   out[c] += sum over g of partial[g, c]                            out (C,) float32, ADDED to
+//
+// Two launches and no atomics: the order of additions is fixed by R, C and G, so every run gives the same bits.
+//   0   one thread per column walks all rows, then adds: one launch, but C threads cannot fill a GPU
+//   1   column_partials over G groups of rows, then column_finish
+//
+// instantiate: column_sum<{float,__half,__nv_bfloat16}>
+// instantiate: column_partials<{float,__half,__nv_bfloat16}> column_finish
+#include "common.cuh"
+
+// grid: ceil(C / 128) blocks of 128
+template <typename T> __global__ void column_sum(const T* x, float* out, int rows, int columns) {
+  const int c = blockIdx.x * blockDim.x + threadIdx.x;
+  if (c >= columns) return;
+  float sum = 0.0f;
+  for (long long r = 0; r < rows; ++r) sum += to_float(x[r * columns + c]);
+  out[c] += sum;
+}
+
+// grid: (ceil(C / 128), G), block: (32, 8). Each thread has four columns of every 8 G-th row.
+template <typename T> __global__ void column_partials(const T* x, float* partial, int rows, int columns) {
+  __shared__ float part[8][32][4];
+  const int c = (blockIdx.x * 32 + threadIdx.x) * 4;
+  const bool vector = fours(x, columns);
+  float sum[4] = {};
+  for (long long r = blockIdx.y * 8 + threadIdx.y; r < rows; r += gridDim.y * 8) {
+    float four[4];
+    load4_tail(x + r * columns, c, columns, vector, four);
+#pragma unroll
+    for (int k = 0; k < 4; ++k) sum[k] += four[k];
+  }
+#pragma unroll
+  for (int k = 0; k < 4; ++k) part[threadIdx.y][threadIdx.x][k] = sum[k];
+  __syncthreads();
+  if (threadIdx.y > 0) return;
+#pragma unroll
+  for (int k = 0; k < 4; ++k) {
+    for (int y = 1; y < 8; ++y) sum[k] += part[y][threadIdx.x][k];
+    if (c + k < columns) partial[static_cast<long long>(blockIdx.y) * columns + c + k] = sum[k];
+  }
+}
+
+// grid: ceil(C / 32), block: (32, 8)
+__global__ void column_finish(const float* partial, float* out, int groups, int columns) {
+  __shared__ float part[8][32];
+  const int c = blockIdx.x * 32 + threadIdx.x;
+  float sum = 0.0f;
+  if (c < columns)
+    for (int g = threadIdx.y; g < groups; g += 8) sum += partial[static_cast<long long>(g) * columns + c];
+  part[threadIdx.y][threadIdx.x] = sum;
+  __syncthreads();
+  if (threadIdx.y > 0 || c >= columns) return;
+  for (int y = 1; y < 8; ++y) sum += part[y][threadIdx.x];
+  out[c] += sum;
+}

@@ -1,0 +1,99 @@
+// Small things every kernel file shares: number formats, vector loads, reductions over a warp and a block.
+//
+// Storage is T = float, __half or __nv_bfloat16; arithmetic is always float. Compiled three ways: by NVRTC (no
+// standard library at all), by nvcc (CI), and by g++ through the emulator, which brings its own CUDA names.
+#pragma once
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
+#if defined(__CUDACC_RTC__) && !defined(INFINITY)
+#define INFINITY __int_as_float(0x7f800000)
+#endif
+
+constexpr int WARP = 32;
+constexpr unsigned FULL = 0xffffffffu;  // every lane takes part
+
+// -- number formats ------------------------------------------------------------------------------------------
+
+__device__ __forceinline__ float to_float(float x) { return x; }
+__device__ __forceinline__ float to_float(__half x) { return __half2float(x); }
+__device__ __forceinline__ float to_float(__nv_bfloat16 x) { return __bfloat162float(x); }
+
+template <typename T> __device__ __forceinline__ T from_float(float x);
+template <> __device__ __forceinline__ float from_float<float>(float x) { return x; }
+template <> __device__ __forceinline__ __half from_float<__half>(float x) { return __float2half_rn(x); }
+template <> __device__ __forceinline__ __nv_bfloat16 from_float<__nv_bfloat16>(float x) {
+  return __float2bfloat16_rn(x);
+}
+
+// -- four neighbours at once ---------------------------------------------------------------------------------
+
+template <typename T> struct alignas(4 * sizeof(T)) Four { T v[4]; };  // 16 bytes of float, 8 of a 16-bit type
+
+// May rows of C elements starting at p be read four at a time?
+template <typename T> __device__ __forceinline__ bool fours(const T* p, long long C) {
+  return C % 4 == 0 && reinterpret_cast<unsigned long long>(p) % (4 * sizeof(T)) == 0;
+}
+
+template <typename T> __device__ __forceinline__ void load4(const T* p, float (&x)[4]) {
+  const Four<T> four = *reinterpret_cast<const Four<T>*>(p);
+#pragma unroll
+  for (int k = 0; k < 4; ++k) x[k] = to_float(four.v[k]);
+}
+
+template <typename T> __device__ __forceinline__ void store4(T* p, const float (&x)[4]) {
+  Four<T> four;
+#pragma unroll
+  for (int k = 0; k < 4; ++k) four.v[k] = from_float<T>(x[k]);
+  *reinterpret_cast<Four<T>*>(p) = four;
+}
+
+// x[k] = p[i + k] where i + k < n, else 0; one load where `vector` says that four fit together.
+template <typename T>
+__device__ __forceinline__ void load4_tail(const T* p, long long i, long long n, bool vector, float (&x)[4]) {
+  if (vector && i + 4 <= n) {
+    load4(p + i, x);
+  } else {
+#pragma unroll
+    for (int k = 0; k < 4; ++k) x[k] = i + k < n ? to_float(p[i + k]) : 0.0f;
+  }
+}
+
+template <typename T>
+__device__ __forceinline__ void store4_tail(T* p, long long i, long long n, bool vector, const float (&x)[4]) {
+  if (vector && i + 4 <= n) {
+    store4(p + i, x);
+  } else {
+#pragma unroll
+    for (int k = 0; k < 4; ++k)
+      if (i + k < n) p[i + k] = from_float<T>(x[k]);
+  }
+}
+
+// -- reductions: every lane (thread) gets the result, always in the same order, so runs repeat bit by bit -----
+
+template <int LANES = WARP> __device__ __forceinline__ float warp_sum(float x) {
+#pragma unroll
+  for (int step = LANES / 2; step > 0; step /= 2) x += __shfl_xor_sync(FULL, x, step);
+  return x;
+}
+
+template <int LANES = WARP> __device__ __forceinline__ float warp_max(float x) {
+#pragma unroll
+  for (int step = LANES / 2; step > 0; step /= 2) x = fmaxf(x, __shfl_xor_sync(FULL, x, step));
+  return x;
+}
+
+// Sum over a one-dimensional block of THREADS, in double: used where a whole array becomes one number.
+template <int THREADS> __device__ __forceinline__ double block_sum(double x) {
+  static_assert(THREADS >= WARP && (THREADS & (THREADS - 1)) == 0, "the tree halves the block down to one thread");
+  __shared__ double part[THREADS];
+  part[threadIdx.x] = x;
+  for (int half = THREADS / 2; half > 0; half /= 2) {
+    __syncthreads();
+    if (threadIdx.x < half) part[threadIdx.x] += part[threadIdx.x + half];
+  }
+  __syncthreads();
+  return part[0];
+}

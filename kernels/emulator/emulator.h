@@ -1,0 +1,39 @@
+// CUDA C++ on a CPU. This header goes before a .cu file, minast/emulator_build.py rewrites the file's __shared__
+// declarations, and g++ makes a library of the two,
+// which calls runtime.cpp. See kernels/README.md for what is modelled and what is not.
+#pragma once
+#include <float.h>
+#include <limits.h>
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "atomics.h"
+#include "device_math.h"
+#include "tensor.h"
+
+#define MINAST_EMULATOR 1
+#define __global__
+#define __device__
+#define __host__
+#define __constant__
+#define __forceinline__ inline __attribute__((always_inline))
+#define __noinline__ __attribute__((noinline))
+#define __launch_bounds__(...)
+#define __grid_constant__
+#define __align__(n) __attribute__((aligned(n)))
+
+#define threadIdx (emu::current().index)
+#define blockIdx (*emu::current().block_index)
+#define blockDim (emu::running.block_dim)
+#define gridDim (emu::running.grid_dim)
+#define warpSize 32
+
+#define __trap() emu::fail("__trap at %s:%d", __FILE__, __LINE__)
+#undef assert
+#define assert(condition) \
+  ((condition) ? void() : emu::fail("assertion `%s` failed at %s:%d", #condition, __FILE__, __LINE__))
+#define printf(...) emu::device_printf(__VA_ARGS__)

@@ -1,0 +1,104 @@
+// Guarded arguments: each array is copied so that it ends at an unreadable page. What an access beyond it raises becomes a
+// report in signals.h.
+#pragma once
+#include "shared.h"
+
+namespace emu {
+
+constexpr size_t kArgumentMargin = size_t(1) << 26;  // 64 MB of address space on either side; it costs no memory
+
+struct Region {  // one copy; arrays that overlap (an in-place kernel) share it
+  char *source, *base, *data;
+  size_t bytes, mapped;
+  bool writable;
+};
+
+struct Guarded {
+  std::vector<Region> regions;
+  std::vector<void*> pointer;  // per argument: the array's copy
+  std::vector<void*> value;    // per argument: where the kernel finds it
+};
+static Guarded guarded;
+
+// `aligned`: arrays start at 16-byte boundaries, for kernels that load float4, at the price of up to 15 unguarded bytes.
+inline bool guard_arguments(const Launch& launch, bool aligned) {
+  guarded = Guarded{};
+  int n = launch.arguments;
+  guarded.pointer.assign(size_t(n), nullptr);
+  guarded.value.assign(size_t(n), nullptr);
+  std::vector<int> by_address;
+  for (int i = 0; i < n; i++) {
+    const Argument& a = launch.argument[i];
+    guarded.pointer[i] = a.value;
+    guarded.value[i] = a.bytes < 0 ? a.value : static_cast<void*>(&guarded.pointer[i]);
+    if (a.bytes >= 0 && a.value) by_address.push_back(i);
+  }
+  if (launch.guard == kNoGuard) return true;
+  auto start = [&](int i) { return static_cast<char*>(launch.argument[i].value); };
+  std::sort(by_address.begin(), by_address.end(), [&](int i, int j) { return start(i) < start(j); });
+  for (int i : by_address) {
+    const Argument& a = launch.argument[i];
+    Region* last = guarded.regions.empty() ? nullptr : &guarded.regions.back();
+    if (last && a.bytes > 0 && start(i) < last->source + last->bytes) {
+      last->bytes = std::max(last->bytes, size_t(start(i) + a.bytes - last->source));
+      last->writable |= a.writable != 0;
+    } else {
+      guarded.regions.push_back({start(i), nullptr, nullptr, size_t(a.bytes), 0, a.writable != 0});
+    }
+  }
+  for (Region& r : guarded.regions) {
+    r.base = map_between_guards(r.bytes + kCanaryBytes, kArgumentMargin, &r.mapped);
+    if (!r.base) return false;
+    if (launch.guard == kGuardEnd) {
+      r.data = place_at_end(r.base, r.bytes, aligned ? 16 : 1);
+    } else {
+      r.data = r.base;
+      memset(r.data + r.bytes, kCanaryByte, kCanaryBytes);
+    }
+    memcpy(r.data, r.source, r.bytes);
+  }
+  for (int i : by_address)
+    for (const Region& r : guarded.regions)
+      if (start(i) >= r.source && (start(i) < r.source + r.bytes || (r.bytes == 0 && start(i) == r.source)))
+        guarded.pointer[i] = r.data + (start(i) - r.source);
+  return true;
+}
+
+inline int argument_at(const Launch& launch, const char* address, int64_t* offset) {
+  int best = -1;
+  for (const Region& r : guarded.regions) {
+    if (address < r.base - kArgumentMargin || address >= r.base - kArgumentMargin + r.mapped) continue;
+    for (int i = 0; i < launch.arguments; i++) {
+      char* p = static_cast<char*>(guarded.pointer[i]);
+      if (launch.argument[i].bytes < 0 || !p || p < r.data || p > r.data + r.bytes) continue;
+      // Of arrays in one region, the one whose near end is closest.
+      int64_t o = address - p;
+      auto beyond = [&](int k, int64_t at) { return at < 0 ? -at : at - launch.argument[k].bytes; };
+      if (best < 0 || beyond(i, o) < beyond(best, *offset)) best = i, *offset = o;
+    }
+  }
+  return best;
+}
+
+// Copies results back and finds writes that fell into the canaries.
+inline void release_arguments(const Launch& launch, bool copy_back) {
+  for (Region& r : guarded.regions) {
+    if (!r.base) continue;
+    if (copy_back) {
+      int64_t broken = 0;
+      if (launch.guard == kGuardEnd) {
+        broken = broken_canary(r.data, r.bytes);
+      } else {
+        for (size_t i = 0; i < kCanaryBytes && !broken; i++)
+          if (static_cast<unsigned char>(r.data[r.bytes + i]) != kCanaryByte) broken = int64_t(r.bytes + i);
+      }
+      Report* report = broken ? first_report(kCanary, {0, 0, 0}, nullptr) : nullptr;
+      if (report) report->argument = argument_at(launch, r.data + broken, &report->offset);
+      if (r.writable) memcpy(r.source, r.data, r.bytes);
+    }
+    munmap(r.base - kArgumentMargin, r.mapped);
+  }
+  guarded.regions.clear();
+}
+
+}  // namespace emu

@@ -1,0 +1,10 @@
+// The emulator's own library, compiled once: fibers, barriers, shared memory, guard pages, the launch. Kernels are compiled
+// against api.h and find these functions when they are loaded.
+#include "async.h"
+#include "run.h"
+#include "shared.h"
+
+extern "C" __attribute__((visibility("default"))) void minast_launch(void (*entry)(void**), const int* sizes,
+                                                                     emu::Launch* launch) {
+  emu::launch(entry, sizes, launch);
+}

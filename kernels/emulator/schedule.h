@@ -1,0 +1,117 @@
+// Which thread runs next, and how it comes to run: a thread starts on whatever stack is free and gets one to itself only when
+// it has to wait, so a kernel without barriers is a plain loop.
+#pragma once
+#include "memory.h"
+#include "state.h"
+
+namespace emu {
+
+// The next thread to run, or none.
+//
+// Forward and reverse let a warp run as far as it can before the next one starts: with them the first or the last warp is as
+// far ahead of the others as the barriers allow. Random picks lanes of a warp by chance, and now and then another warp; how
+// often is drawn for each block, since some races need warps far apart and some need them side by side.
+inline Fiber* pick_random(Worker& w) {
+  int warps = (w.threads + 31) / 32;
+  if (!w.runnable[w.at_warp] || next_random(w) % uint64_t(w.switch_every) == 0) {
+    int first = int(next_random(w) % uint64_t(warps)), i = 0;
+    while (i < warps && !w.runnable[(first + i) % warps]) i++;
+    if (i == warps) return nullptr;
+    w.at_warp = (first + i) % warps;
+  }
+  uint32_t lanes = w.runnable[w.at_warp];
+  for (int skip = int(next_random(w) % uint64_t(__builtin_popcount(lanes))); skip > 0; skip--) lanes &= lanes - 1;
+  int lane = __builtin_ctz(lanes);
+  w.runnable[w.at_warp] &= ~(1u << lane);
+  return &w.thread[w.at_warp * 32 + lane];
+}
+
+inline Fiber* pick(Worker& w) {
+  if (global.launch->order == kRandom) return pick_random(w);
+  if (!w.ready.empty()) {
+    Fiber* t = &w.thread[w.ready.back()];
+    w.ready.pop_back();
+    return t;
+  }
+  if (!w.unstarted) return nullptr;
+  w.unstarted--;
+  return &w.thread[global.launch->order == kForward ? w.threads - 1 - w.unstarted : w.unstarted];
+}
+
+inline void thread_main();
+
+// The lowest page of a stack is unreadable, so that a thread which needs more is found. Two pieces of address space a stack
+// is all that the kernel's limit of 65530 allows; beyond that only the canary above the page is left.
+static bool stack_guarded[sizeof running.on_stack / sizeof *running.on_stack];
+
+inline void forget_guarded_stacks() { memset(stack_guarded, 0, sizeof stack_guarded); }
+
+inline void guard_stack(int stack) {
+  if (stack_guarded[stack] || stack >= 20 * 1024) return;
+  stack_guarded[stack] = true;
+  mprotect(running.arena + (size_t(stack) << kStackShift), page_bytes(), PROT_NONE);
+}
+
+constexpr uint64_t kStackCanary = 0x5afe57ac5afe57acull;
+
+inline uint64_t& stack_canary(int stack) {
+  return *reinterpret_cast<uint64_t*>(running.arena + (size_t(stack) << kStackShift) + page_bytes());
+}
+
+inline void put_on_stack(Worker& w, Fiber& t) {
+  t.stack = w.free_stacks.back();
+  w.free_stacks.pop_back();
+  guard_stack(t.stack);
+  running.on_stack[t.stack] = &t;
+  t.sp = fresh_stack(t.stack, thread_main);
+  stack_canary(t.stack) = kStackCanary;
+}
+
+inline void resume(Worker& w, Fiber& next, void** save) {
+  if (next.state == kNew) put_on_stack(w, next);
+  next.state = kReady;
+  w.running = &next;
+  minast_switch_stack(save, next.sp);
+}
+
+// The running thread waits at `site` until another one has made it ready.
+__attribute__((noinline)) inline void wait(Fiber& t, const Site& site) {
+  Worker& w = *t.worker;
+  if (global.stop.load(std::memory_order_relaxed)) abandon(w);  // another worker has failed, or Ctrl-C
+  t.state = kWaiting;
+  t.site = site;
+  Fiber* next = pick(w);
+  if (!next) {
+    report_divergence(w);
+    abandon(w);
+  }
+  resume(w, *next, &t.sp);
+}
+
+// Threads lo..hi-1 for which `wakes` holds may run; the lowest first in forward order, the highest in reverse.
+template <typename F>
+inline void release(Worker& w, int lo, int hi, F wakes) {
+  auto wake = [&](int i) {
+    if (!wakes(i)) return;
+    w.thread[i].state = kReady;
+    if (global.launch->order == kRandom)
+      w.runnable[i / 32] |= 1u << i % 32;
+    else
+      w.ready.push_back(i);
+  };
+  if (global.launch->order == kForward)
+    for (int i = hi - 1; i >= lo; i--) wake(i);
+  else
+    for (int i = lo; i < hi; i++) wake(i);
+}
+
+// The last to arrive goes on at once, except in random order, where it takes its chance with those it woke.
+inline void after_release(Fiber& t) {
+  if (global.launch->order != kRandom) return;
+  Worker& w = *t.worker;
+  w.runnable[t.number / 32] |= 1u << t.lane;
+  Fiber* next = pick(w);
+  if (next != &t) resume(w, *next, &t.sp);
+}
+
+}  // namespace emu

@@ -1,0 +1,73 @@
+// Bias and GELU in one pass over memory, and the derivative.
+//
+//   z = x + bias,  y = z Phi(z)            Phi(z) = (1 + erf(z / sqrt 2)) / 2, exact; or the tanh approximation
+//   dx = dy (Phi(z) + z phi(z))            phi(z) = exp(-z^2 / 2) / sqrt(2 pi)
+//
+// x, y, dy, dx (count,) in T, rows of C; bias (C,) float32 or null. Backward makes z again: cheaper than keeping it.
+//   0   one value per thread
+//   1   four values per thread: 16-byte loads and stores
+// The gradient of the bias is the column sum of dx (columns.cu).
+//
+// instantiate: gelu_plain<{float,__half,__nv_bfloat16},{false,true}>
+// instantiate: gelu_forward<{float,__half,__nv_bfloat16},{false,true}>
+// instantiate: gelu_backward<{float,__half,__nv_bfloat16},{false,true}>
+#include "common.cuh"
+
+template <bool TANH> __device__ __forceinline__ float gelu(float z) {
+  if (TANH) return 0.5f * z * (1.0f + tanhf(0.7978845608028654f * (z + 0.044715f * z * z * z)));  // sqrt(2 / pi)
+  return 0.5f * z * (1.0f + erff(z * 0.7071067811865476f));
+}
+
+template <bool TANH> __device__ __forceinline__ float gelu_slope(float z) {
+  if (TANH) {
+    const float t = tanhf(0.7978845608028654f * (z + 0.044715f * z * z * z));
+    return 0.5f * (1.0f + t) + 0.5f * z * (1.0f - t * t) * 0.7978845608028654f * (1.0f + 3.0f * 0.044715f * z * z);
+  }
+  return 0.5f * (1.0f + erff(z * 0.7071067811865476f)) + z * 0.3989422804014327f * expf(-0.5f * z * z);
+}
+
+// grid: ceil(count / 256) blocks of 256
+template <typename T, bool TANH>
+__global__ void gelu_plain(const T* x, const float* bias, T* y, long long count, int columns) {
+  const long long at = static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (at < count) y[at] = from_float<T>(gelu<TANH>(to_float(x[at]) + (bias ? bias[at % columns] : 0.0f)));
+}
+
+// z[k] = x[at + k] + bias of its column
+template <typename T>
+__device__ __forceinline__ void load_biased(const T* x, const float* bias, long long at, long long count, int columns,
+                                            bool vector, float (&z)[4]) {
+  load4_tail(x, at, count, vector, z);
+  if (!bias) return;
+  // a 64-bit remainder costs some 100 instructions, a 32-bit one 20: as much as the rest of the kernel
+  int c = at >> 32 ? at % columns : static_cast<unsigned>(at) % static_cast<unsigned>(columns);
+#pragma unroll
+  for (int k = 0; k < 4; ++k) {
+    z[k] += bias[c];
+    c = c + 1 == columns ? 0 : c + 1;
+  }
+}
+
+// grid: ceil(count / 1024) blocks of 256, forward and backward
+template <typename T, bool TANH>
+__global__ void gelu_forward(const T* x, const float* bias, T* y, long long count, int columns) {
+  const long long at = (static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x) * 4;
+  const bool vector = fours(x, 4) && fours(y, 4);
+  float z[4];
+  load_biased(x, bias, at, count, columns, vector, z);
+#pragma unroll
+  for (int k = 0; k < 4; ++k) z[k] = gelu<TANH>(z[k]);
+  store4_tail(y, at, count, vector, z);
+}
+
+template <typename T, bool TANH>
+__global__ void gelu_backward(const T* dy, const T* x, const float* bias, T* dx, long long count, int columns) {
+  const long long at = (static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x) * 4;
+  const bool vector = fours(x, 4) && fours(dy, 4) && fours(dx, 4);
+  float z[4], slope[4];
+  load_biased(x, bias, at, count, columns, vector, z);
+  load4_tail(dy, at, count, vector, slope);
+#pragma unroll
+  for (int k = 0; k < 4; ++k) slope[k] *= gelu_slope<TANH>(z[k]);
+  store4_tail(dx, at, count, vector, slope);
+}

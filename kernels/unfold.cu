@@ -1,0 +1,79 @@
+// Patches: every 16x16 window of a spectrogram, at any strides, flattened for the GEMM that embeds it; and the adjoint.
+//
+//   out[b, f * grid_t + t, i * 16 + j] = x[b, t * tstride + j, f * fstride + i]      i: mel bin, j: frame, in the patch
+//   dx[b, s, m] = sum of dout over every patch that saw x[b, s, m]
+//
+// x (B, T, F) float32, out (B, N, 256) in T = float, __half or __nv_bfloat16, N = grid_f * grid_t, frequency-major.
+// Both only move memory. The trouble is that x is contiguous along frequency and a patch along time: a transposition.
+//   forward 0   one thread per value of out: stores are contiguous, loads are F floats apart
+//   forward 1   one block per (clip, t): 16 whole frames go to shared memory, all patches of that t come out of it
+//   backward    a gather, one thread per value of dx, no atomics; transposed through shared memory
+//
+// instantiate: unfold_plain<{float,__half,__nv_bfloat16}> unfold_strip<{float,__half,__nv_bfloat16}>
+// instantiate: unfold_gather<{float,__half,__nv_bfloat16}>
+#include "common.cuh"
+
+constexpr int PATCH = 16;
+constexpr int AREA = PATCH * PATCH;
+
+// grid: ceil(count / 256) blocks of 256, count = B * N * 256
+template <typename T>
+__global__ void unfold_plain(const float* x, T* out, int frames, int bins, int grid_f, int grid_t, int fstride,
+                             int tstride, long long count) {
+  const long long at = static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (at >= count) return;
+  const int i = at % AREA / PATCH, j = at % PATCH;
+  const long long patch = at / AREA;
+  const int t = patch % grid_t, f = patch / grid_t % grid_f;
+  const long long b = patch / grid_t / grid_f;
+  out[at] = from_float<T>(x[(b * frames + t * tstride + j) * bins + f * fstride + i]);
+}
+
+// grid: (grid_t, B), any block; shared: 16 rows of `pitch` floats, pitch >= F.
+// A pitch of 2 above a multiple of 32 puts the 4 x 8 values that a warp collects at a time into 32 different banks.
+template <typename T>
+__global__ void unfold_strip(const float* x, T* out, int frames, int bins, int grid_f, int grid_t, int fstride,
+                             int tstride, int pitch) {
+  extern __shared__ float strip[];  // (16, pitch): frames t * tstride ... + 15
+  const int t = blockIdx.x;
+  const long long b = blockIdx.y;
+  const bool vector = fours(out, AREA);
+  const float* source = x + (b * frames + t * tstride) * bins;  // 16 frames lie one behind the other
+  for (int at = threadIdx.x; at < PATCH * bins; at += blockDim.x) strip[at / bins * pitch + at % bins] = source[at];
+  __syncthreads();
+
+  for (int at = threadIdx.x; at < grid_f * (AREA / 4); at += blockDim.x) {
+    const int f = at / (AREA / 4), i = at % (AREA / 4) / 4, j = at % 4 * 4;  // four frames of one bin
+    float value[4];
+#pragma unroll
+    for (int k = 0; k < 4; ++k) value[k] = strip[(j + k) * pitch + f * fstride + i];
+    const long long patch = (b * grid_f + f) * grid_t + t;
+    store4_tail(out + patch * AREA, i * PATCH + j, AREA, vector, value);
+  }
+}
+
+// grid: (ceil(F / 32), ceil(T / 32), B), block: (32, 8)
+template <typename T>
+__global__ void unfold_gather(const T* dout, float* dx, int frames, int bins, int grid_f, int grid_t, int fstride,
+                              int tstride) {
+  __shared__ float tile[32][33];  // (bin, frame): read along time, written along frequency
+  const long long b = blockIdx.z;
+  const int first_bin = blockIdx.x * 32, first_frame = blockIdx.y * 32;
+  for (int row = threadIdx.y; row < 32; row += blockDim.y) {
+    const int m = first_bin + row, s = first_frame + threadIdx.x;
+    float sum = 0.0f;
+    if (m < bins && s < frames) {
+      // patches f with f * fstride <= m < f * fstride + 16, and the same in time
+      const int f_last = min(m / fstride, grid_f - 1), t_last = min(s / tstride, grid_t - 1);
+      for (int f = m < PATCH ? 0 : (m - PATCH) / fstride + 1; f <= f_last; ++f)
+        for (int t = s < PATCH ? 0 : (s - PATCH) / tstride + 1; t <= t_last; ++t)
+          sum += to_float(dout[((b * grid_f + f) * grid_t + t) * AREA + (m - f * fstride) * PATCH + s - t * tstride]);
+    }
+    tile[row][threadIdx.x] = sum;
+  }
+  __syncthreads();
+  for (int row = threadIdx.y; row < 32; row += blockDim.y) {
+    const int s = first_frame + row, m = first_bin + threadIdx.x;
+    if (m < bins && s < frames) dx[(b * frames + s) * bins + m] = tile[threadIdx.x][row];
+  }
+}

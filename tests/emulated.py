@@ -1,0 +1,34 @@
+"""Shared by the emulator's tests: run a kernel of features.cu in some mode."""
+
+from pathlib import Path
+
+import pytest
+
+from minast import emulator_build, kernel_source
+from minast.errors import Error
+from minast.launch import emulation, launch
+
+FEATURES = Path(__file__).with_name("features.cu")
+ORDERS = ("forward", "reverse", "random")
+
+
+def features():
+    return kernel_source.load(FEATURES)
+
+
+def run(kernel, *args, grid=1, block=1, shared_bytes=0, **modes):
+    with emulation(**modes):
+        launch(FEATURES, kernel, grid, block, args, shared_bytes)
+
+
+def missing():
+    """Why the emulator cannot run here, or ''."""
+    try:
+        emulator_build.check_platform()
+        emulator_build.compiler()
+    except Error as e:
+        return str(e)
+    return ""
+
+
+needs_emulator = pytest.mark.skipif(bool(missing()), reason=missing() or "-")

@@ -1,0 +1,98 @@
+"""What the kernel tests share: where kernels run, 16-bit numbers, and comparison that says where it failed."""
+
+import numpy as np
+import pytest
+
+from minast import emulator_build
+from minast.backend import why_no_gpu
+from minast.errors import Error
+from minast.launch import emulation
+
+ORDERS = {  # threads in three orders; arrays with an unreadable page behind them, or before them
+    "forward": {"order": "forward", "guard": "end"},
+    "reverse": {"order": "reverse", "guard": "start"},
+    "random": {"order": "random", "guard": "end", "seed": 20},
+}
+PLACES = [*ORDERS] + (["cuda"] if why_no_gpu() is None else [])
+
+
+def need_compiler():
+    """Skip a test of the emulator, with the sentence that a user would get, where there is no compiler for it."""
+    try:
+        emulator_build.runtime()
+    except Error as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(params=PLACES)
+def put(request):
+    """NumPy array -> array where kernels run: the emulator in three thread orders, and a GPU if there is one."""
+    if request.param == "cuda":
+        import cupy
+
+        yield cupy.asarray
+    else:
+        need_compiler()
+        with emulation(**ORDERS[request.param]):
+            yield np.array  # a copy of its own, so that a test's inputs stay as they were
+
+
+def get(x):
+    """float64 NumPy copy of a result; bfloat16 travels as uint16."""
+    x = x if isinstance(x, np.ndarray | np.generic) else x.get()
+    if x.dtype == np.uint16:
+        x = (x.astype(np.uint32) << 16).view(np.float32)
+    return x.astype(np.float64)
+
+
+def bfloat16(x):
+    """float32 -> bits of the nearest bfloat16, ties to even."""
+    bits = np.ascontiguousarray(x, np.float32).view(np.uint32)
+    return ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype(np.uint16)
+
+
+CASTS = {"float32": lambda x: x.astype(np.float32), "float16": lambda x: x.astype(np.float16), "bfloat16": bfloat16}
+ROUNDING = {"float32": 2e-6, "float16": 1e-3, "bfloat16": 8e-3}  # of one result; 2 ** -11 and 2 ** -8 are half a unit
+
+
+def close(got, want, tolerance, what="result", scale=1e-3):
+    """Largest error at most `tolerance` times the largest value, or times `scale` if all are smaller."""
+    got, want = get(got), np.asarray(want, np.float64)
+    assert got.shape == want.shape, f"{what}: shape {got.shape}, expected {want.shape}"
+    assert np.isfinite(got).all(), f"{what}: {np.sum(~np.isfinite(got))} entries are not finite"
+    error = np.abs(got - want)
+    limit = tolerance * max(scale, float(np.abs(want).max(initial=0)))
+    if error.max(initial=0) > limit:
+        at = np.unravel_index(error.argmax(), error.shape)
+        bad = int((error > limit).sum())
+        raise AssertionError(
+            f"{what}{list(map(int, at))}: {got[at]:.8g}, expected {want[at]:.8g}; "
+            f"{bad} of {error.size} entries are off by more than {limit:.2g}"
+        )
+
+
+def slope(f, arrays, rng, step=2e-2):
+    """Central difference of f() along one random direction of float32 arrays.   -> (slope, the direction's parts)
+
+    In float32 the step is large: rounding of f weighs 1e-7 / step, the fourth-order formula's own error step ** 4.
+    """
+    originals = [a.copy() for a in arrays]
+    directions = [rng.standard_normal(a.shape).astype(np.float32) for a in originals]
+
+    def at(t):
+        for a, original, u in zip(arrays, originals, directions, strict=True):
+            a[...] = original + np.float32(t) * _like(u, a)
+        return float(f())
+
+    numeric = (8 * (at(step) - at(-step)) - (at(2 * step) - at(-2 * step))) / (12 * step)
+    for a, original in zip(arrays, originals, strict=True):
+        a[...] = original
+    return numeric, directions
+
+
+def _like(u, a):
+    if isinstance(a, np.ndarray):
+        return u
+    import cupy
+
+    return cupy.asarray(u)

@@ -1,0 +1,103 @@
+"""Every instantiation of every kernel compiles for real GPUs and spills nothing; the table in kernels/README.md."""
+
+import re
+
+import pytest
+
+from minast import compile as compiling
+from minast import files, kernel_source, nvrtc
+from minast.errors import Error
+from tests.emulated import FEATURES
+
+CACHE = files.cache_folder()  # the user's own, kept by content: compiling everything takes minutes
+SOURCES = sorted(p.name for p in kernel_source.folder().glob("*.cu"))
+
+needs_compiler = pytest.mark.skipif(compiling.compiler() is None, reason=f"no nvcc and no NVRTC: {nvrtc.INSTALL}")
+
+
+def test_every_kernel_is_listed_for_compilation():
+    for source in SOURCES:
+        loaded = kernel_source.load(source)
+        listed = {name.split("<")[0] for group in loaded.groups for name in group}
+        assert listed == set(loaded.kernels), f"{source}: its `// instantiate:` lines"
+        for group in loaded.groups:
+            for name in group:
+                kernel, arguments, _ = loaded.split(name)
+                assert all(p.pointer or p.type in kernel_source.TYPES for p in kernel.bind(arguments)), name
+
+
+@needs_compiler
+@pytest.mark.parametrize("arch", compiling.ARCHITECTURES)
+@pytest.mark.parametrize("source", SOURCES)
+def test_compiles_without_spills(source, arch):
+    for usage in compiling.usages(source, arch, cache=CACHE):
+        assert usage.spills == 0, f"{usage.kernel} spills {usage.spills} bytes on sm_{arch}"
+        assert usage.registers <= 255 and usage.shared <= 48 * 1024
+
+
+@needs_compiler
+def test_the_emulators_test_kernels_are_cuda_too():
+    assert compiling.usages(FEATURES, "80", cache=CACHE)
+
+
+@needs_compiler
+def test_the_compilers_messages_name_the_kernels_own_lines(tmp_path):
+    wrong = tmp_path / "wrong.cu"
+    wrong.write_text("// instantiate: f\n__global__ void f(int n) {\n  n = undeclared;\n}\n")
+    with pytest.raises(Error, match=r"for compute capability 90:\n(.*/)?wrong.cu\(3\).*undeclared"):
+        compiling.usages(wrong, "90", cache=tmp_path)
+
+
+@pytest.mark.skipif(not nvrtc.available(), reason=nvrtc.INSTALL)
+def test_the_run_time_compiler_takes_them_too():
+    found = compiling.usages("softmax.cu", "80", use="nvrtc", cache=CACHE)
+    assert {u.kernel for u in found} == {n for g in kernel_source.load("softmax.cu").groups for n in g}
+    assert all(u.spills == 0 for u in found)
+
+
+LOG = """ptxas info    : Compiling entry function '_Z1fIfLb1ELi64EEvPKf' for 'sm_90'
+ptxas info    : Function properties for _Z1fIfLb1ELi64EEvPKf
+    16 bytes stack frame, 8 bytes spill stores, 12 bytes spill loads
+ptxas info    : Used 48 registers, used 1 barriers, 4224 bytes smem
+ptxas info    : Compiling entry function 'g' for 'sm_90'
+    0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads
+ptxas info    : Used 8 registers
+"""
+
+
+def test_what_ptxas_says_is_read():
+    assert compiling._parse(LOG, "90") == [
+        compiling.Usage("f<float,true,64>", "90", 48, 4224, 20),
+        compiling.Usage("g", "90", 8, 0, 0),
+    ]
+
+
+def test_the_table_has_a_row_per_kernel(tmp_path):
+    found = {}
+    for arch, f, half, g in (("75", 30, 40, 8), ("80", 32, 20, 9)):
+        needs = (("g", g, 0, 4 if arch == "75" else 0), ("f<__half>", half, 64, 0), ("f<float>", f, 128, 0))
+        found["a.cu", arch] = [compiling.Usage(name, arch, *numbers) for name, *numbers in needs]
+    rows = compiling.table(found, ("75", "80")).splitlines()
+    assert rows[0].count("|") == rows[1].count("|") == rows[2].count("|")
+    assert rows[2:] == ["| `f` | a.cu | 2 | 40 | 32 | 128 | 0 |", "| `g` | a.cu | 1 | 8 | 9 | 0 | 4 |"]
+    page = tmp_path / "README.md"
+    page.write_text("before\n<b>\nold\n<e>\nafter\n")
+    compiling.write_between(page, ("<b>", "<e>"), "new")
+    assert page.read_text() == "before\n<b>\nnew\n<e>\nafter\n"
+    with pytest.raises(Error, match="has no lines <x> and <e>"):
+        compiling.write_between(page, ("<x>", "<e>"), "new")
+
+
+def test_the_readme_lists_every_kernel():
+    page = (kernel_source.folder() / "README.md").read_text()
+    table = page[page.index(compiling.MARKERS[0]) : page.rindex(compiling.MARKERS[1])]
+    names = {name for source in SOURCES for name in kernel_source.load(source).kernels}
+    assert names == set(re.findall(r"^\| `(\w+)` \|", table, re.M)), "run python -m minast.compile --readme"
+
+
+def test_the_command_reports_spills(monkeypatch, capsys):
+    usage = compiling.Usage("f<float>", "90", 255, 0, 8)
+    monkeypatch.setattr(compiling, "everything", lambda *_: {("a.cu", "90"): [usage]})
+    assert compiling.main(["--arch", "90"]) == 1
+    captured = capsys.readouterr()
+    assert "| `f` | a.cu | 1 | 255 | 0 | 8 |" in captured.out and "f<float> spills 8 bytes on sm_90" in captured.err

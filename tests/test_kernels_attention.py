@@ -1,0 +1,146 @@
+"""The attention kernels, every rung and head width, against the reference in float64."""
+
+import numpy as np
+import pytest
+
+from minast import cuda, layers
+from minast.errors import Error
+from minast.launch import emulation
+from tests import kernel_cases
+from tests.kernel_cases import CASTS, close, get, slope
+
+put = kernel_cases.put  # a fixture: pytest finds it by this name
+
+SIZES = [  # B, N, H, D: every N that a tile can end badly at, and AST's own 602 and 1214
+    (2, 1, 3, 16),
+    (2, 7, 2, 48),
+    (2, 50, 3, 32),
+    (2, 50, 1, 64),
+    (1, 50, 2, 48),
+    (3, 64, 1, 16),
+    (1, 128, 1, 32),
+    (1, 146, 2, 64),
+    (2, 130, 1, 32),
+    (1, 257, 2, 16),
+    (1, 602, 1, 48),
+    (1, 1214, 1, 64),
+]
+RUNGS = {"float32": (0, 1, 2, 3), "float16": (4, 5), "bfloat16": (4, 5)}
+FORWARD = {"float32": 3e-6, "float16": 1.5e-3, "bfloat16": 1.2e-2}  # p and o are rounded to 11 or 8 bits
+BACKWARD = {"float32": 5e-6, "float16": 3e-3, "bfloat16": 2e-2}  # p, ds and the result are
+
+
+def random_case(B, N, H, D, dtype="float32", scale=1.0, seed=5):
+    """(qkv, do) as stored, and as float64"""
+    rng = np.random.default_rng(seed)
+    qkv = CASTS[dtype](scale * rng.standard_normal((B, N, 3 * H * D)))
+    do = CASTS[dtype](rng.standard_normal((B, N, H * D)))
+    return qkv, do, get(qkv), get(do)
+
+
+@pytest.mark.parametrize("dtype", RUNGS)
+@pytest.mark.parametrize("size", SIZES, ids=lambda s: "x".join(map(str, s)))
+def test_forward_and_backward(put, dtype, size):
+    qkv, do, qkv64, do64 = random_case(*size, dtype)
+    want, reference = layers.attention_forward(qkv64, size[2])
+    wanted = layers.attention_backward(do64, reference).reshape(*size[:2], 3, -1)
+    for fragments in (None,) if dtype == "float32" else (1, 2):
+        for rung in RUNGS[dtype]:
+            o, cache = cuda.attention_forward(put(qkv), size[2], rung=rung, fragments=fragments)
+            close(o, want, FORWARD[dtype], f"o of rung {rung}")
+            close(cache[2], reference[2], 2e-6, f"lse of rung {rung}")
+        dqkv = get(cuda.attention_backward(put(do), cache, fragments=fragments)).reshape(wanted.shape)
+        for i, name in enumerate(("dq", "dk", "dv")):
+            close(dqkv[:, :, i], wanted[:, :, i], BACKWARD[dtype], name, scale=np.abs(wanted).max())
+
+
+def test_one_token_gets_its_own_value(put):
+    """N = 1: p = 1, so o = v, dv = do, and dq = dk = 0 up to rounding."""
+    qkv, do, _, _ = random_case(1, 1, 1, 16)
+    o, cache = cuda.attention_forward(put(qkv), 1)
+    assert (get(o)[0, 0] == qkv[0, 0, 32:]).all()
+    dqkv = get(cuda.attention_backward(put(do), cache))[0, 0]
+    assert np.abs(dqkv[:32]).max() < 1e-5 and np.abs(dqkv[32:] - do[0, 0]).max() < 1e-5
+
+
+@pytest.mark.parametrize("dtype", RUNGS)
+def test_scores_that_grow_from_key_to_key(put, dtype):
+    """The running maximum rises at every tile, and by so much that forgetting one rescaling ruins the row."""
+    N, D = 200, 16
+    _, do, _, do64 = random_case(1, N, 1, D, dtype)
+    qkv = np.random.default_rng(6).standard_normal((1, N, 3, D))
+    qkv[:, :, 0], qkv[:, :, 1] = 1, np.linspace(-8, 8, N)[:, None]  # scores from -32 to 32
+    qkv = CASTS[dtype](qkv.reshape(1, N, 3 * D))
+    want, reference = layers.attention_forward(get(qkv), 1)
+    for rung in RUNGS[dtype]:
+        o, cache = cuda.attention_forward(put(qkv), 1, rung=rung)
+        close(o, want, 5 * FORWARD[dtype], f"o of rung {rung}")
+    dqkv = cuda.attention_backward(put(do), cache)
+    close(dqkv, layers.attention_backward(do64, reference), 5 * BACKWARD[dtype], "dqkv")
+
+
+@pytest.mark.parametrize("dtype", RUNGS)
+@pytest.mark.parametrize("sign", [1, -1])
+def test_huge_scores(put, dtype, sign):
+    """Scores near +-1600. At -1600 exp(0 - lse), which keys beyond the end would get, overflows: leave them out."""
+    N, D = 70, 16
+    _, do, _, do64 = random_case(1, N, 1, D, dtype)
+    qkv = np.random.default_rng(7).standard_normal((1, N, 3, D)) * 0.01
+    qkv[:, :, 0] += 20
+    qkv[:, :, 1] += 20 * sign
+    qkv = CASTS[dtype](qkv.reshape(1, N, 3 * D))
+    want, reference = layers.attention_forward(get(qkv), 1)
+    for rung in RUNGS[dtype]:
+        o, cache = cuda.attention_forward(put(qkv), 1, rung=rung)
+        # a score of 1600 has an error of 1e-4 in float32, and so have the probabilities made of it
+        close(o, want, max(1e-3, 3 * FORWARD[dtype]), f"o of rung {rung}")
+        close(cache[2], reference[2], 1e-6, f"lse of rung {rung}")
+    dqkv = get(cuda.attention_backward(put(do), cache)).reshape(1, N, 3, D)
+    wanted = layers.attention_backward(do64, reference).reshape(dqkv.shape)
+    close(dqkv[:, :, 2], wanted[:, :, 2], max(2e-3, 3 * BACKWARD[dtype]), "dv")
+    assert np.abs(dqkv).max() < 10 * np.abs(wanted).max()
+
+
+@pytest.mark.parametrize("D", cuda.HEAD_WIDTHS)
+def test_gradient_of_the_kernels(put, D):
+    """d sum(o dy) along a random direction: the forward kernel's own differences, not the reference's gradient."""
+    rng = np.random.default_rng(8)
+    qkv, dy, _, _ = random_case(1, 19, 2, D)
+    qkv = put(qkv)
+    _, cache = cuda.attention_forward(qkv, 2)
+    gradient = get(cuda.attention_backward(put(dy), cache))
+    numeric, (u,) = slope(lambda: (get(cuda.attention_forward(qkv, 2)[0]) * dy).sum(), [qkv], rng)
+    assert (gradient * u).sum() == pytest.approx(numeric, rel=2e-3, abs=1e-4)
+
+
+@pytest.mark.parametrize("dtype", RUNGS)
+def test_the_same_bits_in_any_order(dtype):
+    """No sum depends on which thread or block comes first."""
+    kernel_cases.need_compiler()
+    qkv, do, _, _ = random_case(2, 146, 2, 32, dtype)
+    results = []
+    for order, seed in (("forward", 0), ("reverse", 0), ("random", 1), ("random", 2)):
+        with emulation(order=order, seed=seed):
+            o, cache = cuda.attention_forward(qkv, 2)
+            results.append((o, cache[2], cuda.attention_backward(do, cache)))
+    for other in results[1:]:
+        assert all(np.array_equal(a, b) for a, b in zip(results[0], other, strict=True))
+
+
+def test_every_value_is_written(put):
+    """dqkv comes from uninitialised memory: three kernels share it out, and nothing may be left."""
+    qkv, do, _, _ = random_case(1, 65, 3, 16)
+    _, cache = cuda.attention_forward(put(qkv), 3)
+    empty_like, marked = np.empty_like, lambda x: np.full_like(x, np.nan)
+    np.empty_like = marked
+    try:
+        dqkv = cuda.attention_backward(put(do), cache)
+    finally:
+        np.empty_like = empty_like
+    assert np.isfinite(get(dqkv)).all()
+
+
+def test_a_rung_of_the_other_type_is_refused(put):
+    qkv, _, _, _ = random_case(1, 5, 1, 16)
+    with pytest.raises(Error, match="rung 5 of attention is for 16-bit types"):
+        cuda.attention_forward(put(qkv), 1, rung=5)

@@ -1,0 +1,90 @@
+"""The whole model on kernels: the numpy backend's gradients, and its losses over ten steps of training."""
+
+import numpy as np
+import pytest
+
+from minast import AST, ModelConfig, cuda, layers, optim
+from minast.backend import why_no_gpu
+from tests.kernel_cases import get, need_compiler
+
+BACKENDS = ["emulator"] + (["cuda"] if why_no_gpu() is None else [])
+CONFIG = ModelConfig.preset("nano", dim=64, heads=2, mel_bins=32, frames=46, classes=5, prefix_tokens=2)  # 12 layers
+
+
+def model(backend, config=CONFIG):
+    if backend == "emulator":
+        need_compiler()
+    built, rng = AST(config, backend=backend, seed=1), np.random.default_rng(2)
+    for name, view in built.w.items():  # biases that are zero hide mistakes
+        noise = rng.standard_normal(view.shape).astype(np.float32) * (0.02 if "weight" in name else 0.1)
+        view += built.xp.asarray(noise)
+    return built
+
+
+def batch(loss):
+    rng = np.random.default_rng(3)
+    y = rng.integers(0, 5, 3) if loss == "ce" else rng.random((3, 5)).astype(np.float32)
+    return rng.standard_normal((3, 46, 32)).astype(np.float32), y
+
+
+@pytest.mark.parametrize("loss", ["bce", "ce"])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_gradients_of_the_whole_model(backend, loss):
+    x, y = batch(loss)
+    plain, ours = model("numpy"), model(backend)
+    for m in (plain, ours):
+        m.dw.flat[...] = 1  # gradients are added to what is there
+    (want, logits), (got, own) = plain.loss_and_grad(x, y, loss), ours.loss_and_grad(x, y, loss)
+    assert got == pytest.approx(want, rel=1e-5)
+    np.testing.assert_allclose(get(own), logits, rtol=1e-4, atol=1e-5)
+    for name, dw in plain.dw.items():
+        scale = np.abs(dw - 1).max() + 1e-6
+        assert np.abs(get(ours.dw[name]) - dw).max() <= 1e-3 * scale, name
+    np.testing.assert_allclose(
+        get(ours.input_grad(x, own)), plain.input_grad(x, logits), rtol=1e-3, atol=1e-4 * float(np.abs(logits).max())
+    )
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_ten_steps_of_training(backend):
+    """12 layers, AdamW with clipping: the losses of the numpy backend to 1e-4."""
+    x, y = batch("ce")
+
+    def losses(name, ops):
+        m, out = model(name), []
+        optimizer = ops.Adam(m.w.flat, weight_decay=0.05, decoupled=True)
+        for _ in range(10):
+            m.zero_grad()
+            out.append(m.loss_and_grad(x, y, "ce")[0])
+            if ops is optim:
+                optim.clip(m.dw.flat, 1.0)
+                optimizer.step(m.dw.flat, 1e-3)
+            else:
+                optimizer.step(m.dw.flat, 1e-3, norm=cuda.gradient_norm(m.dw.flat), clip=1.0)
+        return np.array(out)
+
+    want, got = losses("numpy", optim), losses(backend, cuda)
+    assert want[-1] < 0.8 * want[0]  # it does learn
+    np.testing.assert_allclose(got, want, atol=1e-4)
+
+
+def test_the_emulator_takes_the_kernels():
+    """Nothing of the hot path may fall back unnoticed."""
+    m, seen = model("emulator"), set()
+    original = cuda.launch
+
+    def noted(source, *args, **kwargs):
+        seen.add(source)
+        return original(source, *args, **kwargs)
+
+    cuda.launch = noted
+    try:
+        for loss in ("bce", "ce"):
+            x, y = batch(loss)
+            m.loss_and_grad(x, y, loss)
+    finally:
+        cuda.launch = original
+    assert seen == {
+        "unfold.cu", "layernorm.cu", "columns.cu", "attention.cu", "attention_backward.cu", "gelu.cu", "loss.cu"
+    }  # fmt: skip
+    assert m.ops is cuda and cuda.pool_forward is layers.pool_forward  # what has no kernel is the reference's own

@@ -1,0 +1,180 @@
+"""Bugs planted in the real kernels, one at a time: the suite's own checks must notice each in some thread order.
+
+A mutation is one textual edit of one file. Its check is a test of the suite, at one size that could show the bug.
+"""
+
+import re
+import shutil
+
+import numpy as np
+import pytest
+
+from minast import cuda, kernel_source
+from minast.errors import Error
+from minast.launch import emulation, launch
+from tests import test_kernels, test_kernels_adam, test_kernels_attention
+from tests.emulated import needs_emulator
+from tests.kernel_cases import ORDERS
+
+pytestmark = needs_emulator
+
+
+def attention(dtype, rung, size=(1, 146, 1, 16)):
+    """One rung of attention and the backward kernels, as test_kernels_attention holds them against the reference."""
+
+    def one_rung(put):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setitem(test_kernels_attention.RUNGS, dtype, (rung,))
+            test_kernels_attention.test_forward_and_backward(put, dtype, size)
+
+    return one_rung
+
+
+def check(test, *args):
+    return lambda put: test(put, np.random.default_rng(4), *args)
+
+
+def removed(text):
+    return text, ""
+
+
+MUTATIONS = {
+    # a barrier or a wait that is not there
+    "keys are replaced while slower warps still use them": (
+        "attention.cu", removed("__syncthreads();  // all threads are done with the last keys"),
+        attention("float32", 1)),
+    "keys are replaced while slower warps still use them, in register tiles": (
+        "attention.cu", removed("__syncthreads();  // all warps are done with the last keys and values"),
+        attention("float32", 2)),
+    "probabilities are read before the other lanes have written them": (
+        "attention.cu", removed("__syncwarp();  // a row's probabilities are written and read by one warp"),
+        attention("float32", 2)),
+    "the next copy starts before all have left the buffer": (
+        "attention.cu",
+        ("cp_async_wait<0>();\n    __syncthreads();  // this tile has arrived for all", "cp_async_wait<0>();  //"),
+        attention("float16", 5)),
+    "the copy under way is used": (
+        "attention.cu", ("    cp_async_wait<0>();\n", "    cp_async_wait<1>();\n"), attention("float16", 5)),
+    "the copy goes into the buffer in use": (
+        "attention.cu", ("fetch(buffers + (now ^ 1) * BUFFER", "fetch(buffers + now * BUFFER"),
+        attention("float16", 5)),
+    "ds replaces p while other warps still read p": (
+        "attention_backward.cu", removed("__syncthreads();  // p has been read: ds takes its place"),
+        attention("float32", 2)),
+    "the tree of a block's sum runs ahead": (
+        "common.cuh", ("    __syncthreads();\n    if (threadIdx.x < half)", "    if (threadIdx.x < half)"),
+        check(test_kernels.test_bce, "float32", False, 300, 2)),
+    "the strip is read while it is written": (
+        "unfold.cu", (r"source\[at\];\n  __syncthreads\(\);", "source[at];"),
+        check(test_kernels.test_unfold, 1, "float32", (2, 37, 29), (10, 10))),
+    "warps of a layer norm add at once": (
+        "layernorm.cu", ("    }\n    __syncthreads();\n  }", "    }\n  }"),
+        check(test_kernels.test_layernorm, "float32", (7, 13))),
+    # an end of an array, missed by one
+    "a key too many": (
+        "attention.cu", ("n * 8 + pair + e % 2 >= valid", "n * 8 + pair + e % 2 > valid"), attention("float16", 4)),
+    "a row too many is loaded": (
+        "attention_tiles.cuh", ("if (r < rows) four", "if (r <= rows) four"), attention("float32", 2, (1, 50, 1, 16))),
+    "a row too many is copied": (
+        "attention_mma.cuh", ("c : 0), r < rows);", "c : 0), r <= rows);"), attention("bfloat16", 5)),
+    "a value too many at the end of a row": (
+        "common.cuh", ("x[k] = i + k < n ? to_float", "x[k] = i + k <= n ? to_float"),
+        check(test_kernels.test_softmax, "float32", 7, 13)),
+    "one weight too many": (
+        "adamw.cu", (r"if \(at >= n\) return;\n  if \(fade\)", "if (at > n) return;\n  if (fade)"),
+        lambda put: test_kernels_adam.test_adam(put, 0, True, True, 13)),
+    "the bias runs on": (
+        "gelu.cu", ("c = c + 1 == columns ? 0 : c + 1", "c = c == columns ? 0 : c + 1"),
+        check(test_kernels.test_gelu, "erf", "float32", (7, 13))),
+    # the wrong lane, row or width
+    "a maximum over two lanes instead of four": (
+        "attention.cu", ("warp_max<4>(above)", "warp_max<2>(above)"),
+        lambda put: test_kernels_attention.test_scores_that_grow_from_key_to_key(put, "float16")),
+    "fragments are loaded from the wrong lanes' rows": (
+        "attention_mma.cuh",
+        ("(row + lane % 16) * PITCH16<D> + k + lane / 16", "(row + lane % 8) * PITCH16<D> + k + lane / 16"),
+        attention("float16", 4, (1, 50, 1, 16))),
+    "a shuffle skips its last step": (
+        "common.cuh", ("step > 0; step /= 2) x += __shfl", "step > 1; step /= 2) x += __shfl"),
+        check(test_kernels.test_softmax, "float32", 5, 128)),
+    "two warps have no turn": (
+        "layernorm.cu", ("if (threadIdx.y == turn)", "if (threadIdx.y == turn % 2)"),
+        check(test_kernels.test_layernorm, "float32", (7, 13))),
+    "patches of the adjoint begin one late": (
+        "unfold.cu", ("(m - PATCH) / fstride + 1", "(m - PATCH) / fstride + 2"),
+        check(test_kernels.test_unfold_backward_is_the_adjoint, "float32", (2, 37, 29), (10, 10))),
+    # a wrong number
+    "a new maximum does not scale the sum": (
+        "attention.cu", removed("rows.sum[m][half] *= fade;"),
+        lambda put: test_kernels_attention.test_scores_that_grow_from_key_to_key(put, "float16")),
+    "a new maximum does not scale the row": (
+        "attention.cu", removed("for (int c = 0; c < COLS; ++c) o[r][c] *= fade;"),
+        lambda put: test_kernels_attention.test_scores_that_grow_from_key_to_key(put, "float32")),
+    "the log-sum of exp lacks its maximum": (
+        "attention.cu", (r"top\[r\] \+ log2f\(sum\[r\]\)", "log2f(sum[r])"), attention("float32", 2)),
+    "dq is not scaled": (
+        "attention_backward.cu", (r"h \* D, dq\[r\], scale, tx\)", "h * D, dq[r], 1.0f, tx)"),
+        attention("float32", 2, (1, 50, 1, 16))),
+    "out is overwritten instead of added to": (
+        "columns.cu", (r"part\[y\]\[threadIdx.x\];\n  out\[c\] \+= sum", "part[y][threadIdx.x];\n  out[c] = sum"),
+        check(test_kernels.test_column_sums_are_added, 1, "float32", 7, 13)),
+}  # fmt: skip
+
+# Edits that change no result, each with the reason why no test can notice.
+HARMLESS = {
+    "a block with no weights left goes on": (
+        "adamw.cu", (r"if \(at >= n\) return;\n  const bool vector", "if (at > n) return;\n  const bool vector"),
+        lambda put: test_kernels_adam.test_adam(put, 1, True, True, 13)),  # load4_tail and store4_tail look at n again
+    "a warp's turn is another's": (
+        "layernorm.cu", ("if (threadIdx.y == turn)", "if (threadIdx.y == (turn ^ 1))"),
+        check(test_kernels.test_layernorm, "float32", (7, 13))),  # another order of additions, within the rounding
+}  # fmt: skip
+
+
+def edited(folder, file, edit):
+    """A copy of kernels/ with one edit, which must fit one place (a regular expression if it has a backslash)."""
+    shutil.copytree(kernel_source.folder(), folder, ignore=shutil.ignore_patterns("emulator"))
+    pattern, new = edit if "\\" in edit[0] else (re.escape(edit[0]), edit[1])
+    for path in folder.glob("*.cu*"):
+        text = path.read_text()
+        if path.name == file:
+            found = len(re.findall(pattern, text))
+            assert found == 1, f"{found} places in {file} fit {edit[0]!r}: adapt the mutation to the kernel"
+            text = re.sub(pattern, lambda _: new, text)
+        # Without its list each kernel is compiled alone: a mutation needs only a few of them.
+        path.write_text(re.sub(r"^// instantiate:", "//", text, flags=re.M))
+    return folder
+
+
+def noticed(checked, place):
+    """What the check says in one thread order, or None."""
+    try:
+        with emulation(**ORDERS[place]):
+            checked(np.array)
+    except (AssertionError, IndexError, Error) as e:
+        return e
+    return None
+
+
+@pytest.mark.parametrize("name", MUTATIONS)
+def test_planted_bugs_are_noticed(name, tmp_path):
+    file, edit, checked = MUTATIONS[name]
+    with kernel_source.folder_is(edited(tmp_path / "kernels", file, edit)):
+        assert any(noticed(checked, place) for place in ORDERS), "in no thread order"
+
+
+@pytest.mark.parametrize("name", HARMLESS)
+def test_what_changes_nothing_is_let_pass(name, tmp_path):
+    file, edit, checked = HARMLESS[name]
+    with kernel_source.folder_is(edited(tmp_path / "kernels", file, edit)):
+        for place in ORDERS:
+            assert noticed(checked, place) is None
+
+
+def test_an_int64_for_an_int_is_noticed(monkeypatch):
+    x, p = np.ones((3, 5), np.float32), np.zeros((3, 5), np.float32)
+    with pytest.raises(Error, match=r"argument 2 \(rows\) is int, 4 bytes: got int64, 8 bytes"):
+        launch("softmax.cu", "softmax_forward<float>", 1, (32, 4), (x, p, np.int64(3), np.int32(5)))
+    monkeypatch.setattr(cuda, "rows_of", lambda x: (np.int64(x.size // x.shape[-1]), np.int64(x.shape[-1])))
+    with pytest.raises(Error, match="got int64"):
+        cuda.softmax_forward(x)
