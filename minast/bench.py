@@ -6,7 +6,9 @@
   python -m minast.bench --readme README.md    write the table between the README's markers
 
 Both sides of a row do the same job with the same weights, are checked to give the same result, and take turns in one
-process; a ratio is the median over the rounds. More memory than usual is needed: a base model stands there twice.
+process; a ratio is the median over the rounds. The machine must be idle: PyTorch's threads wait for each other by
+spinning and lose far more than ours when they share their cores; --threads 1 is the fair setting there.
+More memory than usual is needed: a base model stands there twice.
 """
 
 import sys
@@ -31,6 +33,8 @@ def main(argv=None):
     if args.rounds < 1:
         raise cli.Error(f"--rounds is {args.rounds}: it must be at least 1.")
     about, done = table.conditions(threads.count()), []
+    if about["load"] > 0.5:  # PyTorch's threads wait for each other by spinning: a busy machine slows it much more
+        print(f"note: the load is {about['load']}: on a busy machine ratios flatter minast.", file=sys.stderr)
     for name in args.rows or [name for name in ROWS if name != "profile"]:
         try:
             rows = ROWS[name](args.rounds)
