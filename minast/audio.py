@@ -14,7 +14,7 @@ def load_audio(path, rate=16000):
 
     wav, flac, ogg, mp3 and whatever else libsndfile reads; whole-number files are scaled to [-1, 1] like float ones.
     rate in Hz; None keeps the file's own. Resampling: soxr, high quality. Raises minast.Error for a file that is
-    missing, empty, not audio, cut short, or holds NaN.
+    missing, empty, not audio, shorter than its header says (where libsndfile knows), or holds NaN.
     """
     return read_audio(path, rate)[0]
 

@@ -130,7 +130,7 @@ def member(path, archive, name):
     """One array of an archive, its failures as sentences."""
     try:
         return archive[name]
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, KeyError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, KeyError, RuntimeError) as error:
         raise Error(
             f"{path}: the array {name!r} cannot be read ({str(error).rstrip('.')}): the file is damaged."
         ) from None
@@ -204,5 +204,5 @@ def _dataclass(path, kind, values):
         raise Error(f"{path}: the checkpoint's {kind.__name__} cannot be read (it has {strange}).")
     try:
         return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
-    except Error as error:
-        raise Error(f"{path}: {error}") from None
+    except (Error, TypeError) as error:
+        raise Error(f"{path}: the checkpoint's settings are damaged: {error}") from None

@@ -41,6 +41,9 @@ class Threads(argparse.Action):
 
 def run(main):
     """Call a command's `main(argv) -> status` and leave: 0 done, 2 a user's error, 130 stopped by Ctrl-C."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show is no crash
     try:
         status = main(sys.argv[1:])
         sys.stdout.flush()
@@ -56,6 +59,9 @@ def run(main):
     except BrokenPipeError:  # the reader went away, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 141
+    except OSError as error:
+        print(f"minast: {error.filename or 'a file'}: {error.strerror or error}.", file=sys.stderr)
+        status = 2
     sys.exit(status)
 
 

@@ -1,6 +1,7 @@
 """Settings as frozen dataclasses: how sound becomes features, the shape of the model, how it is trained."""
 
 from dataclasses import asdict, dataclass, fields, replace
+from math import isfinite
 
 from .errors import Error
 
@@ -36,8 +37,12 @@ class FeatureConfig:
         if self.window not in ("hamming", "hann"):
             raise Error(f'window is {self.window!r}: it must be "hamming" or "hann".')
         _whole(self, "rate", 100)
+        if self.rate > 768000:
+            raise Error(f"rate is {self.rate}: it must be at most 768000 Hz.")
         _whole(self, "mel_bins", 4)
         _whole(self, "frames", 1)
+        if not (isfinite(self.mean) and isfinite(self.std)):
+            raise Error(f"mean is {self.mean} and std is {self.std}: both must be finite.")
         if not self.std > 0:
             raise Error(f"std is {self.std}: it must be above 0, since features are divided by twice its value.")
 
@@ -96,7 +101,7 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How a model is trained. `recipe()` in train.py says which values each data set starts from."""
+    """How a model is trained. `recipe()` in recipes.py says which values each data set starts from."""
 
     epochs: int = 25
     batch: int = 16
@@ -126,6 +131,7 @@ class TrainConfig:
             ("freq_mask", 0),
             ("time_mask", 0),
             ("roll", 0),
+            ("augment_from", 0),
         ):
             _whole(self, name, least)
         for name, allowed in (
@@ -140,13 +146,15 @@ class TrainConfig:
         for name in ("weight_decay", "clip", "gain"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise Error(f"{name} is {getattr(self, name)}: it must be 0 or more.")
+        if len(self.betas) != 2 or not all(0 <= b < 1 for b in self.betas):
+            raise Error(f"betas are {self.betas}: they must be two numbers from 0 to below 1.")
         if not 0 <= self.mixup <= 1:
             raise Error(f"mixup is {self.mixup}: it is a share of the clips, 0 to 1.")
 
 
 def _whole(config, name, least):
     value = getattr(config, name)
-    if isinstance(value, bool) or int(value) != value or value < least:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value % 1 or value < least:
         raise Error(f"{name} is {value}: it must be a whole number of at least {least}.")
 
 

@@ -6,7 +6,7 @@
 
 Reads the official ViT .npz, DeiT and official AST .pth, Hugging Face ViT, DeiT and AST (.safetensors, or the folder
 with its config.json), and minast checkpoints, for other classes or another length. Prints what became of every array.
- An audio model keeps its head, unless --classes or --labels ask for another number of classes, or --fresh-head.
+An audio model keeps its head, unless --classes or --labels ask for another number of classes, or --fresh-head.
 """
 
 from . import cli

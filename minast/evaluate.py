@@ -24,8 +24,8 @@ def main(argv=None):
     p.add_argument("checkpoint", metavar="CHECKPOINT", help=".npz of train or convert")
     p.add_argument("data", metavar="DATA", help=cli.DATA)
     p.add_argument("--split", choices=("test", "valid", "train", "all"), default="test", help="default test")
-    p.add_argument("--seed", type=int, default=0, help="of the split, where the data have none: as in training")
-    p.add_argument("--fold", type=int, help="test fold of esc10 and esc50 (default 1)")
+    p.add_argument("--seed", type=int, help="of the split, where the data have none (default: the model's)")
+    p.add_argument("--fold", type=int, help="test fold of esc10 and esc50 (default: the model's)")
     p.add_argument("--out", metavar="DIR", help="folder for scores.csv and confusion.png")
     p.add_argument("--json", action="store_true", help="one JSON object on standard output")
     p.add_argument("--no-cache", action="store_true", help="do not keep features on disk for next time")
@@ -34,7 +34,7 @@ def main(argv=None):
     if args.out:
         writable_folder(args.out)
     model, info = load(args.checkpoint, args.backend)
-    data = open_dataset(args.data, args.seed, args.fold)
+    data = open_as_trained(args, info)
     clips = data.clips if args.split == "all" else data.of(args.split)
     if not clips:
         raise Error(f"{data.name} has no clips in the {args.split} split.")
@@ -47,6 +47,15 @@ def main(argv=None):
     result = scoring.measures(scores, targets, "bce" if data.multilabel else "ce")
     report(args, data, info, clips, scores, targets, result)
     return 0
+
+
+def open_as_trained(args, info):
+    """The data with the seed and fold of the model's training, so that no clip that it learnt from counts as a test."""
+    seed = info.notes.get("seed", 0) if args.seed is None else args.seed
+    fold = args.fold
+    if fold is None and args.data.startswith(("esc10:", "esc50:")):
+        fold = info.notes.get("fold")
+    return open_dataset(args.data, seed, fold, training=False)
 
 
 def in_model_order(data, clips, labels, checkpoint):

@@ -7,6 +7,9 @@ from pathlib import Path
 
 from .errors import Error
 
+UMASK = os.umask(0o077)  # it can only be read by setting it, which is safe here, while there is one thread
+os.umask(UMASK)
+
 
 def cache_folder():
     """Where features and compiled kernels are kept: $MINAST_CACHE, else minast in $XDG_CACHE_HOME or ~/.cache."""
@@ -30,9 +33,7 @@ def atomic(path, mode="wb", **options):
             yield f
             f.flush()
             os.fsync(f.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)  # mkstemp makes private files
+        os.chmod(temporary, 0o666 & ~UMASK)  # mkstemp makes private files
         os.replace(temporary, path)
         temporary = None
     except OSError as error:

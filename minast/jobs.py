@@ -5,10 +5,10 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
-from . import cli, optim, run
-from .checkpoint import Info
+from . import cli, optim, run, threads
+from .checkpoint import Info, load
 from .config import PRESETS, FeatureConfig, ModelConfig, TrainConfig
-from .datasets import Dataset, open_dataset
+from .datasets import NAMED, Dataset, open_dataset
 from .errors import Error
 from .model import AST
 from .probe import fit_head
@@ -51,7 +51,7 @@ def begun(args):
     source = heard(args.pretrained) if args.pretrained else {}
     features = replace(features, **{k: v for k, v in source.items() if given[k] is None})
     store = Store(data.of("train"), features, not args.no_cache)
-    features = replace(features, frames=rest["frames"] or fitting_frames(store.lengths()))
+    features = replace(features, frames=fitting_frames(store.lengths()) if rest["frames"] is None else rest["frames"])
     features = replace(features, **scaling(args, store, source))
     shape = {k: given[k] for k in ("fstride", "tstride") if given[k] is not None}
     shape |= {"classes": len(data.labels), "frames": features.frames, "mel_bins": features.mel_bins}
@@ -61,7 +61,12 @@ def begun(args):
         shape |= {k: given[k] for k in ("prefix_tokens", "depth") if given[k] is not None}
         origin = "random weights"
         model = AST(ModelConfig.preset(rest["preset"], **shape), args.backend, seed=config.seed)
-    info = Info(list(data.labels), features, config.loss, notes={"data": data.name, "from": origin})
+    info = Info(
+        list(data.labels),
+        features,
+        config.loss,
+        notes={"data": data.name, "from": origin, "seed": config.seed, "fold": args.fold},
+    )
     settings = {
         "data": args.data or "builtin",
         "folder": os.getcwd(),
@@ -70,6 +75,8 @@ def begun(args):
         "preset": size,
         "train": asdict(config),
         "cache": not args.no_cache,
+        "backend": model.backend,  # another one, or another number of threads, rounds differently
+        "threads": threads.count(),
     }
     optimizer = new_optimizer(model, config)
     describe(data, model, features, size, out)
@@ -82,33 +89,56 @@ def begun(args):
 
 
 def resumed(args):
-    """A run that stopped, where it stopped. Its settings are its own: other flags are refused."""
-    own = ("resume", "backend", "threads")
-    others = [name for name, value in vars(args).items() if value not in (None, False) and name not in own]
+    """A run that stopped, where it stopped. Its settings are its own; only where its data lie may be said anew."""
+    own = ("resume", "data", "backend", "threads")
+    others = [
+        name for name, value in vars(args).items() if value is not None and value is not False and name not in own
+    ]
     if others:
         raise Error(f"--resume goes on with the run's own settings: leave out {', '.join(others)}.")
-    model, info, state = run.load_last(args.resume, args.backend)
-    settings, counters = state["settings"], state["counters"]
-    config = TrainConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in settings["train"].items()})
-    data = open_dataset(located(settings), config.seed, settings["fold"])
-    if run.fingerprint(data) != settings["fingerprint"]:
-        raise Error(
-            f"{data.name}: clips, labels or splits are not those that {args.resume} was trained on: start anew."
-        )
-    optimizer = new_optimizer(model, config)
-    optimizer.load_state(state)
-    step, sums = counters["step"], tuple(counters["sums"])
+    state = run.load_state_of(args.resume)
+    try:
+        settings, step, sums = state["settings"], int(state["counters"]["step"]), tuple(state["counters"]["sums"])
+        config = TrainConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in settings["train"].items()})
+        same_machinery(args, settings)
+        data = open_dataset(args.data or located(settings), config.seed, settings["fold"])
+        if run.fingerprint(data) != settings["fingerprint"]:
+            raise Error(f"{data.name}: these are not the clips that {args.resume} was trained on: start anew.")
+        model, info = load(os.path.join(args.resume, run.LAST), args.backend)
+        optimizer = new_optimizer(model, config)
+        optimizer.load_state(state)
+        cache = settings["cache"]
+    except (KeyError, TypeError, ValueError) as error:
+        if isinstance(error, Error):
+            raise
+        raise Error(f"--resume {args.resume}: the state in {run.LAST} is damaged ({error!r}): start anew.") from None
     print(f"{args.resume}: going on after step {step} (epochs finished: {len(info.history)} of {config.epochs})")
-    job = Job(args.resume, settings, config, model, info, optimizer, data, None, step, sums)
-    return replace(job, backend=args.backend, cache=settings["cache"])
+    return Job(args.resume, settings, config, model, info, optimizer, data, None, step, sums, args.backend, cache)
+
+
+def same_machinery(args, settings):
+    """Backend and threads as they were, since others round differently; said aloud if the flags ask for others."""
+    if args.threads is None:
+        threads.set_count(settings["threads"])
+    if args.backend is None:
+        args.backend = settings["backend"]
+    now = (args.backend, threads.count())
+    if now != (settings["backend"], settings["threads"]):
+        print(
+            f"note: the run began on backend {settings['backend']} with {settings['threads']} threads and goes on with "
+            f"{now[0]} and {now[1]}: from here on the last digits differ."
+        )
 
 
 def located(settings):
     """The DATA argument as seen from today's folder: paths were relative to where the run began."""
-    if settings["data"] == "builtin":
-        return "builtin"
-    kind, colon, path = settings["data"].rpartition(":")
-    return kind + colon + os.path.join(settings["folder"], path)
+    data = settings["data"]
+    if data == "builtin":
+        return data
+    kind, colon, path = data.partition(":")
+    if colon and kind in NAMED:
+        return kind + colon + os.path.join(settings["folder"], path)
+    return os.path.join(settings["folder"], data)
 
 
 def fitting_frames(lengths):
@@ -177,9 +207,13 @@ def parser(doc):
     p = cli.Parser("train", doc)
     p.add_argument("data", nargs="?", metavar="DATA", help=f"{cli.DATA} (default builtin)")
     p.add_argument("--out", metavar="DIR", help="output folder (default: runs/<data>-<preset>)")
-    p.add_argument("--resume", metavar="DIR", help="go on with the run in DIR")
+    p.add_argument("--resume", metavar="DIR", help="go on with the run in DIR (and DATA, if they moved)")
     cli.add_backend(p)
-    p.add_argument("--seed", type=int, help="of weights, order, augmentation and split (default 0)")
+    p.add_argument(
+        "--seed",
+        type=int,
+        help="of all that is random (default 0); the last digits also depend on --threads",
+    )
     p.add_argument("--fold", type=int, help="test fold of esc10 and esc50 (default 1)")
     p.add_argument("--no-cache", action="store_true", help="do not keep features on disk for next time")
     p.add_argument(
@@ -204,10 +238,12 @@ def parser(doc):
     g.add_argument("--batch", type=int, help="clips a step (default 16)")
     g.add_argument("--lr", type=float, help="highest learning rate")
     g.add_argument("--optimizer", choices=("adamw", "adam"), help="adam: with coupled weight decay, as AST")
-    g.add_argument("--weight-decay", type=float)
+    g.add_argument("--betas", type=float, nargs=2, metavar=("B1", "B2"), help="Adam's (default 0.9 0.999; adam: 0.95)")
+    g.add_argument("--weight-decay", type=float, help="default 0.05; with --optimizer adam 5e-7, as AST")
     g.add_argument("--clip", type=float, help="largest length of the gradient, 0 for any (default 1)")
     g.add_argument("--schedule", choices=("cosine", "milestones"), help="milestones: AST's")
-    g.add_argument("--warmup", type=int, help="steps")
+    g.add_argument("--milestones", type=float, nargs=3, metavar=("START", "EVERY", "FACTOR"), help="default 10 5 0.5")
+    g.add_argument("--warmup", type=int, help="steps (at most a fifth of the run)")
     g.add_argument("--loss", choices=("ce", "bce"), help="default: ce; bce where clips have several labels")
     g.add_argument("--mixup", type=float, help="share of clips mixed with another")
     g.add_argument("--freq-mask", type=int, help="widest mask in mel bins")

@@ -122,7 +122,8 @@ def schedule(config, step, steps_per_epoch):
         steps = config.epochs * steps_per_epoch
         return cosine(step, steps, config.lr, min(config.warmup, steps // 5))  # a short run warms up shortly
     if config.schedule == "milestones":
-        if step < config.warmup:
-            return staircase(step, config.lr, config.warmup)
+        warmup = min(config.warmup, config.epochs * steps_per_epoch // 5)
+        if step < warmup:
+            return staircase(step, config.lr, warmup, max(1, warmup // 20))  # 1000 steps in stairs of 50, or shorter
         return milestones(step // steps_per_epoch + 1, config.lr, *config.milestones)
     raise Error(f'schedule is {config.schedule!r}: it must be "cosine" or "milestones".')

@@ -19,6 +19,11 @@ def save_figure(fig, path):
         fig.savefig(f, format="png", dpi=110)
 
 
+def plain(text):
+    """A user's text as it can be drawn: bytes that are no UTF-8 become question marks; $ is no formula (parse_math)."""
+    return text.encode("utf-8", "replace").decode()
+
+
 def learning_curves(history, path, measure="accuracy", title=""):
     """Loss on the left, accuracy or mAP on the right, over epochs. history: dictionaries as train.py keeps them."""
     fig = figure(9, 3.6)
@@ -35,11 +40,11 @@ def learning_curves(history, path, measure="accuracy", title=""):
         axes.grid(alpha=0.3)
         axes.legend()
         axes.xaxis.get_major_locator().set_params(integer=True)
-    fig.suptitle(title)
+    fig.suptitle(plain(title), parse_math=False)
     save_figure(fig, path)
 
 
-def confusion(matrix, labels, path, title=""):
+def confusion(matrix, labels, path):
     """Counts by true class (row) and predicted class (column); the colour is the share of the row."""
     k = len(labels)
     size = min(24.0, 3.0 + 0.42 * k)
@@ -47,9 +52,10 @@ def confusion(matrix, labels, path, title=""):
     axes = fig.subplots()
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     image = axes.imshow(share, vmin=0, vmax=1, cmap="Blues")
-    axes.set(xlabel="predicted", ylabel="true", title=title)
-    axes.set_xticks(range(k), labels, rotation=90)
-    axes.set_yticks(range(k), labels)
+    axes.set(xlabel="predicted", ylabel="true")
+    names = [plain(name) for name in labels]
+    axes.set_xticks(range(k), names, rotation=90, parse_math=False)
+    axes.set_yticks(range(k), names, parse_math=False)
     if k <= 30:
         for i, j in zip(*np.nonzero(matrix), strict=True):
             axes.text(
@@ -73,7 +79,7 @@ def class_bars(values, labels, path, name="average precision"):
     fig = figure(7, min(20.0, 1.5 + 0.25 * len(order)))
     axes = fig.subplots()
     axes.barh(range(len(order)), np.nan_to_num(values)[order])
-    axes.set_yticks(range(len(order)), [labels[k] for k in order])
+    axes.set_yticks(range(len(order)), [plain(labels[k]) for k in order], parse_math=False)
     axes.invert_yaxis()
     axes.set(xlabel=name, xlim=(0, 1))
     axes.grid(alpha=0.3, axis="x")

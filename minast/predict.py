@@ -84,6 +84,8 @@ def show(result):
 def named(text, labels, checkpoint):
     """Class numbers of labels given by name; minast.Error for one that the model lacks."""
     wanted = [name.strip() for name in text.split(";") if name.strip()]
+    if not wanted:
+        raise Error(f"--labels is {text!r}: it must name at least one label.")
     for name in wanted:
         if name not in labels:
             close = difflib.get_close_matches(name, labels, 3, 0.5)

@@ -13,6 +13,7 @@ RECIPES = {
     "esc": {"preset": "tiny", "frames": 500, "rate": 16000, "epochs": 25, "freq_mask": 24, "time_mask": 96},
     "own": {"preset": "nano", "frames": None, "rate": 16000, "epochs": 25},
 }
+ADAM = {"betas": (0.95, 0.999), "weight_decay": 5e-7}  # AST's
 PRETRAINED = {"epochs": 5, "lr": 3e-5, "batch": 8}  # weights that know something are moved with care
 
 
@@ -20,7 +21,9 @@ def recipe(kind, multilabel, given):
     """-> (TrainConfig, dict of the rest: preset, frames, rate). `given` holds what the user asked for; it wins."""
     start = {**RECIPES[kind], **(PRETRAINED if given.get("pretrained") else {})}
     start["loss"] = "bce" if multilabel else "ce"
-    start.update({name: value for name, value in given.items() if value is not None})
+    if given.get("optimizer") == "adam":
+        start.update(ADAM)
+    start.update({name: tuple(v) if isinstance(v, list) else v for name, v in given.items() if v is not None})
     if multilabel and start["loss"] == "ce":
         raise Error("these data have several labels a clip: --loss ce cannot learn them, leave it out or use bce.")
     own = {f.name for f in fields(TrainConfig)}

@@ -8,7 +8,7 @@ import os
 import signal
 import time
 
-from .checkpoint import load, load_state, save
+from .checkpoint import load_state, save
 from .errors import Error
 from .files import atomic, writable_folder
 
@@ -36,18 +36,17 @@ def save_best(job):
     _save(job, BEST, None)
 
 
-def load_last(out, backend=None):
-    """-> (model, info, state) of a run that stopped."""
+def load_state_of(out):
+    """The `state` of a run that stopped, or minast.Error."""
     path = os.path.join(out, LAST)
     if not os.path.isdir(out):
         raise Error(f"--resume {out}: there is no such folder.")
     if not os.path.exists(path):
         raise Error(f"--resume {out}: there is no {LAST} in it, so nothing to go on from: start anew with --out {out}.")
-    model, info = load(path, backend)
     state = load_state(path)
     if "settings" not in state or "m" not in state:
         raise Error(f"{path}: this checkpoint has no optimizer state: it was not written by a training run.")
-    return model, info, state
+    return state
 
 
 def write_history(out, history):
@@ -61,9 +60,19 @@ def write_history(out, history):
 
 
 def fingerprint(dataset):
-    """A short text that changes when the clips, their labels or their splits do."""
-    text = repr((dataset.labels, [(os.path.basename(c.name), c.labels, c.split) for c in dataset.clips]))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    """A short text that changes when the clips, their labels or their splits do, but not when their folder moves.
+
+    Of each file, its name, its size and its last 64 KB count.
+    """
+    digest = hashlib.sha256(repr(dataset.labels).encode())
+    for clip in dataset.clips:
+        digest.update(repr((os.path.basename(clip.name), clip.labels, clip.split)).encode())
+        if clip.path is not None:
+            with open(clip.path, "rb") as f:
+                size = f.seek(0, os.SEEK_END)
+                f.seek(max(0, size - 2**16))
+                digest.update(size.to_bytes(8, "little") + f.read())
+    return digest.hexdigest()[:16]
 
 
 def _save(job, name, state):
@@ -106,6 +115,7 @@ class Stopper:
         if self.asked:
             raise KeyboardInterrupt
         self.asked = True
+        os.write(2, b"\nfinishing this step; again to stop at once\n")  # print is not safe in a handler
 
     def __exit__(self, *_):
         for number, handler in self._old.items():

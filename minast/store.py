@@ -70,7 +70,9 @@ class Store:
         path = self._path(clip)
         if path and os.path.exists(path):
             try:
-                return path, np.load(path, allow_pickle=False)
+                mel = np.load(path, allow_pickle=False)
+                if mel.ndim == 2 and mel.shape[1] == self.features.mel_bins and np.isfinite(mel).all():
+                    return path, mel
             except (ValueError, EOFError, OSError):
                 pass  # a damaged entry is made again
         wave = clip.wave(self.features.rate)

@@ -12,7 +12,10 @@ The output folder gets best.npz and last.npz, history.csv, curves.png and confus
 
 import math
 import os
+import shlex
 from dataclasses import replace
+
+import numpy as np
 
 from . import batches, cli, optim, plots, run, scoring
 from .ahead import Ahead
@@ -24,7 +27,7 @@ from .store import Store
 
 def main(argv=None):
     args = parser(__doc__).parse_args(argv)
-    return train(resumed(args) if args.resume else begun(args))
+    return train(begun(args) if args.resume is None else resumed(args))
 
 
 def train(job):
@@ -48,6 +51,7 @@ def train(job):
 
     with (
         run.Stopper() as stop,
+        np.errstate(all="ignore"),  # every loss and gradient is looked at
         Ahead(batch, range(step, total)) as ahead,
         tqdm(total=total, initial=step, unit="step", disable=None, dynamic_ncols=True) as bar,
     ):
@@ -59,10 +63,8 @@ def train(job):
             loss, logits = model.loss_and_grad(x, y, config.loss)
             norm = optim.clip(model.dw.flat, config.clip)
             if not (math.isfinite(loss) and math.isfinite(norm)):
-                raise Error(
-                    f"step {step + 1} (epoch {epoch + 1}): the loss is {loss} and the gradient's length {norm}. "
-                    f"It was not taken; try a lower --lr than {config.lr:g}. What was saved before is in {job.out}."
-                )
+                what = f"the loss is {loss} and the gradient's length {norm}"
+                raise Error(not_finite(job, step + 1, epoch + 1, f"{what}, so that the step was not taken"))
             job.optimizer.step(model.dw.flat, optim.schedule(config, step, per_epoch))
             step += 1
 
@@ -79,6 +81,8 @@ def train(job):
 
             if step % per_epoch == 0:
                 scores = scoring.clip_scores(model, job.info, valid)
+                if not np.isfinite(scores).all():
+                    raise Error(not_finite(job, step, epoch + 1, "the held-out scores are no longer finite"))
                 row = {
                     "epoch": epoch + 1,
                     "lr": optim.schedule(config, step - 1, per_epoch),
@@ -98,10 +102,17 @@ def train(job):
                 run.save_last(job, step, (loss_sum, hits))
                 bar.close()
                 print(f"Stopped after step {step} of {total}; nothing is lost. Go on with:")
-                print(f"  python -m minast.train --resume {job.out}")
+                print(f"  python -m minast.train --resume {shlex.quote(job.out)}")
                 return 130
     finish(job, valid, valid_targets)
     return 0
+
+
+def not_finite(job, step, epoch, what):
+    """The sentence for numbers that blew up: which step, what to do, what is left."""
+    saved = os.path.exists(os.path.join(job.out, run.LAST))
+    left = f"what was saved before is in {job.out}" if saved else "nothing was saved yet"
+    return f"step {step} (epoch {epoch}): {what}; {left}. Try a lower --lr than {job.config.lr:g}."
 
 
 def keep(job, step, sums):
@@ -128,8 +139,8 @@ def finish(job, valid, targets):
     scores, measure, data = scoring.clip_scores(model, info, valid), job.measure, job.data
     result, last = scoring.measures(scores, targets, info.loss), job.info.history[-1]
     print(
-        f"best epoch {info.history[-1]['epoch']}: {measure} {result[measure]:.2%} on {len(valid)} held-out clips "
-        f"(mAP {result['mAP']:.3f}, AUC {result['AUC']:.4f}); last epoch {last['epoch']}: {last[measure]:.2%}"
+        f"{len(valid)} held-out clips: {measure} {last[measure]:.2%} after the last epoch, {result[measure]:.2%} "
+        f"(mAP {result['mAP']:.3f}, AUC {result['AUC']:.4f}) after epoch {info.history[-1]['epoch']}, the best on them"
     )
     if data.validation_split == "valid" and (test := data.of("test")):
         store = Store(test, info.features, job.cache, label="test features")
@@ -137,9 +148,9 @@ def finish(job, valid, targets):
         value = scoring.measures(scores, targets, info.loss)[measure]
         print(f"test: {measure} {value:.2%} on {len(test)} clips never looked at before")
     plots.per_class(scores, targets, info.labels, info.loss, os.path.join(job.out, "confusion.png"))
-    example = examples(job.out, data) if data.kind == "builtin" else valid.clips[0].path
+    example = examples(job.out, data) if data.kind == "builtin" else shlex.quote(valid.clips[0].path)
     print(f"{job.out}: best.npz, last.npz, history.csv, curves.png, confusion.png")
-    print(f"Predict with:\n  python -m minast.predict {best} {example}")
+    print(f"Predict with:\n  python -m minast.predict {shlex.quote(best)} {example}")
 
 
 def examples(out, data):
@@ -155,7 +166,7 @@ def examples(out, data):
             seen.add(clip.labels)
             with atomic(os.path.join(folder, data.labels[clip.labels[0]] + ".wav")) as f:
                 soundfile.write(f, clip.wave(16000), 16000, format="WAV", subtype="PCM_16")
-    return os.path.join(folder, "*.wav")
+    return os.path.join(shlex.quote(folder), "*.wav")
 
 
 if __name__ == "__main__":

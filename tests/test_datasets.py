@@ -85,6 +85,7 @@ def test_manifest_without_split(tones, tmp_path):
 
 def test_bad_manifests(tmp_path):
     write(tmp_path / "a.wav")
+    write(tmp_path / "b.flac")
     bad = tmp_path / "m.csv"
     for rows, columns, match in [
         ([["a.wav", "x"]], ("file", "label"), "no column 'labels'.*'file', 'label'"),
@@ -92,11 +93,13 @@ def test_bad_manifests(tmp_path):
         ([["b.wav", "x", ""]], None, "line 2.*no file .*b.wav"),
         ([["a.wav", "", ""]], None, "line 2.*'labels' is empty"),
         ([["", "x", ""]], None, "line 2.*'file' is empty"),
-        ([["a.wav", "x", "train"], ["a.wav", "y", "exam"]], None, "line 3.*'exam'"),
-        ([["a.wav", "x", "train"], ["a.wav", "y", ""]], None, "1 of 2 rows have no split"),
+        ([["a.wav", "x", "train"], ["b.flac", "y", "exam"]], None, "line 3.*'exam'"),
+        ([["a.wav", "x", "train"], ["b.flac", "y", ""]], None, "1 of 2 rows have no split"),
         ([["a.wav", "x", "train"]], None, "one class only"),
-        ([["a.wav", "x", "train"], ["a.wav", "y", "train"]], None, "no clip is in the test split"),
+        ([["a.wav", "x", "train"], ["b.flac", "y", "train"]], None, "no clip is in the test split"),
         ([], None, "names no files"),
+        ([["a.wav", "x", "train", "y"]], None, "line 2: there are more cells than columns"),
+        ([["a.wav", "x", "train"], ["a.wav", "y", "test"]], None, "line 3: a.wav stands in line 2 already"),
     ]:
         refused(manifest(bad, rows, columns or ("file", "labels", "split")), match)
     bad.write_bytes(b"\xff\xfe\x00file,labels")

@@ -6,6 +6,7 @@ import numpy as np
 import soundfile
 
 import minast
+from minast.datasets import open_dataset
 
 
 def test_predict(trained, tones, command):
@@ -85,3 +86,26 @@ def test_stats(tones, command):
     status, out, _ = command("stats", tones, "--json")
     result = json.loads(out)
     assert status == 0 and result["clips"] == 24 and result["frames"] == 24 * 48 and result["std"] > 1
+
+
+def test_evaluate_takes_the_split_of_training(tones, tmp_path, command):
+    """With another seed than the default's, the clips that are tested are those that were held out."""
+    flags = ["--depth", "1", "--epochs", "1", "--seed", "3"]
+    assert command("train", tones, "--out", tmp_path / "run", *flags)[0] == 0
+    command("evaluate", tmp_path / "run" / "best.npz", tones, "--out", tmp_path / "report")
+    tested = {line.partition(",")[0] for line in (tmp_path / "report" / "scores.csv").read_text().splitlines()[1:]}
+    assert tested == {clip.name for clip in open_dataset(str(tones), seed=3).of("test")}
+
+
+def test_evaluate_takes_pure_test_material(trained, tones, tmp_path, command):
+    (tmp_path / "m.csv").write_text(f"file,labels,split\n{tones}/low/0.wav,low,test\n{tones}/low/1.wav,low,test\n")
+    status, out, err = command("evaluate", trained / "best.npz", tmp_path / "m.csv")
+    assert status == 0 and "2 clips, 1 classes" in out, err
+
+
+def test_empty_choices(trained, tones, command):
+    status, _, err = command("predict", trained / "best.npz", tones / "low" / "0.wav", "--labels", ";")
+    assert status == 2 and "at least one label" in err
+    for verb in ("stats", "train"):
+        status, _, err = command(verb, tones, "--seed", -1)
+        assert status == 2 and "the seed is -1" in err and err.count("\n") == 1

@@ -202,7 +202,7 @@ def test_resume_refuses_other_data(tones, tmp_path):
     shutil.copytree(tones, copy)
     assert train.main([str(copy), "--out", str(tmp_path / "run"), *TINY_RUN]) == 0
     (copy / "low" / "0.wav").unlink()
-    with pytest.raises(minast.Error, match="not those that"):
+    with pytest.raises(minast.Error, match="not the clips that"):
         train.main(["--resume", str(tmp_path / "run")])
 
 
@@ -241,3 +241,59 @@ def test_fine_tuning(tones, trained, tmp_path, command):
     wrong = ["--pretrained", trained / "best.npz", "--preset", "tiny", "--out", tmp_path / "x"]
     status, _, err = command("train", tones, *wrong)
     assert status == 2 and "--pretrained brings its own size" in err
+
+
+def test_resume_keeps_backend_and_threads(tones, tmp_path, monkeypatch, capsys):
+    """Begun on the reference with one thread, resumed as the printed command says: the same bits again."""
+    flags = [str(tones), *TINY_RUN, "--backend", "numpy"]
+    monkeypatch.setenv("MINAST_THREADS", "1")
+    assert train.main([*flags, "--out", str(tmp_path / "a")]) == 0
+    step = optim.Adam.step
+
+    def stopping(self, g, lr):
+        step(self, g, lr)
+        if self.t == 5:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(optim.Adam, "step", stopping)
+    assert train.main([*flags, "--out", str(tmp_path / "b")]) == 130
+    monkeypatch.delenv("MINAST_THREADS")
+    assert train.main(["--resume", str(tmp_path / "b")]) == 0
+    assert history(tmp_path / "a") == history(tmp_path / "b")
+    assert "note:" not in capsys.readouterr().out
+
+
+def test_resume_finds_moved_data_and_notices_changed_sounds(tones, tmp_path, monkeypatch):
+    import shutil
+
+    begun, moved = tmp_path / "a:b", tmp_path / "moved"
+    shutil.copytree(tones, begun)
+    assert train.main([str(begun), "--out", str(tmp_path / "run"), *TINY_RUN]) == 0
+    assert train.main(["--resume", str(tmp_path / "run")]) == 0  # a colon in the path is no name of a data set
+    begun.rename(moved)
+    assert train.main(["--resume", str(tmp_path / "run"), str(moved)]) == 0
+    shutil.copy(moved / "high" / "0.wav", moved / "low" / "0.wav")
+    with pytest.raises(minast.Error, match="not the clips that"):
+        train.main(["--resume", str(tmp_path / "run"), str(moved)])
+
+
+def test_labels_and_folders_are_no_formulas(tones, tmp_path):
+    import shutil
+
+    folder = tmp_path / "d$^$"
+    for name, odd in (("low", "x$^$"), ("high", "y_$\\frac$")):
+        shutil.copytree(tones / name, folder / odd)
+    assert train.main([str(folder), "--out", str(tmp_path / "run"), "--epochs", "1", "--depth", "1"]) == 0
+
+
+def test_milestones_train_short_runs(tones, tmp_path):
+    flags = ["--depth", "1", "--epochs", "3", "--batch", "6", "--lr", "1e-3", "--schedule", "milestones"]
+    assert train.main([str(tones), "--out", str(tmp_path / "run"), *flags, "--milestones", "1", "1", "0.5"]) == 0
+    rows = history(tmp_path / "run")
+    assert [row["lr"] for row in rows] == [1e-3, 5e-4, 2.5e-4] and rows[1]["train_loss"] != rows[0]["train_loss"]
+
+
+def test_blown_up_training_is_one_sentence(tones, tmp_path, command):
+    flags = ["--depth", "1", "--epochs", "2", "--batch", "24", "--lr", "1e38", "--warmup", "0"]
+    status, _, err = command("train", tones, "--out", tmp_path / "run", *flags)
+    assert status == 2 and err.count("\n") == 1 and "step " in err and "nothing was saved yet" in err

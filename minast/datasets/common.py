@@ -93,7 +93,11 @@ def stratified(clips, seed, share=0.2):
 def audio_files(folder):
     """All audio files under a folder, sorted, hidden ones left out."""
     found = []
-    for root, folders, names in os.walk(folder):
+
+    def unreadable(error):
+        raise Error(f"{error.filename}: this folder cannot be read: {error.strerror}.")
+
+    for root, folders, names in os.walk(folder, onerror=unreadable):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         found += [os.path.join(root, n) for n in sorted(names) if n.lower().endswith(EXTENSIONS) and n[0] != "."]
     return found

@@ -8,7 +8,7 @@ import os
 import re
 
 from ..errors import Error
-from .common import Clip, Dataset, checked
+from .common import Clip, Dataset
 
 FOLDER = re.compile(r"\d+ - (.+)")
 NAME = re.compile(r"([1-5])-.+\.(ogg|wav)")
@@ -28,7 +28,7 @@ def read(path, kind, fold):
         for name, own, file in sorted(found)
     ]
     origin = f"official: fold {fold} is the test set"
-    return checked(Dataset(f"{kind}:{path}", labels, clips, split_from=origin, kind="esc"))
+    return Dataset(f"{kind}:{path}", labels, clips, split_from=origin, kind="esc")
 
 
 def _folders(path):
@@ -40,7 +40,11 @@ def _folders(path):
 
 
 def _table(path, table, kind):
-    with open(table, newline="", encoding="utf-8") as f:
-        for row in csv.DictReader(f):
-            if kind == "esc50" or row["esc10"] == "True":
-                yield row["category"].replace("_", " "), int(row["fold"]), os.path.join(path, "audio", row["filename"])
+    try:
+        with open(table, newline="", encoding="utf-8") as f:
+            for row in csv.DictReader(f):
+                if kind == "esc50" or row["esc10"] == "True":
+                    name, fold = row["category"].replace("_", " "), int(row["fold"])
+                    yield name, fold, os.path.join(path, "audio", row["filename"])
+    except (KeyError, ValueError, AttributeError, csv.Error) as error:
+        raise Error(f"{table}: this is not ESC-50's table ({error!r}).") from None

@@ -4,7 +4,7 @@ import os
 
 from ..audio import EXTENSIONS
 from ..errors import Error
-from .common import SPLITS, Clip, Dataset, audio_files, checked, stratified
+from .common import SPLITS, Clip, Dataset, audio_files, stratified
 
 ALIASES = {
     "train": "train",
@@ -47,7 +47,7 @@ def read(folder, seed):
     if not given and len(labels) > 1:
         clips = stratified(clips, seed)
     origin = "given by the folders" if given else f"a fifth of each class held out, seed {seed}"
-    return checked(Dataset(str(folder), labels, clips, split_from=origin))
+    return Dataset(str(folder), labels, clips, split_from=origin)
 
 
 def _folders(path):

@@ -4,7 +4,7 @@ import os
 import re
 
 from ..errors import Error
-from .common import Clip, Dataset, checked
+from .common import Clip, Dataset
 
 NAME = re.compile(r"(\d)_(\w+)_(\d+)\.wav")
 
@@ -22,6 +22,4 @@ def read(path):
     if not clips:
         raise Error(f"{path}: no file here is named like 7_jackson_32.wav, as the Free Spoken Digit Dataset's are.")
     labels = [str(k) for k in range(10)]
-    return checked(
-        Dataset(f"fsdd:{path}", labels, clips, split_from="official: takes 0 to 4 are the test set", kind="fsdd")
-    )
+    return Dataset(f"fsdd:{path}", labels, clips, split_from="official: takes 0 to 4 are the test set", kind="fsdd")

@@ -4,7 +4,7 @@ import csv
 import os
 
 from ..errors import Error
-from .common import Clip, Dataset, checked, stratified
+from .common import Clip, Dataset, stratified
 from .folder import ALIASES
 
 
@@ -13,7 +13,7 @@ def read(path, seed):
     try:
         with open(path, newline="", encoding="utf-8-sig") as f:
             reader = csv.DictReader(f)
-            columns = reader.fieldnames or []
+            columns = reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or []]
             missing = [name for name in ("file", "labels") if name not in columns]
             if missing:
                 raise Error(
@@ -23,10 +23,12 @@ def read(path, seed):
             rows = [(reader.line_num, row) for row in reader]
     except (UnicodeDecodeError, csv.Error) as error:
         raise Error(f"{path}: this cannot be read as a CSV manifest ({error}).") from None
-    base, names, parsed = os.path.dirname(os.path.abspath(path)), set(), []
+    base, names, parsed, lines = os.path.dirname(os.path.abspath(path)), set(), [], {}
     for line, row in rows:
         file, labels = (row["file"] or "").strip(), [s.strip() for s in (row["labels"] or "").split(";") if s.strip()]
         where = f"{path}, line {line}"
+        if None in row:
+            raise Error(f"{where}: there are more cells than columns ({row[None][0]!r}); labels are separated by ;")
         if not file:
             raise Error(f"{where}: the column 'file' is empty.")
         if not labels:
@@ -34,6 +36,9 @@ def read(path, seed):
         full = os.path.join(base, file)
         if not os.path.isfile(full):
             raise Error(f"{where}: there is no file {full}; files are looked for beside the manifest.")
+        if full in lines:
+            raise Error(f"{where}: {file} stands in line {lines[full]} already; give it one line with all its labels.")
+        lines[full] = line
         parsed.append((line, full, labels, (row.get("split") or "").strip().lower()))
         names.update(labels)
     if not parsed:
@@ -54,4 +59,4 @@ def read(path, seed):
         clips = stratified(clips, seed)
     origin = "given by the manifest" if given else f"a fifth of each class held out, seed {seed}"
     several = any(len(clip.labels) > 1 for clip in clips)
-    return checked(Dataset(str(path), labels, clips, multilabel=several, split_from=origin))
+    return Dataset(str(path), labels, clips, multilabel=several, split_from=origin)
