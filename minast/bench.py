@@ -10,7 +10,9 @@
                                                the same at a toy size without a GPU: a check, its times mean nothing
 
 Both sides of a row do the same job with the same weights, are checked to give the same result, and take turns in one
-process; a ratio is the median over the rounds. More memory than usual is needed: a base model stands there twice.
+process; a ratio is the median over the rounds. The machine must be idle: PyTorch's threads wait for each other by
+spinning and lose far more than ours when they share their cores; --threads 1 is the fair setting there.
+More memory than usual is needed: a base model stands there twice.
 """
 
 import sys
@@ -38,6 +40,8 @@ def main(argv=None):
     if args.readme:
         device.refuse(args.readme, args.backend)
     about, done = table.conditions(threads.count()), []
+    if about["load"] > 0.5:  # PyTorch's threads wait for each other by spinning: a busy machine slows it much more
+        print(f"note: the load is {about['load']}: on a busy machine ratios flatter minast.", file=sys.stderr)
     everything = kernels.ROWS if args.backend else [name for name in ROWS if name != "profile"]
     for name in args.rows or everything:
         chosen = {"backend": args.backend} if name in kernels.ROWS else {}

@@ -42,7 +42,8 @@ def emulation(**modes):
     """Set for a while how kernels are emulated; what is not named stays as it was.
 
     guard: True or "end": each array ends at an unreadable page, an access past it raises IndexError; "start": each
-      array begins after one; False: kernels work on the arrays themselves, unchecked.
+      array begins after one; both also check alignment and the bounds of local and static shared arrays. False:
+      kernels work on the arrays themselves, unchecked and about twice as fast.
     order: "forward", "reverse" or "random": the order of threads, warps and blocks, and when an asynchronous copy
       happens (as late as it may, at once, by a coin). A race shows in one of them.
     seed: of the random order.  workers: OS threads, 0 for one per CPU.
@@ -97,7 +98,7 @@ class _Function(NamedTuple):
 def run(source, name, parameters, grid, block, values, shared_bytes):
     """Launch `name` of a kernel_source.Source; values: NumPy arrays, None, or scalars of the declared types."""
     modes = _modes.get()
-    runtime, function = _runtime(), _function(source, name, modes.debug)
+    runtime, function = _runtime(), _function(source, name, GUARDS[modes.guard] != 0, modes.debug)
     arguments = (_Argument * max(1, len(values)))()
     kept = []
     for argument, parameter, value in zip(arguments, parameters, values, strict=True):
@@ -133,18 +134,18 @@ def run(source, name, parameters, grid, block, values, shared_bytes):
 _printed = ctypes.create_string_buffer(_PRINT_BYTES)
 
 
-def _function(source, name, debug):
+def _function(source, name, checked, debug):
     """A kernel's entry, found by the source's text: an edited file is compiled again."""
-    key = source.text, name, debug
+    key = source.text, name, checked, debug
     if key not in _functions:
         group = source.group(name)
-        path = emulator_build.library(source, group, debug)
+        path = emulator_build.library(source, group, checked, debug)
         library = ctypes.CDLL(str(path))
         for i, member in enumerate(group):
             sizes = getattr(library, f"minast_sizes_{i}")
             sizes.restype = ctypes.c_void_p
             entry = ctypes.cast(getattr(library, f"minast_entry_{i}"), ctypes.c_void_p).value
-            _functions[source.text, member, debug] = _Function(library, path, entry, sizes())
+            _functions[source.text, member, checked, debug] = _Function(library, path, entry, sizes())
     return _functions[key]
 
 
@@ -186,6 +187,9 @@ def _exception(report, source, name, parameters, values, library):
         return Error(f"{where}: {text}")
     if report.kind == 8:
         return Error(f"{where}: a vector load or store whose address is not a multiple of its size{line}")
+    if report.kind == 13:
+        what = "an address that is no multiple of the size of what is there, or an index beyond a local or shared array"
+        return IndexError(f"{where}: {what}{line}")
     if report.kind == 9:
         return Error(f"{where} needs more than the 128 KB of stack that the emulator gives a thread")
     if report.kind == 10:

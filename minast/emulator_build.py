@@ -20,6 +20,10 @@ from .files import cache_folder
 FLAGS = ("-std=gnu++17", "-O2", "-g1", "-shared", "-fPIC", "-pthread", "-fno-gnu-unique", "-fvisibility=hidden",
          "-fno-math-errno", "-ffp-contract=fast", "-fno-strict-aliasing", "-march=native")  # fmt: skip
 
+# What guard mode adds: a trap at a misaligned vector load, which a GPU refuses, or at an index beyond an array.
+CHECKS = ("-fsanitize=alignment,bounds", "-fsanitize-undefined-trap-on-error")
+DEBUG = ("-O0", "-g3")
+
 
 def check_platform():
     """Raise Error where the emulator does not run."""
@@ -31,16 +35,16 @@ def check_platform():
         )
 
 
-def library(source, names, debug=False):
+def library(source, names, checked=True, debug=False):
     """The path of a library that exports `names` of a kernel_source.Source as minast_entry_0, 1, ...; built if needed.
 
-    debug: neither optimised nor stripped, so that gdb steps through it line by line.
+    checked: with CHECKS.  debug: neither optimised nor stripped, so that gdb steps through it line by line.
 
     Raises Error where there is no compiler, or the source does not compile.
     """
     kernels = "".join(f"MINAST_KERNEL({i}, ({name}))\n" for i, name in enumerate(names))
     text = f'#include "emulator.h"\n{rewrite(source.text)}\n#line 1 "kernels"\n{kernels}'
-    return _built(text, source.name, "-march=native", *(("-O0", "-g3") if debug else ()))
+    return _built(text, source.name, "-march=native", *(CHECKS if checked else ()), *(DEBUG if debug else ()))
 
 
 def runtime():

@@ -3,7 +3,7 @@
 // instantiate: half_values<{__half,__nv_bfloat16}> tile_product<{__half,__nv_bfloat16}> tiles_loaded copies bits pair_values
 // instantiate: past_end before_start reads_shared<float> past_static past_dynamic unsynchronised stale_tile divergent two_barriers
 // instantiate: early_return wrong_mask prints fails traps zero_division misaligned deep wild exchange last_block two_arrays
-// instantiate: vectors<float> scalars<int> optional bad_lane racing_warps endless
+// instantiate: vectors<float> scalars<int> optional bad_lane racing_warps endless past_row past_local
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
@@ -261,6 +261,18 @@ __global__ void deep(int* x, int n) { x[0] = descend(n, x); }
 __global__ void endless(volatile int* x) {
   while (*x == 0) {
   }
+}
+
+__global__ void past_row(float* x, int n) {
+  __shared__ float tile[2][4];
+  tile[1][0] = tile[0][n] = x[n];
+  x[0] = tile[0][n];
+}
+
+__global__ void past_local(float* x, int n) {
+  float four[4] = {};
+  four[n] = x[n];
+  x[1] = four[n % 4];
 }
 
 __global__ void wild(float* x) { *reinterpret_cast<float*>(16) = x[0]; }

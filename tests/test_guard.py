@@ -84,10 +84,17 @@ def test_vector_loads_of_a_guarded_array_with_a_tail(n):
     assert np.array_equal(y[: n // 4], x[: n // 4 * 4].reshape(-1, 4).sum(1)) and (n % 4 == 0 or y[-1] == n - 1)
 
 
-@pytest.mark.skipif(platform.machine() != "x86_64", reason="aarch64 loads from any address")
 def test_a_misaligned_vector_load():
-    with pytest.raises(Error, match=r"misaligned: .* not a multiple of its size at features.cu"):
+    with pytest.raises(IndexError, match=r"misaligned: .* no multiple of the size .* at features.cu"):
         run("misaligned", np.zeros(12, np.float32), np.zeros(4, np.float32))
+
+
+@pytest.mark.parametrize("kernel", ["past_row", "past_local"])
+def test_an_index_beyond_a_row_or_a_local_array(kernel):
+    x = np.arange(8, dtype=np.float32)
+    run(kernel, x, 3)
+    with pytest.raises(IndexError, match=rf"{kernel}: block .* an index beyond a local or shared array at features.cu"):
+        run(kernel, x, 4)
 
 
 def test_shared_memory_starts_as_nan():

@@ -25,6 +25,7 @@ enum Kind {
   kDivision = 10,      // integer division by zero
   kRefused = 11,       // the emulator could not start
   kInterrupted = 12,   // Ctrl-C
+  kTrap = 13,          // a check that the compiler put in: alignment, or the bounds of a local or shared array
 };
 
 struct Argument {

@@ -143,7 +143,8 @@ inline void launch(void (*entry)(void**), const int* sizes, Launch* launch) {
     }
   run_once(false);
   // Aligned vector loads refuse an array that starts where its guarded copy has to start: once more, with aligned starts.
-  if (launch->report->kind == kMisaligned && launch->guard == kGuardEnd) run_once(true);
+  bool misaligned = launch->report->kind == kMisaligned || launch->report->kind == kTrap;
+  if (misaligned && launch->guard == kGuardEnd) run_once(true);
   // Python looks the instruction up in the kernel's library: give it an offset there, or none.
   uint64_t& pc = launch->report->pc;
   Dl_info here, kernel;

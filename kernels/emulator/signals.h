@@ -12,8 +12,8 @@ namespace emu {
 
 static std::vector<Worker*> workers;
 static std::vector<pthread_t> worker_thread;
-constexpr int kSignals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGINT};
-constexpr int kSignalCount = 4;
+constexpr int kSignals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGINT};
+constexpr int kSignalCount = 6;
 static struct sigaction previous_action[kSignalCount];
 
 inline uint64_t program_counter(const ucontext_t* context) {
@@ -35,6 +35,10 @@ inline void describe_fault(Worker& w, int signal, siginfo_t* info, ucontext_t* c
 #endif
   r->caller = reinterpret_cast<uint64_t>(w.running->caller);
   r->offset = reinterpret_cast<int64_t>(address);
+  if (signal == SIGILL || signal == SIGTRAP) {
+    r->kind = kTrap;
+    return;
+  }
   if (signal == SIGFPE) {
     r->kind = kDivision;
     return;

@@ -5,7 +5,7 @@ from functools import partial
 from . import builtin
 from .common import Clip, Dataset, checked
 
-COUNTS = {"train": 3000, "test": 500}
+COUNTS = {"train": 2400, "test": 400}
 
 
 def read(seed):
