@@ -99,6 +99,8 @@ def number(value, unit):
     if value is None:
         return ""
     if unit == "s":
+        if value < 1e-4:
+            return f"{1e6 * value:.1f} µs"
         return f"{value:.2f} s" if value >= 0.1 else f"{1000 * value:.2f} ms"
     return f"{value:.0%}" if unit == "%" else f"{value:.4g} {unit}"
 

@@ -1,0 +1,202 @@
+"""The rows about kernels, in the emulator at toy sizes: they run, they check, they write only what was measured."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+import minast
+from minast import bench, cuda
+from minast.backend import why_no_gpu
+from minast.benches import attention, backends, device, kernels, table
+from tests.kernel_cases import CASTS, need_compiler
+
+no_gpu = pytest.mark.skipif(why_no_gpu() is None, reason="there is a GPU here")
+
+
+class Pretended(device.Place):
+    """NumPy that takes the way of a GPU through the rows: ceilings, libraries, table."""
+
+    def __init__(self):
+        self.gpu, self.xp, self.name, self.timed = True, np, "Pretended GPU", 0
+
+    def free(self):
+        return 2**40
+
+    def seconds(self, function, rounds):
+        self.timed += 1
+        function()
+        return 0.001
+
+
+@pytest.fixture
+def emulator():
+    need_compiler()
+    return device.place("emulator")
+
+
+@pytest.fixture
+def pretended(emulator, monkeypatch):
+    monkeypatch.setattr(kernels, "copy_bandwidth", lambda *args: device.copy_bandwidth(*args, size=2**16))
+    monkeypatch.setattr(attention, "gemm_peak", lambda *args: device.gemm_peak(*args, n=64))
+
+    def no_torch():
+        raise table.Skip("no torch in this test")
+
+    monkeypatch.setattr(attention, "torch_with_cuda", no_torch)
+    return Pretended()
+
+
+def test_all_rows_in_the_emulator(tmp_path, command):
+    need_compiler()
+    status, out, _ = command("bench", "--backend", "emulator", "--rounds", "1", "--json", tmp_path / "b.json")
+    assert status == 0
+    stored = json.loads((tmp_path / "b.json").read_text())
+    rows = {row["name"]: row for row in stored["rows"]}
+    for kernel in ("unfold", "layer norm", "bias + GELU", "softmax"):
+        for dtype in ("float32", "bfloat16"):
+            wanted = {f"{kernel}, rung 0, {dtype}", f"{kernel}, rung 1, {dtype}", f"{kernel} backward, {dtype}"}
+            assert wanted <= set(rows)
+    assert {"bce, float32", "ce backward, bfloat16", "Adam, rung 1, float32", "gradient norm, float32"} <= set(rows)
+    for dtype, rungs in attention.RUNGS.items():
+        assert {f"attention, rung {rung}, {dtype}" for rung in rungs} <= set(rows)
+        assert f"attention backward, {attention.BACKWARD[dtype]}, {dtype}" in rows
+    assert "emulator: toy, training step, batch 2" in rows
+    assert stored["about"]["device"] == "emulator" and out.count("says nothing about a GPU") == len(rows)
+    assert all(row["device"] == "emulator" and row["rate"] > 0 and row["share"] is None for row in rows.values())
+
+
+def test_counts_of_the_real_sizes():
+    """By hand: 144.9 GFLOP forward, 362 backward; layer norm 119 MB in 16 bits; bias + GELU 477 MB."""
+    B, H, N, D = attention.REAL
+    assert pytest.approx(144.9e9, rel=1e-3) == 4 * B * H * N * N * D
+    R, C = kernels.REAL.rows
+    assert pytest.approx(119e6, rel=5e-3) == 2 * 2 * R * C and pytest.approx(477e6, rel=5e-3) == 2 * 2 * R * 4 * C
+
+
+WRONG = {"softmax_forward": 1, "layernorm_backward": 1, "gelu_forward": 1, "unfold_backward": 1, "ce_backward": 0}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_kernel_is_not_timed(pretended, monkeypatch, name):
+    right = getattr(cuda, name)
+
+    def wrong(*args, **kwargs):
+        got = right(*args, **kwargs)
+        (got[0] if isinstance(got, tuple) else got)[...] *= 1.001
+        return got
+
+    monkeypatch.setattr(cuda, name, wrong)
+    case = next(c for c in kernels.cases(pretended, kernels.TOY, "float32") if c.name.startswith(NAMES[name]))
+    monkeypatch.setattr(kernels, "cases", lambda *args: [case])
+    monkeypatch.setattr(kernels, "copy_bandwidth", lambda *args: 1.0)
+    with pytest.raises(minast.Error, match="nothing was timed"):
+        kernels.measure(pretended, kernels.TOY, 1, ("float32",))
+    assert pretended.timed == 0
+
+
+NAMES = {
+    "softmax_forward": "softmax, rung 1",
+    "layernorm_backward": "layer norm backward",
+    "gelu_forward": "bias + GELU, rung 0",
+    "unfold_backward": "unfold backward",
+    "ce_backward": "ce backward",
+}
+
+
+@pytest.mark.parametrize("name,where", [("attention_forward", 0), ("attention_backward", None)])
+def test_wrong_attention_is_not_timed(emulator, monkeypatch, name, where):
+    right = getattr(cuda, name)
+
+    def wrong(*args, **kwargs):
+        got = right(*args, **kwargs)
+        (got if where is None else got[where])[0, -1] = np.nan
+        return got
+
+    monkeypatch.setattr(cuda, name, wrong)
+    with pytest.raises(minast.Error, match=r"attention.*float32.*nothing was timed"):
+        attention.measure(emulator, attention.TOY, 1, ("float32",))
+
+
+def test_a_wrong_backend_is_not_timed(emulator, monkeypatch):
+    right = cuda.add_columns
+
+    def wrong(x, out, rung=1):
+        right(x, out, rung)
+        out *= 1.01
+
+    monkeypatch.setattr(cuda, "add_columns", wrong)
+    with pytest.raises(minast.Error, match="emulator, toy, gradient of"):
+        backends.compare(["emulator"], "numpy", backends.TOY, 2, 1, "toy")
+
+
+def test_backends_of_a_cpu(monkeypatch):
+    monkeypatch.setattr(backends, "NANO", backends.TOY)
+    rows = [row for name in ("numpy", "fast") for row in backends.backends(1, name)]
+    assert [row.against for row in rows] == ["", "", "numpy", "numpy"] and not device.measured(rows)
+    assert all(row.rate_unit == "clips/s" and row.device == "CPU" for row in rows)
+
+
+@pytest.mark.parametrize("dtype", device.DTYPES)
+def test_numbers_of_16_bits(dtype):
+    x = np.random.default_rng(0).standard_normal((7, 13)).astype(np.float32)
+    stored = device.cast(x, dtype)
+    assert (stored == CASTS[dtype](x)).all() and (device.cast(device.wide(stored), dtype) == stored).all()
+    device.check(stored, x, device.TOLERANCE[dtype], "rounding")
+
+
+def test_the_table_of_a_device(pretended, tmp_path):
+    """Ceilings, libraries and their columns; rows of a CPU or the emulator stay out."""
+    rows = kernels.measure(pretended, kernels.TOY, 1, ("float32",))
+    rows += attention.measure(pretended, attention.TOY, 1, ("float32",))
+    assert all(row.share > 0 and row.ceiling for row in rows)
+    assert sum(attention.LIBRARY in row.libraries for row in rows) == len(rows)
+    other = device.DeviceRow("from the emulator", 1.0, device="emulator"), table.Row("of the other table", 1.0)
+    readme = tmp_path / "README.md"
+    readme.write_text("\n".join(["before", *device.MARKERS, "after"]))
+    for _ in range(2):
+        device.write_readme(readme, [*rows, *other], table.conditions(2) | device.facts(rows))
+    text = readme.read_text()
+    assert text.startswith("before\n") and text.endswith("\nafter") and "from the emulator" not in text
+    assert text.count("| attention, rung 3, float32 | float32 | 1.00 ms |") == 1 and "other table" not in text
+    assert "1.00 ms (1.00x)" in text and "Pretended GPU" in text
+
+
+@no_gpu
+@pytest.mark.parametrize("name", ["kernels", "attention"])
+def test_without_a_gpu_nothing_is_timed(name, command):
+    with pytest.raises(table.Skip, match="no GPU here"):
+        bench.ROWS[name](1)
+    status, out, err = command("bench", name)
+    assert status == 0 and out == "" and "no GPU here" in err
+    with pytest.raises(table.Skip, match="not on fast"):
+        bench.ROWS[name](1, "fast")
+
+
+def test_the_emulator_writes_no_table(tmp_path, command):
+    shipped = minast.kernel_source.folder() / "README.md"
+    readme = shutil.copy(shipped, tmp_path / "README.md")
+    before = shipped.read_text(encoding="utf-8")
+    assert all(before.count(marker) == 1 for marker in device.MARKERS)
+    status, out, err = command("bench", "kernels", "--backend", "emulator", "--readme", readme)
+    assert status == 2 and out == "" and "emulator's times say nothing about a GPU" in err and err.count("\n") == 1
+    if why_no_gpu():
+        status, _, err = command("bench", "kernels", "--readme", readme)
+        assert status == 2 and "no GPU in this run" in err
+    with pytest.raises(minast.Error, match="nothing was measured"):
+        device.write_readme(readme, [device.DeviceRow("x", 1.0, device="emulator")], {})
+    assert (tmp_path / "README.md").read_text(encoding="utf-8") == before
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_torch_does_the_same_job(dtype):
+    """The comparison's own packing, on a CPU."""
+    torch = pytest.importorskip("torch")
+    B, H, N, D = attention.TOY
+    rng = np.random.default_rng(0)
+    qkv, do = (device.cast(rng.standard_normal((B, N, C), np.float32), dtype) for C in (3 * H * D, H * D))
+    results, calls = attention.sdpa(torch, *(attention.to_torch(torch, x) for x in (qkv, do)), H)
+    for result, wanted in zip(results, attention.reference(np, qkv, do, H), strict=True):
+        device.check(result().float().numpy(), wanted, device.TOLERANCE[dtype], "torch")
+    assert len(calls[1]()) == 3
