@@ -208,6 +208,7 @@ def test_ctrl_c_ends_a_kernel_that_does_not():
     program = (
         "import numpy as np, os, signal, sys, threading, time; sys.path[:0] = sys.argv[1:]\n"
         "from tests.emulated import run\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's background jobs start with it ignored
         "x = np.zeros(4, np.int32)\n"
         "threading.Timer(1.0, lambda: os.kill(os.getpid(), signal.SIGINT)).start()\n"
         "try: run('endless', x, grid=4, block=64, workers=3)\n"
