@@ -34,6 +34,10 @@ def overrides(fits=lambda *args: True):
             x = args[0][0] if isinstance(args[0], tuple) else args[0]  # a loss's backward has only its cache
             if x.dtype.name in C_TYPES and x.size and fits(*args):
                 return function(*args, **kwargs)
+            if x.dtype.name == "uint16" and x.size:
+                raise Error(
+                    f"{function.__name__}: no kernel fits bfloat16 {x.shape}, and plain array code cannot read it."
+                )
             return plain(*args, **kwargs)
 
         return either
@@ -80,6 +84,8 @@ def add_columns(x, out, rung=1):
 def linear_backward(dy, cache, dw, db):
     """dx = dy w,  dw += dy^T x,  db += sum of dy over rows."""
     x, w = cache
+    if x.dtype.name == "uint16":
+        raise Error("linear_backward: bfloat16 products are not built yet, convert to float32.")
     rows, drows = x.reshape(-1, x.shape[-1]), dy.reshape(-1, dy.shape[-1])
     dw += drows.T @ rows
     add_columns(drows, db)
