@@ -1,4 +1,4 @@
-"""Augmentation, function by function: what may change, by how much, and what must not."""
+"""Augmentations, each against its formula or its bounds."""
 
 import numpy as np
 import pytest
@@ -7,73 +7,111 @@ from minast import augment
 from minast.augment import SILENCE
 
 
-def noise(*shape, seed=0):
-    return np.random.default_rng(seed).normal(-5, 2, shape).astype(np.float32)
+def constant(value, frames=3, bins=2):
+    return np.full((frames, bins), value, np.float32)
 
 
-@pytest.mark.parametrize("axis", [1, 2])
-def test_mask_is_one_band_of_zeros(axis):
-    x, widths = noise(200, 30, 20), []
+def bands(masked, axis):
+    """Of clips without a 0: [(first, past the last) of the masked places], None where nothing is masked."""
+    found = []
+    for clip in masked:
+        clear = (clip == 0).all(axis=2 - axis)
+        assert np.array_equal(clip == 0, np.broadcast_to(np.expand_dims(clear, 2 - axis), clip.shape))
+        places = np.flatnonzero(clear)
+        assert len(places) == 0 or len(places) == places[-1] - places[0] + 1  # one band, whole
+        found.append((places[0], places[-1] + 1) if len(places) else None)
+    return found
+
+
+@pytest.mark.parametrize("axis", (1, 2))
+def test_mask_is_one_zero_band_a_clip_along_its_axis(axis):
+    x = np.random.default_rng(0).uniform(-9, -1, (400, 20, 12)).astype(np.float32)
     before = x.copy()
-    masked = augment.mask(x, 8, axis, np.random.default_rng(1))
-    assert np.array_equal(x, before)
-    for clip, plain in zip(masked, x, strict=True):
-        lines = (clip == 0).all(axis=2 - axis)  # rows for time, columns for frequency
-        where = np.flatnonzero(lines)
-        assert np.array_equal(clip[clip != 0], plain[clip != 0])
-        assert (clip == 0).sum() == len(where) * clip.shape[2 - axis]
-        assert len(where) == 0 or np.ptp(where) == len(where) - 1
-        widths.append(len(where))
-    assert set(widths) == set(range(8))  # whole numbers below 8
+    got = augment.mask(x, 5, axis, np.random.default_rng(1))
+    assert np.array_equal(x, before) and got.dtype == x.dtype
+    assert np.array_equal(got[got != 0], x[got != 0])
+    found = bands(got, axis)
+    assert {0 if band is None else int(band[1] - band[0]) for band in found} == {0, 1, 2, 3, 4}  # never 5
+    starts = {int(band[0]) for band in found if band}
+    assert starts >= set(range(x.shape[axis] - 5))  # anywhere, and each clip at its own place
 
 
-def test_mix_adds_powers():
-    a, b = noise(10, 4), noise(10, 4, seed=1)
-    wanted = np.log(0.3**2 * np.exp(a.astype(float)) + 0.7**2 * np.exp(b.astype(float)))
-    assert np.allclose(augment.mix(a, b, 0.3), wanted, atol=1e-5)
+def test_a_mask_wider_than_the_clip_leaves_something():
+    x = np.full((100, 6, 4), -3, np.float32)
+    got = augment.mask(x, 1000, 1, np.random.default_rng(0))
+    assert (got != 0).any(axis=(1, 2)).all() and max(b[1] - b[0] for b in bands(got, 1) if b) == 5
 
 
-def test_mix_cuts_and_pads_the_second_with_silence():
-    a, b = noise(6, 4), noise(10, 4, seed=1)
-    assert np.array_equal(augment.mix(a, b, 0.4), augment.mix(a, b[:6], 0.4))
-    long = augment.mix(b, a, 0.4)
-    assert np.allclose(long[6:], b[6:] + 2 * np.log(0.4), atol=0.05)  # silence adds next to nothing
-    floor = np.full((3, 4), SILENCE)
-    assert (augment.mix(floor, floor, 0.5) == SILENCE).all()
+@pytest.mark.parametrize("share", (0.3, 0.5, 0.9))
+def test_mix_adds_powers_by_the_square_of_the_share(share):
+    rng = np.random.default_rng(0)
+    a, b = rng.uniform(-6, 2, (2, 7, 5)).astype(np.float32)
+    wanted = np.log(share**2 * np.exp(a.astype(float)) + (1 - share) ** 2 * np.exp(b.astype(float)))
+    got = augment.mix(a, b, share)
+    np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-5)
+    assert got.dtype == np.float32
+
+
+def test_mix_has_the_length_of_the_first_and_follows_the_second_with_silence():
+    a, b = constant(-1.0, 6), np.arange(16, dtype=np.float32).reshape(8, 2) / 8
+    assert np.array_equal(augment.mix(a, b, 0.4), augment.mix(a, b[:6], 0.4))  # cut: the start is kept
+    got = augment.mix(a, b[:2], 0.4)
+    assert got.shape == a.shape and np.array_equal(got[:2], augment.mix(a[:2], b[:2], 0.4))
+    np.testing.assert_allclose(got[2:], -1 + 2 * np.log(0.4), atol=1e-5)  # silence adds next to nothing
+    assert np.array_equal(augment.mix(constant(SILENCE), constant(SILENCE), 0.5), constant(SILENCE))  # the floor
 
 
 def test_mixup_share_is_beta_10_10():
     rng = np.random.default_rng(0)
     shares = np.array([augment.mixup_share(rng) for _ in range(4000)])
-    assert abs(shares.mean() - 0.5) < 0.01 and abs(shares.std() - 21**-0.5 / 2) < 0.005
+    assert 0.01 <= shares.min() < 0.25 and 0.75 < shares.max() <= 0.99
+    assert shares.mean() == pytest.approx(0.5, abs=0.01)
+    assert shares.std() == pytest.approx(np.sqrt(1 / 84), rel=0.05)
 
 
-def test_gain_shifts_all_alike_and_keeps_the_floor():
-    mel = noise(20, 4)
-    mel[0] = SILENCE
-    shifts = [augment.gain(mel, 2.0, np.random.default_rng(s))[1:] - mel[1:] for s in range(50)]
-    assert all(np.ptp(shift) < 1e-5 for shift in shifts)
-    assert -2 <= np.min(shifts) < -1 and 1 < np.max(shifts) <= 2
-    assert augment.gain(mel, 2.0, np.random.default_rng(0)).min() >= SILENCE
+def test_gain_is_one_bounded_shift_and_keeps_the_floor():
+    mel = np.random.default_rng(0).uniform(-6, 2, (5, 4)).astype(np.float32)
+    mel[2] = SILENCE
+    before, rng, shifts = mel.copy(), np.random.default_rng(1), []
+    for _ in range(500):
+        got = augment.gain(mel, 0.8, rng)
+        shift = got[0, 0] - mel[0, 0]
+        np.testing.assert_allclose(got, np.maximum(mel + shift, SILENCE), rtol=0, atol=1e-5)
+        shifts.append(shift)
+    assert np.array_equal(mel, before)
+    assert -0.8001 < min(shifts) < -0.75 and 0.75 < max(shifts) < 0.8001
 
 
-def test_noise_is_positive_and_small():
-    x = np.zeros((50, 10, 8), np.float32)
-    y = augment.noise(x, np.random.default_rng(0))
-    heights = y.max(axis=(1, 2))
-    assert y.min() >= 0 and y.max() <= 0.1 and y.dtype == np.float32
-    assert heights.min() < 0.03 and heights.max() > 0.07  # each clip has its own
+def test_noise_is_uniform_positive_and_at_most_a_tenth():
+    x = np.zeros((300, 10, 8), np.float32)
+    got = augment.noise(x, np.random.default_rng(0))
+    assert not x.any() and got.dtype == np.float32
+    assert got.min() >= 0 and 0.09 < got.max() <= 0.1
+    heights = got.max(axis=(1, 2))  # a clip's own, uniform in [0, 0.1]
+    assert heights.min() < 0.005 and heights.mean() == pytest.approx(0.05, abs=0.005)
+    assert (got / heights[:, None, None]).mean() == pytest.approx(0.5, abs=0.02)
+    shifted = augment.noise(x - 7, np.random.default_rng(0))
+    np.testing.assert_allclose(shifted, got - 7, atol=1e-6)  # added, whatever is there
 
 
-def test_roll_turns_whole_frames():
-    x, shifts = noise(100, 12, 3), set()
-    for clip, turned in zip(x, augment.roll(x, 3, np.random.default_rng(0)), strict=True):
-        shifts.add(next(s for s in range(-6, 6) if np.array_equal(np.roll(clip, s, axis=0), turned)))
-    assert shifts == {-3, -2, -1, 0, 1, 2}
+def test_roll_turns_each_clip_by_whole_frames_within_bounds():
+    x = np.random.default_rng(0).standard_normal((200, 11, 3)).astype(np.float32)
+    before = x.copy()
+    got, shifts = augment.roll(x, 3, np.random.default_rng(1)), set()
+    for clip, turned in zip(x, got, strict=True):
+        fitting = [s for s in range(-5, 6) if np.array_equal(np.roll(clip, s, axis=0), turned)]
+        assert len(fitting) == 1
+        shifts.add(fitting[0])
+    assert shifts == {-3, -2, -1, 0, 1, 2} and np.array_equal(x, before)
 
 
-def test_crop():
-    mel = np.arange(40, dtype=np.float32)[:, None]
-    starts = {int(augment.crop(mel, 30, np.random.default_rng(s))[0, 0]) for s in range(200)}
-    assert starts == set(range(11)) and len(augment.crop(mel, 30, np.random.default_rng(0))) == 30
-    assert augment.crop(mel, 50, np.random.default_rng(0)) is mel
+def test_crop_is_any_stretch_and_leaves_short_clips_whole():
+    mel, rng = np.arange(20.0).reshape(10, 2), np.random.default_rng(0)
+    starts = set()
+    for _ in range(200):
+        got = augment.crop(mel, 7, rng)
+        start = int(got[0, 0]) // 2
+        assert np.array_equal(got, mel[start : start + 7]) and len(got) == 7
+        starts.add(start)
+    assert starts == {0, 1, 2, 3}
+    assert augment.crop(mel, 10, rng) is mel and augment.crop(mel, 11, rng) is mel

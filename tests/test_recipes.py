@@ -1,42 +1,63 @@
-"""Where training starts from, what the user may change, which epoch is the best."""
+"""Where training starts from, what flags change, and which epoch is the best."""
 
 import pytest
 
-import minast
-from minast.recipes import RECIPES, recipe
+from minast.config import TrainConfig
+from minast.errors import Error
+from minast.recipes import PRETRAINED, RECIPES, recipe
 from minast.train import best_epoch
 
 
-def test_the_user_wins():
-    config, rest = recipe("fsdd", False, {"epochs": 3, "lr": None, "frames": 80, "preset": None})
-    assert config.epochs == 3 and config.lr == minast.TrainConfig.lr and config.roll == RECIPES["fsdd"]["roll"]
-    assert rest["frames"] == 80 and rest["preset"] == "nano" and rest["rate"] == 8000
+@pytest.mark.parametrize("kind", RECIPES)
+def test_a_recipe_is_the_defaults_with_its_own_changes(kind):
+    config, rest = recipe(kind, False, {})
+    own = {name: value for name, value in RECIPES[kind].items() if name not in rest}
+    assert config == TrainConfig(**own) and config.loss == "ce"
+    assert rest == {name: RECIPES[kind][name] for name in ("preset", "frames", "rate")}
 
 
-def test_adam_is_that_of_ast():
-    config, _ = recipe("own", False, {"optimizer": "adam"})
-    assert config.betas == (0.95, 0.999) and config.weight_decay == 5e-7
-    config, _ = recipe("own", False, {"optimizer": "adam", "weight_decay": 1e-4, "betas": [0.9, 0.99]})
-    assert config.betas == (0.9, 0.99) and config.weight_decay == 1e-4
-    assert recipe("own", False, {})[0].betas == (0.9, 0.999)
+def test_what_the_user_gives_wins_and_none_is_not_given():
+    given = {"epochs": 7, "lr": 0.25, "freq_mask": 0, "frames": 80, "preset": "base", "batch": None, "roll": None}
+    config, rest = recipe("fsdd", False, given)
+    assert (config.epochs, config.lr, config.freq_mask) == (7, 0.25, 0)  # 0 is something given
+    assert (config.batch, config.roll, config.time_mask) == (TrainConfig().batch, 8, 12)
+    assert (rest["frames"], rest["preset"], rest["rate"]) == (80, "base", 8000)
+    config, _ = recipe("esc", False, {"pretrained": "vit.npz", "epochs": 9})
+    assert (config.epochs, config.lr, config.batch) == (9, 3e-5, 8)
 
 
-def test_pretrained_weights_are_moved_with_care():
-    assert recipe("own", False, {"pretrained": "x.npz"})[0].lr < recipe("own", False, {})[0].lr
-    assert recipe("own", False, {"pretrained": "x.npz", "lr": 1e-3})[0].lr == 1e-3
+@pytest.mark.parametrize("kind", RECIPES)
+def test_pretrained_weights_are_moved_with_care(kind):
+    config, rest = recipe(kind, False, {"pretrained": "vit.npz"})
+    assert (config.epochs, config.lr, config.batch) == (5, 3e-5, 8) and set(PRETRAINED) == {"epochs", "lr", "batch"}
+    assert config.freq_mask == recipe(kind, False, {})[0].freq_mask and rest["rate"] == RECIPES[kind]["rate"]
+    for nothing in ({}, {"pretrained": None}):
+        assert recipe(kind, False, nothing)[0].epochs == RECIPES[kind]["epochs"]
 
 
-def test_loss_by_the_labels():
-    assert recipe("own", True, {})[0].loss == "bce" and recipe("own", False, {})[0].loss == "ce"
+def test_several_labels_a_clip_need_bce():
+    assert recipe("own", True, {})[0].loss == "bce" and recipe("own", True, {"loss": "bce"})[0].loss == "bce"
     assert recipe("own", False, {"loss": "bce"})[0].loss == "bce"
-    with pytest.raises(minast.Error, match="several labels"):
+    with pytest.raises(Error, match="several labels"):
         recipe("own", True, {"loss": "ce"})
 
 
-def test_best_epoch():
-    def rows(*pairs):
-        return [{"mAP": a, "valid_loss": b} for a, b in pairs]
+def test_adam_comes_with_its_own_betas_and_decay():
+    config = recipe("own", False, {"optimizer": "adam"})[0]
+    assert config.betas == (0.95, 0.999) and config.weight_decay == 5e-7
+    config = recipe("own", False, {"optimizer": "adam", "weight_decay": 0.125})[0]
+    assert config.betas == (0.95, 0.999) and config.weight_decay == 0.125
+    for given in ({}, {"optimizer": "adamw"}):
+        config = recipe("own", False, given)[0]
+        assert config.betas == (0.9, 0.999) and config.weight_decay == 0.05
 
-    assert best_epoch(rows((0.5, 1.0), (0.9, 0.5), (0.7, 0.1)), "mAP") == 2
-    assert best_epoch(rows((0.9, 1.0), (0.9, 0.5), (0.9, 0.7)), "mAP") == 2
-    assert best_epoch(rows((0.9, 0.5), (0.9, 0.5)), "mAP") == 1
+
+@pytest.mark.parametrize("measure", ("accuracy", "mAP"))
+def test_the_best_epoch(measure):
+    def best(*rows):
+        return best_epoch([{measure: value, "valid_loss": loss} for value, loss in rows], measure)
+
+    assert best((0.5, 1.0)) == 1
+    assert best((0.5, 0.1), (0.9, 2.0), (0.7, 0.2)) == 2  # the measure comes before the loss
+    assert best((0.9, 1.0), (0.9, 0.5), (0.9, 0.7)) == 2  # equal: the lower loss
+    assert best((0.1, 0.1), (0.9, 0.5), (0.9, 0.5)) == 2  # equal in both: the first

@@ -1,55 +1,81 @@
-"""Clip scores: the right squashing function, the mean over windows, losses by their formula."""
+"""Scores of whole clips: probabilities, means over windows, losses, names of measures."""
+
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from minast import FeatureConfig, ModelConfig, scoring
-from minast.checkpoint import Info
+from minast import scoring
+from minast.batches import model_inputs
+from minast.config import FeatureConfig
 
-LOGITS = np.array([[1.0, -2.0, 0.5], [1000.0, -1000.0, 0.0]])
-
-
-def test_softmax_for_ce_sigmoid_for_bce():
-    p = scoring.probabilities(LOGITS, "ce")
-    e = np.exp(LOGITS[0])
-    assert np.allclose(p[0], e / e.sum()) and np.allclose(p[1], [1, 0, 0])
-    p = scoring.probabilities(LOGITS, "bce")
-    assert np.allclose(p[0], 1 / (1 + np.exp(-LOGITS[0]))) and np.allclose(p[1], [1, 0, 0.5])
+FEATURES = FeatureConfig(frames=10, mel_bins=4, mean=0.0, std=0.5)
 
 
-class Loudness:
-    """Stands in for a model: the logits of a window are its first frame's first bins."""
+class Stub:
+    """A model whose logits are three numbers of each window: its mean, its first and its last value."""
 
-    config = ModelConfig(dim=12, heads=3, classes=3, frames=16, mel_bins=16)
+    config = SimpleNamespace(classes=3)
+
+    def __init__(self):
+        self.batches = []
 
     def forward(self, x):
-        assert x.shape[1:] == (16, 16) and len(x) <= 4
-        return x[:, 0, :3]
+        self.batches.append(len(x))
+        return np.stack([x.mean(axis=(1, 2)), x[:, 0, 0], x[:, -1, -1]], axis=1)
 
     def numpy(self, x):
         return x
 
 
-@pytest.mark.parametrize("loss", ["ce", "bce"])
-def test_a_clip_scores_the_mean_of_its_windows(loss):
-    features = FeatureConfig(frames=16, mel_bins=16, mean=0.5, std=0.25)
+@pytest.mark.filterwarnings("error")
+def test_probabilities_of_each_loss():
+    z = np.array([[0.5, -1.0, 2.0], [1000.0, -1000.0, 0.0], [-1000.0, -1000.0, -1000.0]])
+    e = np.exp(z[0])
+    soft, single = scoring.probabilities(z, "ce"), scoring.probabilities(z, "bce")
+    np.testing.assert_allclose(soft, [e / e.sum(), [1, 0, 0], [1 / 3] * 3], rtol=1e-12, atol=1e-300)
+    np.testing.assert_allclose(single, [1 / (1 + 1 / e), [1, 0, 0.5], [0, 0, 0]], rtol=1e-12, atol=1e-300)
+
+
+@pytest.mark.parametrize("loss", ("ce", "bce"))
+@pytest.mark.parametrize("batch", (1, 2, 3, 16))
+def test_clip_scores_are_means_over_windows(loss, batch):
     rng = np.random.default_rng(0)
-    mels = [rng.random((t, 16)).astype(np.float32) for t in (5, 16, 23, 24, 70)]
-    scores = scoring.clip_scores(Loudness(), Info(["a", "b", "c"], features, loss), mels, batch=4)
-    for mel, score, windows in zip(mels, scores, (1, 1, 1, 2, 4), strict=True):
-        firsts = (mel[: windows * 16 : 16, :3].astype(float) - 0.5) / 0.5
-        assert np.allclose(score, scoring.probabilities(firsts, loss).mean(axis=0), atol=1e-6)
+    mels = [rng.standard_normal((n, 4)).astype(np.float32) for n in (34, 6, 20, 57, 10)]
+    model, ticks = Stub(), []
+    bar = SimpleNamespace(update=lambda: ticks.append(1))
+    got = scoring.clip_scores(model, SimpleNamespace(features=FEATURES, loss=loss), mels, batch, bar)
+    wanted = []
+    for mel in mels:
+        logits = Stub().forward(model_inputs(mel, FEATURES)).astype(np.float64)
+        wanted.append(scoring.probabilities(logits, loss).mean(axis=0))  # of probabilities, not of logits
+    np.testing.assert_allclose(got, wanted, rtol=1e-6)
+    assert got.dtype == np.float64 and len(ticks) == 5
+    assert sum(model.batches) == 3 + 1 + 2 + 6 + 1 and max(model.batches) <= batch
 
 
-def test_losses():
-    p, y = np.array([[0.7, 0.2, 0.1], [0.1, 0.1, 0.8]]), np.array([[1, 0, 0], [0, 1, 0]])
-    assert scoring.mean_loss(p, y, "ce") == pytest.approx(-(np.log(0.7) + np.log(0.1)) / 2)
-    wanted = -(y * np.log(p) + (1 - y) * np.log(1 - p)).mean()
-    assert scoring.mean_loss(p, y, "bce") == pytest.approx(wanted)
-    assert np.isfinite(scoring.mean_loss(np.array([[0.0, 1.0]]), np.array([[1, 0]]), "ce"))
+def test_mean_loss_is_the_training_loss():
+    p = np.array([[0.7, 0.2, 0.1], [0.3, 0.3, 0.4]])
+    one, several = np.array([[1, 0, 0], [0, 0, 1.0]]), np.array([[1, 1, 0], [0, 0, 1.0]])
+    assert scoring.mean_loss(p, one, "ce") == pytest.approx(-(np.log(0.7) + np.log(0.4)) / 2, rel=1e-12)
+    wanted = -np.log([0.7, 0.2, 0.9, 0.7, 0.7, 0.4]).mean()  # over clips and classes
+    assert scoring.mean_loss(p, several, "bce") == pytest.approx(wanted, rel=1e-12)
+    soft = np.array([[0.6, 0.4, 0.0]])
+    wanted = -(0.6 * np.log(0.7) + 0.4 * np.log(0.2))
+    assert scoring.mean_loss(p[:1], soft, "ce") == pytest.approx(wanted, rel=1e-12)
 
 
-def test_what_training_goes_by():
-    p, y = np.array([[0.7, 0.3], [0.1, 0.9], [0.6, 0.4]]), np.array([[1, 0], [0, 1], [0, 1]])
-    assert next(iter(scoring.measures(p, y, "ce").items())) == ("accuracy", pytest.approx(2 / 3))
-    assert list(scoring.measures(p, y, "bce")) == ["mAP", "AUC", "d_prime"]
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(("loss", "worst"), (("ce", -np.log(1e-12)), ("bce", -np.log(1e-12))))
+def test_certain_and_wrong_is_a_large_finite_loss(loss, worst):
+    certain = np.array([[0.0, 1.0]])
+    assert scoring.mean_loss(certain, 1 - certain, loss) == pytest.approx(worst, rel=1e-4)
+    assert scoring.mean_loss(certain, certain, loss) == pytest.approx(0, abs=1e-10)
+
+
+def test_measures_begin_with_the_one_that_training_goes_by():
+    scores = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]])
+    targets = np.eye(2)[[0, 1, 1]]
+    one, several = scoring.measures(scores, targets, "ce"), scoring.measures(scores, targets, "bce")
+    assert list(one) == ["accuracy", "mAP", "AUC", "d_prime"] and list(several) == ["mAP", "AUC", "d_prime"]
+    assert one["accuracy"] == pytest.approx(2 / 3) and one["mAP"] == several["mAP"]
