@@ -13,8 +13,10 @@ from .layers import *
 gelu_forward, gelu_backward = fast_gelu.gelu_forward, fast_gelu.gelu_backward
 attention_forward, attention_backward = fast_attention.attention_forward, fast_attention.attention_backward
 
-ROWS = 2**15  # numbers in a block of rows, 128 KB: several passes over it stay in the second-level cache
-TOKENS = 2048  # that go through the model together: a batch in parts needs little memory and loses no speed
+# Numbers in a block of rows, 512 KB: passes over it stay in or near the second-level cache. Smaller ones are slower on
+# several threads: NumPy calls take turns at Python's lock, which costs each about as much as 20 000 numbers of work.
+ROWS = 2**17
+NUMBERS = 2048 * 768  # tokens x width that go through the model together: a batch in parts needs little memory
 LEAN = 512  # width from which on what follows a norm or a GELU is made again in the backward pass: see blocks.py
 SMALL = 2**16  # products (of single numbers) below which a loop over threads costs more than it saves
 
@@ -78,44 +80,50 @@ def layernorm_forward(x, w, b, eps=1e-6):
     """y = (x - mean) * rstd * w + b over the last axis, rstd = 1 / sqrt(var + eps).   x (..., C) -> y (..., C)"""
     if x.dtype != np.float32:
         return layers.layernorm_forward(x, w, b, eps)
-    rows = x.reshape(-1, x.shape[-1])
+    C = x.shape[-1]
+    rows = x.reshape(-1, C)
     y = empty(rows.shape)
     mean, rstd = (np.empty((len(rows), 1), np.float32) for _ in range(2))
+    average = np.full((C, 1), 1 / C, np.float32)
 
     def block(r, _):
         out = y[r]
-        rows[r].mean(axis=1, keepdims=True, out=mean[r])
+        np.matmul(rows[r], average, out=mean[r])
         np.subtract(rows[r], mean[r], out=out)
-        var = np.einsum("rc,rc->r", out, out)[:, None] / x.shape[-1]
+        var = squares(out)[:, None] / C
         var += eps
         np.divide(1, np.sqrt(var), out=rstd[r])
         out *= rstd[r]
         out *= w
         out += b
 
-    _row_blocks(block, *rows.shape)
+    _row_blocks(block, len(rows), C)
     return y.reshape(x.shape), (x, w, mean, rstd)
 
 
 def layernorm_backward(dy, cache, dw, db):
-    """dx = rstd (dn - <dn> - n <dn n>), n = normalised x, dn = dy w, <.> mean over C;  dw += sum dy n, db += sum dy"""
+    """dx = rstd (dn - <dn> - n <dn n>), n = normalised x, dn = dy w, <.> mean over C;  dw += sum dy n, db += sum dy
+
+    Both means and both sums are products of a matrix and a vector: <dn> = dy w / C, <dn n> = (dy n) w / C.
+    """
     x, w, mean, rstd = cache
     if x.dtype != np.float32:
         return layers.layernorm_backward(dy, cache, dw, db)
     C = x.shape[-1]
     rows, drows = x.reshape(-1, C), dy.reshape(-1, C)
-    dx, sums = empty(rows.shape), {}
+    dx, sums, share = empty(rows.shape), {}, w[:, None] / np.float32(C)
 
     def block(r, part):
         dn, d = dx[r], drows[r]
         n = rows[r] - mean[r]
         n *= rstd[r]
         np.multiply(d, n, out=dn)
-        add(sums, part, dn.sum(axis=0), d.sum(axis=0))
+        ones = np.ones(len(d), np.float32)
+        add(sums, part, ones @ dn, ones @ d)
+        n *= dn @ share
         np.multiply(d, w, out=dn)
-        n *= np.einsum("rc,rc->r", dn, n)[:, None] / C
-        dn -= dn.mean(axis=1, keepdims=True)
         dn -= n
+        dn -= d @ share
         dn *= rstd[r]
 
     _row_blocks(block, len(rows), C)
@@ -123,6 +131,11 @@ def layernorm_backward(dy, cache, dw, db):
         dw += sums[part][0]
         db += sums[part][1]
     return dx.reshape(x.shape)
+
+
+def squares(x):
+    """The squared length of each row.   x (R, C) -> (R,)"""
+    return np.vecdot(x, x) if hasattr(np, "vecdot") else np.einsum("rc,rc->r", x, x)  # NumPy 2.0 has the faster one
 
 
 def add(sums, part, *values):
@@ -136,11 +149,11 @@ def add(sums, part, *values):
 
 def _row_blocks(block, rows, C):
     """block(r, part) for slices of rows that stay in cache; the blocks of one part run one after the other."""
-    step = max(1, ROWS // C)
 
     def task(item):
         part, span = item
-        for start in range(span.start, span.stop, step):
-            block(slice(start, min(start + step, span.stop)), part)
+        size = span.stop - span.start
+        for r in threads.spans(size, parts=-(-size * C // ROWS)):
+            block(slice(span.start + r.start, span.start + r.stop), part)
 
-    threads.run(task, enumerate(threads.spans(rows, step, 2 * threads.count())))
+    threads.run(task, enumerate(threads.spans(rows, 16, 1 if rows * C < SMALL else None)))

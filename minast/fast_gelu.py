@@ -5,7 +5,8 @@ import numpy as np
 from . import layers, threads
 from .arena import empty_like
 
-BLOCK = 2**16  # numbers: with its scratch 768 KB. Smaller ones pay for the calls, larger ones for memory
+BLOCK = 2**17  # numbers. Smaller ones pay for the calls (see ROWS in fast.py), larger ones for memory
+SMALL = 2**14  # numbers below which a second thread costs more than it saves
 
 # Phi(x) = (1 + tanh(x P(x^2))) / 2, P this polynomial, highest power first: atanh(erf(x / sqrt 2)) / x, fitted so that
 # the largest error of x Phi(x) is small, 7e-8 in exact arithmetic. tanh is NumPy's fastest curve: scipy.special.erf
@@ -95,9 +96,11 @@ def _blocks(function, x, *others):
     flat = [a.reshape(-1) for a in (x, *others)]
 
     def task(span):
-        scratch = np.empty(min(BLOCK, span.stop - span.start), np.float32)
-        for start in range(span.start, span.stop, BLOCK):
-            x, *rest = (a[start : min(start + BLOCK, span.stop)] for a in flat)
+        size = span.stop - span.start
+        parts = threads.spans(size, 64, -(-size // BLOCK))
+        scratch = np.empty(max((part.stop - part.start for part in parts), default=0), np.float32)
+        for part in parts:
+            x, *rest = (a[span.start + part.start : span.start + part.stop] for a in flat)
             function(x, scratch[: len(x)], *rest)
 
-    threads.run(task, threads.spans(x.size, BLOCK, 2 * threads.count()))
+    threads.run(task, threads.spans(x.size, 64, 1 if x.size < SMALL else None))

@@ -69,9 +69,9 @@ class AST:
         return parts[0] if len(parts) == 1 else self.xp.concatenate(parts)
 
     def _parts(self, clips):
-        """range(clips) in nearly equal slices of at most `ops.TOKENS` tokens, at least a clip; without it, all."""
-        tokens = getattr(self.ops, "TOKENS", None)
-        n = min(clips, -(-clips * self.config.tokens // tokens)) if tokens and clips else 1
+        """range(clips) in nearly equal slices of at most `ops.NUMBERS` tokens x width, at least a clip each."""
+        numbers, clip = getattr(self.ops, "NUMBERS", None), self.config.tokens * self.config.dim
+        n = min(clips, -(-clips * clip // numbers)) if numbers and clips else 1
         return [slice(clips * i // n, clips * (i + 1) // n) for i in range(n)]
 
     def _encode(self, x, tape=None, pruned=True):

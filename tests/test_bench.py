@@ -7,7 +7,7 @@ import pytest
 
 import minast
 from minast import bench
-from minast.benches import models, table
+from minast.benches import models, process, table
 
 
 def test_sides_take_turns():
@@ -52,3 +52,10 @@ def test_a_row_from_the_shell(tmp_path, command):
     assert stored["rows"][0]["ours"] > 0 and stored["about"]["numpy"] == np.__version__
     status, _, err = command("bench", "speed")
     assert status == 2 and "'speed'" in err and set(bench.ROWS) >= {"forward", "base", "small", "nano"}
+
+
+def test_peak_memory_is_the_process_s_own():
+    """Not that of the large process which started it, as Linux's ru_maxrss is."""
+    large = np.ones(2**26)  # 512 MiB
+    peak = int(process.python("-c", "from minast.benches import process; print(process.peak_memory())"))
+    assert large[-1] == 1 and 2**24 < peak < 2**28

@@ -119,31 +119,44 @@ def flops(c):
     return 2 * (T - P) * 256 * D + (c.depth - 1) * block + last
 
 
+class Timed:
+    """A backend's functions, with the time spent in each."""
+
+    def __init__(self, ops):
+        self.ops, self.spent = ops, {}
+
+    def __getattr__(self, name):
+        value = getattr(self.ops, name)
+        if not callable(value):
+            return value
+
+        def call(*arguments):
+            began = time.perf_counter()
+            result = value(*arguments)
+            self.spent[name] = self.spent.get(name, 0) + time.perf_counter() - began
+            return result
+
+        return call
+
+
 def profile(rounds):
-    """Where a base forward pass spends its time, layer by layer."""
-    model, x, _ = setting("base", 1024, 1)
-    model.forward(x)
-    spent, ops = {}, model.ops
-
-    class Timed:
-        TOKENS, LEAN = ops.TOKENS, ops.LEAN
-
-        def __getattr__(self, name):
-            def call(*arguments):
-                began = time.perf_counter()
-                result = getattr(ops, name)(*arguments)
-                spent[name] = spent.get(name, 0) + time.perf_counter() - began
-                return result
-
-            return call
-
-    model.ops = Timed()
-    began = time.perf_counter()
-    for _ in range(rounds):
-        model.forward(x)
-    total = (time.perf_counter() - began) / rounds
-    rows = [Row(f"base forward: {name}", t / rounds) for name, t in sorted(spent.items(), key=lambda item: -item[1])]
-    return [*rows[:5], Row("base forward: all", total)]
+    """Where a base forward pass and a nano training step spend their time, function by function."""
+    rows = []
+    for preset, frames, batch, what in (("base", 1024, 1, "forward"), ("nano", 98, 32, "training step")):
+        model, x, y = setting(preset, frames, batch)
+        step = minast_step(model, x, y) if what == "training step" else lambda model=model, x=x: model.forward(x)
+        step()
+        model.ops = timed = Timed(model.ops)
+        began = time.perf_counter()
+        for _ in range(rounds):
+            step()
+        total = (time.perf_counter() - began) / rounds
+        most = sorted(timed.spent.items(), key=lambda item: -item[1])[:9]
+        rows += [
+            Row(f"{preset} {what}: {name}", t / rounds, note=f"{t / rounds / total:.0%} of it") for name, t in most
+        ]
+        rows.append(Row(f"{preset} {what}: all", total))
+    return rows
 
 
 ROWS = {

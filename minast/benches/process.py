@@ -29,8 +29,6 @@ def python(*arguments, **more):
 
 def train(side, preset, frames, batch):
     """In the child: two training steps, then the largest amount of memory that the process ever had, in bytes."""
-    import resource
-
     model, x, y = models.setting(preset, int(frames), int(batch))
     if side == "minast":
         step = models.minast_step(model, x, y)
@@ -39,8 +37,20 @@ def train(side, preset, frames, batch):
         del model
         step = models.torch_step(torch, theirs, x, y)
     step(), step()
-    unit = 1 if sys.platform == "darwin" else 1024
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)
+    print(peak_memory())
+
+
+def peak_memory():
+    """The largest resident set of this process, in bytes.
+
+    Linux's ru_maxrss will not do: a process inherits it from the one that started it, here a benchmark of many GiB.
+    """
+    if os.path.exists("/proc/self/status"):
+        with open("/proc/self/status") as f:
+            return next(int(line.split()[1]) * 1024 for line in f if line.startswith("VmHWM"))
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def memory(rounds):
