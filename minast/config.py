@@ -109,6 +109,7 @@ class TrainConfig:
     optimizer: str = "adamw"  # "adam": AST's, with weight decay coupled into the gradient
     betas: tuple = (0.9, 0.999)  # AST: (0.95, 0.999)
     weight_decay: float = 0.05
+    layer_decay: float = 1.0  # below 1, each block learns by this factor slower than the one above it
     clip: float = 1.0  # largest global gradient norm; 0 switches clipping off
     schedule: str = "cosine"  # or "milestones": AST's
     warmup: int = 100  # steps
@@ -148,6 +149,8 @@ class TrainConfig:
                 raise Error(f"{name} is {getattr(self, name)}: it must be 0 or more.")
         if len(self.betas) != 2 or not all(0 <= b < 1 for b in self.betas):
             raise Error(f"betas are {self.betas}: they must be two numbers from 0 to below 1.")
+        if not 0 < self.layer_decay <= 1:
+            raise Error(f"layer_decay is {self.layer_decay}: it must be above 0 and at most 1.")
         if not 0 <= self.mixup <= 1:
             raise Error(f"mixup is {self.mixup}: it is a share of the clips, 0 to 1.")
 

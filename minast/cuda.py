@@ -385,9 +385,9 @@ class Adam(optim.Adam):
 
     def step(self, g, lr, norm=None, clip=0.0, copy=None, rung=1):
         """One update in place.   norm: as of `gradient_norm`, clipped to `clip`; copy: 16-bit array like w, or None"""
-        if self.w.dtype != np.float32:
+        if self.w.dtype != np.float32 or self.rates is not None:  # plain array code
             if norm is not None or copy is not None:
-                raise Error(f"clipping and copying in Adam's launch are for float32 weights, these are {self.w.dtype}.")
+                raise Error("clipping and copying in Adam's launch are for float32 weights of one learning rate.")
             return super().step(g, lr)
         self.t += 1
         (b1, b2), n = self.betas, self.w.size

@@ -187,9 +187,27 @@ def new_optimizer(model, config):
         for name, view in model.layout(decay).items():
             if view.ndim == 2 and name != "pos_embed":
                 view[...] = 1
-    decoupled = config.optimizer == "adamw"
+    options = {"weight_decay": config.weight_decay, "decoupled": config.optimizer == "adamw", "decay": decay}
+    if config.layer_decay < 1:
+        options["rates"] = layer_rates(model, config.layer_decay)
     Adam = getattr(model.ops, "Adam", optim.Adam)  # a backend with kernels has its own, in one launch
-    return Adam(model.w.flat, config.betas, weight_decay=config.weight_decay, decoupled=decoupled, decay=decay)
+    return Adam(model.w.flat, config.betas, **options)
+
+
+def layer_rates(model, factor):
+    """How fast each weight learns, flat: 1 for the head, times `factor` for each block further down, embeddings last.
+
+    What the lower blocks of a pretrained model know is general and worth keeping; the upper ones have to change.
+    Source: Clark et al., "ELECTRA", ICLR 2020 (layerwise learning-rate decay); Bao et al., "BEiT", 2021, for a ViT.
+    """
+    rates, depth = model.xp.zeros_like(model.w.flat), model.config.depth
+    for name, view in model.layout(rates).items():
+        if name.startswith("blocks."):
+            below = depth - int(name.split(".")[1])
+        else:
+            below = 0 if name.startswith(("norm.", "mlp_head.")) else depth + 1
+        view[...] = factor**below
+    return rates
 
 
 def describe(data, model, features, preset, out):
@@ -240,6 +258,9 @@ def parser(doc):
     g.add_argument("--optimizer", choices=("adamw", "adam"), help="adam: with coupled weight decay, as AST")
     g.add_argument("--betas", type=float, nargs=2, metavar=("B1", "B2"), help="Adam's (default 0.9 0.999; adam: 0.95)")
     g.add_argument("--weight-decay", type=float, help="default 0.05; with --optimizer adam 5e-7, as AST")
+    g.add_argument(
+        "--layer-decay", type=float, help="learning rate of a block as a share of the next one's (default 1)"
+    )
     g.add_argument("--clip", type=float, help="largest length of the gradient, 0 for any (default 1)")
     g.add_argument("--schedule", choices=("cosine", "milestones"), help="milestones: AST's")
     g.add_argument("--milestones", type=float, nargs=3, metavar=("START", "EVERY", "FACTOR"), help="default 10 5 0.5")

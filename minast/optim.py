@@ -16,13 +16,13 @@ class Adam:
 
     Weight decay: with `decoupled=False` (AST's Adam) g = gradient + weight_decay w before the moments; with
     `decoupled=True` (AdamW) w -= lr weight_decay w beside them. Every weight decays, biases, norms and positions too,
-    as in AST, unless `decay` (an array like w, of 0 and 1) says which.
+    as in AST, unless `decay` (an array like w, of 0 and 1) says which. `rates`, an array like w, multiplies lr.
     Source: Kingma and Ba 2015, algorithm 1; Loshchilov and Hutter 2019, algorithm 2.
     """
 
-    def __init__(self, w, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, decoupled=False, decay=None):
+    def __init__(self, w, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, decoupled=False, decay=None, rates=None):
         self.w, self.betas, self.eps = w, tuple(betas), eps
-        self.weight_decay, self.decoupled, self.decay = weight_decay, decoupled, decay
+        self.weight_decay, self.decoupled, self.decay, self.rates = weight_decay, decoupled, decay, rates
         self.m, self.v = array_module(w).zeros_like(w), array_module(w).zeros_like(w)  # moments
         self.t = 0  # steps done
 
@@ -38,7 +38,7 @@ class Adam:
         if self.weight_decay:
             fade = self.weight_decay * (w if self.decay is None else w * self.decay[s])
             if self.decoupled:
-                w -= lr * fade
+                w -= lr * fade if self.rates is None else lr * fade * self.rates[s]
             else:
                 g = g + fade
         d = g - m
@@ -53,6 +53,8 @@ class Adam:
         d += self.eps
         xp.divide(m, d, out=d)
         d *= lr / (1 - b1**self.t)
+        if self.rates is not None:
+            d *= self.rates[s]
         w -= d
 
     def state(self):

@@ -5,7 +5,7 @@ import pytest
 
 import minast
 from minast import jobs, optim
-from minast.config import TrainConfig
+from minast.config import ModelConfig, TrainConfig
 from minast.errors import Error
 
 
@@ -119,3 +119,25 @@ def test_an_unknown_schedule_is_refused():
 
     with pytest.raises(Error, match="stairs"):
         optim.schedule(Unknown, 0, 1)
+
+
+def test_layer_decay_slows_each_block_by_the_same_factor():
+    config = ModelConfig.preset("nano", depth=3, frames=32, classes=4)
+    model = minast.AST(config, backend="numpy")
+    adam = jobs.new_optimizer(model, TrainConfig(layer_decay=0.5, weight_decay=0.1))
+    before, rates = model.w.flat.copy(), model.layout(adam.rates)
+    wanted = {"mlp_head.1.bias": 1, "norm.weight": 1, "blocks.2.mlp.fc1.bias": 1 / 2, "blocks.0.norm1.weight": 1 / 8}
+    wanted |= {"pos_embed": 1 / 16, "cls_token": 1 / 16, "patch_embed.proj.weight": 1 / 16}
+    assert {name: float(rates[name].min()) for name in wanted} == wanted
+    assert all(float(view.min()) == float(view.max()) > 0 for view in rates.values())
+    adam.step(np.ones_like(before), lr=1e-2)
+    plain = optim.Adam(before.copy(), weight_decay=0.1, decoupled=True, decay=adam.decay)
+    plain.step(np.ones_like(before), lr=1e-2)
+    np.testing.assert_allclose(before - model.w.flat, (before - plain.w) * adam.rates, atol=3e-7)
+
+
+def test_without_layer_decay_there_are_no_rates():
+    model = minast.AST(ModelConfig.preset("nano", depth=1, frames=32, classes=4), backend="numpy")
+    assert jobs.new_optimizer(model, TrainConfig()).rates is None
+    with pytest.raises(minast.Error, match=r"layer_decay is 1[.]5"):
+        TrainConfig(layer_decay=1.5)
