@@ -3,7 +3,7 @@
 // instantiate: half_values<{__half,__nv_bfloat16}> tile_product<{__half,__nv_bfloat16}> tiles_loaded copies bits pair_values
 // instantiate: past_end before_start reads_shared<float> past_static past_dynamic unsynchronised stale_tile divergent two_barriers
 // instantiate: early_return wrong_mask prints fails traps zero_division misaligned deep wild exchange last_block two_arrays
-// instantiate: vectors<float> scalars<int> optional bad_lane racing_warps endless past_row past_local
+// instantiate: vectors<float> scalars<int> optional bad_lane racing_warps endless past_row past_local address_of writes_at
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
@@ -166,6 +166,10 @@ __global__ void past_end(const float* x, float* y, int n) {
 }
 
 __global__ void before_start(float* x, int n) { x[int(threadIdx.x) - 1] = float(n); }
+
+__global__ void writes_at(float* x, int i) { x[i] = 1.0f; }
+
+__global__ void address_of(const float* x, unsigned long long* at) { *at = reinterpret_cast<unsigned long long>(x); }
 
 template <typename T>
 __global__ void reads_shared(T* out) {

@@ -89,6 +89,43 @@ def test_a_misaligned_vector_load():
         run("misaligned", np.zeros(12, np.float32), np.zeros(4, np.float32))
 
 
+def unaligned(start, n):
+    """n zeros, float32, that begin `start` bytes behind a 16-byte boundary"""
+    room = np.zeros(n + 8, np.float32)
+    first = (start - room.ctypes.data) % 16 // 4
+    return room[first : first + n]
+
+
+@pytest.mark.parametrize("n", [8, 9, 10, 11])  # the exact end of the copy at every address modulo 16
+@pytest.mark.parametrize("guard", ["end", "start"])
+def test_a_vector_load_faults_where_the_callers_array_is_misaligned(guard, n):
+    y = unaligned(0, 4)
+    run("vectors<float>", unaligned(0, n), y, n, block=32, guard=guard)
+    for start in (4, 8, 12):
+        with pytest.raises(IndexError, match=r"vectors<float>: .* no multiple of the size .* at features.cu"):
+            run("vectors<float>", unaligned(start, n), y, n, block=32, guard=guard)
+
+
+@pytest.mark.parametrize("start", [0, 4, 8, 12])
+@pytest.mark.parametrize("guard", ["end", "start"])
+def test_a_copy_is_never_better_aligned_than_the_callers_array(guard, start):
+    for n in range(1, 9):
+        at = np.zeros(1, np.uint64)
+        run("address_of", unaligned(start, n), at, guard=guard)
+        given = int(at[0]) % 16
+        largest = (given | 16) & -(given | 16), (start | 16) & -(start | 16)  # power of two, of the copy and the array
+        assert largest[0] <= largest[1] and (guard == "end" or given == start), f"{n} numbers"
+
+
+@pytest.mark.parametrize("start", [0, 4, 8, 12])
+def test_writes_around_an_unaligned_array_are_found(start):
+    for guard in ("end", "start"):
+        run("writes_at", unaligned(start, 41), 40, guard=guard)
+        for at in (-1, 41):
+            with pytest.raises(IndexError, match=rf"argument 0 \(x, float32\(41,\)\), element {at} of 41"):
+                run("writes_at", unaligned(start, 41), at, guard=guard)
+
+
 @pytest.mark.parametrize("kernel", ["past_row", "past_local"])
 def test_an_index_beyond_a_row_or_a_local_array(kernel):
     x = np.arange(8, dtype=np.float32)

@@ -256,9 +256,34 @@ def test_float64_and_wide_rows_take_the_reference(put, rng):
     close(cuda.attention_backward(put(want), own), layers.attention_backward(want, cache), 1e-5)
 
 
-def test_arrays_that_are_not_contiguous_or_aligned(put, rng):
+def transposed_and_unaligned(put, rng):
+    """A kernel with a transposed array, then each that loads vectors with arrays that begin 4 bytes off a boundary."""
     x = rng.standard_normal((13, 8)).astype(np.float32)
     close(cuda.softmax_forward(put(x).T)[0], layers.softmax_forward(x.T)[0], 2e-6)
-    flat = rng.standard_normal(2 * 5 * 3 * 16 + 1).astype(np.float32)
-    want, _ = layers.attention_forward(flat[1:].reshape(2, 5, 48), 1)
-    close(cuda.attention_forward(put(flat)[1:].reshape(2, 5, 48), 1)[0], want, 2e-6)
+
+    def off(x):
+        return put(np.append(np.float32(0), x).astype(np.float32))[1:].reshape(x.shape)
+
+    qkv, do = (rng.standard_normal((2, 5, C)).astype(np.float32) for C in (48, 16))
+    (want, cache), (got, own) = layers.attention_forward(qkv, 1), cuda.attention_forward(off(qkv), 1)
+    close(got, want, 2e-6)
+    close(cuda.attention_backward(off(do), own), layers.attention_backward(do, cache), 5e-6)
+
+
+def test_arrays_that_are_not_contiguous_or_aligned(put, rng):
+    transposed_and_unaligned(put, rng)
+
+
+@pytest.mark.parametrize("guard", [False, "start", "end"])
+def test_arrays_that_are_not_aligned_with_and_without_guards(rng, guard):
+    kernel_cases.need_compiler()
+    with emulation(guard=guard):
+        transposed_and_unaligned(np.array, rng)
+
+
+@pytest.mark.parametrize("guard", ["start", "end"])
+def test_an_unaligned_array_that_is_not_copied_is_noticed(monkeypatch, rng, guard):
+    kernel_cases.need_compiler()
+    monkeypatch.setattr(cuda, "packed", np.ascontiguousarray)
+    with emulation(guard=guard), pytest.raises(IndexError, match="no multiple of the size"):
+        transposed_and_unaligned(np.array, rng)

@@ -1,5 +1,6 @@
-// Guarded arguments: each array is copied so that it ends at an unreadable page. What an access beyond it raises becomes a
-// report in signals.h.
+// Guarded arguments: each array is copied so that it ends at an unreadable page, or starts after one. What an access beyond
+// it raises becomes a report in signals.h. A copy is never better aligned than the caller's array: a vector load that
+// faults on a GPU, because a slice does not start on 16 bytes, faults here as well.
 #pragma once
 #include "shared.h"
 
@@ -10,7 +11,7 @@ constexpr size_t kArgumentMargin = size_t(1) << 26;  // 64 MB of address space o
 struct Region {  // one copy; arrays that overlap (an in-place kernel) share it
   char *source, *base, *data;
   size_t bytes, mapped;
-  bool writable;
+  bool writable, same;  // same: keep the address modulo 16
 };
 
 struct Guarded {
@@ -20,8 +21,37 @@ struct Guarded {
 };
 static Guarded guarded;
 
-// `aligned`: arrays start at 16-byte boundaries, for kernels that load float4, at the price of up to 15 unguarded bytes.
-inline bool guard_arguments(const Launch& launch, bool aligned) {
+constexpr size_t kVector = 16;  // bytes of the widest load or store
+
+// The largest power of two, up to kVector, that divides an address.
+inline size_t alignment(const char* p) {
+  uintptr_t address = reinterpret_cast<uintptr_t>(p) | kVector;
+  return address & -address;
+}
+
+// Where a copy goes so that it ends at the unreadable page: exactly there, or up to 15 bytes before, so that its address
+// modulo 16 is that of the caller's array: where `same` asks for it, or the exact end were better aligned.
+inline char* place_before_end(const Region& r) {
+  char* end = r.base + whole_pages(r.bytes + kCanaryBytes + kVector);
+  char* data = end - r.bytes;
+  if (r.same || alignment(data) > alignment(r.source))
+    data -= (reinterpret_cast<uintptr_t>(data) - reinterpret_cast<uintptr_t>(r.source)) % kVector;
+  memset(data - kCanaryBytes, kCanaryByte, kCanaryBytes);
+  memset(data + r.bytes, kCanaryByte, size_t(end - data) - r.bytes);
+  return data;
+}
+
+// The same right after the unreadable page in front: always with the caller's address modulo 16.
+inline char* place_after_start(const Region& r) {
+  size_t before = reinterpret_cast<uintptr_t>(r.source) % kVector;
+  memset(r.base, kCanaryByte, before);
+  memset(r.base + before + r.bytes, kCanaryByte, kCanaryBytes);
+  return r.base + before;
+}
+
+// `same`: arrays keep their address modulo 16 at once, for kernels that load float4, at the price of up to 15 bytes behind
+// them that are canary instead of guard.
+inline bool guard_arguments(const Launch& launch, bool same) {
   guarded = Guarded{};
   int n = launch.arguments;
   guarded.pointer.assign(size_t(n), nullptr);
@@ -42,19 +72,15 @@ inline bool guard_arguments(const Launch& launch, bool aligned) {
     if (last && a.bytes > 0 && start(i) < last->source + last->bytes) {
       last->bytes = std::max(last->bytes, size_t(start(i) + a.bytes - last->source));
       last->writable |= a.writable != 0;
+      last->same |= start(i) != last->source;
     } else {
-      guarded.regions.push_back({start(i), nullptr, nullptr, size_t(a.bytes), 0, a.writable != 0});
+      guarded.regions.push_back({start(i), nullptr, nullptr, size_t(a.bytes), 0, a.writable != 0, same});
     }
   }
   for (Region& r : guarded.regions) {
-    r.base = map_between_guards(r.bytes + kCanaryBytes, kArgumentMargin, &r.mapped);
+    r.base = map_between_guards(r.bytes + kCanaryBytes + kVector, kArgumentMargin, &r.mapped);
     if (!r.base) return false;
-    if (launch.guard == kGuardEnd) {
-      r.data = place_at_end(r.base, r.bytes, aligned ? 16 : 1);
-    } else {
-      r.data = r.base;
-      memset(r.data + r.bytes, kCanaryByte, kCanaryBytes);
-    }
+    r.data = launch.guard == kGuardEnd ? place_before_end(r) : place_after_start(r);
     memcpy(r.data, r.source, r.bytes);
   }
   for (int i : by_address)
@@ -89,8 +115,11 @@ inline void release_arguments(const Launch& launch, bool copy_back) {
       if (launch.guard == kGuardEnd) {
         broken = broken_canary(r.data, r.bytes);
       } else {
-        for (size_t i = 0; i < kCanaryBytes && !broken; i++)
-          if (static_cast<unsigned char>(r.data[r.bytes + i]) != kCanaryByte) broken = int64_t(r.bytes + i);
+        auto whole = [&](int64_t i) { return static_cast<unsigned char>(r.data[i]) == kCanaryByte; };
+        for (int64_t i = 0, n = int64_t(r.bytes); i < int64_t(kCanaryBytes) && !broken; i++)
+          if (!whole(n + i)) broken = n + i;
+        for (int64_t i = -1; i >= r.base - r.data && !broken; i--)
+          if (!whole(i)) broken = i;
       }
       Report* report = broken ? first_report(kCanary, {0, 0, 0}, nullptr) : nullptr;
       if (report) report->argument = argument_at(launch, r.data + broken, &report->offset);

@@ -68,13 +68,13 @@ inline void prepare_worker(Worker& w, int number) {
   }
 }
 
-inline void run_once(bool aligned) {
+inline void run_once(bool same_alignment) {
   Launch& launch = *global.launch;
   launch.report->kind = kFine;
   launch.printed_bytes = 0;
   global.stop = false;
   next_block = 0;
-  if (!guard_arguments(launch, aligned)) {
+  if (!guard_arguments(launch, same_alignment)) {
     first_report(kRefused, {0, 0, 0}, nullptr);
     release_arguments(launch, false);
     return;
@@ -142,7 +142,8 @@ inline void launch(void (*entry)(void**), const int* sizes, Launch* launch) {
       return;
     }
   run_once(false);
-  // Aligned vector loads refuse an array that starts where its guarded copy has to start: once more, with aligned starts.
+  // A copy that ends at its page may be less aligned than the caller's array, and a vector load refuse it: once more, with
+  // the caller's alignment. What is refused then is refused on a GPU.
   bool misaligned = launch->report->kind == kMisaligned || launch->report->kind == kTrap;
   if (misaligned && launch->guard == kGuardEnd) run_once(true);
   // Python looks the instruction up in the kernel's library: give it an offset there, or none.
