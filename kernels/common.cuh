@@ -95,5 +95,7 @@ template <int THREADS> __device__ __forceinline__ double block_sum(double x) {
     if (threadIdx.x < half) part[threadIdx.x] += part[threadIdx.x + half];
   }
   __syncthreads();
-  return part[0];
+  const double sum = part[0];
+  __syncthreads();  // all have read it: the next call may write
+  return sum;
 }

@@ -3,10 +3,11 @@
 // instantiate: half_values<{__half,__nv_bfloat16}> tile_product<{__half,__nv_bfloat16}> tiles_loaded copies bits pair_values
 // instantiate: past_end before_start reads_shared<float> past_static past_dynamic unsynchronised stale_tile divergent two_barriers
 // instantiate: early_return wrong_mask prints fails traps zero_division misaligned deep wild exchange last_block two_arrays
-// instantiate: vectors<float> scalars<int> optional bad_lane racing_warps endless past_row past_local address_of writes_at
+// instantiate: vectors<float> scalars<int> optional bad_lane racing_warps endless past_row past_local address_of writes_at two_sums
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
+#include "common.cuh"
 #include "ptx.cuh"
 
 __global__ void where(int* out) {
@@ -317,6 +318,12 @@ __device__ float summed(float v) {  // two instantiations must not share their a
   return s;
 }
 __global__ void two_arrays(float* x) { x[threadIdx.x] = summed<4>(1.0f) * 100.0f + summed<8>(2.0f); }
+
+// Two sums over one block of 64, through the same shared array of block_sum.
+__global__ void two_sums(const float* x, double* sums) {
+  const double first = block_sum<64>(x[threadIdx.x]), second = block_sum<64>(2.0 * x[threadIdx.x]);
+  sums[2 * threadIdx.x] = first, sums[2 * threadIdx.x + 1] = second;
+}
 
 // Aligned loads of four, then an odd tail: x must start at a 16-byte boundary, whatever its length.
 template <typename T>

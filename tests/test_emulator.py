@@ -175,6 +175,19 @@ def test_shared_arrays_of_two_instantiations():
     assert set(x) == {416.0}
 
 
+def two_sums_of_a_block(put, rng):
+    x, sums = rng.integers(0, 100, 64).astype(np.float32), np.full((64, 2), np.nan)
+    launch(FEATURES, "two_sums", 1, 64, (put(x), sums))
+    assert (sums == [x.sum(), 2 * x.sum()]).all()
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("order", ORDERS)
+def test_a_block_sums_twice(order, seed):
+    with emulation(order=order, seed=seed):
+        two_sums_of_a_block(np.array, np.random.default_rng(seed))
+
+
 def test_last_block_sees_what_the_others_wrote():
     for order in ORDERS:
         parts, done, total = np.zeros(33, np.float32), np.zeros(1, np.uint32), np.zeros(1, np.float32)

@@ -12,7 +12,7 @@ import pytest
 from minast import cuda, kernel_source
 from minast.errors import Error
 from minast.launch import emulation, launch
-from tests import test_kernels, test_kernels_adam, test_kernels_attention
+from tests import test_emulator, test_kernels, test_kernels_adam, test_kernels_attention
 from tests.emulated import needs_emulator
 from tests.kernel_cases import ORDERS
 
@@ -64,6 +64,9 @@ MUTATIONS = {
     "the tree of a block's sum runs ahead": (
         "common.cuh", ("    __syncthreads();\n    if (threadIdx.x < half)", "    if (threadIdx.x < half)"),
         check(test_kernels.test_bce, "float32", False, 300, 2)),
+    "a block's second sum starts while the first is read": (
+        "common.cuh", removed("__syncthreads();  // all have read it: the next call may write"),
+        check(test_emulator.two_sums_of_a_block)),
     "the strip is read while it is written": (
         "unfold.cu", (r"source\[at\];\n  __syncthreads\(\);", "source[at];"),
         check(test_kernels.test_unfold, 1, "float32", (2, 37, 29), (10, 10))),
