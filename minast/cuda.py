@@ -209,10 +209,20 @@ def attention_rung(qkv, heads):
     N, C = qkv.shape[1:]
     if qkv.dtype == np.float32:
         return 3 if N >= LONG and tile_bytes(3, C // 3 // heads) <= _shared_memory(qkv) else 2
-    capability = "90" if isinstance(qkv, np.ndarray) else qkv.device.compute_capability
-    if c_type(qkv) == "__nv_bfloat16" and int(capability) < 80:
-        raise Error(f"bfloat16 attention needs compute capability 8.0, this GPU has {capability}: use float16.")
     return 5
+
+
+def _capability(x):
+    """The compute capability of x's device, "80" for 8.0; the emulator has the H100's."""
+    return "90" if isinstance(x, np.ndarray) else x.device.compute_capability
+
+
+def _check_tensor_cores(qkv):
+    """Error where the kernels of 16-bit types would trap: before 8.0 tensor cores have no bfloat16."""
+    capability = _capability(qkv)
+    if c_type(qkv) == "__nv_bfloat16" and int(capability) < 80:
+        has = f"{capability[:-1]}.{capability[-1]}"
+        raise Error(f"bfloat16 attention needs compute capability 8.0, this GPU has {has}: use float16.")
 
 
 def _fragments(B, N, H):
@@ -227,7 +237,10 @@ def _shared_memory(x):
 
 @overrides(_forward_fits)
 def attention_forward(qkv, heads, rung=None, fragments=None):
-    """o = softmax(q k^T / sqrt(D)) v for each head.   qkv (B, T, 3 H D), packed (3, H, D) -> o (B, T, H D)"""
+    """o = softmax(q k^T / sqrt(D)) v for each head.   qkv (B, T, 3 H D), packed (3, H, D) -> o (B, T, H D)
+
+    Raises Error for a rung of another type, and for bfloat16 on a GPU before compute capability 8.0.
+    """
     xp, qkv = array_module(qkv), packed(qkv)
     (B, N, C), T = qkv.shape, c_type(qkv)
     D, scale = C // 3 // heads, (C // 3 // heads) ** -0.5
@@ -235,6 +248,7 @@ def attention_forward(qkv, heads, rung=None, fragments=None):
     if (rung < 4) != (T == "float"):
         wanted = "float32" if rung < 4 else "16-bit types"
         raise Error(f"rung {rung} of attention is for {wanted}, not for {qkv.dtype}.")
+    _check_tensor_cores(qkv)
     o, lse = xp.empty((B, N, C // 3), qkv.dtype), xp.empty((B, heads, N, 1), np.float32)
     args = (qkv, o, lse, N, heads, scale)
     if rung == 0:
@@ -261,6 +275,7 @@ def attention_forward(qkv, heads, rung=None, fragments=None):
 def attention_backward(do, cache, fragments=None):
     """dv = p^T do,  dp = do v^T,  ds = p (dp - delta),  dq = ds k / sqrt(D),  dk = ds^T q / sqrt(D) -> dqkv like qkv"""
     qkv, o, lse, heads = cache
+    _check_tensor_cores(qkv)
     xp, do, T = array_module(qkv), packed(do), c_type(qkv)
     B, N, C = o.shape
     D, source = C // heads, "attention_backward.cu"

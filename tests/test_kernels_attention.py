@@ -144,3 +144,17 @@ def test_a_rung_of_the_other_type_is_refused(put):
     qkv, _, _, _ = random_case(1, 5, 1, 16)
     with pytest.raises(Error, match="rung 5 of attention is for 16-bit types"):
         cuda.attention_forward(put(qkv), 1, rung=5)
+
+
+@pytest.mark.parametrize("rung", [None, 4, 5])
+def test_bfloat16_is_refused_where_tensor_cores_lack_it(monkeypatch, rung):
+    kernel_cases.need_compiler()
+    qkv, do, _, _ = random_case(1, 5, 1, 16, "bfloat16")
+    _, cache = cuda.attention_forward(qkv, 1, rung=rung)
+    monkeypatch.setattr(cuda, "_capability", lambda x: "75")
+    for refused in (lambda: cuda.attention_forward(qkv, 1, rung=rung), lambda: cuda.attention_backward(do, cache)):
+        with pytest.raises(Error, match=r"bfloat16 attention needs compute capability 8\.0, this GPU has 7\.5"):
+            refused()
+    qkv, do, _, _ = random_case(1, 5, 1, 16, "float16")
+    _, cache = cuda.attention_forward(qkv, 1, rung=rung)
+    assert np.isfinite(cuda.attention_backward(do, cache)).all()
