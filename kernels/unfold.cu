@@ -3,7 +3,7 @@
 //   out[b, f * grid_t + t, i * 16 + j] = x[b, t * tstride + j, f * fstride + i]      i: mel bin, j: frame, in the patch
 //   dx[b, s, m] = sum of dout over every patch that saw x[b, s, m]
 //
-// x (B, T, F) float32, out (B, N, 256) in T = float, __half or __nv_bfloat16, N = grid_f * grid_t, frequency-major.
+// x, dx (B, T, F) float32, out, dout (B, N, 256) in T = float, __half or __nv_bfloat16, N = grid_f grid_t, f major.
 // Both only move memory. The trouble is that x is contiguous along frequency and a patch along time: a transposition.
 //   forward 0   one thread per value of out: stores are contiguous, loads are F floats apart
 //   forward 1   one block per (clip, t): 16 whole frames go to shared memory, all patches of that t come out of it

@@ -304,16 +304,20 @@ def attention_backward(do, cache, fragments=None):
 
 
 def _whole_patches(x, fstride, tstride, size=16):
-    return x.dtype == np.float32 and size == 16 and min(x.shape[1:]) >= 16
+    return x.dtype.name != "uint16" and size == 16 and min(x.shape[1:]) >= 16
 
 
 @overrides(_whole_patches)
 def unfold_forward(x, fstride, tstride, size=16, rung=1, dtype=None):
-    """Overlapping patches, flattened, in x's type or `dtype`.   x (B, T, F) float32 -> patches (B, N, 256)"""
-    xp, x = array_module(x), packed(x)
+    """Overlapping patches, flattened, in x's type or `dtype`.   x (B, T, F) -> patches (B, N, 256)
+
+    The kernel reads float32: a float16 spectrogram is widened first, which is exact. bfloat16 is for patches only.
+    """
+    xp, dtype = array_module(x), dtype or x.dtype
+    x = packed(x.astype(np.float32, copy=False))
     B, T, F = x.shape
     gf, gt = (F - size) // fstride + 1, (T - size) // tstride + 1
-    patches = xp.empty((B, gf * gt, size * size), dtype or x.dtype)
+    patches = xp.empty((B, gf * gt, size * size), dtype)
     args = (x, patches, T, F, gf, gt, fstride, tstride)
     if rung == 0:
         launch("unfold.cu", f"unfold_plain<{c_type(patches)}>", blocks(patches.size, 256), 256, (*args, patches.size))
@@ -325,7 +329,10 @@ def unfold_forward(x, fstride, tstride, size=16, rung=1, dtype=None):
 
 @overrides(lambda dpatches, cache: cache[3] == 16)
 def unfold_backward(dpatches, cache):
-    """The adjoint: each entry of x gathers the gradients of all patches that saw it -> dx (B, T, F)"""
+    """The adjoint: each entry of x gathers the gradients of all patches that saw it -> dx (B, T, F) float32
+
+    dpatches may be of any of the three types; sums are kept in float32, as the kernel's x is.
+    """
     (B, T, F), fstride, tstride, size = cache
     dx = array_module(dpatches).empty((B, T, F), np.float32)
     gf, gt = (F - size) // fstride + 1, (T - size) // tstride + 1

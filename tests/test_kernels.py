@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from minast import cuda, layers
+from minast.errors import Error
 from minast.launch import emulation
 from tests import kernel_cases
 from tests.kernel_cases import CASTS, ROUNDING, close, get, slope
@@ -50,6 +51,26 @@ def test_unfold_backward_is_the_adjoint(put, rng, dtype, shape, strides):
     dx = cuda.unfold_backward(put(d), cache)
     close(dx, layers.unfold_backward(exact, cache), 2e-6, "dx")
     assert np.vdot(patches, exact) == pytest.approx(np.vdot(x, get(dx)), rel=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [None, "float16"])
+def test_unfold_of_float16_is_a_pair_of_kernels(put, rng, monkeypatch, dtype):
+    """Forward and backward take the kernel alike, and dx is float32 whatever the patches are."""
+    x = rng.standard_normal((2, 37, 29)).astype(np.float16)
+    seen, original = [], cuda.launch
+    monkeypatch.setattr(cuda, "launch", lambda *args: seen.append(args[1].split("<")[0]) or original(*args))
+    patches, cache = cuda.unfold_forward(put(x), 10, 7, dtype=dtype)
+    want, reference = layers.unfold_forward(x, 10, 7)
+    assert patches.dtype == want.dtype == np.float16 and (get(patches) == want).all()
+    dx = cuda.unfold_backward(patches, cache)
+    assert dx.dtype == np.float32 and seen == ["unfold_strip", "unfold_gather"]
+    close(dx, layers.unfold_backward(want.astype(np.float64), reference), 2e-6)
+
+
+def test_unfold_of_bfloat16_is_refused(put, rng):
+    x = put(CASTS["bfloat16"](rng.standard_normal((1, 20, 20))))
+    with pytest.raises(Error, match="unfold_forward: no kernel fits bfloat16"):
+        cuda.unfold_forward(x, 10, 10)
 
 
 # -- column sums -----------------------------------------------------------------------------------------------
