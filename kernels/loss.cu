@@ -5,6 +5,7 @@
 //
 // x, dx (B, K) in T; y (B, K) float32, or for CE also (B,) whole numbers (int32). Losses of single clips (B,) float32
 // come first, one warp per clip; mean_of_rows makes them one float64, in a fixed order.
+// A class number outside 0 ... K - 1 makes the clip's loss, and with it the mean, and its row of dx NaN.
 // The lse is kept as maximum and log sum apart: at logits of 1000 their float32 sum would round the log away.
 //
 // instantiate: bce_forward<{float,__half,__nv_bfloat16}> bce_backward<{float,__half,__nv_bfloat16}> mean_of_rows
@@ -52,6 +53,9 @@ __device__ __forceinline__ float target(const float* y, int r, int classes, int 
   return y[static_cast<long long>(r) * classes + k];
 }
 
+__device__ __forceinline__ bool known(const int* y, int r, int classes) { return y[r] >= 0 && y[r] < classes; }
+__device__ __forceinline__ bool known(const float*, int, int) { return true; }
+
 // stats (B, 3): maximum, log of the sum of exp(x - maximum), sum of y.   grid: ceil(B / 4), block: (32, 4)
 template <typename T, typename Y>
 __global__ void ce_forward(const T* logits, const Y* y, float* losses, float* stats, int rows, int classes) {
@@ -70,6 +74,7 @@ __global__ void ce_forward(const T* logits, const Y* y, float* losses, float* st
   }
   loss = warp_sum(loss);
   weight = warp_sum(weight);
+  if (!known(y, r, classes)) loss = weight = __int_as_float(0x7fc00000);  // NaN; backward multiplies by the weight
   if (threadIdx.x == 0) {
     losses[r] = loss;
     stats[r * 3] = top;

@@ -368,11 +368,25 @@ def bce_backward(cache):
     return dlogits
 
 
+def _class_numbers(y, K):
+    """y (B,) as int32; what lies outside 0 ... K - 1 stays outside, also where 32 bits would wrap it around."""
+    if y.dtype.kind not in "iu":
+        raise Error(f"ce_forward: class numbers are whole numbers, not {y.dtype}.")
+    if y.dtype.itemsize < 4 or y.dtype == np.int32:
+        return array_module(y).ascontiguousarray(y, np.int32)
+    return array_module(y).where((y >= 0) & (y < K), y.astype(np.int32), np.int32(-1))
+
+
 @overrides()
 def ce_forward(logits, y):
-    """Mean over batch of -sum_k y_k log softmax(x)_k.   logits (B, K), y (B,) whole numbers or (B, K) soft -> scalar"""
+    """Mean over batch of -sum_k y_k log softmax(x)_k.   logits (B, K), y (B,) whole numbers or (B, K) soft -> scalar
+
+    A class number outside 0 ... K - 1 makes the loss NaN, and `ce_backward` that clip's row: the kernel says so without
+    a look from the host, which would have to wait for the GPU. NumPy's reference raises IndexError from K on, and
+    counts negative numbers from the end. Raises Error if y (B,) is not of whole numbers.
+    """
     xp, logits, (B, K) = array_module(logits), packed(logits), logits.shape
-    y = xp.ascontiguousarray(y, np.int32 if y.ndim == 1 else np.float32)
+    y = _class_numbers(y, K) if y.ndim == 1 else xp.ascontiguousarray(y, np.float32)
     losses, stats = xp.empty(B, np.float32), xp.empty((B, 3), np.float32)
     kernel = f"ce_forward<{c_type(logits)},{'int' if y.ndim == 1 else 'float'}>"
     launch("loss.cu", kernel, blocks(B, 4), (32, 4), (logits, y, losses, stats, B, K))
@@ -381,7 +395,7 @@ def ce_forward(logits, y):
 
 @overrides()
 def ce_backward(cache):
-    """dlogits = (softmax(logits) sum_k y_k - y) / B"""
+    """dlogits = (softmax(logits) sum_k y_k - y) / B; NaN in the row of a class number outside 0 ... K - 1."""
     logits, y, stats = cache
     B, K = logits.shape
     dlogits = array_module(logits).empty_like(logits)

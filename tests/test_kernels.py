@@ -203,6 +203,30 @@ def test_cross_entropy(put, rng, dtype, extreme, soft, B, K):
     close(cuda.ce_backward(own), layers.ce_backward(cache), 2 * ROUNDING[dtype], "dlogits")
 
 
+@pytest.mark.parametrize(
+    "kind,wrong",
+    [("int8", -1), ("uint8", 7), ("int32", -1), ("int32", 7), ("uint32", 2**31 + 1), ("int64", 2**32 + 2),
+     ("int64", -(2**32)), ("uint64", 2**32 + 2)],
+)  # fmt: skip
+def test_a_class_that_there_is_not(put, rng, kind, wrong):
+    """NaN as the loss and as that clip's gradient, also where a narrower integer would be some class again."""
+    logits, y = rng.standard_normal((6, 7)).astype(np.float32), np.arange(6).astype(kind)
+    good, cache = cuda.ce_forward(put(logits), put(y))
+    want = get(cuda.ce_backward(cache))
+    assert np.isfinite(float(good)) and np.isfinite(want).all()
+    y[4] = wrong
+    loss, cache = cuda.ce_forward(put(logits), put(y))
+    got = get(cuda.ce_backward(cache))
+    assert np.isnan(float(loss)) and np.isnan(got[4]).all()
+    others = np.arange(6) != 4
+    assert (got[others] == want[others]).all()
+
+
+def test_classes_that_are_not_whole_numbers_are_refused(put, rng):
+    with pytest.raises(Error, match="class numbers are whole numbers, not float64"):
+        cuda.ce_forward(put(np.zeros((2, 3), np.float32)), put(np.ones(2)))
+
+
 # -- gradients of the kernels alone, without the reference -----------------------------------------------------
 
 
