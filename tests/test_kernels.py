@@ -237,6 +237,7 @@ def pairs(put, rng):
     soft = put(rng.random((4, 7)).astype(np.float32))
     logits = put(rng.standard_normal((4, 7)).astype(np.float32))
     clip = put(rng.standard_normal((2, 37, 29)).astype(np.float32))
+    qkv = put(rng.standard_normal((1, 5, 96)).astype(np.float32))
 
     def norm_backward(dy, cache):
         dw, db = put(np.zeros(13, np.float32)), put(np.zeros(13, np.float32))
@@ -251,6 +252,7 @@ def pairs(put, rng):
         "gelu": ([x, b], lambda: cuda.gelu_forward(x, "erf", b), gelu_backward),
         "softmax": ([x], lambda: cuda.softmax_forward(x), lambda dy, cache: (cuda.softmax_backward(dy, cache),)),
         "unfold": ([clip], lambda: cuda.unfold_forward(clip, 10, 7), lambda dy, c: (cuda.unfold_backward(dy, c),)),
+        "attention": ([qkv], lambda: cuda.attention_forward(qkv, 2), lambda d, c: (cuda.attention_backward(d, c),)),
         "bce": ([logits], lambda: cuda.bce_forward(logits, soft), lambda _, c: (cuda.bce_backward(c),)),
         "ce": ([logits], lambda: cuda.ce_forward(logits, soft), lambda _, c: (cuda.ce_backward(c),)),
     }
@@ -265,6 +267,17 @@ def test_gradient_of_the_kernels(put, rng, name):
     numeric, directions = slope(lambda: (get(forward()[0]) * dy).sum(), arrays, rng)
     analytic = sum((get(g) * u).sum() for g, u in zip(gradients, directions, strict=True))
     assert analytic == pytest.approx(numeric, rel=2e-3, abs=1e-4)
+
+
+@pytest.mark.parametrize("name", ["layernorm", "gelu", "softmax", "unfold", "bce", "ce", "attention"])
+def test_what_no_kernel_writes_is_nan(put, rng, monkeypatch, name):
+    """Results come from uninitialised memory, which these tests fill with NaN: so the others see a value left out."""
+    _, forward, backward = pairs(put, rng)[name]
+    y, cache = forward()
+    dy = put(rng.standard_normal(y.shape).astype(np.float32))
+    with monkeypatch.context() as patch:
+        patch.setattr(cuda, "launch", lambda *args: None)
+        assert np.isnan(get(forward()[0])).all() and np.isnan(get(backward(dy, cache)[0])).all()
 
 
 def test_the_same_bits_in_any_order(rng):

@@ -14,7 +14,7 @@ from minast.errors import Error
 from minast.launch import emulation, launch
 from tests import test_emulator, test_kernels, test_kernels_adam, test_kernels_attention
 from tests.emulated import needs_emulator
-from tests.kernel_cases import ORDERS
+from tests.kernel_cases import ORDERS, unwritten_is_nan
 
 pytestmark = needs_emulator
 
@@ -83,6 +83,15 @@ MUTATIONS = {
     "a value too many at the end of a row": (
         "common.cuh", ("x[k] = i + k < n ? to_float", "x[k] = i + k <= n ? to_float"),
         check(test_kernels.test_softmax, "float32", 7, 13)),
+    "the last value of a row is not written": (
+        "common.cuh", ("if (i + k < n) p[i + k] = from_float", "if (i + k + 1 < n) p[i + k] = from_float"),
+        check(test_kernels.test_softmax, "float32", 7, 13)),
+    "the gradient of the values is not written": (
+        "attention_backward.cu", removed("store_columns<COLS, GN>(out + 2 * width, dv[r], 1.0f, tx);"),
+        attention("float32", 2, (1, 50, 1, 16))),
+    "a statistic of the loss is not written": (
+        "loss.cu", removed("stats[r * 3 + 1] = log_sum;"),
+        check(test_kernels.test_cross_entropy, "float32", False, False, 5, 527)),
     "one weight too many": (
         "adamw.cu", (r"if \(at >= n\) return;\n  if \(fade\)", "if (at > n) return;\n  if (fade)"),
         lambda put: test_kernels_adam.test_adam(put, 0, True, True, 13)),
@@ -152,7 +161,7 @@ def edited(folder, file, edit):
 def noticed(checked, place):
     """What the check says in one thread order, or None."""
     try:
-        with emulation(**ORDERS[place]):
+        with emulation(**ORDERS[place]), unwritten_is_nan():
             checked(np.array)
     except (AssertionError, IndexError, Error) as e:
         if "does not compile" in str(e):
