@@ -8,6 +8,9 @@ from setuptools import find_packages, setup
 here = Path(__file__).parent
 version = re.search(r'__version__ = "(.+)"', (here / "minast" / "__init__.py").read_text()).group(1)
 test = ["pytest>=8"]
+# What minast.compile needs where there is no CUDA toolkit: no GPU, no driver. NVIDIA has none for macOS.
+nvrtc = ("nvidia-cuda-nvrtc", "nvidia-cuda-runtime", "nvidia-cuda-crt")
+compile_ = [f'{name}>=13,<14; sys_platform != "darwin"' for name in nvrtc]
 
 setup(
     name="minast",
@@ -34,7 +37,8 @@ setup(
         "gpu": ["cupy-cuda13x>=14"],
         "gpu12": ["cupy-cuda12x>=13"],
         "test": test,
-        "dev": [*test, "ruff>=0.14,<0.16", "pre-commit>=3.5"],
+        "compile": compile_,
+        "dev": [*test, *compile_, "ruff>=0.14,<0.16", "pre-commit>=3.5"],
     },
     classifiers=[
         "Programming Language :: Python :: 3",

@@ -51,7 +51,7 @@ def usages(source, arch, use=None, cache=None):
         raise Error(f"neither nvcc nor NVRTC is installed: {nvrtc.INSTALL}")
     text = kernel_source.load(source)
     names = [name for group in text.groups for name in group]
-    key = repr((text.text, names, arch, use, _version() if use == "nvcc" else ""))
+    key = repr((text.text, names, arch, use, _version(use)))
     kept = Path(cache or cache_folder()) / "compile" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
     if kept.is_file():
         return [Usage(**u) for u in json.loads(kept.read_text())]
@@ -106,8 +106,13 @@ def write_between(path, markers, text):
 
 
 @functools.cache
-def _version():
-    return subprocess.run(["nvcc", "--version"], capture_output=True, text=True).stdout
+def _version(use):
+    """ "13.0.88" of nvcc, "13.0" of NVRTC."""
+    if use == "nvrtc":
+        return nvrtc.version()
+    told = subprocess.run(["nvcc", "--version"], capture_output=True, text=True).stdout
+    found = re.search(r"V([\d.]+)", told)
+    return found[1] if found else told
 
 
 def _nvcc_log(text, names, arch):
@@ -137,7 +142,10 @@ def _nvcc_log(text, names, arch):
 def _parse(log, arch):
     entries = re.split(r"Compiling entry function '", log)[1:]
     mangled = [e.split("'")[0] for e in entries]
-    plain = subprocess.run(["c++filt", *mangled], capture_output=True, text=True, check=True).stdout.splitlines()
+    try:
+        plain = subprocess.run(["c++filt", *mangled], capture_output=True, text=True, check=True).stdout.splitlines()
+    except FileNotFoundError:
+        raise Error("kernels' names are read by c++filt, which is not here: install the package binutils.") from None
     found = []
     for name, entry in zip(plain, entries, strict=True):
         # 'void softmax_forward<float, (bool)1>(float const*, int)' -> 'softmax_forward<float,true>'
@@ -163,9 +171,8 @@ def main(argv=None):
     found = everything(options.arch, use)
     listed = [u for of_file in found.values() for u in of_file]
     if options.readme:
-        version = re.search(r"V([\d.]+)", _version())[1] if use == "nvcc" else ""
         note = "The most that any instantiation needs; dynamic shared memory is asked for at launch and is not in here."
-        text = f"{note} Compiled by {use} {version}".rstrip() + f".\n\n{table(found, options.arch)}"
+        text = f"{note} Compiled by {use} {_version(use)}.\n\n{table(found, options.arch)}"
         write_between(kernel_source.folder() / "README.md", MARKERS, text)
     elif options.all:
         for u in listed:

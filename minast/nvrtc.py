@@ -29,6 +29,16 @@ def available():
     return _installed()[0] is not None
 
 
+@functools.cache
+def version():
+    """ "13.0" of the library, "" where there is none."""
+    if not available():
+        return ""
+    nvrtc, major, minor = ctypes.CDLL(str(_installed()[0])), ctypes.c_int(), ctypes.c_int()
+    nvrtc.nvrtcVersion(ctypes.byref(major), ctypes.byref(minor))
+    return f"{major.value}.{minor.value}"
+
+
 def compile_text(text, name, arch, expressions):
     """Compile CUDA C++ for compute capability `arch` ("90") with these name expressions -> (cubin, compiler's log).
 
