@@ -5,6 +5,7 @@ import hashlib
 import os
 import platform
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -93,20 +94,34 @@ def _static_shared(match):
     return " ".join(lines) + "\n" * declaration.count("\n")
 
 
+INSTALL = "install the package g++ (Debian, Ubuntu: apt install g++; Fedora: dnf install gcc-c++)"
+
+
 def compiler():
-    name = os.environ.get("CXX", "g++")
-    path = shutil.which(name)
-    if not path:
-        raise Error(
-            f"the CUDA emulator needs a C++ compiler and found no {name}: install the package g++ "
-            "(Debian, Ubuntu: apt install g++; Fedora: dnf install gcc-c++), or name another one in $CXX"
-        )
-    return path
+    """The C++ compiler as a command's first words: $CXX, which may have arguments ("ccache g++", "g++ -m64"), or g++.
+
+    Raises Error where it is not installed.
+    """
+    named = os.environ.get("CXX", "").strip()
+    try:
+        words = shlex.split(named) or ["g++"]
+    except ValueError as error:
+        raise Error(f"$CXX is {named!r}, which cannot be read as a command: {error}") from None
+    path = shutil.which(words[0])
+    if path:
+        return (path, *words[1:])
+    if named:
+        raise Error(f"the CUDA emulator looked for {words[0]!r}, since $CXX is {named!r}, and found none: {INSTALL}")
+    raise Error(f"the CUDA emulator looked for the C++ compiler g++ and found none: {INSTALL}, or name another in $CXX")
 
 
 @functools.cache
-def _compiler_version(path):
-    return subprocess.run([path, "--version"], capture_output=True, text=True).stdout
+def _compiler_version(command):
+    told = subprocess.run([*command, "--version"], capture_output=True, text=True)
+    if told.returncode:
+        why = (told.stderr.strip() or f"exit status {told.returncode}").splitlines()[0]
+        raise Error(f"the C++ compiler `{shlex.join(command)}` does not run: {why}")
+    return told.stdout
 
 
 @functools.cache
@@ -125,7 +140,7 @@ def _built(text, name, *flags):
     cxx = compiler()
     emulator = kernel_source.emulator_folder()
     headers = [p.read_bytes() for p in sorted(emulator.glob("*.*"))]
-    key = repr((text, headers, FLAGS, flags, _compiler_version(cxx), _processor()))
+    key = repr((text, headers, FLAGS, flags, cxx[1:], _compiler_version(cxx), _processor()))
     path = cache_folder() / "emulator" / f"{Path(name).stem}-{hashlib.sha256(key.encode()).hexdigest()[:32]}.so"
     if path.is_file():
         return path
@@ -133,7 +148,7 @@ def _built(text, name, *flags):
     # Built under another name and renamed: another process never sees half a library.
     with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
         built = Path(scratch) / "library.so"
-        command = [cxx, *FLAGS, *flags, "-I", str(emulator), "-x", "c++", "-", "-o", str(built), "-ldl"]
+        command = [*cxx, *FLAGS, *flags, "-I", str(emulator), "-x", "c++", "-", "-o", str(built), "-ldl"]
         run = subprocess.run(command, input=text, capture_output=True, text=True)
         if run.returncode:
             wrong = [line for line in run.stderr.splitlines() if "error" in line] or run.stderr.splitlines()

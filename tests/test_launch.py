@@ -1,5 +1,6 @@
 """The one door: what it refuses, how it reads a kernel's declaration, what it hands to CuPy and to the compiler."""
 
+import shlex
 import sys
 import types
 from pathlib import Path
@@ -142,8 +143,35 @@ def test_without_a_compiler_the_sentence_names_the_package(source, monkeypatch, 
     monkeypatch.delenv("CXX", raising=False)
     if emulator_build.sys.platform != "linux":
         pytest.skip("the platform is refused first")
-    with pytest.raises(Error, match=r"found no g\+\+: install the package g\+\+ \(Debian, Ubuntu: apt install g\+\+"):
-        emulator_build.library(kernel_source.load(source), ("plain",))
+    found = r" and found none: install the package g\+\+ \(Debian, Ubuntu: apt install g\+\+; "
+    for cxx, looked in [(None, r"the C\+\+ compiler g\+\+"), ("", r"the C\+\+ compiler g\+\+"),
+                        ("ccache g++ -m64", "'ccache', since .CXX is 'ccache g\\+\\+ -m64',")]:  # fmt: skip
+        if cxx is not None:
+            monkeypatch.setenv("CXX", cxx)
+        with pytest.raises(Error, match="looked for " + looked + found):
+            emulator_build.library(kernel_source.load(source), ("plain",))
+    monkeypatch.setenv("CXX", "g++ '-m64")
+    with pytest.raises(Error, match=r"CXX is .* cannot be read as a command: No closing quotation"):
+        emulator_build.compiler()
+
+
+@needs_emulator
+def test_a_compiler_with_arguments(source, monkeypatch, tmp_path):
+    """$CXX may name a wrapper and have arguments; a wrapper whose compiler is missing is told apart."""
+    monkeypatch.setenv("MINAST_CACHE", str(tmp_path / "cache"))
+    source.write_text("__global__ void f(int* x) { *x = NUMBER; }\n")
+    wrapper, asked = tmp_path / "a wrapper", tmp_path / "asked"
+    wrapper.write_text(f'#!/bin/sh\necho "$*" >> {asked}\nexec "$@"\n')
+    wrapper.chmod(0o755)
+    for number in (7, 8):  # other arguments, another library
+        monkeypatch.setenv("CXX", f"'{wrapper}' {shlex.join(emulator_build.compiler())} -DNUMBER={number}")
+        assert emulator_build.library(kernel_source.load(source), ("f",)).is_file()
+        assert f"-DNUMBER={number} -std" in asked.read_text()
+        monkeypatch.delenv("CXX")
+    assert len(list((tmp_path / "cache" / "emulator").iterdir())) == 2
+    monkeypatch.setenv("CXX", f"'{wrapper}' no-such-compiler")
+    with pytest.raises(Error, match=r"C\+\+ compiler `'.*a wrapper' no-such-compiler` does not run: .*not found"):
+        emulator_build.library(kernel_source.load(source), ("f",))
 
 
 @pytest.mark.parametrize("platform, machine", [("darwin", "arm64"), ("win32", "AMD64"), ("linux", "riscv64")])
