@@ -5,7 +5,7 @@
 //
 // r1 = 1 - b1 and r2 = 1 - b2 come ready made: 1 - 0.999f is off by 13 parts in a million.
 //
-// w, dw, m, v (n,) float32; 7 floats of traffic a weight and next to no arithmetic: only memory bandwidth counts.
+// w, dw, m, v (n,) float32; 7 floats of traffic a weight and next to no arithmetic: memory must set the time.
 // `fade` (n,) scales the decay of each weight, 0 = not decayed; null = all decay alike.
 // `copy` takes the new weights in 16 bits, where training computes in them; null = no copy.
 // The clip factor is made on the device from `norm`: no number travels to the host between the two. Null = no clipping.

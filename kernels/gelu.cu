@@ -3,7 +3,7 @@
 //   z = x + bias,  y = z Phi(z)            Phi(z) = (1 + erf(z / sqrt 2)) / 2, exact; or the tanh approximation
 //   dx = dy (Phi(z) + z phi(z))            phi(z) = exp(-z^2 / 2) / sqrt(2 pi)
 //
-// x, y, dy, dx (count,) in T, rows of C; bias (C,) float32 or null. Backward makes z again: cheaper than keeping it.
+// x, y, dy, dx (count,) in T, rows of C; bias (C,) float32 or null. Backward makes z again, so that only x is kept.
 //   0   one value per thread
 //   1   four values per thread: 16-byte loads and stores
 // The gradient of the bias is the column sum of dx (columns.cu).
@@ -39,7 +39,7 @@ __device__ __forceinline__ void load_biased(const T* x, const float* bias, long 
                                             bool vector, float (&z)[4]) {
   load4_tail(x, at, count, vector, z);
   if (!bias) return;
-  // a 64-bit remainder costs some 100 instructions, a 32-bit one 20: as much as the rest of the kernel
+  // division has no instruction on a GPU; that of 64-bit numbers is the longer routine, and few arrays need it
   int c = at >> 32 ? at % columns : static_cast<unsigned>(at) % static_cast<unsigned>(columns);
 #pragma unroll
   for (int k = 0; k < 4; ++k) {

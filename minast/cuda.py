@@ -187,7 +187,7 @@ def softmax_backward(dp, cache):
 # -- attention ---------------------------------------------------------------------------------------------------
 
 TILES = {2: (64, 32, 4, 4), 3: (128, 64, 8, 8)}  # rung: queries, keys, and the scores of a thread
-LONG = 256  # from so many tokens on rung 3 fills a GPU; below, its 128-query blocks are few and half empty
+LONG = 256  # tokens from which float32 takes rung 3, not measured: below, that has at most two blocks of queries a head
 
 
 def _forward_fits(qkv, heads, *_):
