@@ -9,7 +9,7 @@ import pytest
 import minast
 from minast import bench, cuda
 from minast.backend import why_no_gpu
-from minast.benches import attention, backends, device, kernels, table
+from minast.benches import attention, backends, device, in_torch, kernels, table
 from tests.kernel_cases import CASTS, need_compiler
 
 no_gpu = pytest.mark.skipif(why_no_gpu() is None, reason="there is a GPU here")
@@ -42,9 +42,9 @@ def pretended(emulator, monkeypatch):
     monkeypatch.setattr(attention, "gemm_peak", lambda *args: device.gemm_peak(*args, n=64))
 
     def no_torch():
-        raise table.Skip("no torch in this test")
+        raise table.Skip("no torch")
 
-    monkeypatch.setattr(attention, "torch_with_cuda", no_torch)
+    monkeypatch.setattr(in_torch, "torch_with_cuda", no_torch)
     return Pretended()
 
 
@@ -55,7 +55,7 @@ def test_all_rows_in_the_emulator(tmp_path, command):
     stored = json.loads((tmp_path / "b.json").read_text())
     rows = {row["name"]: row for row in stored["rows"]}
     for kernel in ("unfold", "layer norm", "bias + GELU", "softmax"):
-        for dtype in ("float32", "bfloat16"):
+        for dtype in device.DTYPES:
             wanted = {f"{kernel}, rung 0, {dtype}", f"{kernel}, rung 1, {dtype}", f"{kernel} backward, {dtype}"}
             assert wanted <= set(rows)
     assert {"bce, float32", "ce backward, bfloat16", "Adam, rung 1, float32", "gradient norm, float32"} <= set(rows)
@@ -105,17 +105,26 @@ NAMES = {
 }
 
 
-@pytest.mark.parametrize("name,where", [("attention_forward", 0), ("attention_backward", None)])
-def test_wrong_attention_is_not_timed(emulator, monkeypatch, name, where):
+WRONG_ATTENTION = {  # which of the results: how to get at it
+    "o": ("attention_forward", lambda got: got[0]),
+    "lse": ("attention_forward", lambda got: got[1][2]),
+    "dqkv": ("attention_backward", lambda got: got),
+}
+
+
+@pytest.mark.parametrize("result", WRONG_ATTENTION)
+def test_wrong_attention_is_not_timed(emulator, monkeypatch, result):
+    name, part = WRONG_ATTENTION[result]
     right = getattr(cuda, name)
 
     def wrong(*args, **kwargs):
         got = right(*args, **kwargs)
-        (got if where is None else got[where])[0, -1] = np.nan
+        part(got)[0, -1] *= 1.001
         return got
 
     monkeypatch.setattr(cuda, name, wrong)
-    with pytest.raises(minast.Error, match=r"attention.*float32.*nothing was timed"):
+    says = {"o": "^attention, rung 0", "lse": "^lse of attention, rung 0", "dqkv": "^attention backward"}[result]
+    with pytest.raises(minast.Error, match=says + ".*float32.*nothing was timed"):
         attention.measure(emulator, attention.TOY, 1, ("float32",))
 
 
@@ -151,7 +160,7 @@ def test_the_table_of_a_device(pretended, tmp_path):
     rows = kernels.measure(pretended, kernels.TOY, 1, ("float32",))
     rows += attention.measure(pretended, attention.TOY, 1, ("float32",))
     assert all(row.share > 0 and row.ceiling for row in rows)
-    assert sum(attention.LIBRARY in row.libraries for row in rows) == len(rows)
+    assert all(set(row.libraries) == {device.LIBRARY} and row.without == {in_torch.TORCH: "no torch"} for row in rows)
     other = device.DeviceRow("from the emulator", 1.0, device="emulator"), table.Row("of the other table", 1.0)
     readme = tmp_path / "README.md"
     readme.write_text("\n".join(["before", *device.MARKERS, "after"]))
@@ -161,6 +170,43 @@ def test_the_table_of_a_device(pretended, tmp_path):
     assert text.startswith("before\n") and text.endswith("\nafter") and "from the emulator" not in text
     assert text.count("| attention, rung 3, float32 | float32 | 1.00 ms |") == 1 and "other table" not in text
     assert "1.00 ms (1.00x)" in text and "Pretended GPU" in text
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_libraries_in_16_bits(pretended, tmp_path, monkeypatch, dtype):
+    """float16: the reference's time stands beside; bfloat16: that CuPy has none; both: that torch is missing."""
+    monkeypatch.setattr(attention, "gemm_peak", lambda *args: 1e12)
+    rows = kernels.measure(pretended, kernels.TOY, 1, (dtype,))
+    rows += attention.measure(pretended, attention.TOY, 1, (dtype,))
+    assert all(row.without[in_torch.TORCH] == "no torch" for row in rows)
+    if dtype == "bfloat16":
+        assert all(row.without[device.LIBRARY] == "no bfloat16" and not row.libraries for row in rows)
+    else:
+        timed = [row.name for row in rows if device.LIBRARY in row.libraries]
+        assert len(timed) == len(rows), [row.without for row in rows]
+    text = device.markdown(rows, table.conditions(2) | device.facts(rows))
+    assert text.count(f"| {rows[0].without.get(device.LIBRARY, '1.00 ms (1.00x)')} |") == len(rows)
+
+
+def test_a_library_that_differs_is_not_timed(pretended, monkeypatch):
+    monkeypatch.setattr(kernels, "copy_bandwidth", lambda *args: 1.0)
+    wrong = kernels.Case("wrong", lambda: (np.ones(3),), lambda: (np.ones(3),), 1, lambda: lambda: (np.zeros(3),))
+    monkeypatch.setattr(kernels, "cases", lambda *args: [wrong])
+    (row,) = kernels.measure(pretended, kernels.TOY, 1, ("float16",))
+    assert row.without[device.LIBRARY] == "differs by 1.0e+00 of the largest value" and pretended.timed == 1
+    assert f"{device.LIBRARY}: differs by 1.0e+00" in row.note
+
+
+@pytest.mark.parametrize("dtype", device.DTYPES)
+def test_torch_does_the_same_jobs(pretended, dtype):
+    """Each case's job in torch, on a CPU, against the reference."""
+    torch, done = pytest.importorskip("torch"), []
+    for case in kernels.cases(pretended, kernels.TOY, dtype):
+        got = [in_torch.to_array(np, x) for x in case.torch(torch)()]
+        wanted = case.wanted()
+        assert not device.differs(got, wanted, device.TOLERANCE[dtype]), case.name
+        done.append(case.name)
+    assert len(set(done)) == {"float32": 21}.get(dtype, 18)
 
 
 @no_gpu
@@ -189,14 +235,14 @@ def test_the_emulator_writes_no_table(tmp_path, command):
     assert (tmp_path / "README.md").read_text(encoding="utf-8") == before
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", device.DTYPES)
 def test_torch_does_the_same_job(dtype):
     """The comparison's own packing, on a CPU."""
     torch = pytest.importorskip("torch")
     B, H, N, D = attention.TOY
     rng = np.random.default_rng(0)
     qkv, do = (device.cast(rng.standard_normal((B, N, C), np.float32), dtype) for C in (3 * H * D, H * D))
-    results, calls = attention.sdpa(torch, *(attention.to_torch(torch, x) for x in (qkv, do)), H)
-    for result, wanted in zip(results, attention.reference(np, qkv, do, H), strict=True):
+    results, calls = in_torch.sdpa(torch, *(in_torch.to_torch(torch, x) for x in (qkv, do)), H)
+    for result, wanted in zip(results, attention.reference(np, qkv, do, H)[:2], strict=True):
         device.check(result().float().numpy(), wanted, device.TOLERANCE[dtype], "torch")
     assert len(calls[1]()) == 3

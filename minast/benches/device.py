@@ -19,6 +19,8 @@ from .table import Row, Skip, median_of, number, versions
 
 MARKERS = "<!-- bench:kernels:start -->", "<!-- bench:kernels:end -->"
 EMULATED, CPU = "emulator", "CPU"  # instead of a GPU's name
+LIBRARY = "layers.py on CuPy"  # its column
+NO_BFLOAT16 = "no bfloat16"  # CuPy has none: what stands in that column instead of a time
 CUPY = "cupy-cuda13x", "cupy-cuda12x"  # the packages it comes in
 DTYPES = ("float32", "float16", "bfloat16")
 # The largest error over the largest value. float32: sums in another order. 16 bits: half a unit is 2^-11 and 2^-8, and
@@ -31,6 +33,7 @@ class DeviceRow(Row):
     """A Row that says where it ran. rate: in `rate_unit`, from counts; share: rate over the ceiling's, None if unknown.
 
     libraries: name -> seconds of the same job; `against` and `theirs` are the fastest of them.
+    without: name of a library -> why there is no time of it.
     """
 
     dtype: str = "float32"
@@ -40,6 +43,7 @@ class DeviceRow(Row):
     share: float | None = None
     ceiling: str = ""
     libraries: dict = field(default_factory=dict)
+    without: dict = field(default_factory=dict)
 
 
 class Place:
@@ -154,7 +158,17 @@ def _gemm_ex(a, b, c):
 # -- rows and their table ------------------------------------------------------------------------------------------
 
 
-def row(where, name, dtype, seconds, amount, unit, ceiling=None, kind="", libraries=None, note=""):
+def differs(got, wanted, tolerance):
+    """ "" or why two tuples of arrays are not the same job's results: a library's is then not timed, and it says so."""
+    for g, w in zip(got, wanted, strict=True):
+        try:
+            check(g, w, tolerance, "")
+        except Error as error:
+            return str(error).removeprefix(": ").split(" from the reference")[0]
+    return ""
+
+
+def row(where, name, dtype, seconds, amount, unit, ceiling=None, kind="", libraries=None, note="", without=None):
     """A DeviceRow. amount: bytes, FLOP or clips of one call; ceiling: the same a second, of `kind`."""
     scale = 1 if unit == "clips/s" else 1e9
     rate, libraries = amount / seconds / scale, libraries or {}
@@ -162,7 +176,8 @@ def row(where, name, dtype, seconds, amount, unit, ceiling=None, kind="", librar
     against = min(libraries, key=libraries.get, default="")
     theirs = libraries.get(against)
     emulated = "emulated: says nothing about a GPU" if where.name == EMULATED else ""
-    notes = [f"{rate:.4g} {unit}", f"{share:.1%} of {kind}" if ceiling else "", note, emulated]
+    missing = [f"{library}: {why}" for library, why in (without or {}).items()]
+    notes = [f"{rate:.4g} {unit}", f"{share:.1%} of {kind}" if ceiling else "", note, *missing, emulated]
     return DeviceRow(
         name,
         seconds,
@@ -177,6 +192,7 @@ def row(where, name, dtype, seconds, amount, unit, ceiling=None, kind="", librar
         share=share,
         ceiling=f"{kind} {ceiling / 1e9:.0f} {unit}" if ceiling else "",
         libraries=libraries,
+        without=without or {},
     )
 
 
@@ -203,7 +219,7 @@ def refuse(path, backend):
 
 def markdown(rows, about):
     """The table as it stands in kernels/README.md."""
-    names = list(dict.fromkeys(name for r in rows for name in r.libraries))
+    names = list(dict.fromkeys(name for r in rows for name in [*r.libraries, *r.without]))
     lines = [
         "| job | type | time | rate | of the ceiling | " + "".join(f"{name} | " for name in names),
         "| --- | --- | ---: | ---: | ---: | " + "---: | " * len(names),
@@ -213,7 +229,8 @@ def markdown(rows, about):
         cells = [r.name, r.dtype, number(r.ours, "s"), f"{r.rate:.4g} {r.rate_unit}", share]
         for name in names:
             theirs = r.libraries.get(name)
-            cells.append("" if theirs is None else f"{number(theirs, 's')} ({theirs / r.ours:.2f}x)")
+            why = r.without.get(name, "")
+            cells.append(why if theirs is None else f"{number(theirs, 's')} ({theirs / r.ours:.2f}x)")
         lines.append("| " + " | ".join(cells) + " |")
     ceilings = "; ".join(dict.fromkeys(r.ceiling for r in rows if r.ceiling))
     facts = ", ".join(f"{name} {value}" for name, value in about.items() if name in ("python", "torch", *CUPY))

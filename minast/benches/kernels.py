@@ -2,6 +2,10 @@
 
 Bytes are those that must move, each input read once and each result written once. What a kernel moves beyond that (a
 second pass, partial sums) lowers its figure, as it should.
+
+Beside ours, in the same type: the reference's own code on CuPy, which has no bfloat16, so that those cells say so; and
+torch, which has a function for each job in all three types. Adam and the gradient norm are float32 alone. A library's
+result is compared before it is timed; where it differs, as 16-bit sums may, the cell says that instead.
 """
 
 from dataclasses import dataclass
@@ -11,10 +15,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import cuda, layers, optim
-from . import attention, backends
-from .device import TOLERANCE, cast, check, copy_bandwidth, place, row, wide
+from . import attention, backends, in_torch
+from .device import DTYPES, LIBRARY, NO_BFLOAT16, TOLERANCE, cast, check, copy_bandwidth, differs, place, row, wide
+from .in_torch import TORCH
+from .table import Skip
 
-COPY, LIBRARY = "the measured copy", "layers.py on CuPy"
+COPY = "the measured copy"
 
 
 @dataclass(frozen=True)
@@ -50,12 +56,18 @@ def fitting(where):
 
 
 class Case(NamedTuple):
-    """call() and wanted(): the kernel's and the reference's results, a tuple of arrays each; bytes of one call."""
+    """call() and wanted(): the kernel's and the reference's results, a tuple of arrays each; bytes of one call.
+
+    half(), torch(torch): the same job on the stored numbers, in float16 by layers.py, in all types by torch; each
+    returns what is to be called.
+    """
 
     name: str
     call: Any
     wanted: Any
     bytes: int
+    half: Any = None
+    torch: Any = None
 
 
 def cases(where, s, dtype):
@@ -66,9 +78,9 @@ def cases(where, s, dtype):
         yield from adam(where, s)
 
 
-def _ladder(name, call, wanted, size):
+def _ladder(name, call, wanted, size, half, torch):
     for rung in (0, 1):
-        yield Case(f"{name}, rung {rung}", partial(call, rung=rung), wanted, size)
+        yield Case(f"{name}, rung {rung}", partial(call, rung=rung), wanted, size, half, torch)
 
 
 def patches(where, s, dtype):
@@ -79,13 +91,25 @@ def patches(where, s, dtype):
     def call(rung):
         return cuda.unfold_forward(x, 10, 10, rung=rung, dtype=kind)[:1]
 
-    yield from _ladder("unfold", call, lambda: layers.unfold_forward(x, 10, 10)[:1], size)
+    def half():
+        return lambda: (layers.unfold_forward(x, 10, 10)[0].astype(kind),)
+
     d = cast(want, dtype)
+
+    def forward(t):
+        return in_torch.forward(t, in_torch.patches(t, in_torch.to_torch(t, d).dtype), x)
+
+    def backward(t):
+        return in_torch.backward(t, in_torch.patches(t, in_torch.to_torch(t, d).dtype), d, x)
+
+    yield from _ladder("unfold", call, lambda: layers.unfold_forward(x, 10, 10)[:1], size, half, forward)
     yield Case(
         "unfold backward",
         lambda: (cuda.unfold_backward(d, cache),),
         lambda: (layers.unfold_backward(wide(d), cache),),
         size,
+        lambda: lambda: (layers.unfold_backward(d, cache),),
+        backward,
     )
 
 
@@ -98,7 +122,26 @@ def norms(where, s, dtype):
     def call(rung):
         return cuda.layernorm_forward(x, w, b, rung=rung)[:1]
 
-    yield from _ladder("layer norm", call, lambda: layers.layernorm_forward(wide(x), w, b)[:1], once + x.nbytes)
+    def half():
+        return lambda: layers.layernorm_forward(x, cast(w, dtype), cast(b, dtype))[:1]
+
+    def half_backward():
+        kept, sums = layers.layernorm_forward(x, cast(w, dtype), cast(b, dtype))[1], xp.zeros((2, C), x.dtype)
+        return lambda: (layers.layernorm_backward(dy, kept, *sums), *sums)
+
+    def in_t(t):
+        return lambda x, w, b: t.nn.functional.layer_norm(x, (C,), w, b, 1e-6)
+
+    def forward(t):
+        return in_torch.forward(t, in_t(t), x, cast(w, dtype), cast(b, dtype))
+
+    def backward(t):
+        return in_torch.backward(t, in_t(t), dy, x, cast(w, dtype), cast(b, dtype))
+
+    def wanted():
+        return layers.layernorm_forward(wide(x), w, b)[:1]
+
+    yield from _ladder("layer norm", call, wanted, once + x.nbytes, half, forward)
     cache, plain = cuda.layernorm_forward(x, w, b)[1], layers.layernorm_forward(wide(x), w, b)[1]
     ddw, ddb = xp.zeros_like(dw), xp.zeros_like(db)
     yield Case(  # gradients are added to: compared after one call each, and the sums of the timed calls are of no use
@@ -106,6 +149,8 @@ def norms(where, s, dtype):
         lambda: (cuda.layernorm_backward(dy, cache, dw, db), dw, db),
         lambda: (layers.layernorm_backward(wide(dy), plain, ddw, ddb), ddw, ddb),
         once + 2 * x.nbytes,
+        half_backward,
+        backward,
     )
 
 
@@ -116,13 +161,35 @@ def gelus(where, s, dtype):
     def call(rung):
         return cuda.gelu_forward(x, "erf", bias, rung=rung)[:1]
 
-    yield from _ladder("bias + GELU", call, lambda: layers.gelu_forward(wide(x) + bias)[:1], 2 * x.nbytes)
+    def half():
+        return lambda: layers.gelu_forward(x + cast(bias, dtype))[:1]
+
+    def half_backward():
+        kept = layers.gelu_forward(x + cast(bias, dtype))[1]
+        return lambda: (layers.gelu_backward(dy, kept),)
+
+    def in_t(t):
+        b = in_torch.to_torch(t, cast(bias, dtype))
+        return lambda x: t.nn.functional.gelu(x + b)
+
+    def forward(t):
+        return in_torch.forward(t, in_t(t), x)
+
+    def backward(t):
+        return in_torch.backward(t, in_t(t), dy, x)
+
+    def wanted():
+        return layers.gelu_forward(wide(x) + bias)[:1]
+
+    yield from _ladder("bias + GELU", call, wanted, 2 * x.nbytes, half, forward)
     cache, plain = cuda.gelu_forward(x, "erf", bias)[1], layers.gelu_forward(wide(x) + bias)[1]
     yield Case(
         "bias + GELU backward",
         lambda: (cuda.gelu_backward(dy, cache),),
         lambda: (layers.gelu_backward(wide(dy), plain),),
         3 * x.nbytes,
+        half_backward,
+        backward,
     )
 
 
@@ -132,13 +199,24 @@ def softmaxes(where, s, dtype):
     def call(rung):
         return cuda.softmax_forward(x, rung)[:1]
 
-    yield from _ladder("softmax", call, lambda: layers.softmax_forward(wide(x))[:1], 2 * x.nbytes)
+    def half():
+        return lambda: layers.softmax_forward(x)[:1]
+
+    def forward(t):
+        return in_torch.forward(t, partial(t.softmax, dim=-1), x)
+
+    def backward(t):
+        return in_torch.backward(t, partial(t.softmax, dim=-1), dp, x)
+
+    yield from _ladder("softmax", call, lambda: layers.softmax_forward(wide(x))[:1], 2 * x.nbytes, half, forward)
     cache = cuda.softmax_forward(x)[1]
     yield Case(
         "softmax backward",
         lambda: (cuda.softmax_backward(dp, cache),),
         lambda: (layers.softmax_backward(wide(dp), (wide(cache[0]),)),),
         3 * x.nbytes,
+        lambda: lambda: (layers.softmax_backward(dp, cache),),
+        backward,
     )
 
 
@@ -151,9 +229,27 @@ def losses(where, s, dtype):
         forward, backward = getattr(cuda, f"{name}_forward"), getattr(cuda, f"{name}_backward")
         plain, adjoint = getattr(layers, f"{name}_forward"), getattr(layers, f"{name}_backward")
         own, theirs = forward(logits, y)[1], plain(wide(logits), y)[1]
-        yield Case(name, partial(_first, forward, logits, y), partial(_first, plain, wide(logits), y), size)
+        half = partial(_half_loss, plain, adjoint, logits, y)
+        ahead, back = (partial(_torch_loss, name, adjoint, logits, y) for adjoint in (False, True))
+        wanted = partial(_first, plain, wide(logits), y)
+        yield Case(name, partial(_first, forward, logits, y), wanted, size, partial(half, False), ahead)
         call, wanted = partial(_one, backward, own), partial(_one, adjoint, theirs)
-        yield Case(f"{name} backward", call, wanted, size + logits.nbytes)
+        yield Case(f"{name} backward", call, wanted, size + logits.nbytes, partial(half, True), back)
+
+
+def _half_loss(forward, backward, logits, y, adjoint):
+    y = y.astype(logits.dtype)
+    return partial(_one, backward, forward(logits, y)[1]) if adjoint else partial(_first, forward, logits, y)
+
+
+def _torch_loss(name, adjoint, logits, y, t):
+    target = in_torch.to_torch(t, cast(y, "bfloat16" if logits.dtype == np.uint16 else logits.dtype.name))
+    f = t.nn.functional.binary_cross_entropy_with_logits if name == "bce" else t.nn.functional.cross_entropy
+
+    def loss(x):
+        return f(x, target).reshape(1) if not adjoint else f(x, target)
+
+    return in_torch.backward(t, loss, None, logits) if adjoint else in_torch.forward(t, loss, logits)
 
 
 def _first(function, *args):
@@ -173,7 +269,14 @@ def columns(where, s, dtype):
 
     for rung in (0, 1):
         call = partial(_columns, x, xp.zeros(C, np.float32), rung)
-        yield Case(f"column sums, rung {rung}", call, wanted, x.nbytes)
+        yield Case(
+            f"column sums, rung {rung}",
+            call,
+            wanted,
+            x.nbytes,
+            lambda: lambda: (x.sum(axis=0, dtype=np.float32),),
+            lambda t: in_torch.forward(t, lambda x: x.sum(0, dtype=t.float32), x),
+        )
 
 
 def _columns(x, out, rung):
@@ -186,12 +289,21 @@ def adam(where, s):
     for rung in (0, 1):
         ours, theirs = (kind(start.copy(), weight_decay=0.1, decoupled=True) for kind in (cuda.Adam, optim.Adam))
         # read w, m, v and g, write w, m and v
-        yield Case(f"Adam, rung {rung}", partial(_step, ours, g, rung=rung), partial(_step, theirs, g), 28 * s.weights)
+        yield Case(
+            f"Adam, rung {rung}",
+            partial(_step, ours, g, rung=rung),
+            partial(_step, theirs, g),
+            28 * s.weights,
+            torch=lambda t, like=ours: in_torch.adam(t, start.copy(), g, like, 0.1),
+        )
 
     def norm():
         return (where.xp.asarray(np.array([optim.gradient_norm(g)], np.float32)),)
 
-    yield Case("gradient norm", lambda: (cuda.gradient_norm(g),), norm, g.nbytes)
+    def forward(t):
+        return in_torch.forward(t, lambda g: t.linalg.vector_norm(g).reshape(1), g)
+
+    yield Case("gradient norm", lambda: (cuda.gradient_norm(g),), norm, g.nbytes, torch=forward)
 
 
 def _step(adam, g, **rung):
@@ -199,18 +311,45 @@ def _step(adam, g, **rung):
     return adam.w, adam.m, adam.v
 
 
-def measure(where, s, rounds, dtypes=("float32", "bfloat16")):
-    """Rows of all cases, each checked first.   float16 moves as many bytes as bfloat16."""
+def beside(where, case, wanted, dtype, rounds):
+    """({library: seconds}, {library: why there is none}) of one case; what differs from `wanted` is not timed."""
+    times, without, jobs = {}, {}, {}
+    if not where.gpu:
+        return times, without
+    try:
+        make = partial(case.torch, in_torch.torch_with_cuda())
+        jobs[TORCH] = make, lambda results: [in_torch.to_array(where.xp, r) for r in results]
+    except Skip as reason:
+        without[TORCH] = str(reason)
+    if dtype == "float32":
+        jobs[LIBRARY] = lambda: case.wanted, None  # the reference itself; last, since Adam's goes on from `wanted`
+    elif dtype == "float16":
+        jobs[LIBRARY] = case.half, tuple
+    else:
+        without[LIBRARY] = NO_BFLOAT16
+    for library, (make, arrays) in jobs.items():
+        call = make()
+        wrong = differs(arrays(call()), wanted, TOLERANCE[dtype]) if arrays else ""
+        if wrong:
+            without[library] = wrong
+        else:
+            times[library] = where.seconds(call, rounds)
+        del call
+    return times, without
+
+
+def measure(where, s, rounds, dtypes=DTYPES):
+    """Rows of all cases, each checked first."""
     done, ceiling = [], copy_bandwidth(where, rounds) if where.gpu else None
     for dtype in dtypes:
         for case in cases(where, s, dtype):
-            name = f"{case.name}, {dtype}"
-            for got, wanted in zip(case.call(), case.wanted(), strict=True):
-                check(got, wanted, TOLERANCE[dtype], name)
-            seconds, libraries = where.seconds(case.call, rounds), {}
-            if where.gpu and dtype == "float32":  # in 16 bits the reference is given float32: no fair comparison
-                libraries[LIBRARY] = where.seconds(case.wanted, rounds)
-            done.append(row(where, name, dtype, seconds, case.bytes, "GB/s", ceiling, COPY, libraries))
+            name, wanted = f"{case.name}, {dtype}", case.wanted()
+            for got, want in zip(case.call(), wanted, strict=True):
+                check(got, want, TOLERANCE[dtype], name)
+            seconds = where.seconds(case.call, rounds)
+            times, without = beside(where, case, wanted, dtype, rounds)
+            kinds = case.bytes, "GB/s", ceiling, COPY
+            done.append(row(where, name, dtype, seconds, *kinds, libraries=times, without=without))
     return done
 
 
