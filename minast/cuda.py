@@ -23,7 +23,8 @@ GROUPS = 264  # partial sums per column: two blocks for each multiprocessor of a
 def overrides(fits=lambda *args: True):
     """Decorator: the kernel where dtype and shape have one, else the function of the same name in layers.py.
 
-    Forward and backward of a pair ask the same of the same arrays, so a cache never meets the wrong one of the two.
+    Forward and backward of a pair ask the same of the same arrays, so a cache never meets the wrong one of the two;
+    a gradient of another type than the forward pass, which could send them different ways, is refused.
     """
 
     def decorate(function):
@@ -32,6 +33,9 @@ def overrides(fits=lambda *args: True):
         @wraps(function)
         def either(*args, **kwargs):
             x = args[0][0] if isinstance(args[0], tuple) else args[0]  # a loss's backward has only its cache
+            kept = getattr(args[1][0], "dtype", x.dtype) if len(args) > 1 and isinstance(args[1], tuple) else x.dtype
+            if kept != x.dtype and {kept.name, x.dtype.name} & C_TYPES.keys():
+                raise Error(f"{function.__name__}: the gradient is {x.dtype}, the forward pass was {kept}.")
             if x.dtype.name in C_TYPES and x.size and fits(*args):
                 return function(*args, **kwargs)
             if x.dtype.name == "uint16" and x.size:
@@ -350,9 +354,15 @@ def _mean(losses, divisor):
     return out[0]
 
 
+def _check_targets(y, logits, shapes):
+    if y.shape not in shapes:  # a kernel would read on behind y, on a GPU in silence
+        raise Error(f"targets have shape {y.shape}, for logits {logits.shape} it is {' or '.join(map(str, shapes))}.")
+
+
 @overrides()
 def bce_forward(logits, y):
     """Mean over batch and classes of max(x, 0) - x y + log(1 + exp(-|x|)).   logits, y (B, K) -> scalar"""
+    _check_targets(y, logits, (logits.shape,))
     xp, logits, (B, K) = array_module(logits), packed(logits), logits.shape
     losses, y = xp.empty(B, np.float32), xp.ascontiguousarray(y, np.float32)
     launch("loss.cu", f"bce_forward<{c_type(logits)}>", blocks(B, 4), (32, 4), (logits, y, losses, B, K))
@@ -385,6 +395,7 @@ def ce_forward(logits, y):
     a look from the host, which would have to wait for the GPU. NumPy's reference raises IndexError from K on, and
     counts negative numbers from the end. Raises Error if y (B,) is not of whole numbers.
     """
+    _check_targets(y, logits, (logits.shape[:1], logits.shape))
     xp, logits, (B, K) = array_module(logits), packed(logits), logits.shape
     y = _class_numbers(y, K) if y.ndim == 1 else xp.ascontiguousarray(y, np.float32)
     losses, stats = xp.empty(B, np.float32), xp.empty((B, 3), np.float32)

@@ -227,6 +227,16 @@ def test_classes_that_are_not_whole_numbers_are_refused(put, rng):
         cuda.ce_forward(put(np.zeros((2, 3), np.float32)), put(np.ones(2)))
 
 
+def test_targets_of_another_shape_are_refused(put, rng):
+    logits = put(rng.standard_normal((4, 7)).astype(np.float32))
+    for y in (np.ones((4, 6)), np.ones((3, 7)), np.ones(7)):
+        with pytest.raises(Error, match=r"targets have shape .*, for logits \(4, 7\) it is \(4, 7\)"):
+            cuda.bce_forward(logits, put(y))
+    for y in (np.ones((4, 6)), np.ones(7, int), np.ones(3, int)):
+        with pytest.raises(Error, match=r"targets have shape .*, for logits \(4, 7\) it is \(4,\) or \(4, 7\)"):
+            cuda.ce_forward(logits, put(y))
+
+
 # -- gradients of the kernels alone, without the reference -----------------------------------------------------
 
 
@@ -294,6 +304,16 @@ def test_the_same_bits_in_any_order(rng):
             results.append((y, dx, dw, db, sums, cuda.gradient_norm(x.ravel()), cuda.bce_forward(x, dy)[0]))
     for other in results[1:]:
         assert all(np.array_equal(a, b) for a, b in zip(results[0], other, strict=True))
+
+
+@pytest.mark.parametrize("name", ["layernorm", "gelu", "softmax", "attention"])
+@pytest.mark.parametrize("dtype", ["float64", "float16"])
+def test_a_gradient_of_another_type_is_refused(put, rng, name, dtype):
+    """float64 would go to the reference's backward with a kernel's cache, whose parts mean something else."""
+    _, forward, backward = pairs(put, rng)[name]
+    y, cache = forward()
+    with pytest.raises(Error, match=f"{name}_backward: the gradient is {dtype}, the forward pass was float32"):
+        backward(put(np.zeros(y.shape, dtype)), cache)
 
 
 # -- what has no kernel takes the reference ---------------------------------------------------------------------
