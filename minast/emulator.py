@@ -42,8 +42,9 @@ def emulation(**modes):
     """Set for a while how kernels are emulated; what is not named stays as it was.
 
     guard: True or "end": each array ends at an unreadable page, an access past it raises IndexError; "start": each
-      array begins after one; both also check alignment and the bounds of local and static shared arrays. False:
-      kernels work on the arrays themselves, unchecked: 1.4 times as fast, measured on the tests' kernels.
+      array begins after one, at its own address modulo 16; both also check alignment, as strictly as the array's own,
+      and the bounds of local and static shared arrays. False: kernels work on the arrays themselves, unchecked: 1.4
+      times as fast, measured on the tests' kernels.
     order: "forward", "reverse" or "random": the order of threads, warps and blocks, and when an asynchronous copy
       happens (as late as it may, at once, by a coin). A race shows in one of them.
     seed: of the random order.  workers: OS threads, 0 for one per CPU.
