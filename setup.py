@@ -8,6 +8,7 @@ from setuptools import find_packages, setup
 here = Path(__file__).parent
 version = re.search(r'__version__ = "(.+)"', (here / "minast" / "__init__.py").read_text()).group(1)
 test = ["pytest>=8"]
+tutorials = ["jupytext>=1.16", "nbclient>=0.10", "ipykernel>=6.29", "nbconvert>=7.16"]
 
 setup(
     name="minast",
@@ -34,7 +35,8 @@ setup(
         "gpu": ["cupy-cuda13x>=14"],
         "gpu12": ["cupy-cuda12x>=13"],
         "test": test,
-        "dev": [*test, "ruff>=0.14,<0.16", "pre-commit>=3.5"],
+        "tutorials": [*tutorials, "jupyterlab>=4"],
+        "dev": [*test, *tutorials, "ruff>=0.14,<0.16", "pre-commit>=3.5"],
     },
     classifiers=[
         "Programming Language :: Python :: 3",
