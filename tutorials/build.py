@@ -11,7 +11,9 @@ status: 0, or 1 where a notebook is out of date, or 2 where one fails.
 """
 
 import argparse
+import base64
 import hashlib
+import io
 import json
 import os
 import re
@@ -141,6 +143,8 @@ def settled(notebook, source):
         cell.outputs = merged(cell.outputs)
         for output in cell.outputs:
             output.get("metadata", {}).clear()
+            if "image/png" in output.get("data", {}):
+                output.data["image/png"] = smaller(output.data["image/png"])
             private = re.search(PRIVATE, json.dumps(output))
             if private:
                 raise Error(f"{source.name}, cell {number}: its output names a place on this machine, {private[0]!r}.")
@@ -180,6 +184,20 @@ def without_bars(text):
     return "\n".join(line for line in text.replace("\r\n", "\n").split("\n") if "\r" not in line)
 
 
+def smaller(png):
+    """A picture with a palette of at most 128 colours, if that takes fewer bytes.   base64 -> base64"""
+    from PIL import Image
+
+    image = Image.open(io.BytesIO(base64.b64decode(png)))
+    if image.mode == "RGBA" and image.getextrema()[3] == (255, 255):  # opaque
+        image = image.convert("RGB")
+    if image.mode != "RGB":
+        return png
+    buffer = io.BytesIO()
+    image.quantize(128, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(buffer, "png", optimize=True)
+    return min(base64.b64encode(buffer.getvalue()).decode(), png.strip(), key=len)
+
+
 def without_colours(text):
     return re.sub(r"\x1b\[[0-9;]*m", "", text)
 
@@ -201,7 +219,11 @@ def page(notebook, title):
     """HTML for reading; formulas are drawn by MathJax, which a browser fetches."""
     from nbconvert import HTMLExporter
 
-    return HTMLExporter().from_notebook_node(notebook, {"metadata": {"name": title}})[0]
+    text = HTMLExporter().from_notebook_node(notebook, {"metadata": {"name": title}})[0]
+    return text.replace("</head>", f"{STYLE}</head>", 1)
+
+
+STYLE = "<style>.jp-RenderedMarkdown .highlight pre { font-family: monospace; font-size: 13px; }</style>"
 
 
 def write(path, text):

@@ -70,7 +70,9 @@ def expect(got, want, given="", tol=None, slips=None, dtype=None, what="the resu
     if got is None or got is Ellipsis:
         if _matched:
             raise Wrong(f"{_for(given)}{what} is {got}: is a `return` missing on one of the ways through your code?")
-        raise NotDone(f"{what} is {got}. If there is code already, its `return` is missing.")
+        if got is Ellipsis:
+            raise NotDone("the answer is still `...`. Replace the line that says `your code`.")
+        raise NotDone(f"{what} is None. If you have written code already, its `return` is missing.")
     if isinstance(want, (tuple, list)):
         _expect_several(got, want, given, tol, slips, dtype)
         return
