@@ -1,7 +1,9 @@
 """The tutorials: sources run as plain scripts, notebooks are those of the sources, exercises judge rightly."""
 
+import base64
 import importlib
 import importlib.util
+import io
 import json
 import os
 import re
@@ -9,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -182,6 +185,29 @@ def test_an_unknown_name_is_one_sentence():
 
 def test_progress_bars_leave_nothing():
     assert build.without_bars("a\n\r 0%|  |\r100%|##|\nb\n") == "a\nb\n"
+
+
+def test_pictures_and_sounds_may_spell_anything():
+    data = {
+        "image/png": "abc/tmp/def",
+        "text/html": "<audio src='data:audio/wav;base64,abc/tmp/def='>",
+        "text/plain": "x",
+    }
+    assert "/tmp/" not in build.readable({"output_type": "display_data", "data": data})
+    assert "/tmp/" in build.readable({"output_type": "stream", "text": "/tmp/a"})
+
+
+def test_a_palette_makes_a_picture_smaller_and_keeps_it():
+    from PIL import Image
+
+    ramp = np.tile(np.arange(256, dtype=np.uint8), (64, 1))
+    rgb = np.stack([ramp, ramp // 2, 255 - ramp, np.full_like(ramp, 255)], axis=-1)
+    buffer = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).permutation(rgb, axis=1)).save(buffer, "png")
+    png = base64.b64encode(buffer.getvalue()).decode()
+    small = build.smaller(png)
+    back = np.asarray(Image.open(io.BytesIO(base64.b64decode(small))).convert("RGBA")).astype(int)
+    assert len(small) < len(png) and np.abs(back - np.random.default_rng(0).permutation(rgb, axis=1)).max() <= 4
 
 
 @pytest.fixture
