@@ -562,7 +562,7 @@ figure.colorbar(image, ax=axes, label="log power (nats)", shrink=0.8)
 plt.show()
 
 # %% [markdown]
-# The thin dark line near the bottom of each picture is filter 3.
+# Where there is sound at the lowest pitches, as in the engine's, a thin dark line crosses it near the bottom: filter 3.
 #
 # The paper calls the input of a clip of $t$ seconds a "128 x 100t spectrogram": 128 mel bins, 100 frames a second.
 # Exactly it is $100\,t - 2$ frames, as we counted: 998 for 10 s. A model, though, wants one fixed size. AST takes
