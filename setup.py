@@ -11,6 +11,7 @@ test = ["pytest>=8"]
 # What minast.compile needs where there is no CUDA toolkit: no GPU, no driver. NVIDIA has none for macOS.
 nvrtc = ("nvidia-cuda-nvrtc", "nvidia-cuda-runtime", "nvidia-cuda-crt")
 compile_ = [f'{name}>=13,<14; sys_platform != "darwin"' for name in nvrtc]
+tutorials = ["jupytext>=1.16", "nbclient>=0.10", "ipykernel>=6.29", "nbconvert>=7.16"]
 
 setup(
     name="minast",
@@ -38,7 +39,8 @@ setup(
         "gpu12": ["cupy-cuda12x>=13"],
         "test": test,
         "compile": compile_,
-        "dev": [*test, *compile_, "ruff>=0.14,<0.16", "pre-commit>=3.5"],
+        "tutorials": [*tutorials, "jupyterlab>=4"],
+        "dev": [*test, *compile_, *tutorials, "ruff>=0.14,<0.16", "pre-commit>=3.5"],
     },
     classifiers=[
         "Programming Language :: Python :: 3",

@@ -172,3 +172,13 @@ def test_wrong_input_shape_and_dtype():
         net.forward(x[:, :26])
     with pytest.raises(minast.Error, match="float32"):
         minast.AST(net.config, backend="numpy", dtype="float16")
+
+
+@pytest.mark.parametrize(("stride", "patches"), [(10, 1212), (12, 850), (14, 657), (16, 512)])
+def test_number_of_patches_is_that_of_the_paper(stride, patches):
+    """AST's table of overlaps, for 10 s (1024 frames), and the tokens with one or two in front."""
+    for prefix in (1, 2):
+        config = minast.ModelConfig(fstride=stride, tstride=stride, prefix_tokens=prefix)
+        assert config.grid[0] * config.grid[1] == patches and config.tokens == patches + prefix
+    x = np.zeros((1, 1024, 128), np.float32)
+    assert layers.unfold_forward(x, stride, stride)[0].shape == (1, patches, 256)

@@ -43,4 +43,4 @@ def test_a_closed_pipe_is_no_crash():
 
 def test_top_level_is_as_described():
     visible = {name for name in os.listdir(ROOT) if not name.startswith(".")}
-    assert {"README.md", "LICENSE", "setup.py", "minast", "tests"} <= visible
+    assert {"README.md", "LICENSE", "setup.py", "minast", "tests", "tutorials"} <= visible
