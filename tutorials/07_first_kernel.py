@@ -13,9 +13,9 @@
 # %% [markdown]
 # # 7. Your first kernel
 #
-# After this notebook you can write a CUDA kernel, run it without a GPU, and find the three classic bugs in it: an access
-# outside an array, a race, and a barrier that not everybody reaches. You write softmax and the patches of AST, step by
-# step, and then read the real kernels of minast, which will hold no surprises.
+# After this notebook you can write a CUDA kernel, run it without a GPU, and find the three classic bugs in it: an
+# access outside an array, a race, and a barrier that not everybody reaches. You write softmax and the patches of AST,
+# step by step, and then read the real kernels of minast, which will hold no surprises.
 #
 # You need NumPy, notebook 2 (patches) and the softmax of notebook 3. No GPU: minast's emulator runs the very same
 # sources on a CPU. It needs Linux (or WSL) and `g++`.
@@ -38,9 +38,9 @@ rng = np.random.default_rng(7)
 # %% [markdown]
 # ## 1. One thread, one number
 #
-# A GPU runs thousands of *threads* at a time. You write the program of **one** thread, a *kernel*; every thread runs it,
-# and asks who it is to know which part of the work is its own. Threads come in *blocks* of up to 1024, and a launch
-# starts a *grid* of blocks:
+# A GPU runs thousands of *threads* at a time. You write the program of **one** thread, a *kernel*; every thread runs
+# it, and asks who it is to know which part of the work is its own. Threads come in *blocks* of up to 1024, and a
+# launch starts a *grid* of blocks:
 #
 # - `threadIdx.x` is a thread's number in its block, `blockDim.x` how many threads a block has;
 # - `blockIdx.x` is the block's number in the grid.
@@ -64,15 +64,15 @@ print("y =", y)
 assert (y == 2 * np.arange(32)).all()
 
 # %% [markdown]
-# `launch` takes the file, the kernel's name, the grid, the block and the arguments in the order of the declaration. On a
-# GPU the arrays would be CuPy's and the call the same. Which thread wrote which element? The kernel told us:
+# `launch` takes the file, the kernel's name, the grid, the block and the arguments in the order of the declaration.
+# On a GPU the arrays would be CuPy's and the call the same. Which thread wrote which element? The kernel told us:
 
 # %%
 figure, axes = plt.subplots(2, 1, figsize=(9, 2.6), sharex=True, layout="constrained")
 for ax, values, label in zip(axes, (block, thread), ("blockIdx.x", "threadIdx.x"), strict=True):
     ax.imshow(values[None], aspect="auto", cmap="tab10" if ax is axes[0] else "viridis")
     for i, v in enumerate(values):
-        ax.text(i, 0, v, ha="center", va="center", color="w", fontsize=9)
+        ax.text(i, 0, v, ha="center", va="center", color="k" if ax is axes[1] and v > 4 else "w", fontsize=9)
     ax.set(yticks=[], ylabel=label)
 axes[0].set_title("who writes element i: 4 blocks of 8 threads")
 axes[1].set_xlabel("element i of y")
@@ -81,8 +81,8 @@ plt.show()
 # %% [markdown]
 # ## 2. The end of the array
 #
-# Blocks have one size, arrays have any. To cover 100 elements with blocks of 32 we need $\lceil 100/32 \rceil = 4$ blocks,
-# which are 128 threads: 28 too many. What do they do?
+# Blocks have one size, arrays have any. To cover 100 elements with blocks of 32 we need $\lceil 100/32 \rceil = 4$
+# blocks, which are 128 threads: 28 too many. What do they do?
 
 # %%
 twice = """
@@ -119,8 +119,8 @@ lab.attempt(lab.file(twice, "twice.cu"), "twice", 4, 32, (x, y, np.int64(x.size)
 # %% [markdown]
 # ## 3. Watching threads at work
 #
-# `printf` works inside a kernel. In which order do threads run? **In none that you may count on.** The emulator lets you
-# choose one: forward, reverse, or random with a seed. A right kernel gives the same in all of them.
+# `printf` works inside a kernel. In which order do threads run? **In none that you may count on.** The emulator lets
+# you choose one: forward, reverse, or random with a seed. A right kernel gives the same in all of them.
 
 # %%
 chatty = lab.file("""
@@ -135,16 +135,16 @@ for modes in ({"order": "forward"}, {"order": "reverse"}, {"order": "random", "s
         launch(chatty, "chatty", grid=2, block=2, args=(10 * np.arange(4, dtype=np.float32),))
 
 # %% [markdown]
-# To go line by line, there is a debugger: `emulation(debug=True, workers=1)` compiles a kernel so that `gdb` stops in it
-# and prints its variables. `kernels/README.md`, "How to run a kernel on a laptop", shows such a session.
+# To go line by line, there is a debugger: `emulation(debug=True, workers=1)` compiles a kernel so that `gdb` stops in
+# it and prints its variables. `kernels/README.md`, "How to run a kernel on a laptop", shows such a session.
 #
-# **Two dimensions.** Grid and block may have up to three. A matrix takes `x` along the columns and `y` along the rows:
-# `blockIdx.y`, `threadIdx.y`, and in Python `grid=(2, 3), block=(32, 4)`. Element (r, c) of a matrix with C columns lies at
-# `r * C + c`: NumPy's order.
+# **Two dimensions.** Grid and block may have up to three. A matrix takes `x` along the columns and `y` along the
+# rows: `blockIdx.y`, `threadIdx.y`, and in Python `grid=(2, 3), block=(32, 4)`. Element (r, c) of a matrix with C
+# columns lies at `r * C + c`: NumPy's order.
 #
-# **Exercise 1.** Write `add_bias`: `y[r, c] = x[r, c] + b[c]`. x and y have `rows` x `columns` elements, b has `columns`.
-# The check launches enough blocks of (32, 4) to cover everything: `threadIdx.x` and `blockIdx.x` along the columns. Sizes
-# are odd on purpose.
+# **Exercise 1.** Write `add_bias`: `y[r, c] = x[r, c] + b[c]`. x and y have `rows` x `columns` elements, b has
+# `columns`. The check launches enough blocks of (32, 4) to cover everything: `threadIdx.x` and `blockIdx.x` along the
+# columns. Sizes are odd on purpose.
 
 # %%
 add_bias = """
@@ -185,11 +185,11 @@ print(f"largest error against the reference: {np.abs(p - want).max():.1e}")
 assert np.abs(p - want).max() < 1e-6
 
 # %% [markdown]
-# Right, and slow on a GPU. To see why, we look at the **addresses**. Threads do not go to memory one by one: 32 of them,
-# a *warp*, run the same instruction together, and their 32 addresses make one request. Memory answers in *sectors* of 32
-# bytes, eight floats: it delivers the whole sector or nothing. If 32 lanes (threads of a warp) read 32 neighbours, that is
-# 4 sectors, and every byte is used. If they read 32 places far apart, it is 32 sectors, and 28 of each 32 bytes are
-# thrown away. Requests whose addresses lie together are called *coalesced*.
+# Right, and slow on a GPU. To see why, we look at the **addresses**. Threads do not go to memory one by one: 32 of
+# them, a *warp*, run the same instruction together, and their 32 addresses make one request. Memory answers in
+# *sectors* of 32 bytes, eight floats: it delivers the whole sector or nothing. If 32 lanes (threads of a warp) read
+# 32 neighbours, that is 4 sectors, and every byte is used. If they read 32 places far apart, it is 32 sectors, and 28
+# of each 32 bytes are thrown away. Requests whose addresses lie together are called *coalesced*.
 #
 # Let two kernels write down what they would read: one thread a row, and one warp a row.
 
@@ -217,24 +217,25 @@ for ax, (kernel, element) in zip(axes, reads.items(), strict=True):
     for s in np.unique(byte // 32):
         ax.axvspan(32 * s, 32 * s + 32, color="tab:orange", alpha=0.3, lw=0)
     ax.scatter(byte, np.arange(32), s=9, color="tab:blue", zorder=3)
-    ax.set(ylabel="lane", title=f"{kernel}: 32 lanes, {sectors} sectors, {128 / (32 * sectors):.0%} of the bytes used")
+    ax.set(ylabel="lane", title=f"{kernel}: 32 lanes, {sectors} sectors, {128 / (32 * sectors):.1%} of the bytes used")
     assert sectors == {"one_thread_a_row": 32, "one_warp_a_row": 4}[kernel]
 axes[1].set_xlabel("byte address, relative to x (orange: sectors that memory delivers)")
 plt.show()
 
 # %% [markdown]
 # The other 28 bytes of each sector are wanted at the next steps. A cache may still have them by then, or not: 32 rows
-# times thousands of warps is more than it holds. The rule to keep: **neighbouring threads read neighbouring addresses.**
-# For softmax that means that several threads share a row. So they have to talk to each other.
+# times thousands of warps is more than it holds. The rule to keep: **neighbouring threads read neighbouring
+# addresses.** For softmax that means that several threads share a row. So they have to talk to each other.
 #
 # ## 5. Shared memory and barriers
 #
-# The threads of a block share a small, fast memory on the chip: `__shared__ float part[64];` is one array for the whole
-# block, and starts with garbage. (The emulator fills it with NaN, so that garbage is seen.) A sum over 64 threads is then
-# a *tree*: half of the threads each add one other value to their own, then a quarter, and so on, $\log_2 64 = 6$ steps.
+# The threads of a block share a small, fast memory on the chip: `__shared__ float part[64];` is one array for the
+# whole block, and starts with garbage. (The emulator fills it with NaN, so that garbage is seen.) A sum over 64
+# threads is then a *tree*: half of the threads each add one other value to their own, then a quarter, and so on,
+# $\log_2 64 = 6$ steps.
 #
-# Before a thread reads what another has written, both must have arrived at a *barrier*, `__syncthreads()`: nobody goes on
-# until the whole block is there. The kernel writes down what `part` holds after each step.
+# Before a thread reads what another has written, both must have arrived at a *barrier*, `__syncthreads()`: nobody
+# goes on until the whole block is there. The kernel writes down what `part` holds after each step.
 
 # %%
 tree_text = """
@@ -310,8 +311,8 @@ assert not {2016, np.nan} & set(table["without (b)"])
 # %% [markdown]
 # ## 7. Softmax, one block a row
 #
-# Now each row has 64 threads. Thread t takes columns t, t + 64, t + 128 and so on: neighbours read neighbours. Two trees,
-# one for the maximum and one for the sum, in the same shared array.
+# Now each row has 64 threads. Thread t takes columns t, t + 64, t + 128 and so on: neighbours read neighbours. Two
+# trees, one for the maximum and one for the sum, in the same shared array.
 
 # %%
 block_text = """
@@ -372,11 +373,12 @@ assert min(found) > 0.1
 
 # %% [markdown]
 # Wrong in every order: whoever goes on after thread 0 takes a sum for the maximum. Softmax has one mercy: the maximum
-# cancels out of the formula, so a wrong one does harm only where threads disagree on it, or where it lets an exponential
-# overflow. Give all threads the same wrong maximum, and no test on small numbers will notice.
+# cancels out of the formula, so a wrong one does harm only where threads disagree on it, or where it lets an
+# exponential overflow. Give all threads the same wrong maximum, and no test on small numbers will notice.
 #
-# **Exercise 2.** Here is another kernel with one mistake of this kind. Each block reverses its 64 numbers, twice as large.
-# Find the missing barrier and return the whole source, with it. Then say to yourself which two accesses were racing.
+# **Exercise 2.** Here is another kernel with one mistake of this kind. Each block reverses its 64 numbers, twice as
+# large. Find the missing barrier and return the whole source, with it. Then say to yourself which two accesses were
+# racing.
 
 # %%
 reverse = """
@@ -423,18 +425,18 @@ __global__ void skip(const float* x, float* y, int n) {
 assert not lab.attempt(divergent, "skip", 1, 64, (x64, np.empty(64, np.float32), 40))
 
 # %% [markdown]
-# The report says who waits where. Those are two different barriers, although both are called `__syncthreads`. CUDA leaves
-# undefined what happens then: some GPUs hang, some mix the two up and go on. The rule: **a barrier stands where all
-# threads of the block come by**, outside of `if` and of loops whose length differs between threads. Inside an `if`, put
-# the work, not the barrier:
+# The report says who waits where. Those are two different barriers, although both are called `__syncthreads`. CUDA
+# leaves undefined what happens then: some GPUs hang, some mix the two up and go on. The rule: **a barrier stands
+# where all threads of the block come by**, outside of `if` and of loops whose length differs between threads. Inside
+# an `if`, put the work, not the barrier:
 # `part[t] = t < n ? x[t] : 0.0f; __syncthreads();`
 #
 # ## 9. Warps and shuffles
 #
-# The 32 lanes of a warp can exchange values without shared memory. `__shfl_xor_sync(mask, v, step)` gives each lane the
-# `v` of the lane whose number differs in the bits of `step`; `mask` says which lanes take part (all: `0xffffffff`). After
-# five exchanges, with steps 16, 8, 4, 2, 1, **every** lane holds the sum of all 32, and no barrier was needed: the
-# exchange is one.
+# The 32 lanes of a warp can exchange values without shared memory. `__shfl_xor_sync(mask, v, step)` gives each lane
+# the `v` of the lane whose number differs in the bits of `step`; `mask` says which lanes take part (all:
+# `0xffffffff`). After five exchanges, with steps 16, 8, 4, 2, 1, **every** lane holds the sum of all 32, and no
+# barrier was needed: the exchange is one.
 
 # %%
 butterfly = lab.file("""
@@ -453,7 +455,7 @@ assert (seen[-1] == 0xFFFFFFFF).all()
 # %%
 figure, axes = plt.subplots(1, 5, figsize=(9, 2.4), sharey=True, layout="constrained")
 for ax, row, step in zip(axes, seen, (16, 8, 4, 2, 1), strict=True):
-    ax.imshow(row[:, None] >> np.arange(32, dtype=np.uint32) & 1, cmap="Blues", vmax=1.3)
+    ax.imshow(row[:, None] >> np.arange(32, dtype=np.uint32) & 1, cmap="Blues", vmin=0, vmax=1.3)
     ax.set(title=f"after step {step}", xlabel="lane summed")
 axes[0].set_ylabel("lane")
 plt.show()
@@ -466,8 +468,8 @@ plt.show()
 #
 # $$m' = \max(m, x), \qquad s' = s\, e^{m - m'} + e^{x - m'}$$
 #
-# since $\sum_k e^{x_k - m'} = e^{m - m'} \sum_k e^{x_k - m}$. This is the *online softmax* of notebook 4. Two lanes with
-# $(m_1, s_1)$ and $(m_2, s_2)$ are put together by the same rule: $s = s_1 e^{m_1 - m} + s_2 e^{m_2 - m}$.
+# since $\sum_k e^{x_k - m'} = e^{m - m'} \sum_k e^{x_k - m}$. This is the *online softmax* of notebook 4. Two lanes
+# with $(m_1, s_1)$ and $(m_2, s_2)$ are put together by the same rule: $s = s_1 e^{m_1 - m} + s_2 e^{m_2 - m}$.
 
 # %%
 warp_text = """
@@ -496,9 +498,9 @@ print(f"largest error: {np.abs(p - want).max():.1e}")
 assert np.abs(p - want).max() < 1e-6
 
 # %% [markdown]
-# **Exercise 3.** Write `log_sum_exp`: `lse[r]` $= \log \sum_c e^{x_{rc}}$, without overflow, one warp a row; the check launches
-# blocks of (32, 4), and enough of them. Rows may be shorter than 32, and values as large as 1000. You may take anything
-# from above.
+# **Exercise 3.** Write `log_sum_exp`: `lse[r]` $= \log \sum_c e^{x_{rc}}$, without overflow, one warp a row; the
+# check launches blocks of (32, 4), and enough of them. Rows may be shorter than 32, and values as large as 1000. You
+# may take anything from above.
 
 # %%
 log_sum_exp = """
@@ -530,8 +532,8 @@ for rung, name in ((0, "one thread a row"), (1, "one warp a row, online")):
 # %% [markdown]
 # ## 11. Unfold: data that lies the wrong way round
 #
-# AST cuts its spectrogram x (frames T, mel bins F) into patches of 16 x 16, with stride 10 (notebook 2). Value (i, j) of
-# patch (f, t), with i the mel bin and j the frame inside it, is
+# AST cuts its spectrogram x (frames T, mel bins F) into patches of 16 x 16, with stride 10 (notebook 2). Value (i, j)
+# of patch (f, t), with i the mel bin and j the frame inside it, is
 #
 # $$\text{out}[f \cdot g_t + t,\; 16 i + j] = x[\,10 t + j,\; 10 f + i\,]$$
 #
@@ -579,8 +581,8 @@ assert len(np.unique(loads // 32)) == 16 and len(np.unique(stores // 32)) == 4
 # %% [markdown]
 # This is a transposition in disguise, and there is one remedy for all of them: **go through shared memory.** A block
 # takes 16 whole frames, which lie one behind the other (coalesced loads), puts them into shared memory, waits at a
-# barrier, and writes all patches that start at that frame (coalesced stores). Between the two, it reads the shared memory
-# in the awkward direction, which costs no sectors there.
+# barrier, and writes all patches that start at that frame (coalesced stores). Between the two, it reads the shared
+# memory in the awkward direction, which costs no sectors there.
 
 # %%
 show.kernel("unfold.cu", "unfold_strip")
@@ -651,11 +653,12 @@ assert abs(left - right) < 1e-3
 # ## Where this is in minast
 #
 # - [kernels/softmax.cu](../kernels/softmax.cu), [kernels/unfold.cu](../kernels/unfold.cu),
-#   [kernels/common.cuh](../kernels/common.cuh): what you have read; [kernels/README.md](../kernels/README.md): how to add
-#   a kernel of your own.
+#   [kernels/common.cuh](../kernels/common.cuh): what you have read; [kernels/README.md](../kernels/README.md): how to
+#   add a kernel of your own.
 # - [minast/launch.py](../minast/launch.py): the one door to a kernel; [minast/emulator.py](../minast/emulator.py):
 #   orders, guards, reports.
-# - [tests/test_mutations.py](../tests/test_mutations.py): bugs planted in the real kernels, which the tests must notice.
+# - [tests/test_mutations.py](../tests/test_mutations.py): bugs planted in the real kernels, which the tests must
+#   notice.
 #
 # ## Next
 #
