@@ -12,7 +12,7 @@ ORDERS = lab.ORDERS
 
 
 def compiled(answer, kernel, name="answer.cu"):
-    """The reader's source in a file.   answer: text -> Path. Raises NotDone or Wrong if it is no kernel of that name."""
+    """The reader's source in a file.   answer: text -> Path. Raises NotDone or Wrong where it is no such kernel."""
     if not isinstance(answer, str):
         raise NotDone(f"the answer is text, the source of a kernel; this is of type {type(answer).__name__}.")
     try:
