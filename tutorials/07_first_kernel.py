@@ -1,15 +1,3 @@
-# ---
-# jupyter:
-#   jupytext:
-#     text_representation:
-#       extension: .py
-#       format_name: percent
-#   kernelspec:
-#     display_name: Python 3
-#     language: python
-#     name: python3
-# ---
-
 # %% [markdown]
 # # 7. Your first kernel
 #
@@ -112,9 +100,9 @@ print("100 elements right, 28 threads had nothing to do")
 # `float*` would be read as nonsense. `launch` compares each argument with the declaration, on a GPU too.
 
 # %%
-lab.attempt(lab.file(twice, "twice.cu"), "twice", 4, 32, (x.astype(np.float64), y, x.size))
-lab.attempt(lab.file(twice, "twice.cu"), "twice", 4, 32, (x[::2], y, x.size))
-lab.attempt(lab.file(twice, "twice.cu"), "twice", 4, 32, (x, y, np.int64(x.size)))
+path = lab.file(twice, "twice.cu")
+for args in ((x.astype(np.float64), y, x.size), (x[::2], y, x.size), (x, y, np.int64(x.size))):
+    lab.attempt(path, "twice", 4, 32, args)
 
 # %% [markdown]
 # ## 3. Watching threads at work

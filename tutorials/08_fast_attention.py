@@ -1,15 +1,3 @@
-# ---
-# jupyter:
-#   jupytext:
-#     text_representation:
-#       extension: .py
-#       format_name: percent
-#   kernelspec:
-#     display_name: Python 3
-#     language: python
-#     name: python3
-# ---
-
 # %% [markdown]
 # # 8. Fast attention
 #
@@ -99,7 +87,7 @@ def rooflines():
             ax.annotate("; ".join(names), (x, y), (-5, 4), textcoords="offset points", ha="right", fontsize=9)
         ax.grid(alpha=0.3)
     axes[0].set(xlabel="FLOP per byte of the GPU's memory", title="H100's memory, peak figures")
-    axes[0].set(ylabel="ceiling (TFLOP/s)", xlim=(0.04, 5000))
+    axes[0].set(ylabel="ceiling (TFLOP/s)", xlim=(0.04, 5000), ylim=(0.1, 6000))
     axes[1].set(xlabel="FLOP per byte on the chip", title="H100's shared memory, peak figures")
     axes[0].legend(loc="lower right", fontsize=9)
     plt.show()
@@ -414,6 +402,7 @@ for M in (1, 2):
     rungs[name] = (2 * rungs["1"][0], 4 * 64 * M * 64 * D / (loads + stores), TENSOR)
     print(f"M = {M}: {rungs[name][1]:.0f} FLOP per byte on chip, ceiling {rungs[name][1] * ON_CHIP / 1e12:.0f} TFLOP/s")
 rooflines()
+assert rungs["4, 5 (M = 1)"][1] * ON_CHIP < TENSOR / 2 and rungs["4, 5 (M = 2)"][1] * ON_CHIP > 0.8 * TENSOR
 
 # %% [markdown]
 # With M = 1 shared memory would cap the tensor cores at less than half of their peak, with M = 2 it nearly lets them

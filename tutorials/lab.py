@@ -1,11 +1,13 @@
-"""What the two notebooks on kernels share: a reader's CUDA source in a file, a run of it, and its report in words."""
+"""What the notebooks on kernels and their exercises share: CUDA source in a file, a run of it, its report in words."""
 
 import difflib
 import itertools
+import re
 import tempfile
 from pathlib import Path
 
 import show
+from exercises.verdict import NotDone, Wrong
 from minast import emulator_build
 from minast.errors import Error
 from minast.launch import emulation, launch
@@ -52,3 +54,35 @@ def diff(file_name, old, new):
     text = path.read_text(encoding="utf-8")
     parts = [show._definition(text, name, file_name).splitlines() for name in (old, new)]
     return "\n".join(line for line in list(difflib.unified_diff(*parts, n=1, lineterm=""))[2:])
+
+
+# -- checks of exercises whose answer is CUDA source -----------------------------------------------------------
+
+
+def compiled(answer, kernel, name="answer.cu"):
+    """The reader's source in a file.   answer: text -> Path. Raises NotDone or Wrong where it is no such kernel."""
+    if not isinstance(answer, str):
+        raise NotDone(f"the answer is text, the source of a kernel; this is of type {type(answer).__name__}.")
+    try:
+        emulator_build.check_platform()
+        emulator_build.compiler()
+    except Error as reason:
+        raise NotDone(f"a kernel cannot be tried here: {reason}") from None
+    if not re.search(rf"__global__\s+void\s+{kernel}\s*\(", answer):
+        raise Wrong(f"the source declares no kernel `__global__ void {kernel}(...)`.")
+    return file(answer, name)
+
+
+def judged_run(path, kernel, grid, block, args, shared_bytes=0, given="", **modes):
+    """One launch; what the emulator reports becomes the verdict."""
+    try:
+        with emulation(**modes):
+            launch(path, kernel, grid, block, args, shared_bytes)
+    except (Error, IndexError) as reason:
+        raise Wrong(f"for {given}, the emulator stops your kernel: {reason}") from None
+
+
+def order_of(modes):
+    """{"order": "random", "seed": 1} -> 'threads in random order, seed 1'"""
+    seed = f", seed {modes['seed']}" if "seed" in modes else ""
+    return f"threads in {modes['order']} order{seed}"

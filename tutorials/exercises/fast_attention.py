@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from .emulated import ORDERS, compiled, order, run
+from lab import ORDERS, compiled, judged_run, order_of
+
 from .verdict import Wrong, exercise, expect
 
 NEEDS_EMULATOR = True  # the checks of kernels say "not done" where there is no C++ compiler
@@ -56,8 +57,8 @@ def fixed_walk(source):
         x = np.random.default_rng(tiles).normal(size=(tiles, 32, 4)).astype(np.float32)
         want = x.sum(axis=(0, 2))[::-1]
         for modes in (*ORDERS, *({"order": "random", "seed": s} for s in range(3, 7))):
-            given, y = f"{tiles} tiles, {order(modes)}", np.full(32, np.nan, np.float32)
-            run(path, "walk", 1, 32, (x, y, tiles), given=given, **modes)
+            given, y = f"{tiles} tiles, {order_of(modes)}", np.full(32, np.nan, np.float32)
+            judged_run(path, "walk", 1, 32, (x, y, tiles), given=given, **modes)
             slips = {"nothing is mirrored any more": want[::-1]}
             try:
                 expect(y, want, given=given, slips=slips, what="y", tol=1e-5)
@@ -104,8 +105,8 @@ def fused_attention(source):
             "this is the mean of all values": np.broadcast_to(v.astype(float).mean(axis=0), v.shape),
         }
         for modes in ORDERS:
-            given, out = f"N={N}, {kind}, {order(modes)}", np.full((N, 8), np.nan, np.float32)
-            run(path, "fused", -(-N // 32), 32, (q, k, v, out, N, scale), given=given, **modes)
+            given, out = f"N={N}, {kind}, {order_of(modes)}", np.full((N, 8), np.nan, np.float32)
+            judged_run(path, "fused", -(-N // 32), 32, (q, k, v, out, N, scale), given=given, **modes)
             if np.isnan(out).all():
                 why = "nothing was written, or infinity over infinity: subtract the largest score seen so far."
                 raise Wrong(f"for {given}, out is NaN everywhere: {why}")

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from .emulated import ORDERS, compiled, order, run
+from lab import ORDERS, compiled, judged_run, order_of
+
 from .verdict import Wrong, exercise, expect
 
 NEEDS_EMULATOR = True  # the checks of kernels say "not done" where there is no C++ compiler
@@ -21,10 +22,10 @@ def add_bias(source):
         b = _rng().normal(size=columns).astype(np.float32) + 10
         want = x + b
         for modes in ORDERS:
-            given = f"{rows} x {columns}, {order(modes)}"
+            given = f"{rows} x {columns}, {order_of(modes)}"
             y = np.full_like(x, np.nan)
             grid = -(-columns // 32), -(-rows // 4)
-            run(path, "add_bias", grid, (32, 4), (x, b, y, rows, columns), given=given, **modes)
+            judged_run(path, "add_bias", grid, (32, 4), (x, b, y, rows, columns), given=given, **modes)
             if np.isnan(y).all():
                 raise Wrong(f"for {given}, your kernel writes nothing to y.")
             slips = {
@@ -48,8 +49,8 @@ def fixed_reverse(source):
         padded[:n] = x
         want = 2 * padded.reshape(-1, 64)[:, ::-1].reshape(-1)[:n]
         for modes in (*ORDERS, *({"order": "random", "seed": s} for s in range(3, 7))):
-            given, y = f"n={n}, {order(modes)}", np.full(n, np.nan, np.float32)
-            run(path, "reverse", len(padded) // 64, 64, (x, y, n), given=given, **modes)
+            given, y = f"n={n}, {order_of(modes)}", np.full(n, np.nan, np.float32)
+            judged_run(path, "reverse", len(padded) // 64, 64, (x, y, n), given=given, **modes)
             slips = {"nothing is doubled any more": want / 2, "nothing is reversed any more": 2 * x}
             try:
                 expect(y, want, given=given, slips=slips, what="y")
@@ -78,8 +79,8 @@ def log_sum_exp(source):
                  "this is the sum before the logarithm": np.exp(rest),
                  "only 32 columns of each row were read": _first_columns(wide)}  # fmt: skip
         for modes in ORDERS:
-            given, lse = f"{what} ({shape[0]} x {shape[1]}), {order(modes)}", np.full(shape[0], np.nan, np.float32)
-            run(path, "log_sum_exp", -(-shape[0] // 4), (32, 4), (x, lse, *shape), given=given, **modes)
+            given, lse = f"{what} ({shape[0]} x {shape[1]}), {order_of(modes)}", np.full(shape[0], np.nan, np.float32)
+            judged_run(path, "log_sum_exp", -(-shape[0] // 4), (32, 4), (x, lse, *shape), given=given, **modes)
             if np.isnan(lse).all():
                 why = "nothing was written, or -inf minus -inf was computed."
                 raise Wrong(f"for {given}, lse is NaN everywhere: {why}")
