@@ -271,7 +271,6 @@ for name, (threads, dynamic) in launches.items():
     assert spilled == 0 and blocks >= 1
 header = ("kernel", "registers a thread", "shared bytes a block", "blocks an SM", "warps an SM", "spilled bytes")
 show.table(rows, header)
-print(*(f"{r[0]}: {r[1]} registers, {r[2]} bytes, {r[3]} blocks = {r[4]} warps an SM" for r in rows), sep="\n")
 
 # %% [markdown]
 # (Compute capability 9.0; the most that any instantiation needs, with rung 3's tiles; 1 KB a block is the system's
@@ -523,7 +522,6 @@ for name, (per_byte, per_chip_byte, peak) in rungs.items():
     rows.append((name, *(f"{v / 1e12:.0f}" for v in limits.values()), lowest, f"{work / limits[lowest] * 1e3:.2f}"))
 header = ("rung", "memory (TFLOP/s)", "on chip (TFLOP/s)", "arithmetic (TFLOP/s)", "lowest", "ms at that ceiling")
 show.table(rows, header)
-print(*(" | ".join(r) for r in rows), sep="\n")
 
 # %% [markdown]
 # Ceilings of an H100, counted from the code and from published peaks: what a rung **cannot** exceed under the two
