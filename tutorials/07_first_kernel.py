@@ -1,0 +1,653 @@
+# %% [markdown]
+# # 7. Your first kernel
+#
+# After this notebook you can write a CUDA kernel, run it without a GPU, and find the three classic bugs in it: an
+# access outside an array, a race, and a barrier that not everybody reaches. You write softmax and the patches of AST,
+# step by step, and then read the real kernels of minast, which will hold no surprises.
+#
+# You need NumPy, notebook 2 (patches) and the softmax of notebook 3. No GPU: minast's emulator runs the very same
+# sources on a CPU. It needs Linux (or WSL) and `g++`.
+#
+# About 60 minutes to read. Everything runs in under half a minute, most of it the compiler's.
+
+# %%
+import matplotlib.pyplot as plt
+import numpy as np
+
+import lab
+import show
+from exercises import first_kernel as check
+from minast import cuda, layers
+from minast.launch import emulation, launch
+
+lab.need_emulator()  # says in a sentence what is missing, if anything is
+rng = np.random.default_rng(7)
+
+# %% [markdown]
+# ## 1. One thread, one number
+#
+# A GPU runs thousands of *threads* at a time. You write the program of **one** thread, a *kernel*; every thread runs
+# it, and asks who it is to know which part of the work is its own. Threads come in *blocks* of up to 1024, and a
+# launch starts a *grid* of blocks:
+#
+# - `threadIdx.x` is a thread's number in its block, `blockDim.x` how many threads a block has;
+# - `blockIdx.x` is the block's number in the grid.
+#
+# Here is the smallest useful kernel. `__global__` marks what Python may launch. Arrays are bare pointers: they do not
+# know their length.
+
+# %%
+first = lab.file("""
+__global__ void who(int* block, int* thread, float* y) {
+  int i = blockIdx.x * blockDim.x + threadIdx.x;
+  block[i] = blockIdx.x;
+  thread[i] = threadIdx.x;
+  y[i] = 2.0f * i;
+}
+""")
+block, thread = np.empty(32, np.int32), np.empty(32, np.int32)
+y = np.empty(32, np.float32)
+launch(first, "who", grid=4, block=8, args=(block, thread, y))
+print("y =", y)
+assert (y == 2 * np.arange(32)).all()
+
+# %% [markdown]
+# `launch` takes the file, the kernel's name, the grid, the block and the arguments in the order of the declaration.
+# On a GPU the arrays would be CuPy's and the call the same. Which thread wrote which element? The kernel told us:
+
+# %%
+figure, axes = plt.subplots(2, 1, figsize=(9, 2.6), sharex=True, layout="constrained")
+for ax, values, label in zip(axes, (block, thread), ("blockIdx.x", "threadIdx.x"), strict=True):
+    ax.imshow(values[None], aspect="auto", cmap="tab10" if ax is axes[0] else "viridis")
+    for i, v in enumerate(values):
+        ax.text(i, 0, v, ha="center", va="center", color="k" if ax is axes[1] and v > 4 else "w", fontsize=9)
+    ax.set(yticks=[], ylabel=label)
+axes[0].set_title("who writes element i: 4 blocks of 8 threads")
+axes[1].set_xlabel("element i of y")
+plt.show()
+
+# %% [markdown]
+# ## 2. The end of the array
+#
+# Blocks have one size, arrays have any. To cover 100 elements with blocks of 32 we need $\lceil 100/32 \rceil = 4$
+# blocks, which are 128 threads: 28 too many. What do they do?
+
+# %%
+twice = """
+__global__ void twice(const float* x, float* y, int n) {
+  int i = blockIdx.x * blockDim.x + threadIdx.x;
+  y[i] = 2.0f * x[i];
+}
+"""
+x = np.arange(100, dtype=np.float32)
+y = np.zeros_like(x)
+ran = lab.attempt(lab.file(twice, "twice.cu"), "twice", 4, 32, (x, y, x.size))
+assert not ran
+
+# %% [markdown]
+# The emulator puts each array so that it **ends at a page of memory that may not be read**. The first access beyond it
+# stops the kernel, and the report says which thread, which argument, which element and which line. A GPU has no such
+# page: most likely it reads whatever lies behind the array and writes over what is not its own, without a word. Such a
+# bug shows up days later, somewhere else. The cure is one condition:
+
+# %%
+launch(lab.file(twice.replace("y[i] =", "if (i < n) y[i] ="), "twice.cu"), "twice", 4, 32, (x, y, x.size))
+assert (y == 2 * x).all()
+print("100 elements right, 28 threads had nothing to do")
+
+# %% [markdown]
+# Another mistake never reaches the kernel. C reads the bytes it is given: a float64 array where the kernel says
+# `float*` would be read as nonsense. `launch` compares each argument with the declaration, on a GPU too.
+
+# %%
+path = lab.file(twice, "twice.cu")
+for args in ((x.astype(np.float64), y, x.size), (x[::2], y, x.size), (x, y, np.int64(x.size))):
+    lab.attempt(path, "twice", 4, 32, args)
+
+# %% [markdown]
+# ## 3. Watching threads at work
+#
+# `printf` works inside a kernel. In which order do threads run? **In none that you may count on.** The emulator lets
+# you choose one: forward, reverse, or random with a seed. A right kernel gives the same in all of them.
+
+# %%
+chatty = lab.file("""
+__global__ void chatty(const float* x) {
+  int i = blockIdx.x * blockDim.x + threadIdx.x;
+  printf("  block %d thread %d sees x[%d] = %g\\n", blockIdx.x, threadIdx.x, i, x[i]);
+}
+""")
+for modes in ({"order": "forward"}, {"order": "reverse"}, {"order": "random", "seed": 3}):
+    print(modes)
+    with emulation(**modes, workers=1):
+        launch(chatty, "chatty", grid=2, block=2, args=(10 * np.arange(4, dtype=np.float32),))
+
+# %% [markdown]
+# To go line by line, there is a debugger: `emulation(debug=True, workers=1)` compiles a kernel so that `gdb` stops in
+# it and prints its variables. `kernels/README.md`, "How to run a kernel on a laptop", shows such a session.
+#
+# **Two dimensions.** Grid and block may have up to three. A matrix takes `x` along the columns and `y` along the
+# rows: `blockIdx.y`, `threadIdx.y`, and in Python `grid=(2, 3), block=(32, 4)`. Element (r, c) of a matrix with C
+# columns lies at `r * C + c`: NumPy's order.
+#
+# **Exercise 1.** Write `add_bias`: `y[r, c] = x[r, c] + b[c]`. x and y have `rows` x `columns` elements, b has
+# `columns`. The check launches enough blocks of (32, 4) to cover everything: `threadIdx.x` and `blockIdx.x` along the
+# columns. Sizes are odd on purpose.
+
+# %%
+add_bias = """
+__global__ void add_bias(const float* x, const float* b, float* y, int rows, int columns) {
+  // your code: replace this line
+}
+"""
+
+# %%
+check.add_bias(add_bias)
+
+# %% [markdown]
+# ## 4. Softmax, one thread a row
+#
+# $$p_c = \frac{e^{x_c - m}}{\sum_k e^{x_k - m}}, \qquad m = \max_k x_k$$
+#
+# The maximum is subtracted so that no exponential overflows (notebook 3). The plainest kernel gives each row to one
+# thread, which walks over it three times: maximum, sum, result.
+
+# %%
+by_rows = lab.file("""
+__global__ void softmax_rows(const float* x, float* p, int rows, int columns) {
+  int r = blockIdx.x * blockDim.x + threadIdx.x;
+  if (r >= rows) return;
+  x += r * columns;  // now x[0] is the row's first element
+  p += r * columns;
+  float top = -INFINITY, sum = 0.0f;
+  for (int c = 0; c < columns; c++) top = fmaxf(top, x[c]);
+  for (int c = 0; c < columns; c++) sum += expf(x[c] - top);
+  for (int c = 0; c < columns; c++) p[c] = expf(x[c] - top) / sum;
+}
+""")
+x = rng.normal(0, 3, (70, 37)).astype(np.float32)
+want, _ = layers.softmax_forward(x.astype(np.float64))
+p = np.full_like(x, np.nan)
+launch(by_rows, "softmax_rows", grid=2, block=64, args=(x, p, *x.shape))
+print(f"largest error against the reference: {np.abs(p - want).max():.1e}")
+assert np.abs(p - want).max() < 1e-6
+
+# %% [markdown]
+# Right, and slow on a GPU. To see why, we look at the **addresses**. Threads do not go to memory one by one: 32 of
+# them, a *warp*, run the same instruction together, and their 32 addresses make one request. Memory answers in
+# *sectors* of 32 bytes, eight floats: it delivers the whole sector or nothing. If 32 lanes (threads of a warp) read
+# 32 neighbours, that is 4 sectors, and every byte is used. If they read 32 places far apart, it is 32 sectors, and 28
+# of each 32 bytes are thrown away. Requests whose addresses lie together are called *coalesced*.
+#
+# Let two kernels write down what they would read: one thread a row, and one warp a row.
+
+# %%
+addresses = lab.file("""
+__global__ void one_thread_a_row(int* element, int columns) {
+  for (int step = 0; step < columns; step++)
+    element[step * 32 + threadIdx.x] = threadIdx.x * columns + step;
+}
+__global__ void one_warp_a_row(int* element, int columns) {
+  for (int c = threadIdx.x; c < columns; c += 32)
+    element[c / 32 * 32 + threadIdx.x] = c;
+}
+""")
+columns, reads = 64, {}
+for kernel, steps in (("one_thread_a_row", columns), ("one_warp_a_row", columns // 32)):
+    reads[kernel] = np.empty((steps, 32), np.int32)  # (step, lane): which element of x
+    launch(addresses, kernel, 1, 32, (reads[kernel], columns))
+
+# %%
+figure, axes = plt.subplots(2, 1, figsize=(9, 4), layout="constrained")
+for ax, (kernel, element) in zip(axes, reads.items(), strict=True):
+    byte = 4 * element[0]  # the first step's request
+    sectors = len(np.unique(byte // 32))
+    for s in np.unique(byte // 32):
+        ax.axvspan(32 * s, 32 * s + 32, color="tab:orange", alpha=0.3, lw=0)
+    ax.scatter(byte, np.arange(32), s=9, color="tab:blue", zorder=3)
+    ax.set(ylabel="lane", title=f"{kernel}: 32 lanes, {sectors} sectors, {128 / (32 * sectors):.1%} of the bytes used")
+    assert sectors == {"one_thread_a_row": 32, "one_warp_a_row": 4}[kernel]
+axes[1].set_xlabel("byte address, relative to x (orange: sectors that memory delivers)")
+plt.show()
+
+# %% [markdown]
+# The other 28 bytes of each sector are wanted at the next steps. A cache may still have them by then, or not: 32 rows
+# times thousands of warps is more than it holds. The rule to keep: **neighbouring threads read neighbouring
+# addresses.** For softmax that means that several threads share a row. So they have to talk to each other.
+#
+# ## 5. Shared memory and barriers
+#
+# The threads of a block share a small, fast memory on the chip: `__shared__ float part[64];` is one array for the
+# whole block, and starts with garbage. (The emulator fills it with NaN, so that garbage is seen.) A sum over 64
+# threads is then a *tree*: half of the threads each add one other value to their own, then a quarter, and so on,
+# $\log_2 64 = 6$ steps.
+#
+# Before a thread reads what another has written, both must have arrived at a *barrier*, `__syncthreads()`: nobody
+# goes on until the whole block is there. The kernel writes down what `part` holds after each step.
+
+# %%
+tree_text = """
+__global__ void tree(const float* x, float* trace, float* total) {
+  __shared__ float part[64];
+  int t = threadIdx.x;
+  part[t] = x[t];
+  __syncthreads();                  // (a) before others read part[t]
+  for (int half = 32, step = 0; half > 0; half /= 2, step++) {
+    if (t < half) part[t] += part[t + half];
+    __syncthreads();                // (b) before the next step reads the sums
+    trace[step * 64 + t] = part[t];
+  }
+  if (t == 0) *total = part[0];
+}
+"""
+ones, trace, total = np.ones(64, np.float32), np.empty((6, 64), np.float32), np.empty(1, np.float32)
+launch(lab.file(tree_text), "tree", 1, 64, (ones, trace, total))
+assert total[0] == 64
+
+# %%
+figure, ax = plt.subplots(figsize=(9, 2.8), layout="constrained")
+image = ax.imshow(np.log2(trace), aspect="auto", cmap="viridis", vmin=0, vmax=6)
+for step, half in enumerate((32, 16, 8, 4, 2, 1)):
+    ax.plot([half - 0.5] * 2, [step - 0.5, step + 0.5], color="w", lw=2)
+ax.set(xlabel="thread t, which owns part[t]", ylabel="step", title="part after each step, starting from ones")
+figure.colorbar(image, ax=ax, ticks=range(7), format=lambda v, _: f"{2**v:.0f}", label="ones summed in part[t]")
+plt.show()
+
+# %% [markdown]
+# Left of each white line are the threads that added at that step. After six steps thread 0 holds all 64 ones.
+#
+# ## 6. A race
+#
+# What if barrier (a) is missing? Then a thread may read `part[t + half]` before its owner has written it. Which of the
+# two happens first is decided by chance: a *race*. On a GPU the 32 lanes of a warp mostly move together, so the bug may
+# sleep for months. The emulator runs each thread on until it has to wait, in the order you ask for:
+
+# %%
+x64 = np.arange(64, dtype=np.float32)
+
+
+def totals(text):
+    """The sum that the kernel finds in each thread order."""
+    path, found = lab.file(text), []
+    for modes in lab.ORDERS:
+        total = np.full(1, -1, np.float32)
+        with emulation(**modes):
+            launch(path, "tree", 1, 64, (x64, trace, total))
+        found.append(total[0])
+    return found
+
+
+without_a = tree_text.replace("__syncthreads();                  // (a)", "// (a)")
+without_b = tree_text.replace("__syncthreads();                // (b)", "// (b)")
+table = {"both": totals(tree_text), "without (a)": totals(without_a), "without (b)": totals(without_b)}
+print(f"{'barriers':14}", *(f"{m['order']:>8}" for m in lab.ORDERS), "   (right: 2016)")
+for name, found in table.items():
+    print(f"{name:14}", *(f"{v:8g}" for v in found))
+assert table["both"] == [2016] * 4
+assert np.isnan(table["without (a)"][0]) and table["without (a)"][1] == 2016
+assert not {2016, np.nan} & set(table["without (b)"])
+
+# %% [markdown]
+# Three things to see:
+#
+# - Without (a), forward, the sum is NaN: thread 0 read what nobody had written, and shared memory started as NaN.
+# - Without (a), in reverse, it is right, since whoever is read has already run. **One green run proves nothing**:
+#   minast's tests run each kernel in all three orders.
+# - Without (b) the number looks sound and is wrong, differently in each random order: thread 0 ran through its steps
+#   before the others had added.
+#
+# %% [markdown]
+# ## 7. Softmax, one block a row
+#
+# Now each row has 64 threads. Thread t takes columns t, t + 64, t + 128 and so on: neighbours read neighbours. Two
+# trees, one for the maximum and one for the sum, in the same shared array.
+
+# %%
+block_text = """
+__global__ void softmax_block(const float* x, float* p, int columns) {
+  __shared__ float part[64];
+  int t = threadIdx.x;
+  x += blockIdx.x * columns;
+  p += blockIdx.x * columns;
+
+  float top = -INFINITY;
+  for (int c = t; c < columns; c += 64) top = fmaxf(top, x[c]);
+  part[t] = top;
+  for (int half = 32; half > 0; half /= 2) {
+    __syncthreads();
+    if (t < half) part[t] = fmaxf(part[t], part[t + half]);
+  }
+  __syncthreads();
+  top = part[0];
+  __syncthreads();  // everybody has read the maximum
+
+  float sum = 0.0f;
+  for (int c = t; c < columns; c += 64) sum += expf(x[c] - top);
+  part[t] = sum;
+  for (int half = 32; half > 0; half /= 2) {
+    __syncthreads();
+    if (t < half) part[t] += part[t + half];
+  }
+  __syncthreads();
+  for (int c = t; c < columns; c += 64) p[c] = expf(x[c] - top) / part[0];
+}
+"""
+
+
+def errors(text, kernel="softmax_block"):
+    """The largest error of a kernel in each thread order."""
+    path, found = lab.file(text), []
+    for modes in lab.ORDERS:
+        p = np.full_like(x, np.nan)
+        with emulation(**modes):
+            launch(path, kernel, grid=len(x), block=64, args=(x, p, x.shape[1]))
+        found.append(float(np.abs(p - want).max()))
+    return found
+
+
+print("all barriers:   ", *(f"{e:9.1e}" for e in errors(block_text)))
+assert max(errors(block_text)) < 1e-6
+
+# %% [markdown]
+# The barrier commented "everybody has read the maximum" looks superfluous: there is one just before it. But after that
+# one, a fast thread reads `part[0]`, goes on, and writes its share of the sum into `part[t]`; if it is thread 0, a slow
+# thread takes that for the maximum. Let us remove it:
+
+# %%
+racing = block_text.replace("__syncthreads();  // everybody", "// everybody")
+found = errors(racing)
+print("one barrier less:", *(f"{e:9.1e}" for e in found))
+assert min(found) > 0.1
+
+# %% [markdown]
+# Wrong in every order: whoever goes on after thread 0 takes a sum for the maximum. Softmax has one mercy: the maximum
+# cancels out of the formula, so a wrong one does harm only where threads disagree on it, or where it lets an
+# exponential overflow. Give all threads the same wrong maximum, and no test on small numbers will notice.
+#
+# **Exercise 2.** Here is another kernel with one mistake of this kind. Each block reverses its 64 numbers, twice as
+# large. Find the missing barrier and return the whole source, with it. Then say to yourself which two accesses were
+# racing.
+
+# %%
+reverse = """
+__global__ void reverse(const float* x, float* y, int n) {
+  __shared__ float box[64];
+  int t = threadIdx.x, i = blockIdx.x * 64 + t;
+  box[t] = i < n ? x[i] : 0.0f;
+  __syncthreads();
+  float mine = box[63 - t];
+  box[t] = 2.0f * mine;
+  __syncthreads();
+  if (i < n) y[i] = box[t];
+}
+"""
+fixed_reverse = ...  # your code: the source with the barrier where it belongs
+
+# %%
+check.fixed_reverse(fixed_reverse)
+
+# %% [markdown]
+# ## 8. A barrier that not everybody reaches
+#
+# A barrier waits for the whole block. If a condition lets only some threads come to it, the others wait somewhere else,
+# or for ever. It is tempting to write "threads without work skip this":
+
+# %%
+divergent = lab.file(
+    """
+__global__ void skip(const float* x, float* y, int n) {
+  __shared__ float part[64];
+  int t = threadIdx.x;
+  if (t < n) {
+    part[t] = x[t];
+    __syncthreads();
+  } else {
+    part[t] = 0.0f;
+    __syncthreads();
+  }
+  y[t] = part[63 - t];
+}
+""",
+    "skip.cu",
+)
+assert not lab.attempt(divergent, "skip", 1, 64, (x64, np.empty(64, np.float32), 40))
+
+# %% [markdown]
+# The report says who waits where. Those are two different barriers, although both are called `__syncthreads`. CUDA
+# leaves undefined what happens then: some GPUs hang, some mix the two up and go on. The rule: **a barrier stands
+# where all threads of the block come by**, outside of `if` and of loops whose length differs between threads. Inside
+# an `if`, put the work, not the barrier:
+# `part[t] = t < n ? x[t] : 0.0f; __syncthreads();`
+#
+# ## 9. Warps and shuffles
+#
+# The 32 lanes of a warp can exchange values without shared memory. `__shfl_xor_sync(mask, v, step)` gives each lane
+# the `v` of the lane whose number differs in the bits of `step`; `mask` says which lanes take part (all:
+# `0xffffffff`). After five exchanges, with steps 16, 8, 4, 2, 1, **every** lane holds the sum of all 32, and no
+# barrier was needed: the exchange is one.
+
+# %%
+butterfly = lab.file("""
+__global__ void butterfly(unsigned* trace) {
+  unsigned seen = 1u << threadIdx.x;  // a bit for each lane whose value is in here
+  for (int step = 16, row = 0; step > 0; step /= 2, row++) {
+    seen |= __shfl_xor_sync(0xffffffffu, seen, step);
+    trace[row * 32 + threadIdx.x] = seen;
+  }
+}
+""")
+seen = np.empty((5, 32), np.uint32)
+launch(butterfly, "butterfly", 1, 32, (seen,))
+assert (seen[-1] == 0xFFFFFFFF).all()
+
+# %%
+figure, axes = plt.subplots(1, 5, figsize=(9, 2.4), sharey=True, layout="constrained")
+for ax, row, step in zip(axes, seen, (16, 8, 4, 2, 1), strict=True):
+    ax.imshow(row[:, None] >> np.arange(32, dtype=np.uint32) & 1, cmap="Blues", vmin=0, vmax=1.3)
+    ax.set(title=f"after step {step}", xlabel="lane summed")
+axes[0].set_ylabel("lane")
+plt.show()
+
+# %% [markdown]
+# Row i is what lane i holds, blue where the value of lane j is in its sum. Each step doubles it.
+#
+# With a warp a row, softmax has no barrier and no shared memory. And the first two walks become one. Keep a maximum
+# $m$ and the sum $s = \sum e^{x_k - m}$ of what was seen so far; a new value $x$ makes
+#
+# $$m' = \max(m, x), \qquad s' = s\, e^{m - m'} + e^{x - m'}$$
+#
+# since $\sum_k e^{x_k - m'} = e^{m - m'} \sum_k e^{x_k - m}$. This is the *online softmax* of notebook 4. Two lanes
+# with $(m_1, s_1)$ and $(m_2, s_2)$ are put together by the same rule: $s = s_1 e^{m_1 - m} + s_2 e^{m_2 - m}$.
+
+# %%
+warp_text = """
+__global__ void softmax_warp(const float* x, float* p, int rows, int columns) {
+  int r = blockIdx.x * blockDim.y + threadIdx.y;  // block (32, 4): a warp for each of four rows
+  if (r >= rows) return;                          // the whole warp leaves: no lane is missed
+  x += r * columns;
+  p += r * columns;
+  float top = -INFINITY, sum = 0.0f;
+  for (int c = threadIdx.x; c < columns; c += 32) {
+    float above = fmaxf(top, x[c]);
+    sum = sum * expf(top - above) + expf(x[c] - above);
+    top = above;
+  }
+  float highest = top;
+  for (int step = 16; step > 0; step /= 2)
+    highest = fmaxf(highest, __shfl_xor_sync(0xffffffffu, highest, step));
+  sum *= expf(top - highest);                     // a lane without values: 0 * exp(-inf) = 0
+  for (int step = 16; step > 0; step /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, step);
+  for (int c = threadIdx.x; c < columns; c += 32) p[c] = expf(x[c] - highest) / sum;
+}
+"""
+p = np.full_like(x, np.nan)
+launch(lab.file(warp_text), "softmax_warp", grid=18, block=(32, 4), args=(x, p, *x.shape))
+print(f"largest error: {np.abs(p - want).max():.1e}")
+assert np.abs(p - want).max() < 1e-6
+
+# %% [markdown]
+# **Exercise 3.** Write `log_sum_exp`: `lse[r]` $= \log \sum_c e^{x_{rc}}$, without overflow, one warp a row; the
+# check launches blocks of (32, 4), and enough of them. Rows may be shorter than 32, and values as large as 1000. You
+# may take anything from above.
+
+# %%
+log_sum_exp = """
+__global__ void log_sum_exp(const float* x, float* lse, int rows, int columns) {
+  // your code: replace this line
+}
+"""
+
+# %%
+check.log_sum_exp(log_sum_exp)
+
+# %% [markdown]
+# ## 10. The real softmax
+#
+# This is what minast runs. Three things are new: `T` is a template parameter, so that one source serves float, half and
+# bfloat16; a lane loads four neighbours at a time (16 bytes in one instruction) where rows allow; and rows that are
+# masked with $-\infty$ give no NaN. `warp_max` and `warp_sum` are the butterflies.
+
+# %%
+show.kernel("softmax.cu", "softmax_forward")
+show.kernel("common.cuh", "warp_sum", "load4_tail")
+
+# %%
+for rung, name in ((0, "one thread a row"), (1, "one warp a row, online")):
+    p, _ = cuda.softmax_forward(x, rung=rung)
+    print(f"rung {rung}, {name}: largest error {np.abs(p - want).max():.1e}")
+    assert np.abs(p - want).max() < 1e-6
+
+# %% [markdown]
+# ## 11. Unfold: data that lies the wrong way round
+#
+# AST cuts its spectrogram x (frames T, mel bins F) into patches of 16 x 16, with stride 10 (notebook 2). Value (i, j)
+# of patch (f, t), with i the mel bin and j the frame inside it, is
+#
+# $$\text{out}[f \cdot g_t + t,\; 16 i + j] = x[\,10 t + j,\; 10 f + i\,]$$
+#
+# where $g_t$ is the number of patches in time. There is nothing to compute, only addresses. One thread a value of the
+# result, and `/` and `%` to take its index apart:
+
+# %%
+unfold = lab.file("""
+__global__ void unfold(const float* x, float* out, int bins, int grid_t, int stride, int count) {
+  int at = blockIdx.x * blockDim.x + threadIdx.x;
+  if (at >= count) return;
+  int i = at % 256 / 16, j = at % 16, patch = at / 256;
+  int t = patch % grid_t, f = patch / grid_t;
+  out[at] = x[(t * stride + j) * bins + f * stride + i];
+}
+""")
+T, F, stride = 56, 128, 10
+mel = rng.normal(size=(T, F)).astype(np.float32)
+gf, gt = (F - 16) // stride + 1, (T - 16) // stride + 1
+patches, _ = layers.unfold_forward(mel[None], stride, stride)
+out = np.empty((gf * gt, 256), np.float32)
+launch(unfold, "unfold", -(-out.size // 256), 256, (mel, out, F, gt, stride, out.size))
+assert (out == patches[0]).all()
+print(f"{gf} x {gt} = {len(out)} patches, all equal to the reference")
+
+# %% [markdown]
+# Exact, and again not coalesced. A warp writes 32 neighbours of the result, but neighbours in the result are neighbours
+# in **time** (j), and in memory time steps lie F = 128 floats apart. The first warp's addresses:
+
+# %%
+lane = np.arange(32)
+i, j = lane // 16, lane % 16
+loads, stores = 4 * (j * F + i), 4 * lane  # bytes, of patch (0, 0)
+figure, axes = plt.subplots(1, 2, figsize=(9, 2.8), sharey=True, layout="constrained")
+for ax, byte, name in zip(axes, (loads, stores), ("loads from x", "stores to out"), strict=True):
+    sectors = np.unique(byte // 32)
+    for s in sectors:
+        ax.axvspan(32 * s, 32 * s + 32, color="tab:orange", alpha=0.5, lw=0)
+    ax.scatter(byte, lane, s=9, zorder=3)
+    ax.set(title=f"{name}: {len(sectors)} sectors of 32 bytes", xlabel="byte address")
+axes[0].set_ylabel("lane")
+plt.show()
+assert len(np.unique(loads // 32)) == 16 and len(np.unique(stores // 32)) == 4
+
+# %% [markdown]
+# This is a transposition in disguise, and there is one remedy for all of them: **go through shared memory.** A block
+# takes 16 whole frames, which lie one behind the other (coalesced loads), puts them into shared memory, waits at a
+# barrier, and writes all patches that start at that frame (coalesced stores). Between the two, it reads the shared
+# memory in the awkward direction, which costs no sectors there.
+
+# %%
+show.kernel("unfold.cu", "unfold_strip")
+
+# %% [markdown]
+# `extern __shared__ float strip[]` is shared memory whose size is given at the launch. And `pitch`? Shared memory has a
+# law of its own. It consists of 32 *banks*; the float with index k lies in bank k mod 32. In one clock each bank serves
+# one address: if two lanes want different addresses of one bank, they take turns (a *bank conflict*). The kernel reads
+# `strip[(j + k) * pitch + f * stride + i]`, a warp with 4 values of j and 8 of i at a time. The emulator does not model
+# this, but the addresses are all it takes:
+
+# %%
+i, j = lane // 4, lane % 4 * 4  # what the lanes of the first warp read at k = 0, f = 0
+figure, axes = plt.subplots(1, 3, figsize=(9, 2.4), sharey=True, layout="constrained")
+for ax, pitch in zip(axes, (128, 129, 130), strict=True):
+    wanted = np.bincount((j * pitch + i) % 32, minlength=32)
+    ax.bar(range(32), wanted, color="tab:red" if wanted.max() > 1 else "tab:green")
+    ax.set(title=f"pitch {pitch}: up to {wanted.max()} turns", xlabel="bank", ylim=(0, 4.5))
+    assert wanted.max() == {128: 4, 129: 2, 130: 1}[pitch]
+axes[0].set_ylabel("lanes that want it")
+plt.show()
+
+# %% [markdown]
+# With rows of 128 floats all four frames start in the same bank: four turns. Two unused floats at the end of each row
+# shift the frames apart, and each bank is asked once. The gather below uses the same trick: `tile[32][33]`.
+#
+# **Exercise 4.** Write `turns(indices)`: how many turns a warp takes to read shared memory, given the 32 float indices
+# its lanes want. Lanes that want the **same** index are served together (a *broadcast*) and count once.
+
+
+# %%
+def turns(indices): ...  # your code: replace this line
+
+
+# %%
+check.turns(turns)
+
+# %% [markdown]
+# ## 12. Backwards: gather, do not scatter
+#
+# The adjoint of unfold (notebook 2) adds up, for each x[s, m], the gradients of all patches that saw it. Written from
+# the patches' side, several threads add to one address: a race, unless each addition is *atomic* (undivided), and then
+# the order of the additions, and with it the rounding, differs from run to run. Written from the side of x there is no
+# conflict: each thread owns one x[s, m] and looks up who saw it. minast has no float atomics: two runs give the same
+# bits.
+
+# %%
+show.kernel("unfold.cu", "unfold_gather")
+
+# %%
+dpatches = rng.normal(size=patches.shape).astype(np.float32)
+dx = cuda.unfold_backward(dpatches, (mel[None].shape, stride, stride, 16))
+left = np.vdot(patches.astype(float), dpatches)  # <U x, d>
+right = np.vdot(mel[None].astype(float), dx)  # <x, U^T d>
+print(f"<U x, d> = {left:.6f}   <x, U^T d> = {right:.6f}")
+assert abs(left - right) < 1e-3
+
+# %% [markdown]
+# ## What to remember
+#
+# - A kernel is the program of one thread. Blocks have one size, arrays any: guard the end.
+# - Neighbouring threads read neighbouring addresses; where data lies the wrong way round, go through shared memory.
+# - A barrier between writing and reading, and another before writing again; every thread of the block comes by.
+# - One right run proves nothing. Run in several orders, on odd sizes, with shared memory full of NaN.
+# - Within a warp, shuffles need neither shared memory nor barriers.
+# - Gather instead of scatter, and results repeat bit by bit.
+#
+# ## Where this is in minast
+#
+# - [kernels/softmax.cu](../kernels/softmax.cu), [kernels/unfold.cu](../kernels/unfold.cu),
+#   [kernels/common.cuh](../kernels/common.cuh): what you have read; [kernels/README.md](../kernels/README.md): how to
+#   add a kernel of your own.
+# - [minast/launch.py](../minast/launch.py): the one door to a kernel; [minast/emulator.py](../minast/emulator.py):
+#   orders, guards, reports.
+# - [tests/test_mutations.py](../tests/test_mutations.py): bugs planted in the real kernels, which the tests must
+#   notice.
+#
+# ## Next
+#
+# [8. Fast attention](08_fast_attention.ipynb): the same tools, six rungs up to tensor cores.

@@ -1,0 +1,623 @@
+# %% [markdown]
+# # 8. Fast attention
+#
+# Six versions of one function, from three naive kernels to tensor cores, each with one idea more. After this notebook
+# you can say for each what it changes and why that should help: you count the bytes and the operations, draw them
+# against what a GPU can do at best, and run every version in the emulator against the reference.
+#
+# You need notebook 4 (attention, online softmax) and notebook 7 (threads, shared memory, barriers, coalescing). Linux
+# and `g++`; no GPU.
+#
+# About 60 minutes to read, about half a minute to run the first time, most of it the compiler's.
+
+# %%
+import matplotlib.pyplot as plt
+import numpy as np
+
+import lab
+import show
+from exercises import fast_attention as check
+from minast import cuda, kernel_source, layers
+from minast.benches.device import MARKERS
+from minast.launch import emulation, launch
+
+lab.need_emulator()  # says in a sentence what is missing, if anything is
+rng = np.random.default_rng(8)
+
+# %% [markdown]
+# ## 1. The work to do
+#
+# One head of attention takes N queries, keys and values of width D:
+#
+# $$S = \frac{QK^\top}{\sqrt D}, \qquad P = \mathrm{softmax}(S), \qquad O = PV$$
+#
+# Two matrix products of $N \times N \times D$, each multiplication with an addition: $2 \cdot 2 N^2 D$ floating-point
+# operations (FLOP). For a batch of 32 clips of ten seconds in AST base:
+
+# %%
+B, H, N, D = 32, 12, 1214, 64
+work = 4 * B * H * N * N * D
+exponentials = B * H * N * N
+print(f"{work / 1e9:.1f} GFLOP and {exponentials / 1e6:.0f} million exponentials a layer")
+print(f"q, k, v and o: {4 * B * H * N * D * 4 / 1e9:.2f} GB in float32; the scores: {B * H * N * N * 4 / 1e9:.2f} GB")
+
+# %% [markdown]
+# ## 2. What a GPU can do at best
+#
+# A kernel cannot be faster than the slowest of three things: arithmetic, the memory of the GPU, and the memory on the
+# chip. For an **H100 (SXM)** the maker publishes these peaks: NVIDIA's H100 data sheet and the product page
+# <https://www.nvidia.com/en-us/data-center/h100/> give float32 67 TFLOP/s, 16-bit tensor cores 1979 TFLOP/s *with
+# sparsity* (half of that without, which is our case), 3.35 TB/s; the "H100 Tensor Core GPU Architecture" paper gives
+# 132 multiprocessors (SM) with 128 float32 lanes each. The CUDA C++ Programming Guide adds that shared memory serves
+# 32 banks of 4 bytes a clock, and that an SM makes 16 exponentials a clock.
+#
+# **These are published peak figures, not measurements.** Everything below is arithmetic on them.
+
+# %%
+FLOAT, TENSOR, MEMORY, SMS = 67e12, 1979e12 / 2, 3.35e12, 132
+clock = FLOAT / (SMS * 128 * 2)  # a multiply-add is two operations
+ON_CHIP = SMS * 32 * 4 * clock  # bytes/s from all shared memories together
+EXP = SMS * 16 * clock
+print(f"clock behind 67 TFLOP/s: {clock / 1e9:.2f} GHz; on chip {ON_CHIP / 1e12:.1f} TB/s; {EXP / 1e12:.1f} T exp/s")
+print(f"FLOP per byte of memory that keep it busy: float32 {FLOAT / MEMORY:.0f}, tensor cores {TENSOR / MEMORY:.0f}")
+
+# %% [markdown]
+# *Arithmetic intensity* is FLOP done per byte moved. With intensity $I$ and bandwidth $W$ a kernel reaches at most
+# $\min(\text{peak},\; I \cdot W)$: drawn over $I$ on logarithmic axes, a slope and a ceiling, the *roofline*. We will
+# put each rung under two such roofs, one for the GPU's memory and one for the memory on the chip.
+
+# %%
+rungs = {}  # name -> (FLOP per byte of memory, FLOP per byte on chip, arithmetic peak)
+
+
+def rooflines():
+    """Both roofs, and where the rungs so far would stand if nothing else held them back."""
+    _, axes = plt.subplots(1, 2, figsize=(9, 3.4), sharey=True, layout="constrained")
+    intensity = np.logspace(-1.3, 3.2, 200)
+    for k, (ax, width) in enumerate(zip(axes, (MEMORY, ON_CHIP), strict=True)):
+        for peak, color, label in ((FLOAT, "tab:blue", "float32"), (TENSOR, "tab:red", "16 bit, tensor cores")):
+            ax.loglog(intensity, np.minimum(peak, intensity * width) / 1e12, color=color, label=label)
+        places = {}  # rungs at one place share a label
+        for name, row in rungs.items():
+            ceiling = min(row[2], row[k] * width) / 1e12
+            color = "tab:red" if row[2] == TENSOR else "tab:blue"
+            places.setdefault((row[k], ceiling, color), []).append(name)
+        for (x, y, color), names in places.items():
+            ax.plot(x, y, "o", mfc="w", color=color)
+            ax.annotate("; ".join(names), (x, y), (-5, 4), textcoords="offset points", ha="right", fontsize=9)
+        ax.grid(alpha=0.3)
+    axes[0].set(xlabel="FLOP per byte of the GPU's memory", title="H100's memory, peak figures")
+    axes[0].set(ylabel="ceiling (TFLOP/s)", xlim=(0.04, 5000), ylim=(0.1, 6000))
+    axes[1].set(xlabel="FLOP per byte on the chip", title="H100's shared memory, peak figures")
+    axes[0].legend(loc="lower right", fontsize=9)
+    plt.show()
+
+
+# %% [markdown]
+# And a small problem to run every rung on, odd on purpose: 70 tokens fill no block, 140 rows no 128.
+
+# %%
+qkv = (2 * rng.normal(size=(1, 70, 3 * 2 * 16))).astype(np.float32)  # (B, N, 3 H D): H = 2, D = 16
+truth, _ = layers.attention_forward(qkv.astype(np.float64), heads=2)
+
+
+def run(rung, x=qkv, want=truth):
+    """The largest error of one rung in the emulator, relative to the largest value."""
+    o, _ = cuda.attention_forward(x, 2, rung=rung)
+    error = np.abs(widened(o) - want).max() / np.abs(want).max()
+    print(f"rung {rung}, {x.dtype}: largest error {error:.1e}")
+    return error
+
+
+def widened(x):
+    """An array of a kernel as float64; bfloat16 travels as the upper half of a float32's bits."""
+    return (x.astype(np.uint32) << 16).view(np.float32).astype(float) if x.dtype == np.uint16 else x.astype(float)
+
+
+# %% [markdown]
+# ## 3. Rung 0: three kernels
+#
+# The formula as it stands: one kernel for S, one for the softmax, one for PV. A thread per score, a thread per row, a
+# thread per result.
+
+# %%
+show.kernel("attention.cu", "attention_scores", "attention_values")
+
+# %%
+assert run(0) < 1e-5
+
+# %% [markdown]
+# **Bytes of memory.** S is written, read by the softmax, written as P and read again: four times $4N^2$ bytes a head,
+# at least. **Bytes on the chip.** Here we ask what a warp's requests bring, as in notebook 7. In `attention_scores`
+# the 32 lanes of a warp have neighbouring j: they read k rows that lie $3HD$ floats apart. Each lane wants 4 bytes
+# and gets a sector of 32.
+
+# %%
+lane = np.arange(32)
+k_bytes = 4 * (lane * 3 * H * D + H * D)  # addresses of k[j][0] for the 32 j of a warp
+v_bytes = 4 * (2 * H * D + lane)  # attention_values: lanes have neighbouring d
+per_lane = {}
+for name, address in (("k in attention_scores", k_bytes), ("v in attention_values", v_bytes)):
+    per_lane[name] = len(np.unique(address // 32)) * 32 / 32
+    print(f"{name}: {len(np.unique(address // 32))} sectors a warp, {per_lane[name]:.0f} bytes for each lane's 4")
+chip = (4 + per_lane["k in attention_scores"]) + (4 + per_lane["v in attention_values"])  # q, k; then p, v
+memory = 4 * 4 * N * N + 4 * 4 * N * D  # one head: S four times, and q, k, v, o
+rungs["0"] = (4 * N * N * D / memory, 4 / chip, FLOAT)
+print(f"{rungs['0'][0]:.1f} FLOP per byte of memory, {rungs['0'][1]:.3f} per byte on chip")
+
+# %%
+rooflines()
+
+# %% [markdown]
+# The right roof is the low one: the cores would wait for the caches nearly all the time. (Two simplifications go
+# through this notebook: caches are taken to hold whatever is used again within a launch, and a value that many lanes
+# read at once counts for each of them, though the hardware may serve them together. Which of the two weighs more only
+# a measurement can tell.)
+#
+# ## 4. Rung 1: one kernel, and no N x N array
+#
+# With the online softmax of notebook 4 a thread can walk over the keys once and forget each score at once: it keeps a
+# maximum, a sum, and D running results, all in registers. When a key raises the maximum from $m$ to $m'$, what was
+# summed so far is multiplied by $e^{m - m'}$.
+
+# %%
+show.kernel("attention.cu", "attention_rows")
+
+# %%
+assert run(1) < 1e-5
+
+# %% [markdown]
+# The 64 threads of a block walk over the same keys, so 32 keys at a time are put into shared memory, between two
+# barriers; you know both from notebook 7: the first is "everybody is done with the last keys".
+#
+# Count: memory sees q, k, v, o once. On the chip, per thread and key, D words of k and D of v are loaded for 2 D
+# multiply-adds: **one load feeds one multiplication**. Filling the tile costs little, since 64 threads share it.
+
+# %%
+fused = 4 * N * D * 4 + 4 * N  # q, k, v, o and lse of one head, float32
+loads, stores = 64 * 32 * 2 * D, 2 * 32 * D  # words, for 64 queries and 32 keys
+rungs["1"] = (4 * N * N * D / fused, 4 * 64 * 32 * D / (4 * (loads + stores)), FLOAT)
+rooflines()
+print(f"{rungs['1'][0]:.0f} FLOP per byte of memory ({rungs['1'][0] / rungs['0'][0]:.0f} times rung 0's)")
+print(f"{rungs['1'][1]:.2f} FLOP per byte on chip: at best {rungs['1'][1] * ON_CHIP / 1e12:.0f} TFLOP/s")
+
+# %% [markdown]
+# The memory is no concern any more, neither now nor later. What is left is the right picture.
+#
+# **Exercise 1.** "Once" is what the memory sees if a cache holds keys and values for all blocks. Without a cache each
+# block reads all of k and v again. Write `traffic(N, D, rows, size)`: bytes that one head then moves, when each block
+# owns `rows` queries: q and o once, k and v once per block, numbers of `size` bytes; lse is left out. The last block
+# may be partly empty.
+
+
+# %%
+def traffic(N, D, rows, size): ...  # your code: replace this line
+
+
+# %%
+check.traffic(traffic)
+
+# %% [markdown]
+# ## 5. Rungs 2 and 3: a tile of scores in each thread
+#
+# One load feeds one multiplication, because each thread computes one row. Let a thread compute a **tile** of TM x TN
+# scores instead. For each d it loads TM numbers of q and TN of k, and does TM TN multiplications: with 4 x 4, 8 loads
+# feed 16, with 8 x 8, 16 loads feed 64.
+
+# %%
+show.kernel("attention_tiles.cuh", "dots")
+
+# %% [markdown]
+# Which scores are whose? The index formulas say `row ty + GM r, column tx + GN c`. Drawn for rung 2, with 64 queries
+# and 32 keys, 128 threads in a grid of GM x GN = 16 x 8:
+
+# %%
+BM, BN, TM, TN = cuda.TILES[2]
+GM, GN = BM // TM, BN // TN
+query, key = np.mgrid[:BM, :BN]
+owner = query % GM * GN + key % GN  # threadIdx.x = ty * GN + tx
+assert (np.bincount(owner.ravel()) == TM * TN).all() and owner.max() + 1 == 128
+figure, axes = plt.subplots(1, 2, figsize=(9, 2.8), layout="constrained", sharey=True)
+image = axes[0].imshow(owner.T, cmap="viridis")
+figure.colorbar(image, ax=axes, label="thread that owns the score")
+axes[0].set(xlabel="query", ylabel="key", title="a block's 64 x 32 scores")
+axes[1].imshow(np.where(owner == 37, 37, np.nan).T, cmap="viridis", vmin=0, vmax=127)
+axes[1].set(xlabel="query", title=f"the {TM * TN} scores of thread 37")
+plt.show()
+
+# %% [markdown]
+# A thread's scores lie GM rows and GN columns apart, not side by side. So the 8 lanes of one ty read 8 *neighbouring*
+# rows of the keys, whose padded starts fall into different banks. And a row of scores belongs to 8 lanes of one warp:
+# maximum and sum of a row are three shuffles (`warp_max<GN>`), without a barrier.
+
+# %%
+show.kernel("attention.cu", "attention_tiles")
+
+# %%
+assert run(2) < 1e-5 and run(3) < 1e-5
+
+# %%
+for rung in (2, 3):
+    BM, BN, TM, TN = cuda.TILES[rung]
+    threads, columns = BM // TM * (BN // TN), D // (BN // TN)
+    loads = threads * ((TM + TN) * D + BN * (TM + columns))  # q and k for the scores; p and v for the results
+    stores = BM * BN + 2 * BN * D  # probabilities; keys and values
+    rungs[str(rung)] = (rungs["1"][0], 4 * BM * BN * D / (4 * (loads + stores)), FLOAT)
+    share = rungs[str(rung)][1] * ON_CHIP / FLOAT
+    print(f"rung {rung}: {rungs[str(rung)][1]:.2f} FLOP per byte on chip, ceiling {share:.0%} of the float32 peak")
+rooflines()
+
+# %% [markdown]
+# **What it costs.** 8 x 8 scores, 8 x 8 results, and the numbers in use are more than 128 numbers a thread. An SM has
+# 65536 registers and up to 228 KB of shared memory; both limit how many blocks it can hold at a time, and while one
+# block waits, others should work. minast compiles its kernels for real GPUs (no GPU is needed for that) and keeps the
+# table in `kernels/README.md`. We read it from there:
+
+# %%
+readme = (kernel_source.folder() / "README.md").read_text(encoding="utf-8")
+cells = [[c.strip(" `") for c in line.split("|")[1:-1]] for line in readme.splitlines() if line.startswith("| `")]
+needs = {row[0]: row for row in cells if len(row) == 8}
+launches = {  # threads and dynamic shared bytes of a block at D = 64
+    "attention_rows": (64, 0),
+    "attention_tiles": (128, cuda.tile_bytes(3, D)),
+    "attention_mma": (128, 256 * (D + 8)),
+    "attention_mma_async": (128, 2 * 256 * (D + 8)),
+}
+rows = []
+for name, (threads, dynamic) in launches.items():
+    registers, shared, spilled = int(needs[name][5]), int(needs[name][6]) + dynamic, int(needs[name][7])
+    blocks = min(65536 // (-(-registers // 8) * 8 * threads), 228 * 1024 // (shared + 1024))
+    rows.append((name, registers, shared, blocks, blocks * threads // 32, spilled))
+    assert spilled == 0 and blocks >= 1
+header = ("kernel", "registers a thread", "shared bytes a block", "blocks an SM", "warps an SM", "spilled bytes")
+show.table(rows, header)
+
+# %% [markdown]
+# (Compute capability 9.0; the most that any instantiation needs, with rung 3's tiles; 1 KB a block is the system's
+# own.) A *spill* would be a number that found no register and went to memory: none does. Few warps an SM are the
+# price of large tiles: a thread must then have enough independent work of its own, and 64 multiplications in a row
+# that do not wait for each other are that.
+#
+# ## 6. Rung 4: tensor cores
+#
+# A tensor core multiplies small matrices, in one instruction of a whole warp: `mma.m16n8k16` does $D_{16 \times 8}
+# \mathrel{+}= A_{16 \times 16} B_{16 \times 8}$ with 16-bit A and B and a float32 D. The matrices lie in the
+# **registers of the 32 lanes**, in a layout that the hardware dictates: their *fragments*. Let us ask who holds what.
+# The kernel loads two matrices whose numbers say where they stand, and writes down each lane's registers.
+
+# %%
+fragments = lab.file("""
+#include "common.cuh"
+#include "ptx.cuh"
+__global__ void fragments(const __half* a, const __half* b, unsigned* in_a, unsigned* in_b, float* d) {
+  __shared__ __align__(16) __half left[16 * 24];  // rows of 16 numbers, padded to 24: 16-byte steps, no conflicts
+  __shared__ __align__(16) __half right[8 * 24];  // b by columns: row n holds b[0..15][n]
+  int t = threadIdx.x;
+  for (int i = t; i < 256; i += 32) left[i / 16 * 24 + i % 16] = a[i];
+  for (int i = t; i < 128; i += 32) right[i / 16 * 24 + i % 16] = b[i];
+  __syncthreads();
+  unsigned x[4], y[2];
+  float sum[4] = {0.0f, 0.0f, 0.0f, 0.0f};
+  ldmatrix_x4(x, left + t % 16 * 24 + t / 16 * 8);
+  ldmatrix_x2(y, right + t % 8 * 24 + t / 8 % 2 * 8);
+  mma_m16n8k16<__half>(sum, x, y[0], y[1]);
+  for (int i = 0; i < 4; i++) in_a[t * 4 + i] = x[i], d[t * 4 + i] = sum[i];
+  for (int i = 0; i < 2; i++) in_b[t * 2 + i] = y[i];
+}
+""")
+
+
+def multiply(a, b):
+    """a (16, 16), b (16, 8) through one mma. -> what the lanes hold of a (32, 4, 2), of b (32, 2, 2), of d (32, 4)"""
+    in_a, in_b, d = np.empty((32, 4), np.uint32), np.empty((32, 2), np.uint32), np.empty((32, 4), np.float32)
+    args = (a.astype(np.float16), np.ascontiguousarray(b.T, np.float16), in_a, in_b, d)
+    launch(fragments, "fragments", 1, 32, args)
+    return in_a.view(np.float16).reshape(32, 4, 2), in_b.view(np.float16).reshape(32, 2, 2), d
+
+
+# %%
+held_a, held_b, _ = multiply(np.arange(256).reshape(16, 16), np.arange(128).reshape(16, 8))
+a, b = np.zeros((16, 16)), np.zeros((16, 8))
+a[:, 0], a[:, 1], b[0], b[1] = 8 * np.arange(16), 1, 1, np.arange(8)  # product: d[row, column] = 8 row + column
+*_, held_d = multiply(a, b)
+
+
+def owners(held, shape):
+    """Lane and register of each element, from what each lane holds: element numbers. -> two arrays of `shape`"""
+    lanes, registers = np.full(shape, -1), np.full(shape, -1)
+    for place, number in np.ndenumerate(held):
+        lanes.flat[int(number)], registers.flat[int(number)] = place[0], place[1]
+    assert lanes.min() == 0 and lanes.max() == 31
+    return lanes, registers
+
+
+lane_a, register_a = owners(held_a, (16, 16))
+lane_b, register_b = owners(held_b, (16, 8))
+lane_d, register_d = owners(held_d, (16, 8))
+
+# %%
+figure, axes = plt.subplots(1, 3, figsize=(9, 4.6), width_ratios=(16, 8, 8), layout="constrained")
+pictures = (("A (16 x 16)", lane_a, register_a), ("B (16 x 8)", lane_b, register_b), ("D (16 x 8)", lane_d, register_d))
+for ax, (name, lanes, registers) in zip(axes, pictures, strict=True):
+    ax.imshow(lanes // 4, cmap="tab20", vmin=0, vmax=15, alpha=0.55)
+    for (r, c), value in np.ndenumerate(lanes):
+        ax.text(c, r, f"{value}", ha="center", va="center", fontsize=8, weight="bold" if registers[r, c] % 2 else None)
+    ax.set(title=name, xlabel="column" if name[0] != "A" else "k", ylabel="k" if name[0] == "B" else "row")
+figure.suptitle("lane that holds each element (colour: lane / 4; bold: odd registers)")
+plt.show()
+
+# %% [markdown]
+# Row g of A and D belongs to the four lanes 4 g to 4 g + 3, and so does row g + 8. Two neighbours of A share a 32-bit
+# register. Now look at A and D together: **the lanes that hold a row of D are those that must hold that row of A**.
+# Two D's side by side (16 x 16) have exactly the layout of one A. So the probabilities, a result of the first
+# product, become the left operand of the second without leaving their registers:
+
+# %%
+side_by_side = np.hstack([lane_d, lane_d])
+assert (side_by_side == lane_a).all()
+print("two accumulators side by side lie as one left operand: yes, in all 256 places")
+show.kernel("attention_mma.cuh", "to_left")
+
+# %% [markdown]
+# **Exercise 2.** Write `owner(row, column)` for the accumulator D: the lane that holds the element, and which of its
+# four registers. A formula, not a table: the picture shows it.
+
+
+# %%
+def owner(row, column): ...  # your code: replace this line
+
+
+# %%
+check.owner(owner)
+
+# %% [markdown]
+# Here is a tile of 64 keys on tensor cores: the scores, the mask for keys that do not exist, the online softmax for
+# the two rows of a lane (four lanes share a row: `warp_max<4>`), and the second product.
+
+# %%
+show.kernel("attention.cu", "step")
+
+# %% [markdown]
+# q, k, v are 16-bit now, `float16` or `bfloat16`; sums, maxima and exponentials stay float32. float16 has 11
+# significant bits, bfloat16 8 of them but the range of float32. The reference gets the same rounded inputs, so that
+# what we see is the kernel's own rounding, mostly that of the probabilities:
+
+# %%
+half = qkv.astype(np.float16)
+brain = ((qkv.view(np.uint32) + 0x8000) >> 16).astype(np.uint16)  # rounded to 8 significant bits
+for x, bits in ((half, 11), (brain, 8)):
+    want, _ = layers.attention_forward(widened(x), heads=2)
+    assert run(4, x, want) < 2 * 2.0**-bits
+
+# %% [markdown]
+# **Count.** A warp owns 16 M query rows (M fragments). For 64 keys it reads 64 D numbers of k and 64 D of v from
+# shared memory, each of 2 bytes, and does $4 \cdot 16 M \cdot 64 D$ FLOP: 16 M FLOP per byte. The larger M, the more
+# products share a load. The tile is written once for the block's four warps.
+
+# %%
+for M in (1, 2):
+    loads, stores = 4 * 2 * 64 * D * 2, 2 * 64 * D * 2  # bytes: four warps read, the block writes once
+    name = f"4, 5 (M = {M})"
+    rungs[name] = (2 * rungs["1"][0], 4 * 64 * M * 64 * D / (loads + stores), TENSOR)
+    print(f"M = {M}: {rungs[name][1]:.0f} FLOP per byte on chip, ceiling {rungs[name][1] * ON_CHIP / 1e12:.0f} TFLOP/s")
+rooflines()
+assert rungs["4, 5 (M = 1)"][1] * ON_CHIP < TENSOR / 2 and rungs["4, 5 (M = 2)"][1] * ON_CHIP > 0.8 * TENSOR
+
+# %% [markdown]
+# With M = 1 shared memory would cap the tensor cores at less than half of their peak, with M = 2 it nearly lets them
+# go. That is why `attention_mma` has the template parameter M. (`2 * rungs["1"][0]`: 16-bit arrays are half as many
+# bytes.)
+#
+# ## 7. Rung 5: copy while computing
+#
+# In rung 4 a block loads a tile, waits, computes, waits, loads the next. Two units, memory and tensor cores, take
+# turns at being idle. Rung 5 has **two buffers**, and the instruction `cp.async`: it starts a copy from global to
+# shared memory and lets the thread go on at once. While one tile is used, the next arrives. This is all that changes
+# in the code:
+
+# %%
+print(lab.diff("attention.cu", "attention_mma", "attention_mma_async"))
+
+# %%
+figure, axes = plt.subplots(2, 1, figsize=(9, 3.2), sharex=True, layout="constrained")
+copy, use, tiles = 1.0, 1.6, 4
+for ax, buffers in zip(axes, (1, 2), strict=True):
+    copied, used = 0.0, 0.0  # when the copies and the products are done so far
+    done = []
+    for k in range(tiles):
+        start = used if buffers == 1 else max(copied, done[k - 2] if k > 1 else 0.0)  # when its buffer is free
+        copied = start + copy
+        begin = max(copied, used)
+        used = begin + use
+        done.append(used)
+        for y, at, length, color in ((1, start, copy, "tab:orange"), (0, begin, use, "tab:blue")):
+            ax.barh(y, length, left=at, color=color, alpha=0.6 + 0.4 * (k % 2), edgecolor="k")
+            ax.text(at + length / 2, y, f"tile {k}", ha="center", va="center", color="w", fontsize=9)
+    ax.set(yticks=[0, 1], yticklabels=["compute", "copy"], title=f"{buffers} buffer{'s' * (buffers > 1)}")
+axes[1].set_xlabel("time (arbitrary units: the lengths of the boxes are made up, not measured)")
+plt.show()
+
+# %% [markdown]
+# The new danger: a copy under way is seen by nobody's program order. `cp_async_wait<N>` waits until at most N groups
+# of **this thread's** copies are under way; the barrier after it makes that true for all threads. The emulator makes
+# a copy as late as it may (order forward), at once (reverse), or by a coin (random). Let us plant three mistakes in
+# the real source:
+
+# %%
+source = kernel_source.load("attention.cu").text.replace("// instantiate:", "//")  # compile only what we launch
+wait = "    cp_async_wait<0>();\n    __syncthreads();  // this tile has arrived"
+fetch = "fetch(buffers + (now ^ 1) * BUFFER"
+planted = {
+    "as it is": source,
+    "waits for all but the youngest copy": source.replace(wait, wait.replace("<0>", "<1>")),
+    "no barrier after the wait": source.replace(wait, "    cp_async_wait<0>();  // this tile has arrived"),
+    "copies into the buffer in use": source.replace(fetch, "fetch(buffers + now * BUFFER"),
+}
+want, _ = layers.attention_forward(half.astype(float), heads=2)
+table = {}
+for name, text in planted.items():
+    path, table[name] = lab.file(text, "attention.cu"), []
+    for modes in lab.ORDERS[:3]:
+        o, lse = np.empty((1, 70, 32), np.float16), np.empty((1, 2, 70), np.float32)
+        with emulation(**modes):
+            args = (half, o, lse, 70, 2, 16**-0.5)
+            launch(path, "attention_mma_async<__half,16,1>", (2, 2, 1), 128, args, 2 * 256 * 24)
+        error = np.abs(o.astype(float) - want).max() / np.abs(want).max()
+        table[name].append("right" if error < 1e-3 else "NaN" if np.isnan(error) else f"error {error:.1g}")
+for name, found in table.items():
+    print(f"{name:38}", *(f"{m['order']}: {f:8}" for m, f in zip(lab.ORDERS, found, strict=False)))
+assert [set(v) == {"right"} for v in table.values()] == [True, False, False, False]
+
+# %% [markdown]
+# **Exponentials.** Rung 5 also replaces $e^x$ by $2^{x \log_2 e}$: the hardware has a unit for powers of two, and the
+# factor joins the scale $1/\sqrt D$. Why care? Count the time at peak rates:
+
+# %%
+products, powers = work / TENSOR, exponentials / EXP
+print(f"products {products * 1e3:.3f} ms, exponentials {powers * 1e3:.3f} ms at peak rates (counted, not measured)")
+print(f"one after the other: {work / (products + powers) / 1e12:.0f} TFLOP/s at best; overlapped: {TENSOR / 1e12:.0f}")
+
+# %% [markdown]
+# At D = 64 the exponentials take about as long as the matrix products. Only where one warp's exponentials run while
+# another warp multiplies does it come near the tensor cores' ceiling.
+#
+# **Exercise 3.** `walk` adds up tiles of 128 numbers, each thread its four, *mirrored*: thread t takes those that
+# thread 31 - t copied. It has two buffers and two mistakes: one shows at the last tile, one whenever some threads are
+# faster than others. Return the repaired source; the copies stay asynchronous.
+
+# %%
+walk = """
+#include "ptx.cuh"
+__global__ void walk(const float* x, float* y, int tiles) {
+  __shared__ __align__(16) float buffer[2][128];
+  int t = threadIdx.x;
+  float sum = 0.0f;
+  cp_async16(&buffer[0][4 * t], x + 4 * t);
+  cp_async_commit();
+  for (int k = 0; k < tiles; k++) {
+    if (k + 1 < tiles) {
+      cp_async16(&buffer[(k + 1) % 2][4 * t], x + 128 * (k + 1) + 4 * t);
+      cp_async_commit();
+    }
+    cp_async_wait<1>();
+    __syncthreads();
+    for (int i = 0; i < 4; i++) sum += buffer[k % 2][4 * (31 - t) + i];
+  }
+  y[t] = sum;
+}
+"""
+fixed_walk = ...  # your code: the repaired source
+
+# %%
+check.fixed_walk(fixed_walk)
+
+# %% [markdown]
+# ## 8. All rungs side by side
+
+# %%
+rows = []
+for name, (per_byte, per_chip_byte, peak) in rungs.items():
+    limits = {"memory": per_byte * MEMORY, "on chip": per_chip_byte * ON_CHIP, "arithmetic": peak}
+    lowest = min(limits, key=limits.get)
+    rows.append((name, *(f"{v / 1e12:.0f}" for v in limits.values()), lowest, f"{work / limits[lowest] * 1e3:.2f}"))
+header = ("rung", "memory (TFLOP/s)", "on chip (TFLOP/s)", "arithmetic (TFLOP/s)", "lowest", "ms at that ceiling")
+show.table(rows, header)
+
+# %% [markdown]
+# Ceilings of an H100, counted from the code and from published peaks: what a rung **cannot** exceed under the two
+# simplifications above. They rank the ideas; they are not timings. Real kernels stay below, for reasons that the count
+# leaves out: waiting, barriers, address arithmetic, the exponentials.
+#
+# What has been measured? `python -m minast.bench kernels --readme kernels/README.md` checks each rung against the
+# reference, times it on the GPU at hand, and writes a table. This is what it holds at present:
+
+# %%
+begin, end = (readme.index(m) for m in MARKERS)
+measured = readme[begin + len(MARKERS[0]) : end].strip()
+print(measured)
+if "|" not in measured:
+    print("\nSo this notebook shows no measured figure: none exists yet.")
+
+# %% [markdown]
+# ## 9. Backwards: compute it again
+#
+# The backward pass needs P again (notebook 4): $dV = P^\top dO$, $dS = P \circ (dP - \delta)$ with $dP = dO\, V^\top$
+# and $\delta$ the row sums of $dO \circ O$. Keeping P would need $N^2$ numbers a head. Kept instead is one number a
+# row, the log-sum-exp, $\mathrm{lse}_i = \log \sum_j e^{S_{ij}}$, and $P_{ij} = e^{S_{ij} - \mathrm{lse}_i}$ is one
+# product and one exponential away.
+
+# %%
+tokens = np.array([110, 257, 512, 1214, 2048])
+figure, ax = plt.subplots(figsize=(9, 2.8), layout="constrained")
+ax.loglog(tokens, 12 * 12 * tokens**2 * 4 / 1e6, "o-", label="P of 12 layers, 12 heads")
+ax.loglog(tokens, 12 * 12 * tokens * 4 / 1e6, "o-", label="lse of 12 layers, 12 heads")
+ax.set(xlabel="tokens N", ylabel="MB a clip, float32", title="what the backward pass keeps", xticks=tokens)
+ax.set_xticklabels(tokens)
+ax.minorticks_off()
+ax.legend()
+ax.grid(alpha=0.3)
+plt.show()
+print(f"at N = 1214: {12 * 12 * 1214**2 * 4 / 1e6:.0f} MB against {12 * 12 * 1214 * 4 / 1e6:.1f} MB")
+
+# %% [markdown]
+# The price is arithmetic. The gradient itself takes four products of $2N^2D$ FLOP (dP, dV, dQ, dK); S again makes
+# five. minast uses two kernels: dK and dV are sums over queries, so a block owns keys and walks over queries; dQ is a
+# sum over keys, so there a block owns queries. Both make S and dP: seven products. In one kernel it would be five,
+# but then blocks would add to the same dQ, with atomics, and the bits would depend on who comes first.
+
+# %%
+show.kernel("attention_backward.cu", "attention_tiles_dq", start="for (int first = 0")
+
+# %%
+do = rng.normal(size=truth.shape).astype(np.float32)
+want = layers.attention_backward(do.astype(float), layers.attention_forward(qkv.astype(float), 2)[1])
+got = cuda.attention_backward(do, cuda.attention_forward(qkv, 2, rung=2)[1])
+error = np.abs(got - want).max() / np.abs(want).max()
+again = cuda.attention_backward(do, cuda.attention_forward(qkv, 2, rung=2)[1])
+print(f"dqkv: largest error {error:.1e}; a second run gives the same bits: {(got == again).all()}")
+print(
+    f"FLOP of the backward pass at B = {B}: {7 * work / 2 / 1e9:.0f} G; with five products {5 * work / 2 / 1e9:.0f} G"
+)
+assert error < 1e-5 and (got == again).all()
+
+# %% [markdown]
+# **Exercise 4.** Write rung 1 yourself, for one head of width 8: `fused`, one thread a query, reads q, k, v (N, 8),
+# writes out (N, 8), and keeps no more than one score at a time. No shared memory needed. The check feeds it scores
+# that grow from key to key, and scores of several hundred.
+
+# %%
+fused_attention = """
+__global__ void fused(const float* q, const float* k, const float* v, float* out, int N, float scale) {
+  // your code: replace this line
+}
+"""
+
+# %%
+check.fused_attention(fused_attention)
+
+# %% [markdown]
+# ## What to remember
+#
+# - Count first: FLOP per byte of memory and per byte on the chip, and compare with the peaks. The lower roof says
+#   what to change next.
+# - Fusing saves memory traffic; the online softmax is what makes it possible.
+# - On the chip the currency is *uses per load*: tiles of scores in registers, then whole fragments on tensor cores.
+# - A layout can be a gift: accumulators lie as the next product's operand wants them.
+# - Copies ahead of use need two buffers, a wait, and a barrier, in that order.
+# - Recomputing can be cheaper than remembering.
+# - A ceiling is not a measurement.
+#
+# ## Where this is in minast
+#
+# - [kernels/attention.cu](../kernels/attention.cu), [attention_backward.cu](../kernels/attention_backward.cu),
+#   [attention_tiles.cuh](../kernels/attention_tiles.cuh), [attention_mma.cuh](../kernels/attention_mma.cuh),
+#   [ptx.cuh](../kernels/ptx.cuh)
+# - [minast/cuda.py](../minast/cuda.py): which rung runs when; [minast/layers.py](../minast/layers.py): the reference
+# - [tests/test_kernels_attention.py](../tests/test_kernels_attention.py): every rung at odd sizes in three thread
+#   orders
+# - Sources: Milakov and Gimelshein 2018 (online softmax); Dao et al. 2022 (FlashAttention); Williams, Waterman and
+#   Patterson 2009 (the roofline model)
+#
+# ## Next
+#
+# [9. What does it hear](09_what_does_it_hear.ipynb): what a trained model attends to, and how such pictures mislead.
