@@ -4,16 +4,16 @@
 # After this notebook you can derive the gradient of a layer on paper, write it in ten lines of NumPy, and check it. You
 # will have done it for every kind of layer in AST but attention, and you will know what such a check cannot see.
 #
-# Needs: NumPy, matrix products, the chain rule for functions of one variable. Notebooks 1 and 2 are not needed.
-# An hour to read with the exercises, a few seconds to run.
+# Needs: NumPy, matrix products, the chain rule for functions of one variable. Notebooks 1 and 2 are not needed. An hour
+# to read with the exercises, a few seconds to run.
 
 # %%
 import matplotlib.pyplot as plt
 import numpy as np
-import show
-from exercises import backprop as check
 from scipy.special import erf
 
+import show
+from exercises import backprop as check
 from minast import gradcheck, layers
 
 rng = np.random.default_rng(3)
@@ -131,8 +131,8 @@ fig.colorbar(image, ax=axes, label="gradient")
 plt.show()
 
 # %% [markdown]
-# minast's version. It takes any number of leading axes, and it does one thing that ours does not: weight gradients
-# are *added to* what is there (`+=`). All gradients live in one array that is cleared once a step, so several batches, or
+# minast's version. It takes any number of leading axes, and it does one thing that ours does not: weight gradients are
+# *added to* what is there (`+=`). All gradients live in one array that is cleared once a step, so several batches, or
 # several uses of one weight, add up by themselves.
 
 # %%
@@ -161,8 +161,8 @@ same("linear", [linear(x, w, b), dx, dw, db], of_minast("linear", dy, x, w, b))
 # The bias shows a rule worth keeping: **what is broadcast forward is summed backward.** $b$ was used once per row, so
 # its gradient is a sum over rows.
 #
-# **Exercise 1.** Every clip of a batch gets the same position vectors added: `y = x + pos`, with `x` (B, T, C) and `pos`
-# (T, C). Write the gradient of `pos`.
+# **Exercise 1.** Every clip of a batch gets the same position vectors added: `y = x + pos`, with `x` (B, T, C) and
+# `pos` (T, C). Write the gradient of `pos`.
 
 
 # %%
@@ -197,8 +197,8 @@ check.positions_backward(positions_backward)
 #
 # $$dx_j = \sum_i dp_i\,p_i\,(\delta_{ij} - p_j) = p_j\,\Big(dp_j - \sum_i dp_i\,p_i\Big)$$
 #
-# So the $C \times C$ Jacobian costs one sum per row. In words: an output is pushed up by how much better it is
-# than the average, the average being weighted by $p$ itself.
+# So the $C \times C$ Jacobian costs one sum per row. In words: an output is pushed up by how much better it is than the
+# average, the average being weighted by $p$ itself.
 
 
 # %%
@@ -233,8 +233,8 @@ fig.colorbar(image, label="∂p / ∂x")
 plt.show()
 
 # %% [markdown]
-# Rows and columns of the Jacobian sum to zero. The columns, because $\sum p_i$ is 1 whatever $x$ is; the rows, because a
-# constant added to all $x$ changes nothing. Two consequences: the entries of `dx` sum to zero, and `dp = 1, 1, ...`
+# Rows and columns of the Jacobian sum to zero. The columns, because $\sum p_i$ is 1 whatever $x$ is; the rows, because
+# a constant added to all $x$ changes nothing. Two consequences: the entries of `dx` sum to zero, and `dp = 1, 1, ...`
 # gives `dx = 0`. The derivative of a constant is no test of anything: hence the random $r$.
 
 # %%
@@ -326,8 +326,8 @@ check.log_softmax_backward(log_softmax_backward)
 # %% [markdown]
 # ## Binary cross-entropy
 #
-# A recording may hold rain *and* an engine. Then each class is a yes-or-no question of its own, answered by the
-# sigmoid $\sigma(x) = 1/(1 + e^{-x})$, and the loss of one answer is
+# A recording may hold rain *and* an engine. Then each class is a yes-or-no question of its own, answered by the sigmoid
+# $\sigma(x) = 1/(1 + e^{-x})$, and the loss of one answer is
 #
 # $$L = -\big(y \log\sigma(x) + (1 - y)\log(1 - \sigma(x))\big)$$
 #
@@ -337,12 +337,13 @@ check.log_softmax_backward(log_softmax_backward)
 #
 # $$L = y\,(\zeta(x) - x) + (1 - y)\,\zeta(x) = \zeta(x) - x y$$
 #
-# For large $x$ even $e^x$ overflows. Take out the larger part: if $x > 0$, $\zeta(x) = x + \zeta(-x)$. Both signs in one:
+# For large $x$ even $e^x$ overflows. Take out the larger part: if $x > 0$, $\zeta(x) = x + \zeta(-x)$. Both signs in
+# one:
 #
 # $$L = \max(x, 0) - x y + \log(1 + e^{-|x|})$$
 #
-# **Derivative.** $\zeta'(x) = e^x/(1 + e^x) = \sigma(x)$. So $\partial L/\partial x = \sigma(x) - y$: again what the model
-# says, minus what is true. minast takes the mean over clips and classes, so both are divided by $BK$.
+# **Derivative.** $\zeta'(x) = e^x/(1 + e^x) = \sigma(x)$. So $\partial L/\partial x = \sigma(x) - y$: again what the
+# model says, minus what is true. minast takes the mean over clips and classes, so both are divided by $BK$.
 
 
 # %%
@@ -363,7 +364,7 @@ loss, cache = layers.bce_forward(x, y)
 same("BCE", [bce(x, y), bce_back(x, y)], [loss, layers.bce_backward(cache)])
 
 # %%
-z = np.linspace(-25, 105, 1000, dtype=np.float32)
+z = np.linspace(-5, 35, 1000, dtype=np.float32)
 with np.errstate(all="ignore"):
     s = 1 / (1 + np.exp(-z))
     naive = -np.log(1 - s)  # target 0
@@ -374,8 +375,8 @@ for target in (0, 0.3, 1):
     a.plot(t, [bce(np.array([[v]]), target) for v in t], label=f"y = {target}")
 a.set(title="the loss of one answer", xlabel="logit x", ylabel="loss (nats)")
 a.legend()
-b_.plot(z, stable, label="stable form")
-b_.plot(z, naive, "--", label="-log(1 - sigmoid(x))")
+b_.plot(z, naive, lw=5, alpha=0.4, label="-log(1 - sigmoid(x)): ends")
+b_.plot(z, stable, label="stable form: goes on")
 b_.set(title="target 0, float32", xlabel="logit x", ylabel="loss (nats)")
 b_.legend()
 plt.show()
@@ -383,16 +384,16 @@ print(f"in float32 the naive form is infinite from x = {z[np.isinf(naive)][0]:.1
 assert np.isfinite(stable).all() and np.isinf(naive).any()
 
 # %% [markdown]
-# On the right, $1 - \sigma(x)$ becomes exactly 0 in float32, and the naive loss ends there. The stable form goes on. On the
-# left, a soft target of 0.3 has its least loss where $\sigma(x) = 0.3$: there the derivative $\sigma(x) - y$ is 0.
+# On the right, $1 - \sigma(x)$ becomes exactly 0 in float32, and the naive loss ends there. The stable form goes on. On
+# the left, a soft target of 0.3 has its least loss where $\sigma(x) = 0.3$: there the derivative $\sigma(x) - y$ is 0.
 
 # %%
 show.source(layers.bce_forward, layers.bce_backward)
 
 # %% [markdown]
 # **Exercise 3.** Positive answers are rare, so one may want each to count $w$ times:
-# $L = -\big(w\,y\log\sigma(x) + (1 - y)\log(1 - \sigma(x))\big)$, mean over all entries. Derive the gradient and write it,
-# for logits of any size.
+# $L = -\big(w\,y\log\sigma(x) + (1 - y)\log(1 - \sigma(x))\big)$, mean over all entries. Derive the gradient and write
+# it, for logits of any size.
 
 
 # %%
@@ -412,8 +413,8 @@ check.weighted_bce_backward(weighted_bce_backward)
 # $$\mu = \frac1C\sum_i x_i, \quad v = \frac1C\sum_i (x_i - \mu)^2, \quad r = \frac{1}{\sqrt{v + \epsilon}}, \quad
 # n_i = (x_i - \mu)\,r, \quad y_i = n_i w_i + b_i$$
 #
-# The last step is easy: $dw_i$ sums $dy_i n_i$ over tokens, $db_i$ sums $dy_i$, and $dn_i = dy_i w_i$. The rest is
-# one token, in four steps, with $\langle\cdot\rangle$ for the mean over channels.
+# The last step is easy: $dw_i$ sums $dy_i n_i$ over tokens, $db_i$ sums $dy_i$, and $dn_i = dy_i w_i$. The rest is one
+# token, in four steps, with $\langle\cdot\rangle$ for the mean over channels.
 #
 # **1. Mean.** $\partial\mu/\partial x_j = 1/C$.
 #
@@ -427,7 +428,8 @@ check.weighted_bce_backward(weighted_bce_backward)
 #
 # **4. The product** $n_i = (x_i - \mu)\,r$, with $(x_i - \mu)\,r = n_i$ put back in:
 #
-# $$\frac{\partial n_i}{\partial x_j} = r\,\Big(\delta_{ij} - \frac1C\Big) + (x_i - \mu)\,\frac{\partial r}{\partial x_j}
+# $$\frac{\partial n_i}{\partial x_j}
+# = r\,\Big(\delta_{ij} - \frac1C\Big) + (x_i - \mu)\,\frac{\partial r}{\partial x_j}
 # = r\,\Big(\delta_{ij} - \frac1C - \frac1C n_i n_j\Big)$$
 #
 # **Backward.** Multiply by $dn_i$ and sum over $i$:
@@ -464,9 +466,9 @@ compare(lambda: (dy * layernorm(x, w, b)).sum(), x=(x, dx), w=(w, dw), b=(b, db)
 same("layer norm", [layernorm(x, w, b), dx, dw, db], of_minast("layernorm", dy, x, w, b))
 
 # %% [markdown]
-# The two subtracted terms have a meaning. Layer norm does not see a constant added to $x$, nor (but for
-# $\epsilon$) a factor on $x - \mu$. Directions that change nothing get no gradient: `dx` has no part along
-# $(1, 1, \ldots)$ and none along $n$. With three channels one can draw it, on the plane of vectors with mean 0.
+# The two subtracted terms have a meaning. Layer norm does not see a constant added to $x$, nor (but for $\epsilon$) a
+# factor on $x - \mu$. Directions that change nothing get no gradient: `dx` has no part along $(1, 1, \ldots)$ and none
+# along $n$. With three channels one can draw it, on the plane of vectors with mean 0.
 
 # %%
 tokens, dn = rng.standard_normal((12, 3)), rng.standard_normal((12, 3))
@@ -478,10 +480,10 @@ assert along[0] < 1e-12 and along[1] < 1e-3
 
 plane = np.array([[1, -1, 0], [1, 1, -2]]) / np.sqrt([[2], [6]])  # two axes at right angles to (1, 1, 1)
 at, to, arrow = tokens @ plane.T, n @ plane.T, -pull @ plane.T
-fig, a = plt.subplots(figsize=(5, 4.2), layout="constrained")
+fig, a = plt.subplots(figsize=(7, 4.5), layout="constrained")
 a.add_patch(plt.Circle((0, 0), np.sqrt(3), fill=False, color="0.7"))
 for k in range(12):
-    a.plot(*zip(at[k], to[k], strict=True), color="0.8", lw=1)
+    a.plot(*zip((0, 0), at[k], to[k], strict=True), color="0.8", lw=1)
 a.plot(*at.T, "o", ms=5, label="x - μ")
 a.plot(*to.T, "o", ms=4, label="n: all on a circle of radius √3")
 a.quiver(*at.T, *arrow.T, angles="xy", scale_units="xy", scale=4, width=0.005, label="-dx / 4: a step downhill")
@@ -498,8 +500,8 @@ plt.show()
 show.source(layers.layernorm_forward, layers.layernorm_backward)
 
 # %% [markdown]
-# **Exercise 4.** Many newer models leave the mean in: $y_i = x_i\,r\,w_i$ with $r = 1/\sqrt{\langle x^2\rangle +
-# \epsilon}$ (*RMS norm*). Go through the four steps again and write its `dx`.
+# **Exercise 4.** Many newer models leave the mean in: $y_i = x_i\,r\,w_i$ with
+# $r = 1/\sqrt{\langle x^2\rangle + \epsilon}$ (*RMS norm*). Go through the four steps again and write its `dx`.
 
 
 # %%
@@ -541,8 +543,8 @@ same("GELU", [gelu(x), gelu_back(dy, x)], of_minast("gelu", dy, x))
 
 # %% [markdown]
 # The original ViT used an approximation by tanh, and weights trained with it exist, so minast has both:
-# $y = \frac12 x\,(1 + t)$ with $t = \tanh u$ and $u = \sqrt{2/\pi}\,(x + 0.044715\,x^3)$. By the product and chain rules,
-# with $\tanh' = 1 - \tanh^2$:
+# $y = \frac12 x\,(1 + t)$ with $t = \tanh u$ and $u = \sqrt{2/\pi}\,(x + 0.044715\,x^3)$. By the product and chain
+# rules, with $\tanh' = 1 - \tanh^2$:
 #
 # $$\frac{dy}{dx} = \frac12(1 + t) + \frac12 x\,(1 - t^2)\,\sqrt{2/\pi}\,\big(1 + 3\cdot 0.044715\,x^2\big)$$
 
@@ -567,12 +569,12 @@ b_.legend()
 plt.show()
 lowest = t[gelu(t).argmin()]
 print(f"the two forms differ by at most {np.abs(near - gelu(t)).max():.1e}")
-print(
-    f"GELU is lowest at x = {lowest:.2f}; its slope lies between {gelu_back(1, t).min():.3f} and {gelu_back(1, t).max():.3f}"
-)
+curve = gelu_back(1, t)
+print(f"GELU is lowest at x = {lowest:.2f}; its slope lies between {curve.min():.3f} and {curve.max():.3f}")
 
 # %% [markdown]
-# The slope falls below 0 on the left and exceeds 1 on the right: GELU is not an increasing function, and it has no kink.
+# The slope falls below 0 on the left and exceeds 1 on the right: GELU is not an increasing function, and it has no
+# kink.
 
 # %%
 show.source(layers.gelu_forward, layers.gelu_backward)
@@ -580,8 +582,8 @@ show.source(layers.gelu_forward, layers.gelu_backward)
 # %% [markdown]
 # ## Put together: the same lines, reversed
 #
-# A small network with all of it: layer norm, linear, GELU, linear, cross-entropy. The backward pass is the forward
-# pass read from below, one line for one line. What the forward pass keeps for it is called the *cache*.
+# A small network with all of it: layer norm, linear, GELU, linear, cross-entropy. The backward pass is the forward pass
+# read from below, one line for one line. What the forward pass keeps for it is called the *cache*.
 
 
 # %%
@@ -615,8 +617,8 @@ pairs = {name: pair for name, *pair in zip(names, weights, gradients, strict=Tru
 compare(lambda: network(x, y, weights)[0], x=(x, dx), **pairs)
 
 # %% [markdown]
-# `minast/blocks.py` does the same with one transformer block, and `minast/model.py` with the whole of AST: same
-# style, more lines.
+# `minast/blocks.py` does the same with one transformer block, and `minast/model.py` with the whole of AST: same style,
+# more lines.
 #
 # ## What a gradient check can show, and what it cannot
 #
@@ -628,11 +630,11 @@ compare(lambda: network(x, y, weights)[0], x=(x, dx), **pairs)
 # $$\frac{L(x + h) - L(x - h)}{2h} = L' + \frac{h^2}{6} L''' + \ldots$$
 #
 # So the error falls with $h^2$. But each loss is rounded: it is off by about $u |L|$, with $u$ about $10^{-16}$ in
-# float64 and $6 \cdot 10^{-8}$ in float32. The division by $2h$ blows that up to $u |L| / h$, which *grows* as $h$ falls.
-# The sum of the two errors has the shape of a U.
+# float64 and $6 \cdot 10^{-8}$ in float32. The division by $2h$ blows that up to $u |L| / h$, which *grows* as $h$
+# falls. The sum of the two errors has the shape of a U.
 #
-# **Exercise 5.** Call the quotient above $D(h)$. $D(2h)$ has the same error times 4. Combine $D(h)$ and $D(2h)$ so that the
-# $h^2$ terms cancel and the rest is still $L'$: the error then falls with $h^4$.
+# **Exercise 5.** Call the quotient above $D(h)$. $D(2h)$ has the same error times 4. Combine $D(h)$ and $D(2h)$ so that
+# the $h^2$ terms cancel and the rest is still $L'$: the error then falls with $h^4$.
 
 
 # %%
@@ -645,8 +647,8 @@ def fourth_order(f, x, h):
 check.fourth_order(fourth_order)
 
 # %% [markdown]
-# minast's checker does just that, along a random direction of length 1 in the space of all weights at once. Here is
-# the U, measured on our network: the relative error of a directional derivative, over the step.
+# minast's checker does just that, along a random direction of length 1 in the space of all weights at once. Here is the
+# U, measured on our network: the relative error of a directional derivative, over the step.
 
 # %%
 show.source(gradcheck.directional)
@@ -696,12 +698,13 @@ for name, errors in curves.items():
 assert best["central, float32"] > 1e3 * best["central, float64"]
 
 # %% [markdown]
-# On the right of each U the method is too coarse, on the left rounding takes over. The bottom is where both errors
-# are equal: $h^2 = u/h$ puts it at $h = u^{1/3}$, and $h^4 = u/h$ at $h = u^{1/5}$, which is about $10^{-5}$ and
-# $10^{-3}$ in float64. A higher order is deeper, and its flat part wider.
+# On the right of each U the method is too coarse, on the left rounding takes over. The bottom is where both errors are
+# equal: $h^2 = u/h$ puts it at $h = u^{1/3}$, and $h^4 = u/h$ at $h = u^{1/5}$, which is about $10^{-5}$ and $10^{-3}$
+# in float64. A higher order is deeper, and its flat part wider.
 #
-# The float32 curve is the reason for float64. At its best step a *right* gradient looks wrong by about the number printed
-# above. So a mistake smaller than that cannot be found. Let us plant one: `dx` of the layer norm, 1.0001 times too large.
+# The float32 curve is the reason for float64. At its best step a *right* gradient looks wrong by about the number
+# printed above. So a mistake smaller than that cannot be found. Let us plant one: `dx` of the layer norm, 1.0001 times
+# too large.
 
 # %%
 h32, h64 = (steps[np.argmin(curves[name])] for name in ("central, float32", "central, float64"))
@@ -719,8 +722,8 @@ assert float(rows[1][2]) > 1e3 * float(rows[1][1])  # float64 can
 # %% [markdown]
 # ### Kinks
 #
-# ReLU has no derivative at 0. A central difference across the kink gives some slope in between, and a right
-# gradient looks wrong. Such a failure depends on the step: halve $h$, and most of them vanish. GELU has no kink.
+# ReLU has no derivative at 0. A central difference across the kink gives some slope in between, and a right gradient
+# looks wrong. Such a failure depends on the step: halve $h$, and most of them vanish. GELU has no kink.
 
 # %%
 t = np.linspace(-2, 2, 401)  # in units of h
@@ -740,16 +743,16 @@ soft = lambda v: np.maximum(v, 0) + np.log1p(np.exp(-np.abs(v)))  # noqa: E731
 print(f"slope of softplus measured at 0: {(soft(h) - soft(-h)) / (2 * h):.10f}; σ(0) = 0.5")
 
 # %% [markdown]
-# The stable BCE has $\max(x, 0)$ and $|x|$, two kinks at 0. They cancel: together the terms are the smooth $\zeta(x)$, and a
-# check across 0 is fine. The maximum in softmax and cross-entropy is harmless too, for another reason: the result does not
-# depend on what is subtracted.
+# The stable BCE has $\max(x, 0)$ and $|x|$, two kinks at 0. They cancel: together the terms are the smooth $\zeta(x)$,
+# and a check across 0 is fine. The maximum in softmax and cross-entropy is harmless too, for another reason: the result
+# does not depend on what is subtracted.
 
 # %% [markdown]
 # ### Zeros, ones and other places where mistakes hide
 #
-# A check sees a gradient at one point. A mistake that vanishes there passes. The usual initial weights are such a point:
-# layer norm starts with $w = 1$, biases start at 0. Six plausible mistakes, each checked at a point that hides it and at a
-# random one. The number is the largest difference from the numeric gradient.
+# A check sees a gradient at one point. A mistake that vanishes there passes. The usual initial weights are such a
+# point: layer norm starts with $w = 1$, biases start at 0. Six plausible mistakes, each checked at a point that hides
+# it and at a random one. The number is the largest difference from the numeric gradient.
 
 
 # %%
@@ -779,19 +782,20 @@ for row in rows:
     assert float(row[2]) < 1e-8 and float(row[3]) > 1e-2
 
 # %% [markdown]
-# One more hides in the bookkeeping: `dw = ...` where `dw += ...` is meant. It shows only if `dw` held something before. So:
-# random points, random `dy`, biases that are not zero, odd sizes that all differ (then a transposed matrix does not even
-# fit), more than one clip, soft targets, and `dw` filled with numbers beforehand. minast's tests do all of these.
+# One more hides in the bookkeeping: `dw = ...` where `dw += ...` is meant. It shows only if `dw` held something before.
+# So: random points, random `dy`, biases that are not zero, odd sizes that all differ (then a transposed matrix does not
+# even fit), more than one clip, soft targets, and `dw` filled with numbers beforehand. minast's tests do all of these.
 
 # %% [markdown]
 # ### One random direction, or every entry?
 #
-# Entry by entry, a check costs two or four forward passes per number: hopeless for 86 million weights. Along one
-# random direction $u$ of length 1 it costs four in all, since the derivative of the loss along $u$ is $\sum_k g_k u_k$.
+# Entry by entry, a check costs two or four forward passes per number: hopeless for 86 million weights. Along one random
+# direction $u$ of length 1 it costs four in all, since the derivative of the loss along $u$ is $\sum_k g_k u_k$.
 #
-# What does it miss? If the gradient $g$ is off by a vector $e$, the check sees $e \cdot u$ against $g \cdot u$. For a random
-# direction these two are normal random numbers of sizes $|e|/\sqrt n$ and $|g|/\sqrt n$: on the whole it sees the right
-# proportion $|e| / |g|$, but luck makes it larger or smaller. Plant a mistake of 1 % in a single entry and try many directions.
+# What does it miss? If the gradient $g$ is off by a vector $e$, the check sees $e \cdot u$ against $g \cdot u$. For a
+# random direction these two are normal random numbers of sizes $|e|/\sqrt n$ and $|g|/\sqrt n$: on the whole it sees
+# the right proportion $|e| / |g|$, but luck makes it larger or smaller. Plant a mistake of 1 % in a single entry and
+# try many directions.
 
 # %%
 x = rng.standard_normal((6, 5))
@@ -818,13 +822,12 @@ plt.show()
 size = np.sqrt(sum((g**2).sum() for g in good))
 off = abs(bad[3][2, 1] - good[3][2, 1])
 print(f"|e| / |g| = {off / size:.1e}; median of what the directions saw: {np.median(tries[1]):.1e}")
-print(
-    f"wrong gradient below 1e-7: {sum(e < 1e-7 for e in tries[1])} of 400; right one above: {sum(e > 1e-7 for e in tries[0])}"
-)
+missed, alarms = sum(e < 1e-7 for e in tries[1]), sum(e > 1e-7 for e in tries[0])
+print(f"of 400 directions, {missed} miss the wrong gradient, and {alarms} accuse the right one")
 
 # %% [markdown]
-# A direction says that something is wrong, in four forward passes. It does not say where. The check entry by entry does,
-# so use it next, on a small size or on some entries:
+# A direction says that something is wrong, in four forward passes. It does not say where. The check entry by entry
+# does, so use it next, on a small size or on some entries:
 
 # %%
 found = gradcheck.per_entry(lambda: network(x, y, weights)[0], weights[2], bad[3], name="w1")
@@ -868,15 +871,16 @@ assert gap(other_norm(x), theirs) > 0.05
 # - Linear: `dx = dy @ w`, `dw = dy.T @ x`, `db` the sum over rows. What is broadcast forward is summed backward.
 # - Softmax: `p * (dp - (dp * p).sum())`. Cross-entropy and BCE by their logits: prediction minus target.
 # - Layer norm: `r * (dn - <dn> - n <dn n>)`. Directions that change nothing get no gradient.
-# - Check in float64, at random points, with random `dy`, at the bottom of the U. First one random direction, then every entry.
+# - Check in float64, at random points, with random `dy`, at the bottom of the U. First one random direction, then every
+#   entry.
 # - A gradient check compares backward with forward. That the forward is the right function, something else must say.
 #
 # ## Where this is in minast
 #
 # - [`minast/layers.py`](../minast/layers.py): all of the functions above, and their losses
 # - [`minast/gradcheck.py`](../minast/gradcheck.py): `directional` and `per_entry`
-# - [`minast/blocks.py`](../minast/blocks.py), [`minast/model.py`](../minast/model.py): the same lines reversed, for a block
-#   and for the model
+# - [`minast/blocks.py`](../minast/blocks.py), [`minast/model.py`](../minast/model.py): the same lines reversed, for a
+#   block and for the model
 # - [`tests/test_layers.py`](../tests/test_layers.py): every layer at random points and odd sizes
 # - [`tests/test_gradcheck.py`](../tests/test_gradcheck.py): the checker itself: planted mistakes must be found
 #

@@ -9,7 +9,7 @@ def positions_backward(dy):
 
 
 def log_softmax_backward(dy, y):
-    """dy_k / dx_j = delta_kj - p_j. The first part leaves dy_j, the second the same sum of dy for every j, times p_j."""
+    """dy_k / dx_j = delta_kj - p_j. The first part leaves dy_j, the second p_j times the sum of dy."""
     return dy - np.exp(y) * dy.sum(axis=-1, keepdims=True)
 
 
