@@ -57,7 +57,7 @@ def one_head(q, k, v):
 # %%
 melody = "CEGCAEGCEAGC"
 letters = sorted(set(melody))
-token = np.eye(4)[[letters.index(note) for note in melody]] + 0.1 * rng.standard_normal((12, 4))
+token = np.eye(4)[[letters.index(note) for note in melody]] + 0.03 * rng.standard_normal((12, 4))
 o, p = one_head(3 * token, 3 * token, np.arange(12.0)[:, None])
 
 fig, (a, b) = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
@@ -103,7 +103,7 @@ for D in widths:
 show.table(rows, ["D", "scores", "their deviation", "largest of 200 weights, mean", "sum of p (1 - p), mean"])
 fig, a = plt.subplots(figsize=(9, 2.8), layout="constrained")
 for name, s in (("raw", raw), ("scaled by 1 / √D", raw / np.sqrt(D))):
-    a.plot(-np.sort(-softmax(s), axis=1).mean(axis=0)[:30], ".-", label=name)
+    a.semilogy(np.arange(1, 31), -np.sort(-softmax(s), axis=1).mean(axis=0)[:30], ".-", label=name)
 a.set(title="200 keys, D = 256: weights of a row, largest first", xlabel="rank of the key", ylabel="mean weight")
 a.legend()
 plt.show()
@@ -232,12 +232,13 @@ q, k, v, p = (x[0, 0] for x in cache)
 dp = do[0][:, :D] @ v.T
 ds = p * (dp - (dp * p).sum(axis=1, keepdims=True))
 assert np.allclose(ds.sum(axis=1), 0)
-fig, axes = plt.subplots(1, 3, figsize=(9, 2.8), layout="constrained")
+fig, axes = plt.subplots(1, 3, figsize=(9, 2.6), layout="constrained")
 for a, (name, x) in zip(axes, {"p": p, "dp = do vᵀ": dp, "ds": ds}.items(), strict=True):
     top = np.abs(x).max()
-    image = a.imshow(x, cmap="RdBu_r", vmin=-top, vmax=top)
+    colours = {"cmap": "Blues", "vmin": 0} if name == "p" else {"cmap": "RdBu_r", "vmin": -top, "vmax": top}
+    image = a.imshow(x, **colours)
     a.set(title=name, xlabel="key j", ylabel="query i")
-    fig.colorbar(image, ax=a, label="weight" if name == "p" else "gradient")
+    fig.colorbar(image, ax=a, label="weight" if name == "p" else "gradient", shrink=0.8)
 plt.show()
 
 # %% [markdown]
@@ -374,13 +375,18 @@ a.step(keys, m, where="post", label="running maximum m")
 a.set(title="one row, key by key", ylabel="score (nats)")
 b.plot(keys, l, ".-", label="running sum l")
 b.vlines(keys[c < 1], 0, l.max(), color="C3", lw=1, ls=":", label="maximum rises: l and a are scaled by c < 1")
-b.set(ylabel="sum of exp(s - m)")
+b.set(ylabel="sum of exp(s - m)", ylim=(0, 1.35 * l.max()))
 for i in range(2):
     d.plot(keys, partial[:, i], ".-", color=f"C{i}", label=f"a / l, channel {i}")
     d.axhline(whole[i], color=f"C{i}", ls="--", lw=1)
-d.set(xlabel="keys seen", ylabel="output so far", title="dashed: softmax over the whole row, then the product")
-for x in (a, b, d):
-    x.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+d.set(
+    ylim=(-1, 1.7),
+    xlabel="keys seen",
+    ylabel="output so far",
+    title="dashed: softmax over the whole row, then the product",
+)
+for x, place in ((a, "lower right"), (b, "upper left"), (d, "upper right")):
+    x.legend(fontsize=8, loc=place)
 plt.show()
 assert (l >= 1).all() and (l <= keys).all()
 
