@@ -225,7 +225,8 @@ assert gradcheck.per_entry(lambda: (do * attention(qkv, H)[0]).sum(), qkv, dqkv)
 
 # %% [markdown]
 # What the backward pass makes of one head. A row of `dp` says which tokens *should* have been attended to more. `ds` is
-# the same less the row's mean, times $p$: tokens without weight get no gradient, and every row sums to zero.
+# the same less the row's mean weighted by $p$, times $p$: tokens without weight get no gradient, and every row sums to
+# zero.
 
 # %%
 q, k, v, p = (x[0, 0] for x in cache)
@@ -304,8 +305,8 @@ plt.show()
 
 # %% [markdown]
 # The lines cross where $H T^2 = 4 T C$ (leaving the small last part out), at $T = 4 D = 256$ tokens. Beyond that, $p$
-# is most of what training keeps in memory. It also has to travel: written, read by the softmax, written, read again,
-# while the multiplication units wait. Both are reasons never to have all of $p$ at once.
+# takes more than all else that attention keeps. It also has to travel: written, read by the softmax, written, read
+# again, while the multiplication units wait. Both are reasons never to have all of $p$ at once.
 #
 # The rest of this notebook shows how. Two things stand in the way: a softmax needs its whole row, and the backward pass
 # needs $p$.
@@ -391,9 +392,9 @@ plt.show()
 assert (l >= 1).all() and (l <= keys).all()
 
 # %% [markdown]
-# Read the middle curve: $l$ grows by at most 1 a key and falls where the maximum rises. It always lies between 1 (the
-# largest term is $e^0$) and the number of keys seen, so nothing can overflow. At each moment $a/l$ is the right answer
-# for the keys seen so far.
+# Read the middle curve: $l$ grows by at most 1 a key and is scaled down where the maximum rises. It always lies between
+# 1 (the largest term is $e^0$) and the number of keys seen, so nothing can overflow. At each moment $a/l$ is the right
+# answer for the keys seen so far.
 #
 # Two such states of *different* keys can also be put together, in any order. A GPU does it when several threads share a
 # row.
@@ -416,7 +417,7 @@ check.merge(merge)
 #
 # Python would take long key by key, and hardware too likes matrices. So take a *tile* of keys at a time, for all rows:
 # the new maximum is that of the tile's scores and the old one. Nothing else changes. No array here is larger than T x
-# `size`.
+# `size` or T x D.
 
 
 # %%
@@ -606,7 +607,7 @@ assert max(errors) < 1e-5
 # - $o = \operatorname{softmax}(q k^\top/\sqrt D)\,v$ for each head; `qkv` is packed (3, H, D).
 # - Backward: $dv = p^\top do$, $dp = do\,v^\top$, $ds = p(dp - \Delta)$, $dq = ds\,k/\sqrt D$,
 #   $dk = ds^\top q/\sqrt D$.
-# - $p$ has $H T^2$ numbers a clip and layer: most of the memory from $T = 4D$ tokens on.
+# - $p$ has $H T^2$ numbers a clip and layer: from $T = 4D$ tokens on, more than all else that attention keeps.
 # - Online softmax: keep $m$, $l$, $a$; when the maximum rises, scale $l$ and $a$ by $e^{m - m'}$. Exact, but for
 #   rounding.
 # - Backward: keep `o` and `lse`, make $p = e^{s - \mathrm{lse}}$ again, and $\Delta$ is the row sums of `do * o`.
