@@ -1,0 +1,889 @@
+# %% [markdown]
+# # 3. Backprop by hand
+#
+# After this notebook you can derive the gradient of a layer on paper, write it in ten lines of NumPy, and check it. You
+# will have done it for every kind of layer in AST but attention, and you will know what such a check cannot see.
+#
+# Needs: NumPy, matrix products, the chain rule for functions of one variable. Notebooks 1 and 2 are not needed. An hour
+# to read with the exercises, a few seconds to run.
+
+# %%
+import matplotlib.pyplot as plt
+import numpy as np
+from scipy.special import erf
+
+import show
+from exercises import backprop as check
+from minast import gradcheck, layers
+
+rng = np.random.default_rng(3)
+
+# %% [markdown]
+# ## One formula
+#
+# A network turns its input and its weights into one number, the *loss* $L$. We want the derivative of $L$ by every
+# weight. For any array $x$ on the way, write `dx` for the array of derivatives $\partial L / \partial x_j$: the same
+# shape as $x$. `dx` is called the *gradient* of $x$.
+#
+# A layer computes $y$ from $x$. If we know `dy`, the chain rule gives `dx`:
+#
+# $$dx_j = \sum_i dy_i\,\frac{\partial y_i}{\partial x_j}$$
+#
+# Each $x_j$ acts on the loss through every $y_i$, and these effects add up. That is all of backpropagation: start with
+# the gradient of the loss by itself, which is 1, and walk through the layers in reverse order.
+#
+# The matrix of all $\partial y_i / \partial x_j$ is the *Jacobian*. It is large (a layer of $n$ numbers has $n^2$ of
+# them), so a backward pass never builds it. It computes the sum directly, and the work of this notebook is to find out
+# how, layer by layer.
+
+# %% [markdown]
+# ## How to know that a gradient is right
+#
+# Move one number by a small $h$, run the network, and see how the loss moves. To first order that is the derivative.
+# Moving it both ways is more exact, as we will see:
+#
+# $$\frac{\partial L}{\partial x_j} \approx \frac{L(x_j + h) - L(x_j - h)}{2h}$$
+
+
+# %%
+def numeric_gradient(f, x, h=1e-5):
+    """df/dx, one entry at a time.   f() -> number reads x, which is moved in place and put back"""
+    g = np.empty_like(x)
+    for i in np.ndindex(x.shape):
+        old = x[i]
+        x[i] = old + h
+        above = f()
+        x[i] = old - h
+        below = f()
+        x[i] = old
+        g[i] = (above - below) / (2 * h)
+    return g
+
+
+def gap(a, b):
+    """The largest difference, relative to the largest entry of b."""
+    return np.abs(a - b).max() / np.abs(b).max()
+
+
+def compare(f, **pairs):
+    """Print how far each gradient is from the numeric one; fail if one is far.   name=(array, its gradient)"""
+    for name, (x, dx) in pairs.items():
+        error = gap(dx, numeric_gradient(f, x))
+        print(f"d{name} {dx.shape}: relative error {error:.1e}")
+        assert dx.shape == x.shape and error < 1e-8
+
+
+# %% [markdown]
+# A layer has many outputs, and a check needs one number. So we make up a loss: $L = \sum_i r_i y_i$ with fixed random
+# numbers $r_i$. Its gradient by $y$ is $r$, so that `dy = r` stands for whatever the layers above would send down. Why
+# random and not all ones? You will see that all ones would hide mistakes.
+#
+# Throughout, we work in float64. Why, you will see too.
+
+# %% [markdown]
+# ## Linear
+#
+# Each row of $x$ (a token) is multiplied by a matrix, and a bias is added. minast stores the matrix as (outputs,
+# inputs), as most checkpoints do: $y = x w^\top + b$. Written with indices ($n$ row, $c$ input, $o$ output):
+#
+# $$y_{no} = \sum_c x_{nc}\,w_{oc} + b_o$$
+#
+# **By x.** $x_{mc}$ appears only in row $m$ of $y$, there with the factor $w_{oc}$. So
+# $dx_{mc} = \sum_o dy_{mo}\,w_{oc}$: in matrices, `dx = dy @ w`.
+#
+# **By w.** $w_{oc}$ appears in output $o$ of *every* row $n$, with the factor $x_{nc}$. So
+# $dw_{oc} = \sum_n dy_{no}\,x_{nc}$: in matrices, `dw = dy.T @ x`.
+#
+# **By b.** $b_o$ appears in output $o$ of every row, with the factor 1: $db_o = \sum_n dy_{no}$.
+#
+# Shapes are a good memory: `dx` must be (N, C), and from `dy` (N, O) and `w` (O, C) only one product gives that.
+
+
+# %%
+def linear(x, w, b):
+    """x (N, C), w (O, C), b (O,) -> y (N, O)"""
+    return x @ w.T + b
+
+
+def linear_back(dy, x, w):
+    """dy (N, O) -> dx (N, C), dw (O, C), db (O,)"""
+    return dy @ w, dy.T @ x, dy.sum(axis=0)
+
+
+x, w, b = rng.standard_normal((4, 6)), rng.standard_normal((3, 6)), rng.standard_normal(3)
+dy = rng.standard_normal((4, 3))
+dx, dw, db = linear_back(dy, x, w)
+compare(lambda: (dy * linear(x, w, b)).sum(), x=(x, dx), w=(w, dw), b=(b, db))
+
+# %% [markdown]
+# Every token adds its share to `dw`: the outer product of its `dy` and its `x`. Here are the four shares and their sum.
+# This is why a batch of clips needs one gradient array only, and why the backward pass must have kept $x$.
+
+# %%
+shares = np.einsum("no,nc->noc", dy, x)  # (4 tokens, 3 outputs, 6 inputs)
+assert np.allclose(shares.sum(axis=0), dw)
+fig, axes = plt.subplots(1, 5, figsize=(10, 2), layout="constrained")
+top = np.abs(dw).max()
+for n in range(5):
+    image = axes[n].imshow(shares[n] if n < 4 else dw, cmap="RdBu_r", vmin=-top, vmax=top)
+    axes[n].set(title=f"token {n}" if n < 4 else "sum = dw", xlabel="input c", ylabel="output o" if n == 0 else "")
+fig.colorbar(image, ax=axes, label="gradient")
+plt.show()
+
+# %% [markdown]
+# minast's version. It takes any number of leading axes, and it does one thing that ours does not: weight gradients are
+# *added to* what is there (`+=`). All gradients live in one array that is cleared once a step, so several batches, or
+# several uses of one weight, add up by themselves.
+
+# %%
+show.source(layers.linear_forward, layers.linear_backward)
+
+
+# %%
+def of_minast(name, dy, x, *weights):
+    """minast's forward and backward -> [y, dx, dw, ...]"""
+    y, cache = getattr(layers, f"{name}_forward")(x, *weights)
+    gradients = [np.zeros_like(w) for w in weights]
+    dx = getattr(layers, f"{name}_backward")(dy, cache, *gradients)
+    return [y, dx, *gradients]
+
+
+def same(name, ours, theirs):
+    """Print the largest gap between our arrays and minast's; fail if there is one."""
+    error = max(gap(a, b) for a, b in zip(ours, theirs, strict=True))
+    print(f"{name}: ours and minast's differ by {error:.1e}, relative")
+    assert error < 1e-12
+
+
+same("linear", [linear(x, w, b), dx, dw, db], of_minast("linear", dy, x, w, b))
+
+# %% [markdown]
+# The bias shows a rule worth keeping: **what is broadcast forward is summed backward.** $b$ was used once per row, so
+# its gradient is a sum over rows.
+#
+# **Exercise 1.** Every clip of a batch gets the same position vectors added: `y = x + pos`, with `x` (B, T, C) and
+# `pos` (T, C). Write the gradient of `pos`.
+
+
+# %%
+def positions_backward(dy):
+    """dy (B, T, C) -> dpos (T, C)"""
+    ...  # your code: replace this line
+
+
+# %%
+check.positions_backward(positions_backward)
+
+# %% [markdown]
+# ## Softmax
+#
+# Softmax turns any $C$ numbers into positive numbers that sum to 1:
+#
+# $$p_i = \frac{e^{x_i}}{s}, \qquad s = \sum_k e^{x_k}$$
+#
+# Adding a constant to all $x$ multiplies numerator and denominator by the same factor and changes nothing. We use that
+# freedom to subtract the largest $x$: then no exponential exceeds 1, and nothing overflows.
+#
+# **Derivative.** For $i \ne j$, only $s$ depends on $x_j$, and $\partial s/\partial x_j = e^{x_j}$:
+#
+# $$\frac{\partial p_i}{\partial x_j} = -\frac{e^{x_i}}{s^2}\,e^{x_j} = -p_i\,p_j$$
+#
+# For $i = j$ the numerator moves too, which adds $e^{x_i}/s = p_i$. Both cases in one, with $\delta_{ij} = 1$ if
+# $i = j$ and 0 otherwise:
+#
+# $$\frac{\partial p_i}{\partial x_j} = p_i\,(\delta_{ij} - p_j)$$
+#
+# **Backward.** Put it into the one formula. The first term leaves one entry, the second is the same sum for every $j$:
+#
+# $$dx_j = \sum_i dp_i\,p_i\,(\delta_{ij} - p_j) = p_j\,\Big(dp_j - \sum_i dp_i\,p_i\Big)$$
+#
+# So the $C \times C$ Jacobian costs one sum per row. In words: an output is pushed up by how much better it is than the
+# average, the average being weighted by $p$ itself.
+
+
+# %%
+def softmax(x):
+    """x (..., C) -> p (..., C), rows sum to 1"""
+    e = np.exp(x - x.max(axis=-1, keepdims=True))
+    return e / e.sum(axis=-1, keepdims=True)
+
+
+def softmax_back(dp, p):
+    return p * (dp - (dp * p).sum(axis=-1, keepdims=True))
+
+
+x, dp = 2 * rng.standard_normal((4, 6)), rng.standard_normal((4, 6))
+p = softmax(x)
+compare(lambda: (dp * softmax(x)).sum(), x=(x, softmax_back(dp, p)))
+same("softmax", [p, softmax_back(dp, p)], of_minast("softmax", dp, x))
+
+# %%
+jacobian = np.diag(p[0]) - np.outer(p[0], p[0])  # of the first row: 6 x 6
+assert np.allclose(dp[0] @ jacobian, softmax_back(dp, p)[0])
+assert np.allclose(jacobian.sum(axis=0), 0) and np.allclose(jacobian.sum(axis=1), 0)
+fig, (a, b_) = plt.subplots(1, 2, figsize=(9, 3), layout="constrained")
+a.bar(np.arange(6) - 0.2, p[0], 0.4, label="p")
+a.bar(np.arange(6) + 0.2, softmax_back(dp, p)[0], 0.4, label="dx")
+a.axhline(0, color="k", lw=0.5)
+a.set(title="probabilities, and a gradient", xlabel="entry", ylabel="p, dx")
+a.legend()
+image = b_.imshow(jacobian, cmap="RdBu_r", vmin=-0.25, vmax=0.25)
+b_.set(title="Jacobian: diag(p) - p pᵀ", xlabel="j: entry of x that moves", ylabel="i: entry of p")
+fig.colorbar(image, label="∂p / ∂x")
+plt.show()
+
+# %% [markdown]
+# Rows and columns of the Jacobian sum to zero. The columns, because $\sum p_i$ is 1 whatever $x$ is; the rows, because
+# a constant added to all $x$ changes nothing. Two consequences: the entries of `dx` sum to zero, and `dp = 1, 1, ...`
+# gives `dx = 0`. The derivative of a constant is no test of anything: hence the random $r$.
+
+# %%
+show.source(layers.softmax_forward, layers.softmax_backward)
+
+# %% [markdown]
+# ## Cross-entropy
+#
+# One class is right: $y$ is 1 there and 0 elsewhere. The loss of a clip is minus the logarithm of the probability that
+# the model gives it. It is measured in *nats*. For soft targets (a mix of two clips) the same formula holds:
+#
+# $$L = -\sum_k y_k \log p_k$$
+#
+# Do not compute $p$ first: with logits (the numbers that go into the softmax) 0 and 1000, $p$ is exactly 0 in floating
+# point and its logarithm is $-\infty$. Put the logarithm through by hand instead:
+#
+# $$\log p_k = x_k - \ell, \qquad \ell = \log\sum_j e^{x_j} = m + \log \sum_j e^{x_j - m}, \qquad m = \max_j x_j$$
+#
+# $\ell$ is called *log-sum-exp*; attention will meet it again. Its derivative is the softmax:
+# $\partial \ell/\partial x_j = e^{x_j} / \sum_k e^{x_k} = p_j$.
+#
+# **Derivative of the loss**, with $Y = \sum_k y_k$, which is 1 for ordinary targets:
+#
+# $$L = Y\,\ell - \sum_k y_k x_k \quad\Rightarrow\quad \frac{\partial L}{\partial x_j} = Y\,p_j - y_j$$
+#
+# What the model says, minus what is true. Over a batch of $B$ clips the loss is the mean, which divides by $B$.
+
+
+# %%
+def cross_entropy(x, y):
+    """x logits (B, K), y (B, K) -> mean loss in nats"""
+    x = x - x.max(axis=1, keepdims=True)
+    logp = x - np.log(np.exp(x).sum(axis=1, keepdims=True))
+    return -(y * logp).sum() / len(x)
+
+
+def cross_entropy_back(x, y):
+    return (softmax(x) * y.sum(axis=1, keepdims=True) - y) / len(x)
+
+
+x, y = 2 * rng.standard_normal((4, 6)), rng.random((4, 6))  # soft targets: one-hot ones would leave much untested
+compare(lambda: cross_entropy(x, y), x=(x, cross_entropy_back(x, y)))
+loss, cache = layers.ce_forward(x, y)
+same("cross-entropy", [cross_entropy(x, y), cross_entropy_back(x, y)], [loss, layers.ce_backward(cache)])
+
+# %%
+logits, right = np.array([[1.0, 2.5, 0.2, -1.0, 1.8]]), np.eye(5)[[4]]
+fig, (a, b_) = plt.subplots(1, 2, figsize=(9, 3), layout="constrained")
+a.bar(np.arange(5) - 0.27, softmax(logits)[0], 0.27, label="p: what the model says")
+a.bar(np.arange(5), right[0], 0.27, label="y: what is true")
+a.bar(np.arange(5) + 0.27, cross_entropy_back(logits, right)[0], 0.27, label="p - y: the gradient")
+a.axhline(0, color="k", lw=0.5)
+a.set(title="class 4 is right, class 1 is favoured", xlabel="class", ylabel="probability; gradient")
+a.legend(fontsize=8)
+steps = np.linspace(-6, 8, 100)
+moved = [logits + (t - logits[0, 4]) * right for t in steps]
+b_.plot(steps, [cross_entropy(z, right) for z in moved], label="loss (nats)")
+b_.plot(steps, [cross_entropy_back(z, right)[0, 4] for z in moved], label="its derivative: p - 1")
+b_.axhline(0, color="k", lw=0.5)
+b_.set(title="as the right class's logit moves", xlabel="logit of class 4", ylabel="nats; nats per unit of logit")
+b_.legend()
+plt.show()
+
+# %% [markdown]
+# On the right: while the model is wrong the slope is close to -1 and steady, however wrong it is; when it is right the
+# slope fades away. A step of gradient descent takes from the favoured class and gives to the right one.
+
+# %%
+show.source(layers.ce_forward, layers.ce_backward)
+extreme = np.array([[0.0, 1000.0]])
+loss, cache = layers.ce_forward(extreme, np.array([[1.0, 0.0]]))
+print(f"logits 0 and 1000, class 0 is right: loss {loss:.0f} nats, gradient {layers.ce_backward(cache)[0]}")
+assert loss == 1000
+
+# %% [markdown]
+# **Exercise 2.** Derive the backward pass of log-softmax alone, $y_k = x_k - \ell$: start from the one formula and use
+# $\partial \ell / \partial x_j = p_j$. You are given `dy` and the output `y`, no more; it is enough.
+
+
+# %%
+def log_softmax_backward(dy, y):
+    """dy (N, C), y = log softmax(x) (N, C) -> dx (N, C)"""
+    ...  # your code: replace this line
+
+
+# %%
+check.log_softmax_backward(log_softmax_backward)
+
+# %% [markdown]
+# ## Binary cross-entropy
+#
+# A recording may hold rain *and* an engine. Then each class is a yes-or-no question of its own, answered by the sigmoid
+# $\sigma(x) = 1/(1 + e^{-x})$, and the loss of one answer is
+#
+# $$L = -\big(y \log\sigma(x) + (1 - y)\log(1 - \sigma(x))\big)$$
+#
+# **A form that does not break.** Let $\zeta(x) = \log(1 + e^x)$ (*softplus*). From the definition,
+# $\log\sigma(x) = -\zeta(-x)$, and $1 - \sigma(x) = \sigma(-x)$, so $\log(1 - \sigma(x)) = -\zeta(x)$. Also
+# $\zeta(-x) = \log\frac{e^x + 1}{e^x} = \zeta(x) - x$. Together:
+#
+# $$L = y\,(\zeta(x) - x) + (1 - y)\,\zeta(x) = \zeta(x) - x y$$
+#
+# For large $x$ even $e^x$ overflows. Take out the larger part: if $x > 0$, $\zeta(x) = x + \zeta(-x)$. Both signs in
+# one:
+#
+# $$L = \max(x, 0) - x y + \log(1 + e^{-|x|})$$
+#
+# **Derivative.** $\zeta'(x) = e^x/(1 + e^x) = \sigma(x)$. So $\partial L/\partial x = \sigma(x) - y$: again what the
+# model says, minus what is true. minast takes the mean over clips and classes, so both are divided by $BK$.
+
+
+# %%
+def bce(x, y):
+    """x logits (B, K), y (B, K) in [0, 1] -> mean loss in nats"""
+    return (np.maximum(x, 0) - x * y + np.log1p(np.exp(-np.abs(x)))).mean()
+
+
+def bce_back(x, y):
+    e = np.exp(-np.abs(x))  # in (0, 1]: cannot overflow
+    sigmoid = np.where(x >= 0, 1 / (1 + e), e / (1 + e))
+    return (sigmoid - y) / x.size
+
+
+x, y = 2 * rng.standard_normal((4, 6)), rng.random((4, 6))
+compare(lambda: bce(x, y), x=(x, bce_back(x, y)))
+loss, cache = layers.bce_forward(x, y)
+same("BCE", [bce(x, y), bce_back(x, y)], [loss, layers.bce_backward(cache)])
+
+# %%
+z = np.linspace(-5, 35, 1000, dtype=np.float32)
+with np.errstate(all="ignore"):
+    s = 1 / (1 + np.exp(-z))
+    naive = -np.log(1 - s)  # target 0
+stable = np.maximum(z, 0) + np.log1p(np.exp(-np.abs(z)))
+fig, (a, b_) = plt.subplots(1, 2, figsize=(9, 3), layout="constrained")
+t = np.linspace(-6, 6, 200)
+for target in (0, 0.3, 1):
+    a.plot(t, [bce(np.array([[v]]), target) for v in t], label=f"y = {target}")
+a.set(title="the loss of one answer", xlabel="logit x", ylabel="loss (nats)")
+a.legend()
+b_.plot(z, naive, lw=5, alpha=0.4, label="-log(1 - sigmoid(x)): ends")
+b_.plot(z, stable, label="stable form: goes on")
+b_.set(title="target 0, float32", xlabel="logit x", ylabel="loss (nats)")
+b_.legend()
+plt.show()
+print(f"in float32 the naive form is infinite from x = {z[np.isinf(naive)][0]:.1f} on")
+assert np.isfinite(stable).all() and np.isinf(naive).any()
+
+# %% [markdown]
+# On the right, $1 - \sigma(x)$ becomes exactly 0 in float32, and the naive loss ends there. The stable form goes on. On
+# the left, a soft target of 0.3 has its least loss where $\sigma(x) = 0.3$: there the derivative $\sigma(x) - y$ is 0.
+
+# %%
+show.source(layers.bce_forward, layers.bce_backward)
+
+# %% [markdown]
+# **Exercise 3.** Positive answers are rare, so one may want each to count $w$ times:
+# $L = -\big(w\,y\log\sigma(x) + (1 - y)\log(1 - \sigma(x))\big)$, mean over all entries. Derive the gradient and write
+# it, for logits of any size.
+
+
+# %%
+def weighted_bce_backward(x, y, weight):
+    """x logits (B, K), y (B, K), weight a number -> dx (B, K), of the mean loss"""
+    ...  # your code: replace this line
+
+
+# %%
+check.weighted_bce_backward(weighted_bce_backward)
+
+# %% [markdown]
+# ## Layer norm
+#
+# Each token is brought to mean 0 and deviation 1 over its $C$ channels, then scaled and shifted by learned weights:
+#
+# $$\mu = \frac1C\sum_i x_i, \quad v = \frac1C\sum_i (x_i - \mu)^2, \quad r = \frac{1}{\sqrt{v + \epsilon}}, \quad
+# n_i = (x_i - \mu)\,r, \quad y_i = n_i w_i + b_i$$
+#
+# The last step is easy: $dw_i$ sums $dy_i n_i$ over tokens, $db_i$ sums $dy_i$, and $dn_i = dy_i w_i$. The rest is one
+# token, in four steps, with $\langle\cdot\rangle$ for the mean over channels.
+#
+# **1. Mean.** $\partial\mu/\partial x_j = 1/C$.
+#
+# **2. Variance.** $x_j$ moves its own term and, through $\mu$, all of them:
+# $\partial v/\partial x_j = \frac2C \sum_i (x_i - \mu)(\delta_{ij} - \frac1C)$. The second part vanishes since the
+# $x_i - \mu$ sum to zero. Left is $\frac2C (x_j - \mu)$.
+#
+# **3. Inverse deviation.** $r = (v + \epsilon)^{-1/2}$, so $\partial r/\partial v = -\frac12 r^3$ and
+#
+# $$\frac{\partial r}{\partial x_j} = -\frac12 r^3\cdot\frac2C (x_j - \mu) = -\frac{r^2}{C}\,n_j$$
+#
+# **4. The product** $n_i = (x_i - \mu)\,r$, with $(x_i - \mu)\,r = n_i$ put back in:
+#
+# $$\frac{\partial n_i}{\partial x_j}
+# = r\,\Big(\delta_{ij} - \frac1C\Big) + (x_i - \mu)\,\frac{\partial r}{\partial x_j}
+# = r\,\Big(\delta_{ij} - \frac1C - \frac1C n_i n_j\Big)$$
+#
+# **Backward.** Multiply by $dn_i$ and sum over $i$:
+#
+# $$dx_j = r\,\big(dn_j - \langle dn\rangle - n_j\,\langle dn\; n\rangle\big)$$
+
+
+# %%
+def layernorm(x, w, b, eps=1e-6):
+    """x (N, C), w (C,), b (C,) -> y (N, C)"""
+    n, _ = normalised(x, eps)
+    return n * w + b
+
+
+def normalised(x, eps=1e-6):
+    """-> n (N, C), r (N, 1)"""
+    r = 1 / np.sqrt(x.var(axis=-1, keepdims=True) + eps)
+    return (x - x.mean(axis=-1, keepdims=True)) * r, r
+
+
+def layernorm_back(dy, x, w, eps=1e-6):
+    """dy (N, C) -> dx (N, C), dw (C,), db (C,)"""
+    n, r = normalised(x, eps)
+    dn = dy * w
+    dx = r * (dn - dn.mean(axis=-1, keepdims=True) - n * (dn * n).mean(axis=-1, keepdims=True))
+    return dx, (dy * n).sum(axis=0), dy.sum(axis=0)
+
+
+# %%
+x, w, b = 3 + 2 * rng.standard_normal((4, 6)), rng.standard_normal(6), rng.standard_normal(6)
+dy = rng.standard_normal((4, 6))
+dx, dw, db = layernorm_back(dy, x, w)
+compare(lambda: (dy * layernorm(x, w, b)).sum(), x=(x, dx), w=(w, dw), b=(b, db))
+same("layer norm", [layernorm(x, w, b), dx, dw, db], of_minast("layernorm", dy, x, w, b))
+
+# %% [markdown]
+# The two subtracted terms have a meaning. Layer norm does not see a constant added to $x$, nor (but for $\epsilon$) a
+# factor on $x - \mu$. Directions that change nothing get no gradient: `dx` has no part along $(1, 1, \ldots)$ and none
+# along $n$. With three channels one can draw it, on the plane of vectors with mean 0.
+
+# %%
+tokens, dn = rng.standard_normal((12, 3)), rng.standard_normal((12, 3))
+n, _ = normalised(tokens)
+pull = layernorm_back(dn, tokens, np.ones(3))[0]
+along = [np.abs(pull.sum(axis=1)).max(), np.abs((pull * n).sum(axis=1)).max()]
+print(f"largest dx · (1, 1, 1): {along[0]:.1e}; largest dx · n: {along[1]:.1e}")
+assert along[0] < 1e-12 and along[1] < 1e-3
+
+plane = np.array([[1, -1, 0], [1, 1, -2]]) / np.sqrt([[2], [6]])  # two axes at right angles to (1, 1, 1)
+at, to, arrow = tokens @ plane.T, n @ plane.T, -pull @ plane.T
+fig, a = plt.subplots(figsize=(7, 4.5), layout="constrained")
+a.add_patch(plt.Circle((0, 0), np.sqrt(3), fill=False, color="0.7"))
+for k in range(12):
+    a.plot(*zip((0, 0), at[k], to[k], strict=True), color="0.8", lw=1)
+a.plot(*at.T, "o", ms=5, label="x - μ")
+a.plot(*to.T, "o", ms=4, label="n: all on a circle of radius √3")
+a.quiver(*at.T, *arrow.T, angles="xy", scale_units="xy", scale=4, width=0.005, label="-dx / 4: a step downhill")
+a.set(title="dx turns a token, never stretches it", xlabel="first axis of the plane", ylabel="second axis of the plane")
+a.set_aspect("equal")
+a.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+plt.show()
+
+# %% [markdown]
+# Every token is carried along its ray to the circle, and every arrow stands at right angles to its ray: it can turn the
+# token, not stretch it. The arrows are long near the centre, since $r$ is large there: a small move turns a lot.
+
+# %%
+show.source(layers.layernorm_forward, layers.layernorm_backward)
+
+# %% [markdown]
+# **Exercise 4.** Many newer models leave the mean in: $y_i = x_i\,r\,w_i$ with
+# $r = 1/\sqrt{\langle x^2\rangle + \epsilon}$ (*RMS norm*). Go through the four steps again and write its `dx`.
+
+
+# %%
+def rmsnorm_backward(dy, x, w, eps):
+    """dy (N, C), x (N, C), w (C,) -> dx (N, C)"""
+    ...  # your code: replace this line
+
+
+# %%
+check.rmsnorm_backward(rmsnorm_backward)
+
+# %% [markdown]
+# ## GELU
+#
+# Between its two linear layers each block has a curve that makes it more than one linear layer. ReLU, $\max(x, 0)$, is
+# the simplest. AST has the smoother GELU: $x$ times the chance that a standard normal number is below $x$:
+#
+# $$y = x\,\Phi(x), \qquad \Phi(x) = \frac12\Big(1 + \operatorname{erf}\frac{x}{\sqrt2}\Big)$$
+#
+# **Derivative.** The product rule, and $\Phi' = \varphi$, the normal density $\varphi(x) = e^{-x^2/2}/\sqrt{2\pi}$:
+#
+# $$\frac{dy}{dx} = \Phi(x) + x\,\varphi(x)$$
+#
+# Each entry of $y$ depends on one entry of $x$ only, so the Jacobian is diagonal and `dx = dy * slope`.
+
+
+# %%
+def gelu(x):
+    return x * (1 + erf(x / np.sqrt(2))) / 2
+
+
+def gelu_back(dy, x):
+    return dy * ((1 + erf(x / np.sqrt(2))) / 2 + x * np.exp(-x * x / 2) / np.sqrt(2 * np.pi))
+
+
+x, dy = 2 * rng.standard_normal((4, 6)), rng.standard_normal((4, 6))
+compare(lambda: (dy * gelu(x)).sum(), x=(x, gelu_back(dy, x)))
+same("GELU", [gelu(x), gelu_back(dy, x)], of_minast("gelu", dy, x))
+
+# %% [markdown]
+# The original ViT used an approximation by tanh, and weights trained with it exist, so minast has both:
+# $y = \frac12 x\,(1 + t)$ with $t = \tanh u$ and $u = \sqrt{2/\pi}\,(x + 0.044715\,x^3)$. By the product and chain
+# rules, with $\tanh' = 1 - \tanh^2$:
+#
+# $$\frac{dy}{dx} = \frac12(1 + t) + \frac12 x\,(1 - t^2)\,\sqrt{2/\pi}\,\big(1 + 3\cdot 0.044715\,x^2\big)$$
+
+# %%
+t = np.linspace(-4, 4, 2001)
+near, cache = layers.gelu_forward(t, "tanh")
+slope = layers.gelu_backward(np.ones_like(t), cache)
+u = np.sqrt(2 / np.pi) * (t + 0.044715 * t**3)
+by_hand = (1 + np.tanh(u)) / 2 + t / 2 * (1 - np.tanh(u) ** 2) * np.sqrt(2 / np.pi) * (1 + 3 * 0.044715 * t**2)
+assert gap(slope, by_hand) < 1e-12
+fig, (a, b_) = plt.subplots(1, 2, figsize=(9, 3), layout="constrained")
+a.plot(t, gelu(t), label="GELU")
+a.plot(t, gelu_back(1, t), label="its slope")
+a.plot(t, np.maximum(t, 0), ":", color="0.4", label="ReLU")
+a.axhline(0, color="k", lw=0.5)
+a.set(title="GELU", xlabel="x", ylabel="y; dy / dx", ylim=(-0.5, 3))
+a.legend()
+b_.plot(t, near - gelu(t), label="value")
+b_.plot(t, slope - gelu_back(1, t), label="slope")
+b_.set(title="tanh form minus exact form", xlabel="x", ylabel="difference")
+b_.legend()
+plt.show()
+lowest = t[gelu(t).argmin()]
+print(f"the two forms differ by at most {np.abs(near - gelu(t)).max():.1e}")
+curve = gelu_back(1, t)
+print(f"GELU is lowest at x = {lowest:.2f}; its slope lies between {curve.min():.3f} and {curve.max():.3f}")
+
+# %% [markdown]
+# The slope falls below 0 on the left and exceeds 1 on the right: GELU is not an increasing function, and it has no
+# kink.
+
+# %%
+show.source(layers.gelu_forward, layers.gelu_backward)
+
+# %% [markdown]
+# ## Put together: the same lines, reversed
+#
+# A small network with all of it: layer norm, linear, GELU, linear, cross-entropy. The backward pass is the forward pass
+# read from below, one line for one line. What the forward pass keeps for it is called the *cache*.
+
+
+# %%
+def network(x, y, weights):
+    w0, b0, w1, b1, w2, b2 = weights
+    n = layernorm(x, w0, b0)
+    a = linear(n, w1, b1)
+    h = gelu(a)
+    z = linear(h, w2, b2)
+    return cross_entropy(z, y), (x, n, a, h, z)
+
+
+def network_back(y, weights, cache):
+    w0, _, w1, _, w2, _ = weights
+    x, n, a, h, z = cache
+    dz = cross_entropy_back(z, y)
+    dh, dw2, db2 = linear_back(dz, h, w2)
+    da = gelu_back(dh, a)
+    dn, dw1, db1 = linear_back(da, n, w1)
+    dx, dw0, db0 = layernorm_back(dn, x, w0)
+    return dx, [dw0, db0, dw1, db1, dw2, db2]
+
+
+# %%
+x, y = rng.standard_normal((6, 5)), rng.random((6, 4))
+weights = [rng.standard_normal(shape) for shape in ((5,), (5,), (8, 5), (8,), (4, 8), (4,))]
+loss, cache = network(x, y, weights)
+dx, gradients = network_back(y, weights, cache)
+names = ["w0", "b0", "w1", "b1", "w2", "b2"]
+pairs = {name: pair for name, *pair in zip(names, weights, gradients, strict=True)}
+compare(lambda: network(x, y, weights)[0], x=(x, dx), **pairs)
+
+# %% [markdown]
+# `minast/blocks.py` does the same with one transformer block, and `minast/model.py` with the whole of AST: same style,
+# more lines.
+#
+# ## What a gradient check can show, and what it cannot
+#
+# ### Step size and precision
+#
+# Expand the loss along the moved number, $L(x \pm h) = L \pm h L' + \frac{h^2}{2} L'' \pm \frac{h^3}{6} L''' + \ldots$
+# In the difference of the two, the even terms cancel:
+#
+# $$\frac{L(x + h) - L(x - h)}{2h} = L' + \frac{h^2}{6} L''' + \ldots$$
+#
+# So the error falls with $h^2$. But each loss is rounded: it is off by about $u |L|$, with $u$ about $10^{-16}$ in
+# float64 and $6 \cdot 10^{-8}$ in float32. The division by $2h$ blows that up to $u |L| / h$, which *grows* as $h$
+# falls. The sum of the two errors has the shape of a U.
+#
+# **Exercise 5.** Call the quotient above $D(h)$. $D(2h)$ has the same error times 4. Combine $D(h)$ and $D(2h)$ so that
+# the $h^2$ terms cancel and the rest is still $L'$: the error then falls with $h^4$.
+
+
+# %%
+def fourth_order(f, x, h):
+    """f a function of one number -> f'(x), off by about h^4"""
+    ...  # your code: replace this line
+
+
+# %%
+check.fourth_order(fourth_order)
+
+# %% [markdown]
+# minast's checker does just that, along a random direction of length 1 in the space of all weights at once. Here is the
+# U, measured on our network: the relative error of a directional derivative, over the step.
+
+# %%
+show.source(gradcheck.directional)
+everything, all_gradients = [x, *weights], [dx, *gradients]
+norm = np.sqrt(sum((a**2).sum() for a in everything))
+direction = [rng.standard_normal(a.shape) for a in everything]
+length = np.sqrt(sum((u**2).sum() for u in direction))
+truth = sum((g * u).sum() for g, u in zip(all_gradients, direction, strict=True)) / length
+
+
+def central(h, dtype):
+    """The derivative along `direction` by a plain central difference, all computed in `dtype`."""
+    values = []
+    for t in (h, -h):
+        moved = [(a + t / length * u).astype(dtype) for a, u in zip(everything, direction, strict=True)]
+        values.append(float(network(moved[0], y.astype(dtype), moved[1:])[0]))
+    return (values[0] - values[1]) / (2 * h)
+
+
+def fourth(h):
+    loss = lambda: network(x, y, weights)[0]  # noqa: E731
+    return gradcheck.directional(loss, everything, all_gradients, np.random.default_rng(1), 1, h / norm).error
+
+
+steps = 10.0 ** np.arange(-12, 0.1, 0.25)
+curves = {
+    "central, float32": [abs(central(h, np.float32) / truth - 1) for h in steps],
+    "central, float64": [abs(central(h, np.float64) / truth - 1) for h in steps],
+    "minast: fourth order, float64": [fourth(h) for h in steps],
+}
+
+# %%
+fig, a = plt.subplots(figsize=(9, 3.6), layout="constrained")
+for (name, errors), mark in zip(curves.items(), "sov", strict=True):
+    a.loglog(steps, np.maximum(errors, 1e-16), mark, ms=4, label=name)
+guide = 10.0 ** np.array([-3, -0.5])
+a.loglog(guide, 0.3 * guide**2, "k:", lw=1, label="h²")
+a.loglog(guide, 0.3 * guide**4, "k--", lw=1, label="h⁴")
+guide = 10.0 ** np.array([-12, -5.5])
+a.loglog(guide, 1e-16 / guide, "k-.", lw=1, label="10⁻¹⁶ / h")
+a.set(title="right gradient, measured with different steps", xlabel="step h", ylabel="relative error", ylim=(1e-16, 30))
+a.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+plt.show()
+best = {name: min(errors) for name, errors in curves.items()}
+for name, errors in curves.items():
+    print(f"{name}: best about {best[name]:.0e} near h = {steps[np.argmin(errors)]:.0e}")
+assert best["central, float32"] > 1e3 * best["central, float64"]
+
+# %% [markdown]
+# On the right of each U the method is too coarse, on the left rounding takes over. The bottom is where both errors are
+# equal: $h^2 = u/h$ puts it at $h = u^{1/3}$, and $h^4 = u/h$ at $h = u^{1/5}$, which is about $10^{-5}$ and $10^{-3}$
+# in float64. A higher order is deeper, and its flat part wider.
+#
+# The float32 curve is the reason for float64. At its best step a *right* gradient looks wrong by about the number
+# printed above. So a mistake smaller than that cannot be found. Let us plant one: `dx` of the layer norm, 1.0001 times
+# too large.
+
+# %%
+h32, h64 = (steps[np.argmin(curves[name])] for name in ("central, float32", "central, float64"))
+planted = [1.0001 * dx, *gradients]
+claim = sum((g * u).sum() for g, u in zip(planted, direction, strict=True)) / length
+rows = []
+for name, dtype, h in (("float32", np.float32, h32), ("float64", np.float64, h64)):
+    around = [abs(truth / central(k * h, dtype) - 1) for k in (0.5, 0.7, 1, 1.4, 2)]  # five steps near the best one
+    planted_around = [abs(claim / central(k * h, dtype) - 1) for k in (0.5, 0.7, 1, 1.4, 2)]
+    rows.append([name, f"{np.median(around):.1e}", f"{np.median(planted_around):.1e}"])
+show.table(rows, ["arithmetic", "error of the right gradient", "error of the wrong one"])
+assert float(rows[0][2]) < 3 * float(rows[0][1])  # float32 cannot tell
+assert float(rows[1][2]) > 1e3 * float(rows[1][1])  # float64 can
+
+# %% [markdown]
+# ### Kinks
+#
+# ReLU has no derivative at 0. A central difference across the kink gives some slope in between, and a right gradient
+# looks wrong. Such a failure depends on the step: halve $h$, and most of them vanish. GELU has no kink.
+
+# %%
+t = np.linspace(-2, 2, 401)  # in units of h
+h = 1e-5
+measured = {
+    "ReLU": (np.maximum(t * h + h, 0) - np.maximum(t * h - h, 0)) / (2 * h),
+    "GELU": (gelu(t * h + h) - gelu(t * h - h)) / (2 * h),
+}
+fig, a = plt.subplots(figsize=(9, 2.8), layout="constrained")
+a.plot(t, measured["ReLU"], label="ReLU, measured")
+a.plot(t, t > 0, ":", label="ReLU, true slope")
+a.plot(t, measured["GELU"], label="GELU, measured and true")
+a.set(title="a central difference near a kink, h = 10⁻⁵", xlabel="x / h", ylabel="slope")
+a.legend()
+plt.show()
+soft = lambda v: np.maximum(v, 0) + np.log1p(np.exp(-np.abs(v)))  # noqa: E731
+print(f"slope of softplus measured at 0: {(soft(h) - soft(-h)) / (2 * h):.10f}; σ(0) = 0.5")
+
+# %% [markdown]
+# The stable BCE has $\max(x, 0)$ and $|x|$, two kinks at 0. They cancel: together the terms are the smooth $\zeta(x)$,
+# and a check across 0 is fine. The maximum in softmax and cross-entropy is harmless too, for another reason: the result
+# does not depend on what is subtracted.
+
+# %% [markdown]
+# ### Zeros, ones and other places where mistakes hide
+#
+# A check sees a gradient at one point. A mistake that vanishes there passes. The usual initial weights are such a
+# point: layer norm starts with $w = 1$, biases start at 0. Six plausible mistakes, each checked at a point that hides
+# it and at a random one. The number is the largest difference from the numeric gradient.
+
+
+# %%
+def worst(loss, x, claimed):
+    return np.abs(claimed - numeric_gradient(loss, x)).max()
+
+
+x, r, w = rng.standard_normal((4, 4)), rng.standard_normal((4, 4)), rng.standard_normal((4, 4))
+y, ones, eye, zero = np.eye(4)[[0, 2, 1, 1]], np.ones((4, 4)), np.eye(4), np.zeros((4, 4))
+mistakes = [
+    ("layer norm: forgot w in dn", "w = 1", [ones[0]], [w[0]],
+     lambda w: worst(lambda: (r * layernorm(x, w, 0)).sum(), x, layernorm_back(r, x, ones[0])[0])),
+    ("softmax: twice too large", "dp = 1", [ones], [r],
+     lambda r: worst(lambda: (r * softmax(x)).sum(), x, 2 * softmax_back(r, softmax(x)))),
+    ("linear: w transposed in dx", "w = identity", [eye], [w],
+     lambda w: worst(lambda: (r * linear(x, w, 0)).sum(), x, r @ w.T)),
+    ("GELU: forgot x φ(x)", "x = 0", [zero], [x.copy()],
+     lambda x: worst(lambda: (r * gelu(x)).sum(), x, r * (1 + erf(x / np.sqrt(2))) / 2)),
+    ("cross-entropy: forgot 1 / B", "one clip", [x[:1], y[:1]], [x, y],
+     lambda x, y: worst(lambda: cross_entropy(x, y), x, softmax(x) - y)),
+    ("cross-entropy: forgot the sum of y", "targets sum to 1", [x, y], [x, y + 0.1],
+     lambda x, y: worst(lambda: cross_entropy(x, y), x, (softmax(x) - y) / 4)),
+]  # fmt: skip
+rows = [[name, point, f"{f(*hiding):.0e}", f"{f(*random):.0e}"] for name, point, hiding, random, f in mistakes]
+show.table(rows, ["mistake", "where it hides", "difference there", "difference at a random point"])
+for row in rows:
+    assert float(row[2]) < 1e-8 and float(row[3]) > 1e-2
+
+# %% [markdown]
+# One more hides in the bookkeeping: `dw = ...` where `dw += ...` is meant. It shows only if `dw` held something before.
+# So: random points, random `dy`, biases that are not zero, odd sizes that all differ (then a transposed matrix does not
+# even fit), more than one clip, soft targets, and `dw` filled with numbers beforehand. minast's tests do all of these.
+
+# %% [markdown]
+# ### One random direction, or every entry?
+#
+# Entry by entry, a check costs two or four forward passes per number: hopeless for 86 million weights. Along one random
+# direction $u$ of length 1 it costs four in all, since the derivative of the loss along $u$ is $\sum_k g_k u_k$.
+#
+# What does it miss? If the gradient $g$ is off by a vector $e$, the check sees $e \cdot u$ against $g \cdot u$. For a
+# random direction these two are normal random numbers of sizes $|e|/\sqrt n$ and $|g|/\sqrt n$: on the whole it sees
+# the right proportion $|e| / |g|$, but luck makes it larger or smaller. Plant a mistake of 1 % in a single entry and
+# try many directions.
+
+# %%
+x = rng.standard_normal((6, 5))
+y = rng.random((6, 4))
+loss, cache = network(x, y, weights)
+dx, gradients = network_back(y, weights, cache)
+everything, good = [x, *weights], [dx, *gradients]
+bad = [g.copy() for g in good]
+bad[3][2, 1] *= 1.01  # one entry of w1
+tries = [
+    [
+        gradcheck.directional(lambda: network(x, y, weights)[0], everything, g, np.random.default_rng(k), 1, 1e-4).error
+        for k in range(400)
+    ]
+    for g in (good, bad)
+]
+fig, a = plt.subplots(figsize=(9, 2.8), layout="constrained")
+for errors, name in zip(tries, ("right gradient", "1 % off in one entry of w1"), strict=True):
+    a.hist(np.log10(errors), bins=np.arange(-14, 0, 0.25), alpha=0.7, label=name)
+a.axvline(-7, color="k", ls="--", lw=1, label="minast's tolerance")
+a.set(title="400 random directions", xlabel="log10 of the relative error", ylabel="directions")
+a.legend()
+plt.show()
+size = np.sqrt(sum((g**2).sum() for g in good))
+off = abs(bad[3][2, 1] - good[3][2, 1])
+print(f"|e| / |g| = {off / size:.1e}; median of what the directions saw: {np.median(tries[1]):.1e}")
+missed, alarms = sum(e < 1e-7 for e in tries[1]), sum(e > 1e-7 for e in tries[0])
+print(f"of 400 directions, {missed} miss the wrong gradient, and {alarms} accuse the right one")
+
+# %% [markdown]
+# A direction says that something is wrong, in four forward passes. It does not say where. The check entry by entry
+# does, so use it next, on a small size or on some entries:
+
+# %%
+found = gradcheck.per_entry(lambda: network(x, y, weights)[0], weights[2], bad[3], name="w1")
+print(found)
+assert found.index == (2, 1)
+show.source(gradcheck.per_entry)
+
+# %% [markdown]
+# ### What no gradient check sees
+#
+# A check compares the backward pass with the forward pass. If the *forward* pass is wrong, a faithful backward pass
+# agrees with it. A layer norm that divides by $C - 1$ instead of $C$ (the deviation of a sample) can have a perfectly
+# right gradient, and the pretrained weights would not work with it.
+
+# %%
+x, dy = rng.standard_normal((4, 6)), rng.standard_normal((4, 6))
+
+
+def other_norm(x):
+    return (x - x.mean(axis=-1, keepdims=True)) / x.std(axis=-1, ddof=1, keepdims=True)
+
+
+def other_norm_back(dy, x):
+    C, n = x.shape[1], other_norm(x)
+    r = 1 / x.std(axis=-1, ddof=1, keepdims=True)
+    return r * (dy - dy.mean(axis=-1, keepdims=True) - n * (dy * n).sum(axis=-1, keepdims=True) / (C - 1))
+
+
+compare(lambda: (dy * other_norm(x)).sum(), x=(x, other_norm_back(dy, x)))
+theirs = layers.layernorm_forward(x, np.ones(6), np.zeros(6))[0]
+print(f"and yet its output differs from layer norm's by {gap(other_norm(x), theirs):.0%}")
+assert gap(other_norm(x), theirs) > 0.05
+
+# %% [markdown]
+# Against that only an independent source helps: minast's tests compare values and gradients with PyTorch's, stored in
+# `tests/golden`.
+#
+# ## What to remember
+#
+# - `dx` has the shape of `x`. $dx_j = \sum_i dy_i\,\partial y_i/\partial x_j$; the Jacobian is never built.
+# - Linear: `dx = dy @ w`, `dw = dy.T @ x`, `db` the sum over rows. What is broadcast forward is summed backward.
+# - Softmax: `p * (dp - (dp * p).sum())`. Cross-entropy and BCE by their logits: prediction minus target.
+# - Layer norm: `r * (dn - <dn> - n <dn n>)`. Directions that change nothing get no gradient.
+# - Check in float64, at random points, with random `dy`, at the bottom of the U. First one random direction, then every
+#   entry.
+# - A gradient check compares backward with forward. That the forward is the right function, something else must say.
+#
+# ## Where this is in minast
+#
+# - [`minast/layers.py`](../minast/layers.py): all of the functions above, and their losses
+# - [`minast/gradcheck.py`](../minast/gradcheck.py): `directional` and `per_entry`
+# - [`minast/blocks.py`](../minast/blocks.py), [`minast/model.py`](../minast/model.py): the same lines reversed, for a
+#   block and for the model
+# - [`tests/test_layers.py`](../tests/test_layers.py): every layer at random points and odd sizes
+# - [`tests/test_gradcheck.py`](../tests/test_gradcheck.py): the checker itself: planted mistakes must be found
+#
+# ## Next
+#
+# [4. Attention](04_attention.ipynb): the one layer that is missing, and why it is computed in pieces.
