@@ -16,6 +16,7 @@ import numpy as np
 
 from .config import PATCH
 from .errors import Error
+from .features import frame_count, hz_of, sizes
 from .layers import array_module, unfold_backward
 from .params import shapes, zeros
 
@@ -166,6 +167,30 @@ def deletion(model, x, values, classes, shares, fill=0.0, block=(8, 16)):
         gone[:, : gt * dt, : gf * df] = (rank < round(share * gt * gf)).repeat(dt, axis=1).repeat(df, axis=2)
         row[:] = model.numpy(model.forward(np.where(gone, fill, x)))[np.arange(B), chosen]
     return out
+
+
+def heard(wave, values, rate=16000):
+    """The sound that a map leaves: each time and frequency weighed by the map, 1 where it is largest.
+
+    wave (S,), values (T, F), not negative, of `log_mel(wave, rate)` -> (S,). The gain of a frequency is interpolated
+    between mel bins, that of a moment between frames; phases stay. Misleading: the ear takes for "what the model used"
+    what may be a patch's whole width (16 frames, 16 bins) around it.
+    """
+    from scipy.signal import istft, stft
+
+    frame, shift, fft_size = sizes(rate)
+    values = np.asarray(values, np.float64)
+    if values.ndim != 2 or len(values) != frame_count(len(wave), rate) or not values.min() >= 0:
+        raise Error(
+            f"the map has shape {values.shape} and its least value is {values.min() if values.size else 'none'}: it "
+            f"must be ({frame_count(len(wave), rate)} frames of this sound, mel bins) and not negative."
+        )
+    hz, seconds, spectrum = stft(wave, rate, nperseg=fft_size, noverlap=fft_size - shift)  # (bins, frames)
+    T, F = values.shape
+    gain = values / (values.max() or 1)
+    gain = np.stack([np.interp(seconds, (np.arange(T) * shift + frame / 2) / rate, g) for g in gain.T])  # (F, frames)
+    gain = np.stack([np.interp(hz, hz_of(np.arange(F), rate, F), g) for g in gain.T], axis=1)  # (bins, frames)
+    return istft(gain * spectrum, rate, nperseg=fft_size, noverlap=fft_size - shift)[1][: len(wave)]
 
 
 # -- the model, watched --------------------------------------------------------------------------------------------

@@ -7,10 +7,10 @@ import numpy as np
 
 from . import metrics
 from .errors import Error
-from .features import FRAME, LOW_HZ, SHIFT, hz_from_mel, mel_from_hz
+from .features import FRAME, SHIFT, bin_of
 from .files import atomic
 
-TICKS_HZ = (100, 200, 500, 1000, 2000, 4000, 8000, 16000)
+TICKS_HZ = (100, 200, 500, 1000, 2000, 4000, 7000, 15000)
 
 
 def figure(width=7.0, height=4.0):
@@ -114,24 +114,12 @@ def spectrogram(axes, mel, rate=16000, start=0.0, hz=True, label="log power (nat
     )
     axes.set(xlabel="time (s)", ylabel="frequency (Hz)" if hz else "mel bin")
     if hz:
-        shown = [f for f in TICKS_HZ if LOW_HZ < f <= rate / 2]
+        shown = [f for f in TICKS_HZ if bin_of(f, rate, F) < F - 0.5]
         axes.set_yticks([bin_of(f, rate, F) for f in shown], [f"{f}" for f in shown])
         axes.set_ylim(-0.5, F - 0.5)
     if label:
         axes.figure.colorbar(image, ax=axes, label=label)
     return image
-
-
-def bin_of(hz, rate, mel_bins):
-    """The mel bin, counted from 0 and not whole, whose filter is centred at `hz`."""
-    low, high = mel_from_hz(LOW_HZ), mel_from_hz(rate / 2)
-    return (mel_from_hz(hz) - low) / (high - low) * (mel_bins + 1) - 1
-
-
-def hz_of(mel_bin, rate, mel_bins):
-    """The centre of a filter in Hz; `bin_of` undone."""
-    low, high = mel_from_hz(LOW_HZ), mel_from_hz(rate / 2)
-    return hz_from_mel(low + (np.asarray(mel_bin) + 1) / (mel_bins + 1) * (high - low))
 
 
 def relevance(axes, mel, values, rate=16000, start=0.0, hz=True, label="relevance", limit=None):

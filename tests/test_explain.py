@@ -261,6 +261,26 @@ def test_deletion():
     assert np.allclose(got[1], model.forward(one)[:, 1]) and np.allclose(got[2], model.forward(all_)[:, 1])
 
 
+def test_what_a_map_leaves_to_hear():
+    rate, t = 8000, np.arange(8000) / 8000
+    low, high = np.sin(2 * np.pi * 300 * t), np.sin(2 * np.pi * 2500 * t)
+    mel = minast.log_mel(low + high, rate, 64)
+    everything = explain.heard(low + high, np.ones(mel.shape), rate)
+    assert everything.shape == t.shape and np.abs(everything - low - high).max() < 1e-9
+    below = np.zeros(mel.shape)
+    below[:, : mel.shape[1] // 2] = 3.0  # up to about 1400 Hz; the largest value stands for 1
+    inside = slice(800, -800)
+    assert np.abs(explain.heard(low + high, below, rate) - low)[inside].max() < 0.02
+    late = np.zeros(mel.shape)
+    late[50:] = 1  # from 0.5 s + half a frame on
+    got = explain.heard(low + high, late, rate)
+    assert np.abs(got[:3600]).max() < 1e-9 and np.abs(got - low - high)[4600:-800].max() < 1e-9
+    assert not explain.heard(low, np.zeros(mel.shape), rate).any()
+    for wrong in (np.ones((7, 64)), np.ones(64), -np.ones(mel.shape)):
+        with pytest.raises(minast.Error, match=r"must be \(98 frames of this sound"):
+            explain.heard(low, wrong, rate)
+
+
 @pytest.mark.parametrize("function", [minast.relevance, minast.input_relevance, explain.attention_gradients])
 def test_wrong_classes_are_refused(function):
     model, x = setting("one token")
