@@ -69,7 +69,7 @@ def clips(count, seed):
     return Dataset("mixtures", LABELS, made, multilabel=True)
 
 
-train, held_out = clips(1400, seed=0), clips(200, seed=1)
+train, held_out = clips(1200, seed=0), clips(200, seed=1)
 plain = FeatureConfig(frames=98)  # one second
 store, held_store = (Store(data.clips, plain, cache=False, quiet=True) for data in (train, held_out))
 mean, std = store.mean_std()
@@ -542,14 +542,14 @@ axes.axhline(0, color="grey", linewidth=0.5)
 axes.legend()
 plt.show()
 show.table([[n, *v] for n, v in kept.items()], ["map", "nothing", *STAGES])
-assert np.isclose(kept["rollout"][1], 1) and kept["relevance"][1] < 0.9 and abs(kept["input x gradient"][1]) < 0.5
+assert np.isclose(kept["rollout"][1], 1) and kept["input x gradient"][1] < kept["relevance"][1] < 0.9
 
 # %% [markdown]
 # Rollout does not notice at all that the head is random, for the head is not in its formula: the same map would
 # "explain" every answer. It notices random blocks only as far as their attention changes. The relevance map changes at
 # once, but keeps something in common with the true one: $A$ is one of its factors, and the blocks below the random
-# weights still compute the true $A$. Input x gradient loses all likeness at once, and passes best. That does not make
-# it the best map: compare its curve in 9.8. A map that fails this check is no evidence; one that passes may still be
+# weights still compute the true $A$. Input x gradient loses the most at once, and passes best. That does not make it
+# the best map: compare its curve in 9.8. A map that fails this check is no evidence; one that passes may still be
 # poor.
 #
 # **3. The eye adds its own.** A map has no natural scale: which value is drawn in full colour is a choice. And no
