@@ -20,10 +20,23 @@ __all__ = [
     "FeatureConfig",
     "ModelConfig",
     "TrainConfig",
+    "attention_maps",
     "from_pretrained",
+    "input_relevance",
     "load",
     "load_audio",
     "log_mel",
     "metrics",
+    "relevance",
+    "rollout",
     "save",
 ]
+EXPLAIN = ("attention_maps", "input_relevance", "relevance", "rollout")  # from explain.py, read when first asked for
+
+
+def __getattr__(name):
+    if name in EXPLAIN:
+        from . import explain
+
+        return getattr(explain, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -28,6 +28,18 @@ def hz_from_mel(mel):
     return 700.0 * np.expm1(np.asarray(mel, np.float64) / 1127.0)
 
 
+def hz_of(mel_bin, rate, mel_bins, low=LOW_HZ):
+    """Where the filter of a mel bin, counted from 0, has its centre: Hz.   A number or an array"""
+    bottom, top = mel_from_hz(low), mel_from_hz(rate / 2)
+    return hz_from_mel(bottom + (np.asarray(mel_bin) + 1) / (mel_bins + 1) * (top - bottom))
+
+
+def bin_of(hz, rate, mel_bins, low=LOW_HZ):
+    """The mel bin, in general not whole, whose filter would be centred at `hz`: `hz_of` undone."""
+    bottom, top = mel_from_hz(low), mel_from_hz(rate / 2)
+    return (mel_from_hz(hz) - bottom) / (top - bottom) * (mel_bins + 1) - 1
+
+
 def sizes(rate):
     """(samples a frame, samples between frames, FFT length), the next power of two: 400, 160, 512 at 16 kHz."""
     frame, shift = int(rate * FRAME), int(rate * SHIFT)

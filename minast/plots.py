@@ -1,9 +1,16 @@
-"""Pictures: learning curves, confusion matrix, scores by class. matplotlib is imported when one is drawn."""
+"""Pictures: learning curves, confusion matrix, scores by class; spectrograms, relevance, scores over time.
+
+matplotlib is imported when one is drawn. What takes `axes` draws there, into any figure, and writes no file.
+"""
 
 import numpy as np
 
 from . import metrics
+from .errors import Error
+from .features import FRAME, SHIFT, bin_of
 from .files import atomic
+
+TICKS_HZ = (100, 200, 500, 1000, 2000, 4000, 7000, 15000)
 
 
 def figure(width=7.0, height=4.0):
@@ -84,3 +91,80 @@ def class_bars(values, labels, path, name="average precision"):
     axes.set(xlabel=name, xlim=(0, 1))
     axes.grid(alpha=0.3, axis="x")
     save_figure(fig, path)
+
+
+# -- sound over time: everything below draws into `axes` ----------------------------------------------------------
+
+
+def spectrogram(axes, mel, rate=16000, start=0.0, hz=True, label="log power (nats)", **style):
+    """A log-mel spectrogram with time in s to the right and frequency upwards.   mel (T, F) -> the image
+
+    Columns are centred on their frames' middles, `start` s and 12.5 ms, 22.5 ms ... hz: ticks at frequencies in Hz
+    (mel-spaced, as the filters are), else at numbers of mel bins. label: of a colour bar; None for no bar.
+    style: of imshow (cmap, vmin, vmax, alpha). Raises minast.Error for an array that is not (T, F).
+    """
+    mel = np.asarray(mel)
+    if mel.ndim != 2:
+        raise Error(f"the spectrogram has shape {mel.shape}: one clip is drawn, (frames, mel bins).")
+    T, F = mel.shape
+    begin = start + FRAME / 2 - SHIFT / 2
+    extent = (begin, begin + T * SHIFT, -0.5, F - 0.5)
+    image = axes.imshow(
+        mel.T, **{"origin": "lower", "aspect": "auto", "interpolation": "nearest", "extent": extent, **style}
+    )
+    axes.set(xlabel="time (s)", ylabel="frequency (Hz)" if hz else "mel bin")
+    if hz:
+        shown = [f for f in TICKS_HZ if bin_of(f, rate, F) < F - 0.5]
+        axes.set_yticks([bin_of(f, rate, F) for f in shown], [f"{f}" for f in shown])
+        axes.set_ylim(-0.5, F - 0.5)
+    if label:
+        axes.figure.colorbar(image, ax=axes, label=label)
+    return image
+
+
+def relevance(axes, mel, values, rate=16000, start=0.0, hz=True, label="relevance", limit=None):
+    """A map drawn over its spectrogram, which stays visible in grey.   mel (T, F), values (T, F) -> the map's image
+
+    Never negative: from clear to red. With negative entries: red speaks for the class, blue against it, white in
+    between. limit: the value of full colour (default: the 99.5th percentile of |values|), for pictures to compare.
+    """
+    values = np.asarray(values)
+    if values.shape != np.shape(mel):
+        raise Error(f"the map has shape {values.shape}, its spectrogram {np.shape(mel)}: they must be the same.")
+    spectrogram(axes, mel, rate, start, hz, None, cmap="gray")
+    limit = limit or np.percentile(np.abs(values), 99.5) or np.abs(values).max() or 1.0
+    signed = values.min() < 0
+    alpha = 0.8 * np.clip(np.abs(values) / limit, 0, 1).T  # where nothing is relevant the spectrogram shows through
+    style = {"cmap": "coolwarm", "vmin": -limit} if signed else {"cmap": "autumn_r", "vmin": 0}
+    image = spectrogram(axes, values, rate, start, hz, None, vmax=limit, alpha=alpha, **style)
+    if label:
+        from matplotlib.cm import ScalarMappable
+
+        bar = ScalarMappable(image.norm, image.cmap)  # without the alpha of single pixels
+        axes.figure.colorbar(bar, ax=axes, label=label)
+    return image
+
+
+def scores(axes, starts, values, labels, seconds, label="probability", **style):
+    """Scores of windows over time, a row a class.   starts (W,) s, values (W, K), seconds: a window -> the image
+
+    Windows may overlap: each is drawn about its middle, as wide as the step to the next. style: of pcolormesh.
+    """
+    starts, values = np.asarray(starts, float), np.asarray(values)
+    if values.shape != (len(starts), len(labels)) or len(starts) == 0:
+        raise Error(
+            f"the scores have shape {values.shape}: {len(starts)} windows of {len(labels)} labels are "
+            f"({len(starts)}, {len(labels)}), and at least one window is drawn."
+        )
+    middles = starts + seconds / 2
+    step = np.diff(starts).min() if len(starts) > 1 else seconds
+    edges = np.append(middles - step / 2, middles[-1] + step / 2)
+    image = axes.pcolormesh(
+        edges, np.arange(len(labels) + 1), values.T, **{"vmin": 0, "vmax": 1, "cmap": "viridis", **style}
+    )
+    axes.set_yticks(np.arange(len(labels)) + 0.5, [plain(name) for name in labels], parse_math=False)
+    axes.invert_yaxis()
+    axes.set(xlabel="time (s), middle of the window")
+    if label:
+        axes.figure.colorbar(image, ax=axes, label=label)
+    return image

@@ -2,6 +2,7 @@
 
   python -m minast.predict runs/builtin-nano/best.npz street.wav
   python -m minast.predict model.npz *.wav --top 3 --json
+  python -m minast.predict model.npz street.wav --explain why.png
 
 A file longer than the model's window is scored in windows end to end; probabilities are their mean.
 """
@@ -14,6 +15,7 @@ import numpy as np
 
 from . import cli
 from .audio import load_audio
+from .batches import model_inputs
 from .checkpoint import load
 from .errors import Error
 from .features import log_mel, windows
@@ -27,10 +29,13 @@ def main(argv=None):
     p.add_argument("--top", type=int, default=5, metavar="K", help="labels a file (default 5)")
     p.add_argument("--labels", metavar="A;B", help="only these labels, separated by semicolons")
     p.add_argument("--json", action="store_true", help="one JSON list on standard output")
+    p.add_argument("--explain", metavar="PNG", help="draw where in the one FILE its likeliest label was heard")
     cli.add_backend(p)
     args = p.parse_args(argv)
     if args.top < 1:
         raise Error(f"--top is {args.top}: it must be at least 1.")
+    if args.explain and len(args.files) > 1:
+        raise Error(f"--explain draws one file, there are {len(args.files)}: give one FILE.")
     model, info = load(args.checkpoint, args.backend)
     chosen = named(args.labels, info.labels, args.checkpoint) if args.labels else range(len(info.labels))
     if info.notes.get("random_head"):
@@ -49,6 +54,8 @@ def main(argv=None):
         results.append(result)
         if not args.json:
             show(result)
+        if args.explain:
+            explain(model, info, path, result["labels"][0], args.explain)
     if args.json:
         print(json.dumps(results, ensure_ascii=False, indent=1))
     return 2 if failed else 0
@@ -72,6 +79,27 @@ def predict(model, info, path, chosen=None, top=5):
         "head": info.head,
         "labels": [{"label": info.labels[k], "probability": round(float(scores[k]), 6)} for k in best],
     }
+
+
+def explain(model, info, path, best, target):
+    """A picture of the relevance for a label over the file's spectrogram, each window's times its probability."""
+    from . import plots
+    from .explain import on_spectrogram, relevance
+
+    features, k = info.features, info.labels.index(best["label"])
+    mel = log_mel(load_audio(path, features.rate), features.rate, features.mel_bins, features.window)
+    x = model_inputs(mel, features)  # (W, frames, F)
+    share = np.concatenate([clip_scores(model, info, [mel[i * len(x[0]) :][: len(x[0])]])[:, k] for i in range(len(x))])
+    maps = on_spectrogram(model.config, relevance(model, x, k)) * share[:, None, None]
+    values = np.zeros(mel.shape)
+    covered = maps.reshape(-1, mel.shape[1])[: len(mel)]  # without the padding; a short rest has no window
+    values[: len(covered)] = covered
+    fig = plots.figure(10, 4)
+    axes = fig.subplots()
+    plots.relevance(axes, mel, values, features.rate, label="relevance")
+    title = f"{path}: {best['label']} ({best['probability']:.1%})"
+    axes.set_title(plots.plain(title), parse_math=False)
+    plots.save_figure(fig, target)
 
 
 def show(result):

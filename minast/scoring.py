@@ -4,6 +4,8 @@ import numpy as np
 
 from . import metrics
 from .batches import model_inputs
+from .errors import Error
+from .features import SHIFT, fit, normalise
 from .layers import softmax_forward
 
 
@@ -41,6 +43,25 @@ def clip_scores(model, info, mels, batch=16, bar=None):
             bar.update()
     flush()
     return scores
+
+
+def sliding(mel, features, hop):
+    """Model inputs that start every `hop` frames, for a long recording.   (T, F) -> starts (W,) s, (W, frames, F)
+
+    Only whole windows, but at least one: a clip shorter than a window is padded by `fit`, as everywhere.
+    """
+    if not isinstance(hop, (int, np.integer)) or hop < 1:
+        raise Error(f"the hop between windows is {hop!r}: it must be a whole number of frames, at least 1.")
+    first = np.arange(0, max(1, len(mel) - features.frames + 1), hop)
+    x = np.stack([fit(mel[i:], features.frames) for i in first])
+    return first * SHIFT, normalise(x, features.mean, features.std)
+
+
+def scores_over_time(model, info, mel, hop, batch=16):
+    """What the model hears, and when: the probabilities of each of `sliding`'s windows.   -> starts (W,) s, (W, K)"""
+    starts, x = sliding(mel, info.features, hop)
+    logits = [model.numpy(model.forward(x[i : i + batch])) for i in range(0, len(x), batch)]
+    return starts, probabilities(np.concatenate(logits).astype(np.float64), info.loss)
 
 
 def mean_loss(scores, targets, loss):

@@ -6,7 +6,10 @@ import numpy as np
 import soundfile
 
 import minast
+from minast import batches, explain, plots, scoring
 from minast.datasets import open_dataset
+
+BANDS = ((50, 500), (4000, 8000))  # Hz: of the fixture's low and high noises
 
 
 def test_predict(trained, tones, command):
@@ -52,6 +55,33 @@ def test_labels(trained, tones, command):
     assert status == 2 and "no label 'middel': did you mean middle?" in err
     status, _, err = command("predict", trained / "best.npz", file, "--labels", "violin")
     assert status == 2 and "no label 'violin': it has high, low, middle" in err
+
+
+def test_explain(trained, tmp_path, monkeypatch, command):
+    """A low noise, then a high one, and a rest too short for a window: the map has the file's length, 0 at its end."""
+    rng, drawn = np.random.default_rng(1), []
+    hertz = np.fft.rfftfreq(8000, 1 / 16000)
+    halves = [np.fft.irfft(np.fft.rfft(rng.standard_normal(8000)) * (a < hertz) * (hertz < b)) for a, b in BANDS]
+    soundfile.write(tmp_path / "a$b.wav", 0.1 * np.concatenate([*halves, halves[0][:2000]]), 16000)
+    monkeypatch.setattr(plots, "relevance", lambda axes, mel, values, *a, **k: drawn.append((mel, values)))
+    status, _, err = command("predict", trained / "best.npz", tmp_path / "a$b.wav", "--explain", tmp_path / "why.png")
+    ((mel, values),) = drawn
+    assert status == 0 and err == "" and mel.shape == values.shape and values.min() >= 0 and not values[96:].any()
+    assert values[:48].any() and values[48:96].any()
+    model, info = minast.load(trained / "best.npz")
+    p = scoring.clip_scores(model, info, [mel])[0]
+    one = scoring.clip_scores(model, info, [mel[:48]])[0, p.argmax()]
+    x = batches.model_inputs(mel[:48], info.features)
+    want = explain.on_spectrogram(model.config, minast.relevance(model, x, int(p.argmax())))[0] * one
+    assert np.allclose(values[:48], want, rtol=1e-4, atol=1e-7)
+
+
+def test_explain_writes_a_picture_of_one_file(trained, tones, tmp_path, command):
+    file = tones / "low" / "0.wav"
+    assert command("predict", trained / "best.npz", file, "--explain", tmp_path / "why.png")[0] == 0
+    assert (tmp_path / "why.png").read_bytes().startswith(b"\x89PNG")
+    status, _, err = command("predict", trained / "best.npz", file, file, "--explain", tmp_path / "b.png")
+    assert status == 2 and "draws one file, there are 2" in err and not (tmp_path / "b.png").exists()
 
 
 def test_a_random_head_is_said(tmp_path, tones, command):

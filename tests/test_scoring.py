@@ -8,6 +8,7 @@ import pytest
 from minast import scoring
 from minast.batches import model_inputs
 from minast.config import FeatureConfig
+from minast.errors import Error
 
 FEATURES = FeatureConfig(frames=10, mel_bins=4, mean=0.0, std=0.5)
 
@@ -52,6 +53,24 @@ def test_clip_scores_are_means_over_windows(loss, batch):
     np.testing.assert_allclose(got, wanted, rtol=1e-6)
     assert got.dtype == np.float64 and len(ticks) == 5
     assert sum(model.batches) == 3 + 1 + 2 + 6 + 1 and max(model.batches) <= batch
+
+
+@pytest.mark.parametrize("loss", ("ce", "bce"))
+def test_scores_over_time_are_those_of_each_window(loss):
+    mel = np.random.default_rng(3).standard_normal((27, 4)).astype(np.float32)
+    starts, got = scoring.scores_over_time(Stub(), SimpleNamespace(features=FEATURES, loss=loss), mel, 4, batch=2)
+    np.testing.assert_allclose(starts, [0, 0.04, 0.08, 0.12, 0.16])  # frame 20 would need frames up to 29
+    wanted = [scoring.probabilities(Stub().forward(mel[None, i : i + 10]), loss)[0] for i in (0, 4, 8, 12, 16)]
+    np.testing.assert_allclose(got, wanted, rtol=1e-6)
+    assert len(scoring.sliding(mel[:10], FEATURES, 4)[0]) == 1 and len(scoring.sliding(mel[:11], FEATURES, 1)[0]) == 2
+    starts, x = scoring.sliding(mel[:7], FEATURES, 4)
+    assert list(starts) == [0] and x.shape == (1, 10, 4) and not x[:, 7:].any()  # padded as any short clip
+
+
+@pytest.mark.parametrize("hop", (0, -1, 2.5))
+def test_a_hop_that_is_no_number_of_frames(hop):
+    with pytest.raises(Error, match="hop between windows is"):
+        scoring.sliding(np.zeros((20, 4)), FEATURES, hop)
 
 
 def test_mean_loss_is_the_training_loss():
