@@ -343,7 +343,7 @@ assert abs(first_loss - math.log(10)) < 0.5
 # %%
 adam = optim.Adam(model.w.flat)
 overfit = []
-for _ in range(60):
+for _ in range(40):
     model.zero_grad()
     loss, logits = model.loss_and_grad(x, y, "ce")
     optim.clip(model.dw.flat, 1.0)  # a gradient longer than 1 is shortened to 1
@@ -436,7 +436,7 @@ def row(model, epoch, training):
 
 
 # %%
-recipe = minast.TrainConfig(epochs=6, batch=16, lr=1e-3, warmup=60)
+recipe = minast.TrainConfig(epochs=5, batch=16, lr=1e-3, warmup=60)
 model = minast.AST(small, backend="fast", seed=0)
 losses, history = train(model, recipe)
 
@@ -487,7 +487,7 @@ print(f"most frequent mistake: {data.labels[a]} taken for {data.labels[b]}, {off
 
 
 # %%
-def one_batch(lr=1e-3, clip=1.0, sign=1, scale=lambda x: x, before=lambda model: None, steps=40):
+def one_batch(lr=1e-3, clip=1.0, sign=1, scale=lambda x: x, before=lambda model: None, steps=30):
     """The one-batch test with one thing changed. -> losses, and the length of each block's first gradient"""
     model = minast.AST(small, backend="fast", seed=0)
     before(model)

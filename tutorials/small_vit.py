@@ -28,7 +28,7 @@ def pictures(count, size, rng):
     """
     y = rng.permutation(np.arange(count) % len(LABELS))
     v, u = np.mgrid[0:size, 0:size].astype(np.float32) / size  # down and across, 0 to 1
-    figure = np.stack([FIGURES[LABELS[k]](rng, u, v) for k in y])[..., None]  # (count, size, size, 1), 0 to 1
+    figure = np.stack([FIGURES[LABELS[k]](rng, u, v) for k in y])[..., None]  # (count, size, size, 1), about 0 to 1
     ground = rng.normal(0, 0.4, (count, 1, 1, 3))
     ink = rng.normal(0, 0.4, (count, 1, 1, 3)) + 1.2 * rng.choice([-1, 1], (count, 1, 1, 1))
     x = ground + figure * (ink - ground) + rng.uniform(0.05, 0.4, (count, 1, 1, 1)) * rng.standard_normal(figure.shape)
