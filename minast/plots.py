@@ -34,7 +34,14 @@ def plain(text):
 def learning_curves(history, path, measure="accuracy", title=""):
     """Loss on the left, accuracy or mAP on the right, over epochs. history: dictionaries as train.py keeps them."""
     fig = figure(9, 3.6)
-    left, right = fig.subplots(1, 2)
+    draw_learning_curves(fig.subplots(1, 2), history, measure)
+    fig.suptitle(plain(title), parse_math=False)
+    save_figure(fig, path)
+
+
+def draw_learning_curves(axes, history, measure="accuracy"):
+    """The same on two axes of the caller's."""
+    left, right = axes
     epochs = [row["epoch"] for row in history]
     left.plot(epochs, [row["train_loss"] for row in history], marker=".", label="training")
     left.plot(epochs, [row["valid_loss"] for row in history], marker=".", label="held out")
@@ -47,8 +54,6 @@ def learning_curves(history, path, measure="accuracy", title=""):
         axes.grid(alpha=0.3)
         axes.legend()
         axes.xaxis.get_major_locator().set_params(integer=True)
-    fig.suptitle(plain(title), parse_math=False)
-    save_figure(fig, path)
 
 
 def confusion(matrix, labels, path):
@@ -57,6 +62,14 @@ def confusion(matrix, labels, path):
     size = min(24.0, 3.0 + 0.42 * k)
     fig = figure(size + 0.8, size)
     axes = fig.subplots()
+    image = draw_confusion(axes, matrix, labels)
+    fig.colorbar(image, ax=axes, label="share of the true class", shrink=0.8)
+    save_figure(fig, path)
+
+
+def draw_confusion(axes, matrix, labels):
+    """The same on axes of the caller's.   -> the image, for a colour bar"""
+    k = len(labels)
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     image = axes.imshow(share, vmin=0, vmax=1, cmap="Blues")
     axes.set(xlabel="predicted", ylabel="true")
@@ -68,8 +81,7 @@ def confusion(matrix, labels, path):
             axes.text(
                 j, i, str(matrix[i, j]), ha="center", va="center", fontsize=8, color="w" if share[i, j] > 0.5 else "k"
             )
-    fig.colorbar(image, ax=axes, label="share of the true class", shrink=0.8)
-    save_figure(fig, path)
+    return image
 
 
 def per_class(scores, targets, labels, loss, path):
