@@ -184,6 +184,12 @@ def test_an_unknown_name_is_one_sentence():
     assert result.returncode == 2 and result.stderr.startswith("build: there is no tutorial 99")
 
 
+def test_missing_tools_are_one_sentence(monkeypatch):
+    monkeypatch.setitem(sys.modules, "jupytext", None)  # what Python does where it is not installed
+    with pytest.raises(build.Error, match=r"jupytext is not installed.*pip install '\.\[tutorials\]'"):
+        build.main([])
+
+
 def test_progress_bars_leave_nothing():
     assert build.without_bars("a\n\r 0%|  |\r100%|##|\nb\n") == "a\nb\n"
 

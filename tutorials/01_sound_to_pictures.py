@@ -239,11 +239,11 @@ lobes = {}
 for name, w in windows.items():
     axes[0].plot(np.arange(length) / rate * 1000, w, label=name)
     lobes[name] = decibels(np.fft.rfft(w, 2**18) / w.sum())  # W(f) on a very fine grid, 0 dB at its top
-    axes[1].plot(hz, lobes[name], linewidth=0.9, label=name)
+    axes[1].plot(hz[hz < 400], lobes[name][hz < 400], linewidth=0.9, label=name)
 axes[0].set(title="Three windows", xlabel="time (ms)", ylabel="weight")
 axes[1].set(title="What a pure tone becomes", xlim=(0, 400), ylim=(-90, 3))
 axes[1].set(xlabel="distance from the tone (Hz)", ylabel="dB below its top")
-axes[1].legend()
+axes[1].legend(loc="upper right")
 plt.show()
 
 # %% [markdown]
@@ -323,7 +323,7 @@ axes[0].set(title="A weak tone at 3000 Hz beside a loud one", xlim=(500, 4000), 
 axes[1].set(title="Two tones, 1000 and 1070 Hz", xlim=(800, 1260), ylim=(-50, 0))
 for ax in axes:
     ax.set(xlabel="frequency (Hz)", ylabel="dB")
-axes[0].legend()
+axes[0].legend(loc="upper right")
 plt.show()
 for name, value in above.items():
     print(f"{name}: the weak tone stands {value:.0f} dB above what is around it")

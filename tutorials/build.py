@@ -145,9 +145,9 @@ def settled(notebook, source):
             output.get("metadata", {}).clear()
             if "image/png" in output.get("data", {}):
                 output.data["image/png"] = smaller(output.data["image/png"])
-            private = re.search(PRIVATE, readable(output))
+            private = re.search(rf"({PRIVATE}).{{,150}}", readable(output))
             if private:
-                raise Error(f"{source.name}, cell {number}: its output names a place on this machine, {private[0]!r}.")
+                raise Error(f"{source.name}, cell {number}: its output names a place on this machine: {private[0]}")
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     return notebook
 
