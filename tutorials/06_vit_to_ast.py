@@ -165,7 +165,7 @@ gap = np.abs(x @ ours.T - theirs).max()
 print(f"largest difference {gap:.1e}, numbers up to {np.abs(theirs).max():.2f}")
 assert gap < 1e-4 * np.abs(theirs).max()
 
-fig, axes = plt.subplots(1, 2, figsize=(9, 3.4), width_ratios=(1, 1.3), layout="constrained")
+fig, axes = plt.subplots(1, 2, figsize=(9, 3.4), dpi=75, width_ratios=(1, 1.3), layout="constrained")
 limit = 3 * ours.std()
 for ax, picture, title in (
     (axes[0], kernels[0].reshape(layout.dim, -1), f"the file: query kernel, {layout.heads} heads side by side"),
