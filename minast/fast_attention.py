@@ -1,4 +1,4 @@
-"""Attention in float32 over tiles of the score matrix that stay in a core's second-level cache.
+"""Attention in float32 over tiles of the score matrix, small enough to stay near a core.
 
 Heads and clips are spread over the threads. Only one tile of scores exists per thread at any time, so that memory grows
 with T, not with T^2. Source of the idea: Dao et al. 2022, FlashAttention; here a tile is as wide as the sequence, which
@@ -10,7 +10,7 @@ import numpy as np
 from . import layers, threads
 from .arena import empty
 
-TILE = 3 * 2**16  # scores in a tile: 768 KB
+TILE = 6 * 2**16  # scores in a tile: 1.5 MB, so that a tile is few NumPy calls (see ROWS in fast.py)
 BOUND = np.float32(60)  # scores that cannot be larger need no maximum subtracted: exp(60) T is far from overflow
 
 

@@ -5,7 +5,7 @@ import numpy as np
 from . import layers, threads
 from .arena import empty_like
 
-BLOCK = 2**17  # numbers. Smaller ones pay for the calls (see ROWS in fast.py), larger ones for memory
+BLOCK = 2**19  # numbers. Smaller ones pay for the calls (see ROWS in fast.py), larger ones for memory
 SMALL = 2**14  # numbers below which a second thread costs more than it saves
 
 # Phi(x) = (1 + tanh(x P(x^2))) / 2, P this polynomial, highest power first: atanh(erf(x / sqrt 2)) / x, fitted so that

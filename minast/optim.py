@@ -8,7 +8,7 @@ from . import threads
 from .errors import Error
 from .layers import array_module
 
-BLOCK = 2**15  # numbers: weights, gradient, moments and scratch of a block are 640 KB and stay in the cache
+BLOCK = 2**18  # numbers a call: smaller blocks fit the caches but wait for each other at the lock of the interpreter
 
 
 class Adam:
