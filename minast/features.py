@@ -15,7 +15,7 @@ PREEMPHASIS = 0.97
 LOW_HZ = 20.0
 LOG_FLOOR = 1.1920928955078125e-07  # float32's epsilon: silence is log of it, -15.94
 WINDOWS = ("hamming", "hann")
-BLOCK = 128  # frames that are made together
+BLOCK = 256  # frames that are made together
 
 
 def mel_from_hz(hz):

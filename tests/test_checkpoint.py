@@ -1,6 +1,7 @@
 """Checkpoints: what goes in comes out, and what is damaged or foreign is refused with a sentence."""
 
 import json
+import zipfile
 
 import numpy as np
 import pytest
@@ -156,3 +157,14 @@ def test_full_disk_leaves_the_old_file(saved, monkeypatch):
     with pytest.raises(minast.Error, match="No space left on device"):
         minast.save(path, model, ["a", "b", "c"])
     assert path.read_bytes() == before and len(list(path.parent.iterdir())) == 1
+
+
+@pytest.mark.parametrize("change", [lambda body: body[:-4], lambda body: body + b"\0\0\0\0"])
+def test_an_array_that_is_not_as_long_as_its_header_says(saved, change):
+    """With a right checksum: only the length gives it away."""
+    path, other = saved[0], saved[0].with_name("other.npz")
+    with zipfile.ZipFile(path) as whole, zipfile.ZipFile(other, "w") as wrong:
+        for name in whole.namelist():
+            body = whole.read(name)
+            wrong.writestr(name, change(body) if name == "w/norm.weight.npy" else body)
+    refused(other, "norm.weight.*damaged")

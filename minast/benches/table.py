@@ -33,14 +33,19 @@ class Row:
     note: str = ""
 
 
+PAUSE = 0.1  # seconds
+
+
 def interleaved(functions, rounds, clock=time.perf_counter):
     """Seconds of each function in each round, all functions taking turns in one process.   -> (functions, rounds)
 
-    One round before the first is not counted. What disturbs the machine disturbs all of them.
+    One round before the first is not counted. What disturbs the machine disturbs all of them. Before each turn there is
+    a pause: threads of PyTorch's and of BLAS's pool go on spinning for a while after their work, on the other's cores.
     """
     times = np.zeros((len(functions), rounds))
     for r in range(-1, rounds):
         for i, function in enumerate(functions):
+            time.sleep(PAUSE)
             began = clock()
             function()
             times[i, r] = clock() - began  # round -1 is overwritten by the last one
