@@ -465,12 +465,10 @@ axes[1].set(title="the lowest 24 of AST's 128, a dot for each FFT bin", ylabel="
 axes[1].set(xlim=(0, 500), ylim=(0, 1.05))
 plt.show()
 peaks = bank.max(axis=0)
-print(
-    f"tallest dot, on average: {peaks[:24].mean():.2f} for the lowest 24 filters, {peaks[-24:].mean():.2f} for the top 24"
-)
+print(f"tallest dot, mean: lowest 24 filters {peaks[:24].mean():.2f}, top 24 {peaks[-24:].mean():.2f}")
 
 # %% [markdown]
-# The 12 triangles overlap by half. The lowest of AST's 128 are hardly triangles: most catch one or two FFT bins, and
+# The 12 triangles overlap by half. The lowest of AST's 128 are hardly triangles: most catch a single FFT bin, and
 # seldom with their peaks.
 #
 # ## 1.10 The empty filter
