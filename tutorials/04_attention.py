@@ -97,9 +97,9 @@ assert np.abs(difference).max() < 1e-12
 #
 # Let the entries of $q$ and $k$ be independent, with mean 0 and variance 1. Each product $q_d k_d$ then has mean 0 and
 # variance 1 (the mean of $q_d^2 k_d^2$ is that of $q_d^2$ times that of $k_d^2$), and a sum of $D$ of them has variance
-# $D$: the raw scores have the size $\sqrt D$. Large scores make one
-# weight nearly 1 and the others nearly 0. The Jacobian of softmax, $p_i(\delta_{ij} - p_j)$, is then nearly zero: no
-# gradient comes through, and the layer learns slowly. Dividing by $\sqrt D$ keeps the variance at 1 for every $D$.
+# $D$: the raw scores have the size $\sqrt D$. Large scores make one weight nearly 1 and the others nearly 0. The Jacobian
+# of softmax, $p_i(\delta_{ij} - p_j)$, is then nearly zero: no gradient comes through, and the layer learns slowly.
+# Dividing by $\sqrt D$ keeps the variance at 1 for every $D$.
 
 # %%
 widths, rows = [4, 16, 64, 256], []
@@ -314,16 +314,15 @@ a.loglog(sizes, depth * heads * sizes**2 * 4 / 1e6, label="weights p: grows with
 a.loglog(sizes, depth * 4 * (4 * sizes * width + heads * sizes) / 1e6, label="qkv, o, one number a row: grows with T")
 for seconds, n in ((1, 110), (5, 602), (10, 1214)):  # two prefix tokens; 1 s is 98 frames, as in notebook 2
     a.axvline(n, color="0.7", lw=1)
-    a.text(n * 1.03, 3, f"{seconds} s:\n{n} tokens", fontsize=8)
+    a.text(n * 1.03, 2.2, f"{seconds} s:\n{n} tokens", fontsize=8)
 a.set(title="kept for the backward pass, base model, one clip", xlabel="tokens T", ylabel="memory (MB)", ylim=(2, 2e4))
 a.legend()
 plt.show()
 
 # %% [markdown]
-# The lines cross where $H T^2 = 4 T C$ (leaving the small last part out), with $C = H D$ at $T = 4 D = 256$ tokens.
-# Beyond that, $p$
-# takes more than all else that attention keeps. It also has to travel: written, read by the softmax, written, read
-# again, while the multiplication units wait. Both are reasons never to have all of $p$ at once.
+# The lines cross where $H T^2 = 4 T C$ (leaving the small last part out). Since $C = H D$, that is at $T = 4 D = 256$
+# tokens. Beyond that, $p$ takes more than all else that attention keeps. It also has to travel: written, read by the
+# softmax, written, read again, while the multiplication units wait. Both are reasons never to have all of $p$ at once.
 #
 # The rest of this notebook shows how. Two things stand in the way: a softmax needs its whole row, and the backward pass
 # needs $p$.
