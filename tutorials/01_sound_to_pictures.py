@@ -276,8 +276,8 @@ assert [row[2] for row in rows] == [-13.3, -42.7, -31.5]
 #
 # The neighbours are moved by almost exactly one side lobe, so where $S(f)$ is positive they are negative: the side
 # lobes cancel. The main lobe gets twice as wide, since the neighbours' own main lobes reach from $-2\delta$ to
-# $2\delta$. How well do the side lobes cancel? Take $\delta = 1/L$ (it is $1/(L-1)$), so that $\sin \pi L (f \pm \delta)
-# = -\sin \pi L f$, and $\sin \pi f \approx \pi f$, good for small $f$:
+# $2\delta$. How well do the side lobes cancel? Take $\delta = 1/L$ (it is $1/(L-1)$), so that $\sin \pi L (f \pm
+# \delta) = -\sin \pi L f$, and $\sin \pi f \approx \pi f$, good for small $f$:
 #
 # $$
 # \begin{aligned}
@@ -400,9 +400,9 @@ plt.show()
 # %% [markdown]
 # You can read this. Each chirp of the bird is a short line that falls. The siren's pitch goes up and down, and so does
 # a fainter line at twice its frequency, an **overtone**. The vowels of the speech are stacks of bright bands; the
-# hissing between them, an s or f, fills all frequencies for a moment: a vertical stripe. Without the logarithm of the dB
-# only the loudest spots would show. Two things are still wrong with it. The picture is 257 bins high, and most of what
-# the ear tells apart is squeezed into the lowest quarter.
+# hissing between them, an s or f, fills all frequencies for a moment: a vertical stripe. Without the logarithm of the
+# dB only the loudest spots would show. Two things are still wrong with it. The picture is 257 bins high, and most of
+# what the ear tells apart is squeezed into the lowest quarter.
 #
 # ## 1.8 The mel scale
 #
@@ -503,8 +503,8 @@ plt.show()
 # wonder about a constant line in a picture.
 #
 # **Exercise 4.** Write `empty_filters(rate, fft_size, mel_bins)`: which filters catch no FFT bin? Return their numbers,
-# counted from 0, as an array. Take the bins 0 to `fft_size // 2 - 1`; a bin that lies exactly on the edge of a filter is
-# not inside. The `mel_bins + 2` edges run from 20 Hz to `rate / 2`. `features.mel_from_hz` is at hand.
+# counted from 0, as an array. Take the bins 0 to `fft_size // 2 - 1`; a bin that lies exactly on the edge of a filter
+# is not inside. The `mel_bins + 2` edges run from 20 Hz to `rate / 2`. `features.mel_from_hz` is at hand.
 
 
 # %%
@@ -523,7 +523,8 @@ for r in (8000, 16000, 22050, 32000, 44100):
 show.table(rows, ["rate (Hz)", "FFT length", "empty filters of 128"])
 
 # %% [markdown]
-# The FFT length is the smallest power of two that holds 25 ms. From 22 050 Hz on the bins lie close enough for every filter.
+# The FFT length is the smallest power of two that holds 25 ms. From 22 050 Hz on the bins lie close enough for every
+# filter.
 #
 # ## 1.11 The logarithm, and its floor
 #
@@ -579,8 +580,8 @@ plt.show()
 # Where there is sound at the lowest pitches, as in the engine's, a thin dark line crosses it near the bottom: filter 3.
 #
 # The paper calls the input of a clip of $t$ seconds a "128 x 100t spectrogram": 128 mel bins, 100 frames a second.
-# Exactly it is $100\,t - 2$ frames, as we counted: 998 for 10 s. A model, though, wants one fixed size. AST takes
-# 1024 frames for the clips of 10 s in AudioSet, the collection of sounds that it was trained on. What a model has learned
+# Exactly it is $100\,t - 2$ frames, as we counted: 998 for 10 s. A model, though, wants one fixed size. AST takes 1024
+# frames for the clips of 10 s in AudioSet, the collection of sounds that it was trained on. What a model has learned
 # are its **weights**, a large set of numbers, and three conventions belong to the weights that AST's authors published:
 #
 # 1. Of a longer clip the first frames are kept; a shorter one is **padded at its end with the number 0**. Zero is not

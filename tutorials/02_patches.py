@@ -60,7 +60,8 @@ plt.show()
 #
 # Before the patches stand one or two **prefix tokens** that see no pixels. The first is `[CLS]`: what the transformer
 # makes of it is what the **classifier** reads, the last layer, which names the sound. Models that descend from DeiT, an
-# image transformer that learned from another model's answers (**distillation**), have a second one, which learned those.
+# image transformer that learned from another model's answers (**distillation**), have a second one, which learned
+# those.
 #
 # **Exercise 1.** Write `token_count(mel_bins, frames, fstride, tstride, prefix_tokens)`: how many tokens a model reads,
 # prefix tokens included. `fstride` is the stride in frequency, `tstride` in time; patches are 16 x 16.
@@ -236,9 +237,9 @@ figure.colorbar(image, ax=axes, label="answer of the filter", shrink=0.6)
 plt.show()
 
 # %% [markdown]
-# Red: the patch around this place looks like the filter. The tone filter answers to the steady tones that a bell is made
-# of, the onset filter to the clock's hits, the rising filter where the siren's pitch goes up. Blue: it looks like the
-# opposite. So the onset filter turns blue where a hit ends, and the rising filter where the pitch falls.
+# Red: the patch around this place looks like the filter. The tone filter answers to the steady tones that a bell is
+# made of, the onset filter to the clock's hits, the rising filter where the siren's pitch goes up. Blue: it looks like
+# the opposite. So the onset filter turns blue where a hit ends, and the rising filter where the pitch falls.
 #
 # ## 2.5 The way back: the adjoint
 #
@@ -309,10 +310,11 @@ show.source(layers.unfold_backward)
 # $$ \langle Ux, y \rangle = \sum_m \Big(\sum_k U_{mk} x_k\Big) y_m = \sum_k x_k \Big(\sum_m U_{mk} y_m\Big) = \langle x, U^{\mathsf T} y \rangle . $$
 #
 # So compute $\langle Ux, y\rangle$ with the forward function and $\langle x, By\rangle$ with the backward function $B$
-# under test. If $B$ is wrong, $E = U^{\mathsf T} - B$ is not zero, and the two numbers differ by $\langle x, E y\rangle$.
-# For a $y$ with $E y \ne 0$ that is zero only for $x$ in a hyperplane, and $E y = 0$ only for $y$ in the null space of a
-# matrix that is not zero. Normal random $x$ and $y$ hit either with probability 0: one random pair is enough. And no step
-# size has to be chosen, as it has for a gradient check (notebook 3): the two numbers agree to rounding.
+# under test. If $B$ is wrong, $E = U^{\mathsf T} - B$ is not zero, and the two numbers differ by $\langle x, E
+# y\rangle$. For a $y$ with $E y \ne 0$ that is zero only for $x$ in a hyperplane, and $E y = 0$ only for $y$ in the
+# null space of a matrix that is not zero. Normal random $x$ and $y$ hit either with probability 0: one random pair is
+# enough. And no step size has to be chosen, as it has for a gradient check (notebook 3): the two numbers agree to
+# rounding.
 
 
 # %%
@@ -395,12 +397,12 @@ print(result)
 assert result.error < 1e-7
 
 # %% [markdown]
-# On a GPU, where thousands of **threads** run the same function (a **kernel**) on different numbers, the sum over copies
-# is a trap: many would add to the same pixel at the same time. minast's kernel turns it round: one thread per *pixel*,
-# which gathers from the few patches that saw it. Mel bin $m$ lies in the patches $f$ with $f s_f \le m \le f s_f + 15$,
-# that is $\lceil (m - 15)/s_f \rceil \le f \le \lfloor m / s_f \rfloor$. For whole numbers $\lceil (m - 15)/s_f \rceil =
-# \lfloor (m - 16)/s_f \rfloor + 1$, which is how the kernel writes it; its `s` is the frame, `PATCH` 16, `AREA` 256, and
-# `/` between whole numbers drops the rest:
+# On a GPU, where thousands of **threads** run the same function (a **kernel**) on different numbers, the sum over
+# copies is a trap: many would add to the same pixel at the same time. minast's kernel turns it round: one thread per
+# *pixel*, which gathers from the few patches that saw it. Mel bin $m$ lies in the patches $f$ with $f s_f \le m \le f
+# s_f + 15$, that is $\lceil (m - 15)/s_f \rceil \le f \le \lfloor m / s_f \rfloor$. For whole numbers $\lceil (m -
+# 15)/s_f \rceil = \lfloor (m - 16)/s_f \rfloor + 1$, which is how the kernel writes it; its `s` is the frame, `PATCH`
+# 16, `AREA` 256, and `/` between whole numbers drops the rest:
 
 # %%
 show.kernel("unfold.cu", "unfold_gather", start="// patches f with", stop="    }")
@@ -431,8 +433,8 @@ plt.show()
 # %% [markdown]
 # Each picture compares the vector of one patch with those of all others, by the cosine of the angle between them: 1 is
 # the same direction. minast starts them as sines and cosines of the two coordinates, so that near places have similar
-# vectors from the beginning; training moves them. AST takes them from a model of images, and has to fit a square grid of
-# image patches to a long grid of sound: that is a good part of notebook 6.
+# vectors from the beginning; training moves them. AST takes them from a model of images, and has to fit a square grid
+# of image patches to a long grid of sound: that is a good part of notebook 6.
 #
 # ## What to remember
 #

@@ -22,10 +22,10 @@ rng = np.random.default_rng(3)
 # ## One formula
 #
 # A network turns its input and its *weights*, the numbers that training changes, into one number, the *loss* $L$: how
-# wrong its answer is. To train is to move every weight a little in the direction in which the loss falls, so we want the
-# derivative of $L$ by every weight. For any array $x$ on the way, write `dx` for the array of derivatives $\partial L /
-# \partial x_j$: the same shape as $x$. `dx` is called the *gradient* of $x$. A network is a chain of *layers*, functions
-# of one array each.
+# wrong its answer is. To train is to move every weight a little in the direction in which the loss falls, so we want
+# the derivative of $L$ by every weight. For any array $x$ on the way, write `dx` for the array of derivatives $\partial
+# L / \partial x_j$: the same shape as $x$. `dx` is called the *gradient* of $x$. A network is a chain of *layers*,
+# functions of one array each.
 #
 # A layer computes $y$ from $x$. If we know `dy`, the chain rule gives `dx`:
 #
@@ -86,8 +86,8 @@ def compare(f, **pairs):
 # ## Linear
 #
 # AST's input is a list of vectors, its *tokens*: each row of $x$ is one, with $C$ numbers, its *channels*. Every row is
-# multiplied by the same matrix, and a *bias*, one number for each output, is added. minast stores the matrix as (outputs,
-# inputs), as most models do: $y = x w^\top + b$. Written with indices ($n$ row, $c$ input, $o$ output):
+# multiplied by the same matrix, and a *bias*, one number for each output, is added. minast stores the matrix as
+# (outputs, inputs), as most models do: $y = x w^\top + b$. Written with indices ($n$ row, $c$ input, $o$ output):
 #
 # $$y_{no} = \sum_c x_{nc}\,w_{oc} + b_o$$
 #
@@ -120,8 +120,8 @@ compare(lambda: (dy * linear(x, w, b)).sum(), x=(x, dx), w=(w, dw), b=(b, db))
 
 # %% [markdown]
 # Every token adds its share to `dw`: the outer product of its `dy` and its `x`. Here are the four shares and their sum.
-# This is why a *batch*, several sound clips that go through the network together, needs one gradient array only, and why
-# the backward pass must have kept $x$.
+# This is why a *batch*, several sound clips that go through the network together, needs one gradient array only, and
+# why the backward pass must have kept $x$.
 
 # %%
 shares = np.einsum("no,nc->noc", dy, x)  # (4 tokens, 3 outputs, 6 inputs)
@@ -309,7 +309,8 @@ plt.show()
 
 # %% [markdown]
 # On the right: while the model is wrong the slope is close to -1 and steady, however wrong it is; when it is right the
-# slope fades away. A step against the gradient (the green bars) takes from the favoured class and gives to the right one.
+# slope fades away. A step against the gradient (the green bars) takes from the favoured class and gives to the right
+# one.
 
 # %%
 show.source(layers.ce_forward, layers.ce_backward)
@@ -555,10 +556,9 @@ compare(lambda: (dy * gelu(x)).sum(), x=(x, gelu_back(dy, x)))
 same("GELU", [gelu(x), gelu_back(dy, x)], of_minast("gelu", dy, x))
 
 # %% [markdown]
-# Some of the image models that AST descends from (ViT, the vision transformer) used an approximation by tanh, and weights
-# trained with it exist, so minast has both:
-# $y = \frac12 x\,(1 + t)$ with $t = \tanh u$ and $u = \sqrt{2/\pi}\,(x + 0.044715\,x^3)$. By the product and chain
-# rules, with $\tanh' = 1 - \tanh^2$:
+# Some of the image models that AST descends from (ViT, the vision transformer) used an approximation by tanh, and
+# weights trained with it exist, so minast has both: $y = \frac12 x\,(1 + t)$ with $t = \tanh u$ and $u =
+# \sqrt{2/\pi}\,(x + 0.044715\,x^3)$. By the product and chain rules, with $\tanh' = 1 - \tanh^2$:
 #
 # $$\frac{dy}{dx} = \frac12(1 + t) + \frac12 x\,(1 - t^2)\,\sqrt{2/\pi}\,\big(1 + 3\cdot 0.044715\,x^2\big)$$
 
@@ -661,10 +661,10 @@ def fourth_order(f, x, h):
 check.fourth_order(fourth_order)
 
 # %% [markdown]
-# minast's checker does just that, along a random direction of length 1 in the space of the input and all weights at once:
-# it moves all of them together, by $h u$. The loss then changes at the rate $\sum_k g_k u_k$, by the chain rule, with $g$
-# the gradient; that is what the code calls `analytic`. Here is the U, measured on our network: the relative error of that
-# derivative along a direction, over the step.
+# minast's checker does just that, along a random direction of length 1 in the space of the input and all weights at
+# once: it moves all of them together, by $h u$. The loss then changes at the rate $\sum_k g_k u_k$, by the chain rule,
+# with $g$ the gradient; that is what the code calls `analytic`. Here is the U, measured on our network: the relative
+# error of that derivative along a direction, over the step.
 
 # %%
 show.source(gradcheck.directional)
@@ -738,8 +738,8 @@ assert float(rows[1][2]) > 1e3 * float(rows[1][1])  # float64 can
 print(f"the planted mistake moves the derivative along the direction by {abs(claim / truth - 1):.1e}")
 
 # %% [markdown]
-# In float32 the two errors look alike: its rounding is larger than the mistake. In float64 the wrong gradient stands out
-# by far more than a thousand times.
+# In float32 the two errors look alike: its rounding is larger than the mistake. In float64 the wrong gradient stands
+# out by far more than a thousand times.
 #
 # ### Kinks
 #

@@ -78,9 +78,9 @@ print(f"the A of token 4: {p[4, 4]:.2f} to itself, {p[4, 9]:.2f} to the A of tok
 assert np.allclose(p.sum(axis=1), 1) and 4 < o[4, 0] < 9
 
 # %% [markdown]
-# Left, read a row: the dark cells are the notes of the same name. Right: equal notes have nearly equal outputs, wherever
-# they stand. The two A's are tokens 4 and 9, and their output lies between; the noise makes one of them a little louder,
-# so it has more weight.
+# Left, read a row: the dark cells are the notes of the same name. Right: equal notes have nearly equal outputs,
+# wherever they stand. The two A's are tokens 4 and 9, and their output lies between; the noise makes one of them a
+# little louder, so it has more weight.
 #
 # Attention does not know the order of its tokens. Shuffle them, and the outputs are the same ones, shuffled. That is
 # why AST adds a position vector to each token before the first block.
@@ -97,9 +97,9 @@ assert np.abs(difference).max() < 1e-12
 #
 # Let the entries of $q$ and $k$ be independent, with mean 0 and variance 1. Each product $q_d k_d$ then has mean 0 and
 # variance 1 (the mean of $q_d^2 k_d^2$ is that of $q_d^2$ times that of $k_d^2$), and a sum of $D$ of them has variance
-# $D$: the raw scores have the size $\sqrt D$. Large scores make one weight nearly 1 and the others nearly 0. The Jacobian
-# of softmax, $p_i(\delta_{ij} - p_j)$, is then nearly zero: no gradient comes through, and the layer learns slowly.
-# Dividing by $\sqrt D$ keeps the variance at 1 for every $D$.
+# $D$: the raw scores have the size $\sqrt D$. Large scores make one weight nearly 1 and the others nearly 0. The
+# Jacobian of softmax, $p_i(\delta_{ij} - p_j)$, is then nearly zero: no gradient comes through, and the layer learns
+# slowly. Dividing by $\sqrt D$ keeps the variance at 1 for every $D$.
 
 # %%
 widths, rows = [4, 16, 64, 256], []
@@ -125,7 +125,8 @@ assert abs(raw.std() / np.sqrt(D) - 1) < 0.05
 #
 # ## Many heads
 #
-# One softmax makes one choice. To look for several things at once, the $C$ channels (numbers) of a token are cut into $H$
+# One softmax makes one choice. To look for several things at once, the $C$ channels (numbers) of a token are cut into
+# $H$
 # *heads* of $D = C / H$ channels, each with scores and a softmax of its own. AST's base model has 12 heads of 64
 # channels.
 #
@@ -238,9 +239,9 @@ assert gap(dqkv, of_minast) < 1e-12
 assert gradcheck.per_entry(lambda: (do * attention(qkv, H)[0]).sum(), qkv, dqkv).error < 1e-8
 
 # %% [markdown]
-# What the backward pass makes of one head. A row of `dp` says which tokens *should* have been attended to more: the blue
-# ones, where more weight lowers the loss. `ds` is the same less the row's mean weighted by $p$, times $p$: tokens without
-# weight get no gradient, and every row sums to zero.
+# What the backward pass makes of one head. A row of `dp` says which tokens *should* have been attended to more: the
+# blue ones, where more weight lowers the loss. `ds` is the same less the row's mean weighted by $p$, times $p$: tokens
+# without weight get no gradient, and every row sums to zero.
 
 # %%
 q, k, v, p = (x[0, 0] for x in cache)
@@ -296,9 +297,9 @@ check.bias_backward(bias_backward)
 # %% [markdown]
 # ## The memory it would take
 #
-# Our cache holds `p`, $T \times T$ numbers for each head and clip. AST on 10 s of sound has 1214 tokens (notebook 2), and
-# the base model 12 heads in each of 12 layers. In float32, beside what will turn out to be enough, `qkv`, the output `o`
-# and one number for each row of scores:
+# Our cache holds `p`, $T \times T$ numbers for each head and clip. AST on 10 s of sound has 1214 tokens (notebook 2),
+# and the base model 12 heads in each of 12 layers. In float32, beside what will turn out to be enough, `qkv`, the
+# output `o` and one number for each row of scores:
 
 # %%
 tokens, heads, width, depth = 1214, 12, 768, 12
@@ -494,15 +495,15 @@ print(f"whole: {at_once / 1e6:.0f} MB at most, {at_once / layer_bytes:.1f} times
 assert at_once > 5 * in_tiles and attention(big, heads)[0].dtype == np.float32
 
 # %% [markdown]
-# The whole needs several times the memory of $p$: scores, their exponentials and the weights are there at the same time.
+# The whole needs several times the memory of $p$: scores, their exponentials and the weights are there at the same
+# time.
 
 # %% [markdown]
 # ## Backward without p: recomputation
 #
-# The forward pass now never has all of $p$, so it cannot keep it. The backward pass needs $p$ in two places, $dv = p^\top
-# do$ and $ds = p\,(dp - \Delta)$. It can make $p$ again from
-# $q$ and $k$, tile by tile, if it knows each row's maximum and sum. Even these two numbers are one, the *log-sum-exp*
-# from notebook 3:
+# The forward pass now never has all of $p$, so it cannot keep it. The backward pass needs $p$ in two places, $dv =
+# p^\top do$ and $ds = p\,(dp - \Delta)$. It can make $p$ again from $q$ and $k$, tile by tile, if it knows each row's
+# maximum and sum. Even these two numbers are one, the *log-sum-exp* from notebook 3:
 #
 # $$p_{ij} = \frac{e^{s_{ij} - m_i}}{l_i} = e^{s_{ij} - (m_i + \log l_i)} = e^{s_{ij} - \mathrm{lse}_i},
 # \qquad \mathrm{lse}_i = m_i + \log l_i = \log\sum_j e^{s_{ij}}$$
@@ -580,9 +581,9 @@ print("lse of minast:", lse.shape, "; the same as ours in tiles of 2")
 
 # %% [markdown]
 # The CPU version holds one tile per thread (each core of the processor runs one), small enough to stay in that core's
-# cache, and writes it over and over. Its tiles are some queries and *all* keys in the forward pass, so a row is whole and
-# needs no online softmax; only the GPU kernels do, whose tiles are much smaller. You need not follow every line; three
-# ideas in it are worth a look, and each is explained below.
+# cache, and writes it over and over. Its tiles are some queries and *all* keys in the forward pass, so a row is whole
+# and needs no online softmax; only the GPU kernels do, whose tiles are much smaller. You need not follow every line;
+# three ideas in it are worth a look, and each is explained below.
 
 # %%
 show.source(fast_attention.attention_forward, fast_attention.attention_backward, fast_attention.tiles)
