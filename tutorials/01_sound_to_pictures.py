@@ -25,7 +25,8 @@ from minast.datasets import builtin
 # 16 000 Hz, AST's rate. One measurement is a **sample**; minast keeps samples as floats between -1 and 1, where 1 is
 # **full scale**, the loudest that a file can hold. The list of samples is the **waveform**.
 #
-# minast makes ten everyday sounds from random numbers, so that nothing has to be downloaded. Three of them:
+# minast makes ten everyday sounds from random numbers, so that nothing has to be downloaded. Three of them, each made
+# louder for the player until its largest sample is 0.9; the array `wave` below is as soft as it was:
 
 # %%
 rate = 16000
@@ -57,8 +58,8 @@ plt.show()
 # The square root of the mean of the squares is the **RMS**. Since $\log a^2 = 2 \log a$, an amplitude gets the factor
 # 20 where a power gets 10.
 #
-# **Exercise 1.** Write `level_db(wave)`: the level in dB of a waveform of shape (S,). A square wave of amplitude 1 has
-# 0 dB, everything softer less.
+# **Exercise 1.** Write `level_db(wave)`: the level in dB of a waveform of shape (S,). A square wave of amplitude 1,
+# whose samples are all 1 or -1, has 0 dB, everything softer less. (Pure silence would be minus infinity; leave it out.)
 
 
 # %%
@@ -162,14 +163,15 @@ print(f"largest difference to np.fft.rfft: {np.abs(by_matrix - by_numpy).max():.
 assert np.allclose(by_matrix, by_numpy, atol=1e-12)
 
 # %% [markdown]
-# The matrix takes $N^2$ multiplications. The **fast Fourier transform** (FFT) gets the same numbers with about
-# $N \log_2 N$. Split the sum into even and odd $n$:
+# For all $N$ bins the matrix takes $N^2$ multiplications. The **fast Fourier transform** (FFT) gets the same numbers
+# with $\frac N2 \log_2 N$. Split the sum into even and odd $n$:
 #
 # $$ X_k = \sum_{m} x_{2m}\, e^{-2\pi i k m/(N/2)} + e^{-2\pi i k/N} \sum_m x_{2m+1}\, e^{-2\pi i k m/(N/2)} = E_k + e^{-2\pi i k/N} O_k. $$
 #
 # $E$ and $O$ are DFTs of half the length, and they repeat after $N/2$, while $e^{-2\pi i (k + N/2)/N} = -e^{-2\pi i
-# k/N}$. So one $E_k$ and one $O_k$ serve two bins, $X_k$ and $X_{k + N/2}$. Do the same to the halves until one
-# sample is left. That wants a power of two, hence 512 and not 400.
+# k/N}$. So one $E_k$ and one $O_k$ serve two bins, $X_k$ and $X_{k + N/2}$, for one multiplication. Do the same to the
+# halves until one sample is left: $\log_2 N$ times $N/2$ multiplications. That wants a power of two, hence 512, the
+# next one after 400, with zeros behind the frame.
 
 
 # %%
@@ -190,9 +192,10 @@ print(f"multiplications: matrix {N * N}, FFT {N // 2 * int(np.log2(N))}")
 #
 # ## 1.5 Why a window: leakage
 #
-# Cutting out a frame has a price. Take a pure tone $x_n = e^{2\pi i f_0 n}$ ($f_0$ in cycles a sample), and multiply
-# the frame of $L$ samples by weights $w_n$, the **window**. Just cutting is the window of ones. At frequency $f$ the
-# transform is
+# Cutting out a frame has a price. Take a pure tone $x_n = e^{2\pi i f_0 n}$, with $f_0$ in cycles a sample: times $r$
+# that is Hz, and bin $k$ is $f = k/N$. (A real cosine is half the sum of two such tones, at $f_0$ and $-f_0$.) Multiply
+# the frame of $L$ samples by weights $w_n$, the **window**. Just cutting is the window of ones. At any frequency $f$,
+# on a bin or between two, the transform is
 #
 # $$ X(f) = \sum_{n=0}^{L-1} w_n\, e^{2\pi i f_0 n} e^{-2\pi i f n} = \sum_{n} w_n\, e^{-2\pi i (f - f_0) n} = W(f - f_0). $$
 #
@@ -201,11 +204,10 @@ print(f"multiplications: matrix {N * N}, FFT {N // 2 * int(np.log2(N))}")
 #
 # $$ D(f) = \frac{1 - q^L}{1 - q} = e^{-\pi i f (L-1)}\, \frac{\sin \pi L f}{\sin \pi f}, $$
 #
-# where $1 - e^{-i\varphi} = e^{-i\varphi/2}\, 2i \sin(\varphi/2)$ was used above and below. It has a **main lobe**
-# between its first zeros at $f = \pm 1/L$, and **side lobes** beyond: $\sin \pi L f$ goes on swinging. The power of
-# the tone
-# **leaks** all over the spectrum. The windows that are used instead go down gently towards their ends, here Hann
-# ($a = 0.5$) and Hamming ($a = 0.54$):
+# where $1 - e^{-i\varphi} = e^{-i\varphi/2}\, 2i \sin(\varphi/2)$ was used for numerator and denominator. It has a
+# **main lobe** between its first zeros at $f = \pm 1/L$ (40 Hz for 400 samples), and **side lobes** beyond: $\sin \pi L
+# f$ goes on swinging. The power of the tone **leaks** all over the spectrum. The windows that are used instead go down
+# gently towards their ends, here Hann ($a = 0.5$) and Hamming ($a = 0.54$):
 #
 # $$ w_k = a - (1 - a) \cos\frac{2\pi k}{L - 1}, \qquad k = 0, \dots, L - 1. $$
 #
@@ -262,22 +264,28 @@ assert [row[2] for row in rows] == [-13.3, -42.7, -31.5]
 
 # %% [markdown]
 # Why does subtracting a cosine help so much? A cosine is $\frac12(e^{i\varphi} + e^{-i\varphi})$, and multiplying by
-# $e^{2\pi i k \delta}$ moves a spectrum by $\delta$. With $\delta = 1/(L-1)$,
+# $e^{2\pi i k \delta}$ moves a spectrum by $\delta$, as the tone above moved $W$ by $f_0$. With $\delta = 1/(L-1)$,
 #
 # $$ W(f) = a\,D(f) - \tfrac{1-a}{2}\big(D(f - \delta) + D(f + \delta)\big). $$
 #
 # The phase factor of $D(f \mp \delta)$ is $e^{-\pi i (f \mp \delta)(L-1)} = e^{\pm \pi i} e^{-\pi i f (L-1)} =
-# -e^{-\pi i f (L-1)}$. Write $S(f) = \sin(\pi L f)/\sin(\pi f)$; then, up to the common phase,
+# -e^{-\pi i f (L-1)}$, since $\delta (L - 1) = 1$. Write $S(f) = \sin(\pi L f)/\sin(\pi f)$, and take the phase that all
+# three now share in front:
 #
-# $$ W(f) \;\hat=\; a\,S(f) + \tfrac{1-a}{2}\big(S(f - \delta) + S(f + \delta)\big). $$
+# $$ W(f) = e^{-\pi i f (L-1)} \Big( a\,S(f) + \tfrac{1-a}{2}\big(S(f - \delta) + S(f + \delta)\big) \Big). $$
 #
 # The neighbours are moved by almost exactly one side lobe, so where $S(f)$ is positive they are negative: the side
-# lobes cancel, and the main lobe gets twice as wide. How well do they cancel? Take $\delta = 1/L$ (it is $1/(L-1)$),
-# so that $\sin \pi L (f \pm \delta) = -\sin \pi L f$, and $\sin \pi f \approx \pi f$, good for small $f$:
+# lobes cancel. The main lobe gets twice as wide, since the neighbours' own main lobes reach from $-2\delta$ to
+# $2\delta$. How well do the side lobes cancel? Take $\delta = 1/L$ (it is $1/(L-1)$), so that $\sin \pi L (f \pm
+# \delta) = -\sin \pi L f$, and $\sin \pi f \approx \pi f$, good for small $f$:
 #
-# $$ |W(f)| \approx \frac{|\sin \pi L f|}{\pi} \left| \frac{a}{f} - \frac{1-a}{2}\Big(\frac{1}{f - \delta} + \frac{1}{f + \delta}\Big) \right|
-# = \frac{|\sin \pi L f|}{\pi} \left| \frac{a}{f} - \frac{(1-a) f}{f^2 - \delta^2} \right|
-# = \frac{|\sin \pi L f|}{\pi}\, \frac{|(2a - 1) f^2 - a\,\delta^2|}{f\,|f^2 - \delta^2|}. $$
+# $$
+# \begin{aligned}
+# |W(f)| &\approx \frac{|\sin \pi L f|}{\pi} \left| \frac{a}{f} - \frac{1-a}{2}\Big(\frac{1}{f - \delta} + \frac{1}{f + \delta}\Big) \right| \\
+# &= \frac{|\sin \pi L f|}{\pi} \left| \frac{a}{f} - \frac{(1-a) f}{f^2 - \delta^2} \right| \\
+# &= \frac{|\sin \pi L f|}{\pi}\, \frac{|(2a - 1) f^2 - a\,\delta^2|}{f\,|f^2 - \delta^2|}.
+# \end{aligned}
+# $$
 #
 # Hann has $2a = 1$: the first term of the numerator is gone, and the side lobes fall with the third power of the
 # distance. Hamming keeps a little of it on purpose. Far away that leaves a fall with the first power only; but the
@@ -326,7 +334,7 @@ for ax in axes:
 axes[0].legend(loc="upper right")
 plt.show()
 for name, value in above.items():
-    print(f"{name}: the weak tone stands {value:.0f} dB above what is around it")
+    print(f"{name}: the weak tone stands {abs(value):.0f} dB {'above' if value > 0 else 'below'} what is around it")
 assert above["Hann"] > 20 > 0 > max(above["Hamming"], above["none"])
 
 # %% [markdown]
@@ -335,8 +343,9 @@ assert above["Hann"] > 20 > 0 > max(above["Hamming"], above["none"])
 # narrow main lobe is paid for with high side lobes. Sounds have a large range of powers, so leakage is the greater
 # evil, and speech and audio systems window.
 #
-# AST's paper says Hamming, its official code uses Hann. `minast.log_mel` does Hamming unless told otherwise, and a
-# checkpoint says which one its model was trained with.
+# AST's paper says Hamming, its official code uses Hann. `minast.log_mel` does Hamming unless told otherwise. A model
+# must be given the window that it was trained with, so minast writes it into the **checkpoint**, the file that holds a
+# trained model.
 #
 # ## 1.6 Two small repairs within each frame
 #
@@ -347,8 +356,9 @@ assert above["Hann"] > 20 > 0 > max(above["Hamming"], above["none"])
 #
 # $$ y_n = x_n - 0.97\, x_{n-1}, \qquad y_0 = x_0 - 0.97\, x_0. $$
 #
-# For a tone $x_n = e^{2\pi i f n}$ it gives $y_n = (1 - 0.97\, e^{-2\pi i f})\, x_n$: the tone comes out multiplied by
-# $1 - 0.97\, e^{-2\pi i f}$. At $f = 0$ that is $0.03$, at Nyquist ($f = 1/2$) it is $1.97$.
+# The first sample of a frame has no predecessor in it and takes its own place. For a tone $x_n = e^{2\pi i f n}$ it
+# gives $y_n = (1 - 0.97\, e^{-2\pi i f})\, x_n$: the tone comes out multiplied by $1 - 0.97\, e^{-2\pi i f}$. At $f =
+# 0$ that is $0.03$, at Nyquist ($f = 1/2$) it is $1.97$. The window comes after both repairs.
 
 # %%
 f = np.linspace(0, 0.5, 500)
@@ -388,9 +398,11 @@ axes[0].set(ylabel="frequency (Hz)")
 plt.show()
 
 # %% [markdown]
-# You can read this: sweeps, steady tones with overtones at their multiples, clicks as vertical lines. Without the
-# logarithm only the loudest spots would show. Two things are still wrong with it. The picture is 257 bins high, and
-# most of what the ear tells apart is squeezed into the lowest quarter.
+# You can read this. Each chirp of the bird is a short line that falls. The siren's pitch goes up and down, and so does
+# a fainter line at twice its frequency, an **overtone**. The vowels of the speech are stacks of bright bands; the
+# hissing between them, an s or f, fills all frequencies for a moment: a vertical stripe. Without the logarithm of the
+# dB only the loudest spots would show. Two things are still wrong with it. The picture is 257 bins high, and most of
+# what the ear tells apart is squeezed into the lowest quarter.
 #
 # ## 1.8 The mel scale
 #
@@ -400,8 +412,8 @@ plt.show()
 # $$ m = 1127\, \ln\left(1 + \frac{h}{700}\right), \qquad h = 700\,(e^{m/1127} - 1), $$
 #
 # for $h$ in Hz; the second is the first solved for $h$. Well below 700 Hz, $\ln(1 + \epsilon) \approx \epsilon$ makes
-# it a straight line; well above it is a logarithm, and equal steps are equal ratios, as with octaves. The 1127 makes
-# 1000 Hz come out as 1000 mel, to within a hundredth.
+# it a straight line; well above it is a logarithm, and equal steps are equal ratios, as with octaves, each of which
+# doubles the frequency. The 1127 makes 1000 Hz come out as 1000 mel, to within a hundredth.
 
 # %%
 hz = np.linspace(0, 8000, 400)
@@ -444,20 +456,20 @@ print("by hand", bank.shape, f"largest difference to minast's: {difference:.0e}"
 assert difference < 1e-12
 
 # %%
-figure, axes = plt.subplots(2, 1, figsize=(9, 4), layout="constrained", sharex=True)
+figure, axes = plt.subplots(2, 1, figsize=(9, 4.4), layout="constrained")
 bins_hz = np.arange(257) * rate / fft_size
-for ax, bank_of, title in (
-    (axes[0], features.mel_filterbank(rate, 12), "12 filters, to see the triangles"),
-    (axes[1], bank, "AST's 128 filters"),
-):
-    ax.plot(bins_hz, bank_of, linewidth=0.8)
-    ax.set(title=title, ylabel="weight", ylim=(0, 1.05))
-axes[1].set(xlabel="frequency (Hz)")
+axes[0].plot(bins_hz, features.mel_filterbank(rate, 12), linewidth=0.8)
+axes[0].set(title="12 filters, to see the triangles", ylabel="weight", xlabel="frequency (Hz)", ylim=(0, 1.05))
+axes[1].plot(bins_hz[:17], bank[:17, :24], ".-", markersize=5, linewidth=0.8)
+axes[1].set(title="the lowest 24 of AST's 128, a dot for each FFT bin", ylabel="weight", xlabel="frequency (Hz)")
+axes[1].set(xlim=(0, 500), ylim=(0, 1.05))
 plt.show()
+peaks = bank.max(axis=0)
+print(f"tallest dot, mean: lowest 24 filters {peaks[:24].mean():.2f}, top 24 {peaks[-24:].mean():.2f}")
 
 # %% [markdown]
-# The 12 triangles overlap by half. At the low end of AST's 128 something is odd: many peaks do not reach 1, and there
-# are gaps.
+# The 12 triangles overlap by half. The lowest of AST's 128 are hardly triangles: most catch a single FFT bin, and
+# seldom with their peaks.
 #
 # ## 1.10 The empty filter
 #
@@ -490,9 +502,9 @@ plt.show()
 # no bug to be repaired: published AST weights were trained with that dead row. It is a thing to know before you
 # wonder about a constant line in a picture.
 #
-# **Exercise 4.** Write `empty_filters(rate, fft_size, mel_bins)`: an array of the numbers of all filters that no FFT
-# bin 0 to `fft_size // 2 - 1` lies strictly inside of. Edges run from 20 Hz to `rate / 2`.
-# `features.mel_from_hz` is at hand.
+# **Exercise 4.** Write `empty_filters(rate, fft_size, mel_bins)`: which filters catch no FFT bin? Return their numbers,
+# counted from 0, as an array. Take the bins 0 to `fft_size // 2 - 1`; a bin that lies exactly on the edge of a filter
+# is not inside. The `mel_bins + 2` edges run from 20 Hz to `rate / 2`. `features.mel_from_hz` is at hand.
 
 
 # %%
@@ -511,16 +523,19 @@ for r in (8000, 16000, 22050, 32000, 44100):
 show.table(rows, ["rate (Hz)", "FFT length", "empty filters of 128"])
 
 # %% [markdown]
+# The FFT length is the smallest power of two that holds 25 ms. From 22 050 Hz on the bins lie close enough for every
+# filter.
+#
 # ## 1.11 The logarithm, and its floor
 #
 # Loudness is heard in ratios, and a network likes numbers of moderate size, so the last step is a natural logarithm.
-# Its unit is the **nat**. A factor of 10 in power is $\ln 10 = 2.30$ nats or 10 dB, so 1 nat is 4.34 dB. Making a
-# recording twice as loud multiplies all powers by 4 and *adds* the same $\ln 4 = 1.39$ to the whole picture: loudness
+# Its unit is the **nat**. A factor of 10 in power is $\ln 10 = 2.30$ nats or 10 dB, so 1 nat is 4.34 dB. Doubling all
+# samples of a recording multiplies all powers by 4 and *adds* the same $\ln 4 = 1.39$ to the whole picture: loudness
 # becomes an offset, and the shape stays.
 #
 # The logarithm of silence would be minus infinity. So powers are first raised to at least $2^{-23} \approx 1.19 \cdot
-# 10^{-7}$, the precision of 32-bit floats, and silence is $\ln 2^{-23} = -15.94$. That is also the value of the empty
-# filter.
+# 10^{-7}$, the step from 1 to the next 32-bit float, and silence is $\ln 2^{-23} = -15.94$. That is also the value of
+# the empty filter.
 
 # %%
 summed = power["bird"] @ bank  # (98, 257) @ (257, 128): all filters of all frames at once
@@ -534,11 +549,11 @@ assert mel.shape == (98, 128) and difference.max() < 1e-2
 
 louder = minast.log_mel(2 * wave) - minast.log_mel(wave)
 audible = minast.log_mel(wave) > -10
-print(f"twice as loud adds {np.median(louder[audible]):.4f} nats; ln 4 = {np.log(4):.4f}")
+print(f"twice the amplitude adds {np.median(louder[audible]):.4f} nats; ln 4 = {np.log(4):.4f}")
 
 # %% [markdown]
 # That is the whole of AST's ear. minast computes in float32, a block of frames at a time so that everything stays in
-# the processor's cache, but line by line it does the same:
+# the processor's cache, but line by line it does the same (`taper` is the window, `bank` the filters):
 
 # %%
 show.source(minast.log_mel, start="taper, bank", stop="threads.run")
@@ -565,11 +580,12 @@ plt.show()
 # Where there is sound at the lowest pitches, as in the engine's, a thin dark line crosses it near the bottom: filter 3.
 #
 # The paper calls the input of a clip of $t$ seconds a "128 x 100t spectrogram": 128 mel bins, 100 frames a second.
-# Exactly it is $100\,t - 2$ frames, as we counted: 998 for 10 s. A model, though, wants one fixed size. AST takes
-# 1024 frames for 10 s of AudioSet, and three conventions are part of the published weights:
+# Exactly it is $100\,t - 2$ frames, as we counted: 998 for 10 s. A model, though, wants one fixed size. AST takes 1024
+# frames for the clips of 10 s in AudioSet, the collection of sounds that it was trained on. What a model has learned
+# are its **weights**, a large set of numbers, and three conventions belong to the weights that AST's authors published:
 #
-# 1. A longer clip is cut; a shorter one is **padded at its end with the number 0**. Zero is not silence: silence is
-#    -15.94, and 0 lies near the top of the bird's range, which was printed above.
+# 1. Of a longer clip the first frames are kept; a shorter one is **padded at its end with the number 0**. Zero is not
+#    silence: silence is -15.94, and 0 lies near the top of the bird's range, which was printed above.
 # 2. Then it is normalised: $(x - \text{mean})/(2 \cdot \text{std})$, with mean and deviation over all training clips.
 #    Twice the deviation looks like a slip and is AST's choice: values get a deviation of one half.
 # 3. In this order.
@@ -589,15 +605,16 @@ check.model_input(model_input)
 # %%
 settings = minast.FeatureConfig()  # AudioSet's mean and deviation
 mean, std = settings.mean, settings.std
-x = features.normalise(features.fit(minast.log_mel(wave), 128), mean, std)
+x = features.normalise(features.fit(minast.log_mel(wave), 120), mean, std)
 ends = features.normalise(np.array([np.log(features.LOG_FLOOR), 0.0]), mean, std)
-print(x.shape, f"silence becomes {ends[0]:.3f}, padding {ends[1]:.3f}")
-assert x.shape == (128, 128) and np.allclose(ends, [-1.278, 0.467], atol=5e-4)
+print(f"AudioSet: mean {mean:.2f} nats, deviation {std:.2f} nats")
+print(f"x (frames, mel bins) = {x.shape}; silence becomes {ends[0]:.3f}, padding {ends[1]:.3f}")
+assert x.shape == (120, 128) and np.allclose(ends, [-1.278, 0.467], atol=5e-4)
 
 plt.figure(figsize=(6, 2.8), layout="constrained")
 plt.imshow(x.T, origin="lower", aspect="auto")
 plt.colorbar(label="normalised log power")
-plt.gca().set(title="bird, 98 frames padded to 128: the model's input", xlabel="frame", ylabel="mel bin")
+plt.gca().set(title="bird, 98 frames padded to 120: a model's input", xlabel="frame (10 ms each)", ylabel="mel bin")
 plt.show()
 
 # %% [markdown]

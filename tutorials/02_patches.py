@@ -58,10 +58,13 @@ plt.show()
 #
 # $$ \text{grid} = \left\lfloor \frac{n - 16}{s} \right\rfloor + 1, \qquad N = \text{grid}_f \cdot \text{grid}_t . $$
 #
-# Before the patches stand one or two **prefix tokens** that see no pixels: `[CLS]`, whose output is what the classifier
-# reads, and in models that descend from DeiT a second one for distillation.
+# Before the patches stand one or two **prefix tokens** that see no pixels. The first is `[CLS]`: what the transformer
+# makes of it is what the **classifier** reads, the last layer, which names the sound. Models that descend from DeiT, an
+# image transformer that learned from another model's answers (**distillation**), have a second one, which learned
+# those.
 #
-# **Exercise 1.** Write `token_count(mel_bins, frames, fstride, tstride, prefix_tokens)`: how many tokens a model reads.
+# **Exercise 1.** Write `token_count(mel_bins, frames, fstride, tstride, prefix_tokens)`: how many tokens a model reads,
+# prefix tokens included. `fstride` is the stride in frequency, `tstride` in time; patches are 16 x 16.
 
 
 # %%
@@ -111,7 +114,8 @@ print("shape", x.shape, "strides", x.strides)
 print("transposed: shape", x.T.shape, "strides", x.T.strides, "- the same bytes, another note")
 
 # %% [markdown]
-# Pixel $(i, j)$ of patch $(f, t)$ is $x[t\,s_t + j,\; f\,s_f + i]$, which lies at the byte
+# Number the patches by $(f, t)$, and the pixels in a patch by $(i, j)$; in both pairs frequency comes first, in `x` it
+# comes second. Pixel $(i, j)$ of patch $(f, t)$ is $x[t\,s_t + j,\; f\,s_f + i]$, which lies at the byte
 #
 # $$ (t\,s_t + j) \cdot 4F + (f\,s_f + i) \cdot 4 = f \cdot 4 s_f + t \cdot 4F s_t + i \cdot 4 + j \cdot 4F . $$
 #
@@ -233,20 +237,24 @@ figure.colorbar(image, ax=axes, label="answer of the filter", shrink=0.6)
 plt.show()
 
 # %% [markdown]
-# The tone filter answers to the bell's partials, the onset filter to the clock's hits, the rising filter to the upward
-# flanks of the siren.
+# Red: the patch around this place looks like the filter. The tone filter answers to the steady tones that a bell is
+# made of, the onset filter to the clock's hits, the rising filter where the siren's pitch goes up. Blue: it looks like
+# the opposite. So the onset filter turns blue where a hit ends, and the rising filter where the pitch falls.
 #
 # ## 2.5 The way back: the adjoint
 #
-# Sooner or later somebody asks: if the loss $\mathcal L$ wants patch values changed by the gradient $dp = \partial
-# \mathcal L / \partial p$, what does it want of the picture? Every entry of $p$ is a copy of one entry of $x$, so $p
-# = Ux$ with a matrix $U$ of zeros and ones: $U_{mk} = 1$ if entry $m$ of the patches is pixel $k$. The chain rule
-# gives
+# A model is trained by one number, the **loss** $\mathcal L$: how wrong its answer is. The **gradient** of an array is
+# the array of the derivatives of the loss by its entries; it says how each of them moves the loss. Suppose we know it
+# for the patches, $dp = \partial \mathcal L / \partial p$. What is it for the picture? Every entry of $p$ is a copy of
+# one entry of $x$. Write both as long vectors; then $p = Ux$ with a matrix $U$ of zeros and ones: $U_{mk} = 1$ if entry
+# $m$ of the patches is pixel $k$. Pixel $k$ moves the loss through all its copies, and these effects add up (the chain
+# rule):
 #
 # $$ dx_k = \frac{\partial \mathcal L}{\partial x_k} = \sum_m \frac{\partial \mathcal L}{\partial p_m} \frac{\partial p_m}{\partial x_k} = \sum_m dp_m\, U_{mk} = (U^{\mathsf T} dp)_k . $$
 #
-# The transposed of a linear map is its **adjoint**. In words: each pixel adds up the gradients of all its copies.
-# Nobody builds $U$; for a tiny picture we can, by sending in one pixel at a time.
+# The transpose of a linear map is its **adjoint**. In words: each pixel adds up the gradients of all its copies.
+# Nobody builds $U$; for a tiny picture we can, by sending in one pixel at a time. (`cache` is what minast's forward
+# function hands to its backward function, here the shape of `x`, the strides and the patch size.)
 
 # %%
 small = (1, 5, 6)  # 5 frames, 6 bins; patches of 2 x 2 at strides 1 (frequency) and 2 (time)
@@ -257,19 +265,22 @@ entries = np.eye(len(U)).reshape(len(U), 1, -1, 4)
 Ut = np.stack([layers.unfold_backward(one, cache).ravel() for one in entries], axis=1)
 print("U", U.shape)
 print("ones in each row:", np.unique(U.sum(axis=1)), "and in each column:", np.unique(U.sum(axis=0)))
-print("unfold_backward is its transposed:", np.array_equal(Ut, U.T))
+print("unfold_backward is its transpose:", np.array_equal(Ut, U.T))
 assert np.array_equal(Ut, U.T) and set(np.unique(U)) == {0, 1}
 
 plt.figure(figsize=(9, 3.2), layout="constrained")
 plt.imshow(U.T, cmap="Greys", aspect="auto", interpolation="nearest")
 plt.gca().set(
     title="U, transposed: which entry of the patches is a copy of which pixel",
-    xlabel="entry of the patches",
-    ylabel="pixel",
+    xlabel="entry of the patches: four for each of the 10 patches",
+    ylabel="pixel: six for each frame",
 )
 plt.show()
 
 # %% [markdown]
+# Every column has one black cell: an entry of the patches is a copy of one pixel. A row with two is a pixel that two
+# patches share. The last six rows are empty: the fifth frame is left over at the end, and no patch sees it.
+#
 # **Exercise 4.** Write `fold(dpatches, frames, mel_bins, fstride, tstride)`: the adjoint of `patch_view`. dpatches
 # (grid_f, grid_t, size, size) to dx (frames, mel_bins).
 
@@ -283,8 +294,9 @@ def fold(dpatches, frames, mel_bins, fstride, tstride):
 check.fold(fold)
 
 # %% [markdown]
-# minast's own does not go patch by patch. It takes one place $(i, j)$ inside the patch at a time: the copies of that
-# place in all patches are `stride` apart and never the same pixel, so one strided `+=` adds them all.
+# minast's own does not go patch by patch. It takes one place inside the patch at a time: the copies of that place in
+# all patches are `stride` apart and never the same pixel, so one strided `+=` adds them all. (In this code `i` counts
+# frames and `j` mel bins, since `d` was transposed to the order of `x`.)
 
 # %%
 show.source(layers.unfold_backward)
@@ -292,14 +304,17 @@ show.source(layers.unfold_backward)
 # %% [markdown]
 # ## 2.6 The dot-product test
 #
-# How do we know that a backward function is the adjoint when $U$ is too large to build? For all $x$ and $y$,
+# How do we know that a backward function is the adjoint when $U$ is too large to build? Write $\langle a, b \rangle =
+# \sum_m a_m b_m$ for the dot product. For all $x$ and $y$,
 #
 # $$ \langle Ux, y \rangle = \sum_m \Big(\sum_k U_{mk} x_k\Big) y_m = \sum_k x_k \Big(\sum_m U_{mk} y_m\Big) = \langle x, U^{\mathsf T} y \rangle . $$
 #
-# Now let somebody's backward be $B \ne U^{\mathsf T}$, and call $E = U^{\mathsf T} - B$. The two sides then differ by
-# $\langle x, E y\rangle$. For a $y$ with $E y \ne 0$ that is zero only for $x$ in a hyperplane, and $E y = 0$ only for $y$ in
-# the null space of a matrix that is not zero. Normal random $x$ and $y$ hit either with probability 0: one random pair is
-# enough. And no step size has to be chosen, as for a gradient check: the two numbers agree to rounding.
+# So compute $\langle Ux, y\rangle$ with the forward function and $\langle x, By\rangle$ with the backward function $B$
+# under test. If $B$ is wrong, $E = U^{\mathsf T} - B$ is not zero, and the two numbers differ by $\langle x, E
+# y\rangle$. For a $y$ with $E y \ne 0$ that is zero only for $x$ in a hyperplane, and $E y = 0$ only for $y$ in the
+# null space of a matrix that is not zero. Normal random $x$ and $y$ hit either with probability 0: one random pair is
+# enough. And no step size has to be chosen, as it has for a gradient check (notebook 3): the two numbers agree to
+# rounding.
 
 
 # %%
@@ -355,12 +370,13 @@ plt.gca().set(title="Coverage at stride 10", xlabel="frame", ylabel="mel bin")
 plt.show()
 
 # %% [markdown]
-# A pixel on a seam counts twice, on a crossing of seams four times; the last two frames and bins are never seen (dark
-# edges).
+# A pixel where two patches overlap counts twice, where two rows and two columns of them do, four times; the last two
+# frames and bins are never seen (the dark edges, right and top).
 #
-# Training does not need this adjoint at all. The gradient by the *weights*, $dW = \sum dy\, p^{\mathsf T}$, uses the
-# patches themselves, and the picture is data. Only a question about the picture needs it: which pixels mattered?
-# Notebook 9 asks it. A gradient check against small steps (notebook 3) covers the two functions together:
+# Training does not need this adjoint at all. The gradient by the *weights*, $dW = \sum dy\, p^{\mathsf T}$ over all
+# patches (notebook 3 derives it), uses the patches themselves, and the picture is data. Only a question about the
+# picture needs it: which pixels mattered? Notebook 9 asks it. A gradient check, which moves all numbers by a small step
+# and looks how the loss moves (notebook 3), covers unfolding and the linear layer together:
 
 # %%
 rng = np.random.default_rng(5)
@@ -381,9 +397,12 @@ print(result)
 assert result.error < 1e-7
 
 # %% [markdown]
-# On a GPU the sum over copies is a trap: thousands of threads would add to the same pixel at the same time. minast's
-# kernel turns it round: one thread per *pixel*, which gathers from the few patches that saw it. Pixel $m$ lies in the
-# patches $f$ with $f s \le m \le f s + 15$, that is $\lceil (m - 15)/s \rceil \le f \le \lfloor m / s \rfloor$:
+# On a GPU, where thousands of **threads** run the same function (a **kernel**) on different numbers, the sum over
+# copies is a trap: many would add to the same pixel at the same time. minast's kernel turns it round: one thread per
+# *pixel*, which gathers from the few patches that saw it. Mel bin $m$ lies in the patches $f$ with $f s_f \le m \le f
+# s_f + 15$, that is $\lceil (m - 15)/s_f \rceil \le f \le \lfloor m / s_f \rfloor$. For whole numbers $\lceil (m -
+# 15)/s_f \rceil = \lfloor (m - 16)/s_f \rfloor + 1$, which is how the kernel writes it; its `s` is the frame, `PATCH`
+# 16, `AREA` 256, and `/` between whole numbers drops the rest:
 
 # %%
 show.kernel("unfold.cu", "unfold_gather", start="// patches f with", stop="    }")
@@ -412,9 +431,10 @@ figure.colorbar(image, ax=axes, label="cosine similarity")
 plt.show()
 
 # %% [markdown]
-# minast starts them as sines and cosines of the two coordinates, so that near places have similar vectors from the
-# beginning; training moves them. AST takes them from a model of images, and has to fit a square grid of image patches
-# to a long grid of sound: that is a good part of notebook 6.
+# Each picture compares the vector of one patch with those of all others, by the cosine of the angle between them: 1 is
+# the same direction. minast starts them as sines and cosines of the two coordinates, so that near places have similar
+# vectors from the beginning; training moves them. AST takes them from a model of images, and has to fit a square grid
+# of image patches to a long grid of sound: that is a good part of notebook 6.
 #
 # ## What to remember
 #

@@ -21,9 +21,11 @@ rng = np.random.default_rng(3)
 # %% [markdown]
 # ## One formula
 #
-# A network turns its input and its weights into one number, the *loss* $L$. We want the derivative of $L$ by every
-# weight. For any array $x$ on the way, write `dx` for the array of derivatives $\partial L / \partial x_j$: the same
-# shape as $x$. `dx` is called the *gradient* of $x$.
+# A network turns its input and its *weights*, the numbers that training changes, into one number, the *loss* $L$: how
+# wrong its answer is. To train is to move every weight a little in the direction in which the loss falls, so we want
+# the derivative of $L$ by every weight. For any array $x$ on the way, write `dx` for the array of derivatives $\partial
+# L / \partial x_j$: the same shape as $x$. `dx` is called the *gradient* of $x$. A network is a chain of *layers*,
+# functions of one array each.
 #
 # A layer computes $y$ from $x$. If we know `dy`, the chain rule gives `dx`:
 #
@@ -83,8 +85,9 @@ def compare(f, **pairs):
 # %% [markdown]
 # ## Linear
 #
-# Each row of $x$ (a token) is multiplied by a matrix, and a bias is added. minast stores the matrix as (outputs,
-# inputs), as most checkpoints do: $y = x w^\top + b$. Written with indices ($n$ row, $c$ input, $o$ output):
+# AST's input is a list of vectors, its *tokens*: each row of $x$ is one, with $C$ numbers, its *channels*. Every row is
+# multiplied by the same matrix, and a *bias*, one number for each output, is added. minast stores the matrix as
+# (outputs, inputs), as most models do: $y = x w^\top + b$. Written with indices ($n$ row, $c$ input, $o$ output):
 #
 # $$y_{no} = \sum_c x_{nc}\,w_{oc} + b_o$$
 #
@@ -117,7 +120,8 @@ compare(lambda: (dy * linear(x, w, b)).sum(), x=(x, dx), w=(w, dw), b=(b, db))
 
 # %% [markdown]
 # Every token adds its share to `dw`: the outer product of its `dy` and its `x`. Here are the four shares and their sum.
-# This is why a batch of clips needs one gradient array only, and why the backward pass must have kept $x$.
+# This is why a *batch*, several sound clips that go through the network together, needs one gradient array only, and
+# why the backward pass must have kept $x$.
 
 # %%
 shares = np.einsum("no,nc->noc", dy, x)  # (4 tokens, 3 outputs, 6 inputs)
@@ -133,7 +137,8 @@ plt.show()
 # %% [markdown]
 # minast's version. It takes any number of leading axes, and it does one thing that ours does not: weight gradients are
 # *added to* what is there (`+=`). All gradients live in one array that is cleared once a step, so several batches, or
-# several uses of one weight, add up by themselves.
+# several uses of one weight, add up by themselves. The second result of the forward function, its *cache*, is what the
+# backward function needs to know.
 
 # %%
 show.source(layers.linear_forward, layers.linear_backward)
@@ -161,8 +166,9 @@ same("linear", [linear(x, w, b), dx, dw, db], of_minast("linear", dy, x, w, b))
 # The bias shows a rule worth keeping: **what is broadcast forward is summed backward.** $b$ was used once per row, so
 # its gradient is a sum over rows.
 #
-# **Exercise 1.** Every clip of a batch gets the same position vectors added: `y = x + pos`, with `x` (B, T, C) and
-# `pos` (T, C). Write the gradient of `pos`.
+# **Exercise 1.** Each of the $T$ tokens of a clip gets a learned vector added that says where it stands; the vectors are
+# the same for every clip of a batch of $B$: `y = x + pos`, with `x` (B, T, C) and `pos` (T, C). Write the gradient of
+# `pos`.
 
 
 # %%
@@ -197,8 +203,9 @@ check.positions_backward(positions_backward)
 #
 # $$dx_j = \sum_i dp_i\,p_i\,(\delta_{ij} - p_j) = p_j\,\Big(dp_j - \sum_i dp_i\,p_i\Big)$$
 #
-# So the $C \times C$ Jacobian costs one sum per row. In words: an output is pushed up by how much better it is than the
-# average, the average being weighted by $p$ itself.
+# So the $C \times C$ Jacobian costs one sum per row. In words: only the difference of $dp_j$ to the average counts, the
+# average being weighted by $p$ itself. If raising $p_j$ raises the loss more than the average does, $dx_j$ is positive;
+# an entry with $p_j$ near 0 gets next to nothing.
 
 
 # %%
@@ -243,8 +250,10 @@ show.source(layers.softmax_forward, layers.softmax_backward)
 # %% [markdown]
 # ## Cross-entropy
 #
-# One class is right: $y$ is 1 there and 0 elsewhere. The loss of a clip is minus the logarithm of the probability that
-# the model gives it. It is measured in *nats*. For soft targets (a mix of two clips) the same formula holds:
+# A classifier has one output for each of $K$ *classes*, the kinds of sound that it knows; a softmax makes probabilities
+# of them. One class is right: its *target* $y$ is 1, that of the others 0. The loss of a clip is minus the natural
+# logarithm of the probability that the model gives to the right class, in *nats*. For soft targets (a mix of two clips,
+# such as 0.7 of one class and 0.3 of another) the same formula holds:
 #
 # $$L = -\sum_k y_k \log p_k$$
 #
@@ -300,7 +309,8 @@ plt.show()
 
 # %% [markdown]
 # On the right: while the model is wrong the slope is close to -1 and steady, however wrong it is; when it is right the
-# slope fades away. A step of gradient descent takes from the favoured class and gives to the right one.
+# slope fades away. A step against the gradient (the green bars) takes from the favoured class and gives to the right
+# one.
 
 # %%
 show.source(layers.ce_forward, layers.ce_backward)
@@ -468,7 +478,8 @@ same("layer norm", [layernorm(x, w, b), dx, dw, db], of_minast("layernorm", dy, 
 # %% [markdown]
 # The two subtracted terms have a meaning. Layer norm does not see a constant added to $x$, nor (but for $\epsilon$) a
 # factor on $x - \mu$. Directions that change nothing get no gradient: `dx` has no part along $(1, 1, \ldots)$ and none
-# along $n$. With three channels one can draw it, on the plane of vectors with mean 0.
+# along $n$. With three channels one can draw it, on the plane of vectors with mean 0. All $n$ lie on a circle: the mean
+# of their squares is 1, so $|n|^2 = C = 3$.
 
 # %%
 tokens, dn = rng.standard_normal((12, 3)), rng.standard_normal((12, 3))
@@ -516,12 +527,15 @@ check.rmsnorm_backward(rmsnorm_backward)
 # %% [markdown]
 # ## GELU
 #
-# Between its two linear layers each block has a curve that makes it more than one linear layer. ReLU, $\max(x, 0)$, is
-# the simplest. AST has the smoother GELU: $x$ times the chance that a standard normal number is below $x$:
+# AST is a stack of equal *blocks*, and in each there are two linear layers, one after the other. Two linear layers in a
+# row would be no more than one, so between them each number goes through a curve. ReLU, $\max(x, 0)$, is the simplest.
+# AST has the smoother GELU: $x$ times the chance $\Phi(x)$ that a standard normal random number is below $x$. SciPy has
+# it as the *error function* erf:
 #
 # $$y = x\,\Phi(x), \qquad \Phi(x) = \frac12\Big(1 + \operatorname{erf}\frac{x}{\sqrt2}\Big)$$
 #
-# **Derivative.** The product rule, and $\Phi' = \varphi$, the normal density $\varphi(x) = e^{-x^2/2}/\sqrt{2\pi}$:
+# **Derivative.** $\Phi(x)$ is the area under the normal density $\varphi(x) = e^{-x^2/2}/\sqrt{2\pi}$ up to $x$, so $\Phi' =
+# \varphi$. With the product rule:
 #
 # $$\frac{dy}{dx} = \Phi(x) + x\,\varphi(x)$$
 #
@@ -542,9 +556,9 @@ compare(lambda: (dy * gelu(x)).sum(), x=(x, gelu_back(dy, x)))
 same("GELU", [gelu(x), gelu_back(dy, x)], of_minast("gelu", dy, x))
 
 # %% [markdown]
-# The original ViT used an approximation by tanh, and weights trained with it exist, so minast has both:
-# $y = \frac12 x\,(1 + t)$ with $t = \tanh u$ and $u = \sqrt{2/\pi}\,(x + 0.044715\,x^3)$. By the product and chain
-# rules, with $\tanh' = 1 - \tanh^2$:
+# Some of the image models that AST descends from (ViT, the vision transformer) used an approximation by tanh, and
+# weights trained with it exist, so minast has both: $y = \frac12 x\,(1 + t)$ with $t = \tanh u$ and $u =
+# \sqrt{2/\pi}\,(x + 0.044715\,x^3)$. By the product and chain rules, with $\tanh' = 1 - \tanh^2$:
 #
 # $$\frac{dy}{dx} = \frac12(1 + t) + \frac12 x\,(1 - t^2)\,\sqrt{2/\pi}\,\big(1 + 3\cdot 0.044715\,x^2\big)$$
 
@@ -583,7 +597,7 @@ show.source(layers.gelu_forward, layers.gelu_backward)
 # ## Put together: the same lines, reversed
 #
 # A small network with all of it: layer norm, linear, GELU, linear, cross-entropy. The backward pass is the forward pass
-# read from below, one line for one line. What the forward pass keeps for it is called the *cache*.
+# read from below, one line for one line.
 
 
 # %%
@@ -633,8 +647,8 @@ compare(lambda: network(x, y, weights)[0], x=(x, dx), **pairs)
 # float64 and $6 \cdot 10^{-8}$ in float32. The division by $2h$ blows that up to $u |L| / h$, which *grows* as $h$
 # falls. The sum of the two errors has the shape of a U.
 #
-# **Exercise 5.** Call the quotient above $D(h)$. $D(2h)$ has the same error times 4. Combine $D(h)$ and $D(2h)$ so that
-# the $h^2$ terms cancel and the rest is still $L'$: the error then falls with $h^4$.
+# **Exercise 5.** Call the quotient above $D(h)$. The $h^2$ term of $D(2h)$ is 4 times that of $D(h)$. Combine $D(h)$ and
+# $D(2h)$ so that the $h^2$ terms cancel and the rest is still $L'$: the error then falls with $h^4$.
 
 
 # %%
@@ -647,8 +661,10 @@ def fourth_order(f, x, h):
 check.fourth_order(fourth_order)
 
 # %% [markdown]
-# minast's checker does just that, along a random direction of length 1 in the space of all weights at once. Here is the
-# U, measured on our network: the relative error of a directional derivative, over the step.
+# minast's checker does just that, along a random direction of length 1 in the space of the input and all weights at
+# once: it moves all of them together, by $h u$. The loss then changes at the rate $\sum_k g_k u_k$, by the chain rule,
+# with $g$ the gradient; that is what the code calls `analytic`. Here is the U, measured on our network: the relative
+# error of that derivative along a direction, over the step.
 
 # %%
 show.source(gradcheck.directional)
@@ -700,11 +716,12 @@ assert best["central, float32"] > 1e3 * best["central, float64"]
 # %% [markdown]
 # On the right of each U the method is too coarse, on the left rounding takes over. The bottom is where both errors are
 # equal: $h^2 = u/h$ puts it at $h = u^{1/3}$, and $h^4 = u/h$ at $h = u^{1/5}$, which is about $10^{-5}$ and $10^{-3}$
-# in float64. A higher order is deeper, and its flat part wider.
+# in float64. The higher order makes the U deeper and wider.
 #
 # The float32 curve is the reason for float64. At its best step a *right* gradient looks wrong by about the number
-# printed above. So a mistake smaller than that cannot be found. Let us plant one: `dx` of the layer norm, 1.0001 times
-# too large.
+# printed above. So a mistake smaller than that cannot be found. Let us plant one: `dx` of the layer norm, 0.01 % too
+# large. `dx` is only a part of the whole gradient, and of what the direction sees; so the derivative along it is off by
+# much less than 0.01 %.
 
 # %%
 h32, h64 = (steps[np.argmin(curves[name])] for name in ("central, float32", "central, float64"))
@@ -718,12 +735,17 @@ for name, dtype, h in (("float32", np.float32, h32), ("float64", np.float64, h64
 show.table(rows, ["arithmetic", "error of the right gradient", "error of the wrong one"])
 assert float(rows[0][2]) < 3 * float(rows[0][1])  # float32 cannot tell
 assert float(rows[1][2]) > 1e3 * float(rows[1][1])  # float64 can
+print(f"the planted mistake moves the derivative along the direction by {abs(claim / truth - 1):.1e}")
 
 # %% [markdown]
+# In float32 the two errors look alike: its rounding is larger than the mistake. In float64 the wrong gradient stands
+# out by far more than a thousand times.
+#
 # ### Kinks
 #
 # ReLU has no derivative at 0. A central difference across the kink gives some slope in between, and a right gradient
-# looks wrong. Such a failure depends on the step: halve $h$, and most of them vanish. GELU has no kink.
+# looks wrong. Only numbers closer to the kink than $h$ are hit, so such a failure depends on the step: halve $h$, and
+# about half of them vanish, while a wrong gradient stays wrong. GELU has no kink.
 
 # %%
 t = np.linspace(-2, 2, 401)  # in units of h
@@ -790,12 +812,13 @@ for row in rows:
 # ### One random direction, or every entry?
 #
 # Entry by entry, a check costs two or four forward passes per number: hopeless for 86 million weights. Along one random
-# direction $u$ of length 1 it costs four in all, since the derivative of the loss along $u$ is $\sum_k g_k u_k$.
+# direction $u$ of length 1 it costs four in all.
 #
-# What does it miss? If the gradient $g$ is off by a vector $e$, the check sees $e \cdot u$ against $g \cdot u$. For a
-# random direction these two are normal random numbers of sizes $|e|/\sqrt n$ and $|g|/\sqrt n$: on the whole it sees
-# the right proportion $|e| / |g|$, but luck makes it larger or smaller. Plant a mistake of 1 % in a single entry and
-# try many directions.
+# What does it miss? If the gradient $g$ is off by a vector $e$, the check sees $e \cdot u$ against $g \cdot u$. All $n$
+# entries of $u$ are alike and their squares sum to 1, so each has mean 0 and variance $1/n$, and two of them are
+# uncorrelated (turning the sign of one changes nothing). Hence $e \cdot u = \sum_k e_k u_k$ has variance $|e|^2/n$ and
+# the size $|e|/\sqrt n$, and $g \cdot u$ has the size $|g|/\sqrt n$: on the whole the check sees the right proportion
+# $|e| / |g|$, but luck makes it larger or smaller. Plant a mistake of 1 % in a single entry and try many directions.
 
 # %%
 x = rng.standard_normal((6, 5))
@@ -826,8 +849,9 @@ missed, alarms = sum(e < 1e-7 for e in tries[1]), sum(e > 1e-7 for e in tries[0]
 print(f"of 400 directions, {missed} miss the wrong gradient, and {alarms} accuse the right one")
 
 # %% [markdown]
-# A direction says that something is wrong, in four forward passes. It does not say where. The check entry by entry
-# does, so use it next, on a small size or on some entries:
+# One direction finds the mistake nearly always; `directional` tries three unless told otherwise, for the unlucky ones.
+# It says that something is wrong, not where. The check entry by entry does, so use it next, on a small size or on some
+# entries:
 
 # %%
 found = gradcheck.per_entry(lambda: network(x, y, weights)[0], weights[2], bad[3], name="w1")

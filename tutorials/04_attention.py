@@ -2,8 +2,9 @@
 # # 4. Attention
 #
 # After this notebook you can write attention with many heads and its complete gradient, say how much memory it takes
-# and why that is too much, and compute exactly the same result in pieces that fit into a cache: online softmax forward,
-# recomputation backward. This is the idea behind FlashAttention and behind minast's own kernels.
+# and why that is too much, and compute exactly the same result in pieces that fit into a processor's cache, its small
+# fast memory: online softmax forward, recomputation backward. This is the idea behind FlashAttention, the attention of
+# today's GPU libraries, and behind minast's own GPU functions (*kernels*).
 #
 # Needs: notebook 3, of which linear and softmax. An hour to read with the exercises, a few seconds to run.
 
@@ -23,15 +24,16 @@ rng = np.random.default_rng(4)
 # ## One head
 #
 # A spectrogram has become a list of $T$ *tokens*, one vector for each patch. So far every layer looked at one token at
-# a time. Attention is the layer in which tokens look at each other. From each token it makes three vectors of $D$
-# numbers:
+# a time. Attention is the layer in which tokens look at each other. From each token, three linear layers make three
+# vectors of $D$ numbers ($D$ is no longer the width of the whole model, as in notebook 2; that is $C$ from here on):
 #
 # - a *query* $q$: what this token looks for;
 # - a *key* $k$: what it offers to be found by;
 # - a *value* $v$: what it hands over when found.
 #
-# The *score* of token $j$ for token $i$ is the product $q_i \cdot k_j$, scaled. A softmax over $j$ turns the scores of
-# a row into weights that sum to 1, and the output is the weighted mean of the values (Vaswani et al. 2017, equation 1):
+# The *score* of token $j$ for token $i$ is the dot product $q_i \cdot k_j$, scaled. A softmax over $j$ turns the scores
+# of a row into *attention weights* that sum to 1 (not learned ones, unlike a layer's), and the output is the weighted
+# mean of the values (Vaswani et al. 2017, equation 1):
 #
 # $$s_{ij} = \frac{q_i\cdot k_j}{\sqrt D}, \qquad p_{ij} = \frac{e^{s_{ij}}}{\sum_l e^{s_{il}}}, \qquad
 # o_i = \sum_j p_{ij}\,v_j$$
@@ -72,24 +74,32 @@ b.set(title="output o", xlabel="token", ylabel="time (tokens)")
 b.set_xticks(range(12), melody)
 b.legend(fontsize=8)
 plt.show()
-assert np.allclose(p.sum(axis=1), 1)
+print(f"the A of token 4: {p[4, 4]:.2f} to itself, {p[4, 9]:.2f} to the A of token 9; its output is {o[4, 0]:.1f}")
+assert np.allclose(p.sum(axis=1), 1) and 4 < o[4, 0] < 9
 
 # %% [markdown]
+# Left, read a row: the dark cells are the notes of the same name. Right: equal notes have nearly equal outputs,
+# wherever they stand. The two A's are tokens 4 and 9, and their output lies between; the noise makes one of them a
+# little louder, so it has more weight.
+#
 # Attention does not know the order of its tokens. Shuffle them, and the outputs are the same ones, shuffled. That is
 # why AST adds a position vector to each token before the first block.
 
 # %%
 q, k, v = rng.standard_normal((3, 12, 4))
 shuffled = rng.permutation(12)
-assert np.allclose(one_head(q[shuffled], k[shuffled], v[shuffled])[0], one_head(q, k, v)[0][shuffled])
+difference = one_head(q[shuffled], k[shuffled], v[shuffled])[0] - one_head(q, k, v)[0][shuffled]
+print(f"shuffled before or after: {np.abs(difference).max():.0e} apart")
+assert np.abs(difference).max() < 1e-12
 
 # %% [markdown]
 # ## Why divide by the square root of D
 #
 # Let the entries of $q$ and $k$ be independent, with mean 0 and variance 1. Each product $q_d k_d$ then has mean 0 and
-# variance 1, and a sum of $D$ of them has variance $D$: the raw scores have the size $\sqrt D$. Large scores make one
-# weight nearly 1 and the others nearly 0. The Jacobian of softmax, $p_i(\delta_{ij} - p_j)$, is then nearly zero: no
-# gradient comes through, and the layer learns slowly. Dividing by $\sqrt D$ keeps the variance at 1 for every $D$.
+# variance 1 (the mean of $q_d^2 k_d^2$ is that of $q_d^2$ times that of $k_d^2$), and a sum of $D$ of them has variance
+# $D$: the raw scores have the size $\sqrt D$. Large scores make one weight nearly 1 and the others nearly 0. The
+# Jacobian of softmax, $p_i(\delta_{ij} - p_j)$, is then nearly zero: no gradient comes through, and the layer learns
+# slowly. Dividing by $\sqrt D$ keeps the variance at 1 for every $D$.
 
 # %%
 widths, rows = [4, 16, 64, 256], []
@@ -110,10 +120,15 @@ plt.show()
 assert abs(raw.std() / np.sqrt(D) - 1) < 0.05
 
 # %% [markdown]
+# Raw scores: the larger $D$, the nearer is the largest weight to 1, and the smaller is the sum of $p (1 - p)$, the
+# diagonal of the Jacobian, through which the gradient has to pass. Scaled, neither depends on $D$.
+#
 # ## Many heads
 #
-# One softmax makes one choice. To look for several things at once, the $C$ channels are cut into $H$ *heads* of
-# $D = C / H$ channels, each with scores and a softmax of its own. AST's base model has 12 heads of 64 channels.
+# One softmax makes one choice. To look for several things at once, the $C$ channels (numbers) of a token are cut into
+# $H$
+# *heads* of $D = C / H$ channels, each with scores and a softmax of its own. AST's base model has 12 heads of 64
+# channels.
 #
 # One linear layer makes all queries, keys and values: its output has $3C$ channels per token, *packed* in the order (3,
 # H, D): first all queries, head after head, then all keys, then all values. So head $h$'s queries are channels $hD$ to
@@ -146,7 +161,7 @@ def attention(qkv, heads):
     """qkv (B, T, 3 H D) -> o (B, T, H D), cache"""
     q, k, v = unpack(qkv, heads)
     B, H, T, D = q.shape
-    p = softmax(q @ k.swapaxes(-1, -2) / np.sqrt(D))  # (B, H, T, T)
+    p = softmax(q @ k.swapaxes(-1, -2) / D**0.5)  # (B, H, T, T); a Python number: float32 stays float32
     o = p @ v  # (B, H, T, D)
     return o.transpose(0, 2, 1, 3).reshape(B, T, H * D), (q, k, v, p)
 
@@ -209,8 +224,8 @@ def attention_back(do, cache):
     dv = p.swapaxes(-1, -2) @ do
     dp = do @ v.swapaxes(-1, -2)  # (B, H, T, T)
     ds = p * (dp - (dp * p).sum(axis=-1, keepdims=True))
-    dq = ds @ k / np.sqrt(D)
-    dk = ds.swapaxes(-1, -2) @ q / np.sqrt(D)
+    dq = ds @ k / D**0.5
+    dk = ds.swapaxes(-1, -2) @ q / D**0.5
     return np.stack([dq, dk, dv]).transpose(1, 3, 0, 2, 4).reshape(B, T, 3 * H * D)
 
 
@@ -224,9 +239,9 @@ assert gap(dqkv, of_minast) < 1e-12
 assert gradcheck.per_entry(lambda: (do * attention(qkv, H)[0]).sum(), qkv, dqkv).error < 1e-8
 
 # %% [markdown]
-# What the backward pass makes of one head. A row of `dp` says which tokens *should* have been attended to more. `ds` is
-# the same less the row's mean weighted by $p$, times $p$: tokens without weight get no gradient, and every row sums to
-# zero.
+# What the backward pass makes of one head. A row of `dp` says which tokens *should* have been attended to more: the
+# blue ones, where more weight lowers the loss. `ds` is the same less the row's mean weighted by $p$, times $p$: tokens
+# without weight get no gradient, and every row sums to zero.
 
 # %%
 q, k, v, p = (x[0, 0] for x in cache)
@@ -243,8 +258,9 @@ for a, (name, x) in zip(axes, {"p": p, "dp = do vᵀ": dp, "ds": ds}.items(), st
 plt.show()
 
 # %% [markdown]
-# The whole layer is three calls: linear, attention, linear. Its gradient is the same three in reverse, here with
-# minast's functions, and checked along random directions through input and all weights.
+# The whole layer is three calls: linear, attention, linear. The second linear layer mixes what the heads found, each of
+# which wrote its own $D$ channels. The gradient is the same three in reverse, here with minast's functions, and checked
+# along random directions through input and all weights.
 
 
 # %%
@@ -281,8 +297,9 @@ check.bias_backward(bias_backward)
 # %% [markdown]
 # ## The memory it would take
 #
-# Our cache holds `p`, $T \times T$ numbers for each head and clip. AST on 10 s of sound has 1214 tokens, and the base
-# model 12 heads in each of 12 layers. In float32:
+# Our cache holds `p`, $T \times T$ numbers for each head and clip. AST on 10 s of sound has 1214 tokens (notebook 2),
+# and the base model 12 heads in each of 12 layers. In float32, beside what will turn out to be enough, `qkv`, the
+# output `o` and one number for each row of scores:
 
 # %%
 tokens, heads, width, depth = 1214, 12, 768, 12
@@ -296,23 +313,23 @@ sizes = np.geomspace(30, 5000, 50)
 fig, a = plt.subplots(figsize=(9, 3.2), layout="constrained")
 a.loglog(sizes, depth * heads * sizes**2 * 4 / 1e6, label="weights p: grows with T²")
 a.loglog(sizes, depth * 4 * (4 * sizes * width + heads * sizes) / 1e6, label="qkv, o, one number a row: grows with T")
-for seconds, n in ((1, 146), (5, 602), (10, 1214)):
+for seconds, n in ((1, 110), (5, 602), (10, 1214)):  # two prefix tokens; 1 s is 98 frames, as in notebook 2
     a.axvline(n, color="0.7", lw=1)
-    a.text(n * 1.03, 3, f"{seconds} s:\n{n} tokens", fontsize=8)
+    a.text(n * 1.03, 2.2, f"{seconds} s:\n{n} tokens", fontsize=8)
 a.set(title="kept for the backward pass, base model, one clip", xlabel="tokens T", ylabel="memory (MB)", ylim=(2, 2e4))
 a.legend()
 plt.show()
 
 # %% [markdown]
-# The lines cross where $H T^2 = 4 T C$ (leaving the small last part out), at $T = 4 D = 256$ tokens. Beyond that, $p$
-# takes more than all else that attention keeps. It also has to travel: written, read by the softmax, written, read
-# again, while the multiplication units wait. Both are reasons never to have all of $p$ at once.
+# The lines cross where $H T^2 = 4 T C$ (leaving the small last part out). Since $C = H D$, that is at $T = 4 D = 256$
+# tokens. Beyond that, $p$ takes more than all else that attention keeps. It also has to travel: written, read by the
+# softmax, written, read again, while the multiplication units wait. Both are reasons never to have all of $p$ at once.
 #
 # The rest of this notebook shows how. Two things stand in the way: a softmax needs its whole row, and the backward pass
 # needs $p$.
 #
 # **Exercise 3.** How many bytes does the cache of `layers.attention_forward` hold, in float32? It keeps `qkv` (B, T,
-# 3C), `o` (B, T, C) and `lse`, one number for each clip, head and row.
+# 3C), `o` (B, T, C) and `lse`, one number for each clip, head and row (what it is for comes below). `width` is $C$.
 
 
 # %%
@@ -400,7 +417,7 @@ assert (l >= 1).all() and (l <= keys).all()
 # row.
 #
 # **Exercise 4.** Write that: states $(m_1, l_1, a_1)$ and $(m_2, l_2, a_2)$ of two sets of keys become the state of
-# both.
+# both. One of them may still be at the start: $m = -\infty$, $l = 0$, $a = 0$.
 
 
 # %%
@@ -423,7 +440,7 @@ check.merge(merge)
 # %%
 def online(q, k, v, size):
     """q, k, v (..., T, D) -> o (..., T, D), lse (..., T, 1)"""
-    q = q / np.sqrt(q.shape[-1]).astype(q.dtype)
+    q = q / q.shape[-1] ** 0.5
     m = np.full((*q.shape[:-1], 1), -np.inf, q.dtype)
     l = a = 0
     for start in range(0, k.shape[-2], size):
@@ -474,15 +491,19 @@ def peak(f, *arguments):
 big = rng.standard_normal((1, tokens, 3 * width), dtype=np.float32)
 in_tiles = peak(lambda: online(*unpack(big, heads), 64))
 at_once = peak(lambda: attention(big, heads))
-print(f"whole: {at_once / 1e6:.0f} MB at most; in tiles of 64 keys: {in_tiles / 1e6:.0f} MB")
-assert at_once > 5 * in_tiles
+print(f"whole: {at_once / 1e6:.0f} MB at most, {at_once / layer_bytes:.1f} times p; in tiles: {in_tiles / 1e6:.0f} MB")
+assert at_once > 5 * in_tiles and attention(big, heads)[0].dtype == np.float32
+
+# %% [markdown]
+# The whole needs several times the memory of $p$: scores, their exponentials and the weights are there at the same
+# time.
 
 # %% [markdown]
 # ## Backward without p: recomputation
 #
-# The backward pass needs $p$ in two places, $dv = p^\top do$ and $ds = p\,(dp - \Delta)$. It can make $p$ again from
-# $q$ and $k$, tile by tile, if it knows each row's maximum and sum. Even these two numbers are one, the *log-sum-exp*
-# from notebook 3:
+# The forward pass now never has all of $p$, so it cannot keep it. The backward pass needs $p$ in two places, $dv =
+# p^\top do$ and $ds = p\,(dp - \Delta)$. It can make $p$ again from $q$ and $k$, tile by tile, if it knows each row's
+# maximum and sum. Even these two numbers are one, the *log-sum-exp* from notebook 3:
 #
 # $$p_{ij} = \frac{e^{s_{ij} - m_i}}{l_i} = e^{s_{ij} - (m_i + \log l_i)} = e^{s_{ij} - \mathrm{lse}_i},
 # \qquad \mathrm{lse}_i = m_i + \log l_i = \log\sum_j e^{s_{ij}}$$
@@ -509,7 +530,7 @@ assert np.allclose((dp * p).sum(axis=-1), (do_heads * o).sum(axis=-1))
 # %%
 def online_back(do, q, k, v, o, lse, size):
     """all (..., T, D), lse (..., T, 1) -> dq, dk, dv"""
-    scale = 1 / np.sqrt(q.shape[-1])
+    scale = q.shape[-1] ** -0.5
     delta = (do * o).sum(axis=-1, keepdims=True)
     dq, dk, dv = np.zeros_like(q), np.empty_like(k), np.empty_like(v)
     for start in range(0, k.shape[-2], size):
@@ -542,7 +563,7 @@ print(f"not kept: {depth * layer_bytes / 1e6:.0f} MB a clip of {depth} layers")
 
 # %% [markdown]
 # On hardware where arithmetic is cheap and memory far away, the version with *more* arithmetic is often the faster one.
-# Notebook 8 measures that on kernels.
+# Notebook 8 works that out for kernels.
 #
 # ## minast's versions
 #
@@ -559,9 +580,10 @@ assert np.allclose(lse, online(q, k, v, 2)[1])
 print("lse of minast:", lse.shape, "; the same as ours in tiles of 2")
 
 # %% [markdown]
-# The CPU version holds one tile per thread, small enough to stay in a core's cache, and writes it over and over. Its
-# tiles are some queries and *all* keys in the forward pass, so a row is whole and needs no online softmax; only the GPU
-# kernels do, whose tiles are much smaller. Three ideas in it are worth a look.
+# The CPU version holds one tile per thread (each core of the processor runs one), small enough to stay in that core's
+# cache, and writes it over and over. Its tiles are some queries and *all* keys in the forward pass, so a row is whole
+# and needs no online softmax; only the GPU kernels do, whose tiles are much smaller. You need not follow every line;
+# three ideas in it are worth a look, and each is explained below.
 
 # %%
 show.source(fast_attention.attention_forward, fast_attention.attention_backward, fast_attention.tiles)

@@ -60,6 +60,7 @@ def log_softmax_backward(f):
             given=f"dy and y of shape {shape}",
             tol=1e-9,
             slips={
+                "this is right only where dy sums to 1: p is multiplied by the sum of the row's dy": dy - p,
                 "that is the backward pass of softmax; here the output is its logarithm": p
                 * (dy - (dy * p).sum(axis=-1, keepdims=True)),
                 "y is a logarithm: the probabilities are exp(y)": dy - y * total,
@@ -77,7 +78,7 @@ def log_softmax_backward(f):
 
 @exercise
 def weighted_bce_backward(f):
-    """Checked against differences, and at logits of 1000 and -1000, where nothing may overflow."""
+    """Checked against differences, and at logits of 1000 and -1000, where the values must be right too."""
     for shape, weight in (((2, 3), 3.0), ((4, 5), 1.0), ((1, 6), 0.25)):
         x, y = 3 * random(*shape), np.random.default_rng(5).random(shape)
         s = 1 / (1 + np.exp(-x))

@@ -26,6 +26,7 @@ def level_db(answer):
             "you took the mean of |x|, not the root of the mean of x^2": 20 * math.log10(mean),
             "you took the peak": 20 * math.log10(np.abs(wave).max()),
             "the natural logarithm; decibels take log10": 20 * math.log(rms),
+            "the factor in front is missing: ten times the logarithm of the power": math.log10(power),
             "you summed the squares; the mean is needed": 10 * math.log10(power * len(wave)),
             "you subtracted the mean first, as a deviation does": lambda w=wave: 20 * math.log10(max(w.std(), 1e-300)),
         }
