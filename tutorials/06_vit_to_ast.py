@@ -257,8 +257,7 @@ for name, merged in (("sum", by_sum), ("mean", by_mean)):
 #
 # A ViT learnt one vector for each place of its square grid and adds it to the patch there. That is all it knows of
 # *where*: without it a picture would be a bag of patches. What do the vectors say? Take one place and draw the *cosine
-# similarity*, $\langle a, b\rangle / (|a||b|)$, of its vector with all others: neighbours are alike (red), and the
-# likeness fades with the distance.
+# similarity*, $\langle a, b\rangle / (|a||b|)$, of its vector with all others: neighbours are alike (red).
 
 
 # %%

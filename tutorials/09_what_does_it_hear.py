@@ -575,8 +575,8 @@ for limit, words in ((largest, "the largest value"), (0.05 * largest, "a twentie
     print(f"at least half of full colour: {(for_bell >= limit / 2).mean():.0%} of the picture")
 
 # %% [markdown]
-# The first picture says "a few places decided it", the second "a large part of the window did, high and low, before the
-# bell and after". Whoever shows one of them has chosen what you see.
+# The first picture says "a few places decided it", the second "a large part of the window did, high and low, even before
+# the bell begins". Whoever shows one of them has chosen what you see.
 #
 # ### What to remember
 #
