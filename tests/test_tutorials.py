@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.emulated import missing
+
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "tutorials"
 SOURCES = sorted(FOLDER.glob("[0-9][0-9]_*.py"))
@@ -43,6 +45,15 @@ def exercises(topic):
 ALL = [(topic, name) for topic in TOPICS for name in exercises(topic)]
 
 
+def need_emulator_for(topic):
+    """Skip a test of a notebook on kernels where the emulator cannot run; in CI (CI=true) that is a failure."""
+    if topic not in TOPICS or not getattr(importlib.import_module(f"exercises.{topic}"), "NEEDS_EMULATOR", False):
+        return
+    why = missing()
+    if why:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"{topic} runs kernels: {why}")
+
+
 def stems(paths):
     return [p.stem for p in paths]
 
@@ -57,6 +68,7 @@ def in_folder():
 @pytest.mark.parametrize("source", SOURCES, ids=stems(SOURCES))
 def test_runs_as_a_script(source, tmp_path):
     """From another folder, without a warning of arithmetic, leaving nothing behind; no exercise is answered in it."""
+    need_emulator_for(source.stem[3:])
     before = in_folder()
     work, temporary = tmp_path / "work", tmp_path / "temporary"
     work.mkdir(), temporary.mkdir()
@@ -134,6 +146,7 @@ def test_every_exercise_has_a_solution_and_wrong_answers(topic):
 
 @pytest.mark.parametrize(("topic", "name"), ALL)
 def test_the_solution_is_right_and_a_stub_is_not_done(topic, name, capsys):
+    need_emulator_for(topic)
     check, solution = exercises(topic)[name], getattr(importlib.import_module(f"solutions.{topic}"), name)
     assert check(solution) is True, capsys.readouterr().out
     assert capsys.readouterr().out.startswith("Right. ")
@@ -143,9 +156,27 @@ def test_the_solution_is_right_and_a_stub_is_not_done(topic, name, capsys):
 
 @pytest.mark.parametrize(("topic", "name"), ALL)
 def test_wrong_answers_are_noticed(topic, name, capsys):
+    need_emulator_for(topic)
     for i, answer in enumerate(importlib.import_module(f"exercises.{topic}").WRONG[name]):
         assert exercises(topic)[name](answer) is False, f"wrong answer {i}: {capsys.readouterr().out}"
         assert capsys.readouterr().out.startswith("Wrong: ")
+
+
+def test_notebooks_on_kernels_say_that_they_need_the_emulator():
+    for topic in TOPICS:
+        text = (FOLDER / "exercises" / f"{topic}.py").read_text(encoding="utf-8")
+        needs = getattr(importlib.import_module(f"exercises.{topic}"), "NEEDS_EMULATOR", False)
+        assert needs == ("judged_run(" in text), topic
+
+
+@pytest.mark.parametrize(("ci", "outcome"), [("true", pytest.fail.Exception), ("", pytest.skip.Exception)])
+def test_without_a_compiler_ci_fails_and_others_skip(monkeypatch, ci, outcome):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    monkeypatch.setenv("CI", ci)
+    for topic in ("first_kernel", "fast_attention"):
+        with pytest.raises(outcome, match=f"{topic} runs kernels: .*no-such-compiler"):
+            need_emulator_for(topic)
+    need_emulator_for("attention")
 
 
 # -- the README and the builder --------------------------------------------------------------------------------

@@ -38,7 +38,9 @@ from minast.store import Store
 # x \leftarrow x + \mathrm{fc}_2(\mathrm{gelu}(\mathrm{fc}_1(\mathrm{norm}_2(x)))).$$
 #
 # Both steps *add* to $x$. The sum that runs through all blocks is the *residual stream*; what a step adds is its
-# *branch*. This is minast's block. `ops` is the module with the layers, `w` the block's weights by name.
+# *branch*. This is minast's block. `ops` is the module with the layers, `w` the block's weights by name, `c` the model's
+# configuration. `kept` returns the cache as it is, or, for wide models on the fast backend, None: what a cheap norm or
+# GELU made is then not stored, and the backward pass makes it again (`x or normed(...)`). It changes memory, no number.
 
 # %%
 show.source(blocks.block_forward, blocks.mlp_forward)
@@ -64,13 +66,13 @@ def calls(function, way):
     return lines, [re.search(rf"(\w+)_{way}\(", line)[1] for line in lines]
 
 
-for forward, backward in ((blocks.block_forward, blocks.block_backward), (blocks.mlp_forward, blocks.mlp_backward)):
+both = (blocks.block_forward, blocks.block_backward), (blocks.mlp_forward, blocks.mlp_backward)
+for forward, backward in both:
     down, names = calls(forward, "forward")
     up, mirrored = calls(backward, "backward")
     assert names == mirrored[::-1]
-    show.table(
-        [[f"`{a}`", f"`{b}`"] for a, b in zip(down, up[::-1], strict=True)], ["forward, downwards", "backward, upwards"]
-    )
+    rows = [[f"`{a}`", f"`{b}`"] for a, b in zip(down, up[::-1], strict=True)]
+    show.table(rows, ["forward, downwards", "backward, upwards"])
 
 # %% [markdown]
 # ## What a residual does to the gradient
@@ -84,8 +86,9 @@ for forward, backward in ((blocks.block_forward, blocks.block_backward), (blocks
 # $J^{\mathsf T}dy$ is what the branch's backward pass returns; the other $dy$ is the line `dh += dx` above. Through $L$
 # branches the gradient is $(I + J_1^{\mathsf T})\cdots(I + J_L^{\mathsf T})\,dy$. Multiply out, and one of the $2^L$
 # terms is $dy$ itself, untouched: however deep the network, its first block hears the loss. Without the residual only
-# the last term is left, the product of all the $J$. We measure both on twelve blocks with random weights: once with the
-# backward pass as it is, once with the line `dh += dx` taken out of its two halves.
+# the last term is left, the product of all the $J$. We measure both on twelve blocks with random weights, of minast's
+# smallest preset, *nano* (width 96, 3 heads): once with the backward pass as it is, once with the line `dh += dx` taken
+# out of its two halves.
 
 # %%
 config = minast.ModelConfig.preset("nano", classes=10, frames=98, fstride=16, tstride=16)
@@ -157,7 +160,10 @@ check.branch_backward(branch_backward)
 #
 # The rest of AST is short. Patches become tokens, [CLS] goes in front, positions are added, the blocks follow; then the
 # final norm, the [CLS] token alone, one more norm and a linear layer. `tape` is a list: forward appends each cache,
-# backward pops them. A list that is popped from its end is all that "reverse mode" means.
+# backward pops them. A list that is popped from its end is all that "reverse mode" means. Two things to know as you
+# read. The tokens in front of the patches are the *prefix*: [CLS] alone here, two in the published AST, and
+# `pool_forward` takes their mean. And since nothing else reaches the head, `last_block_forward` computes only their
+# rows in the last block (keys and values still come from all tokens).
 
 # %%
 show.source(minast.AST._encode, minast.AST._head_forward, minast.AST._backward)
@@ -181,9 +187,10 @@ check.block_weights(block_weights)
 # %% [markdown]
 # ## One flat array
 #
-# A model has a few hundred weight arrays. An optimizer that loops over them is slow and easy to get wrong. minast
-# allocates **one** array, once, and hands out *views* of it by name. Gradients and Adam's moments have the same layout.
-# So the optimizer is one call, the length of the gradient is one sum, and saving is one loop.
+# A model of twelve blocks has 154 weight arrays. An optimizer (what turns a gradient into a step of the weights) that
+# loops over them is slow and easy to get wrong. minast allocates **one** array, once, and hands out *views* of it by
+# name. The gradients, and whatever else there is one of for each weight, have the same layout. So the optimizer is one
+# call, the length of the gradient is one sum, and saving is one loop.
 
 # %%
 show.source(params.Views, params.zeros)
@@ -192,6 +199,7 @@ show.source(params.Views, params.zeros)
 small = minast.ModelConfig.preset("nano", depth=4, fstride=16, tstride=16, frames=98, classes=10)
 model = minast.AST(small, backend="fast", seed=0)
 first = model.w["blocks.0.attn.qkv.weight"]
+assert len(twelve.w) == 154
 print(f"{len(model.w)} arrays, {model.parameters} weights, one flat array of {model.w.flat.size} numbers")
 print("the view is part of it:", np.shares_memory(first, model.w.flat))
 before = first[0, 0]
@@ -334,6 +342,36 @@ print(f"x {x.shape}, mean {x.mean():.2f}, deviation {x.std():.2f};  loss {first_
 assert abs(first_loss - math.log(10)) < 0.5
 
 # %% [markdown]
+# ## One step: clip, then Adam
+#
+# The plainest step is $w \leftarrow w - \mathrm{lr}\,g$: downhill, by the *learning rate* lr times the gradient $g$. Two
+# things are done to $g$ first.
+#
+# *Clipping.* If $|g|$, the length of the whole gradient, is larger than a limit, $g$ is shortened to it. One odd batch
+# then cannot throw the weights far away.
+#
+# *Adam.* Gradients of different weights differ in size by orders of magnitude, and one rate cannot suit all. So Adam
+# keeps two running means for each weight, its *moments*: of the gradient and of its square,
+#
+# $$m \leftarrow \beta_1 m + (1 - \beta_1)\,g,\qquad v \leftarrow \beta_2 v + (1 - \beta_2)\,g^2,\qquad
+# w \leftarrow w - \mathrm{lr}\,\frac{m / (1 - \beta_1^t)}{\sqrt{v / (1 - \beta_2^t)} + \epsilon}.$$
+#
+# Both start at zero, and after $t$ steps of a constant $g$ they are $(1 - \beta^t)$ of what they should be: that is what
+# the two divisors mend. A weight whose gradient keeps its sign moves by about lr a step, however small that gradient is;
+# one whose gradient keeps changing its sign hardly moves. *Weight decay* also takes $\mathrm{lr}\cdot\mathrm{decay}\cdot
+# w$ off in each step (`decoupled=True`: beside the moments, not through them). Try two gradients that never change, one
+# a million times the other:
+
+# %%
+for g in (1e-3, 1e3):
+    w = np.zeros(1, "float32")
+    steps = optim.Adam(w)
+    for _ in range(10):
+        steps.step(np.array([g], "float32"), lr=0.01)
+    print(f"ten steps of lr 0.01 with the gradient {g:g}: the weight went from 0 to {w[0]:.4f}")
+    assert abs(w[0] + 0.1) < 1e-4
+
+# %% [markdown]
 # ## Overfit one batch
 #
 # Sixteen clips, the same ones in every step. A model of this size must be able to learn them by heart: the loss has to
@@ -372,8 +410,8 @@ print(f"held out: {metrics.accuracy(scores, held_out_targets):.1%} of {len(held_
 # %% [markdown]
 # ## The learning rate over time
 #
-# Adam divides each gradient by its own recent size, so the first steps are as long as all others, though the model
-# knows nothing yet. A *warm-up* keeps them short: the rate rises in a straight line. After it, the rate falls along
+# Adam divides by the gradient's own recent size, so the first steps are as long as all others, though the model knows
+# nothing yet. A *warm-up* keeps them short: the rate rises in a straight line. After it, the rate falls along
 # half a cosine to zero, so that the last steps settle instead of jumping about.
 #
 # $$\mathrm{lr}(s) = \begin{cases} \mathrm{lr}_{\max}\,\dfrac{s + 1}{W} & s < W\\[2mm]
@@ -488,7 +526,7 @@ print(f"most frequent mistake: {data.labels[a]} taken for {data.labels[b]}, {off
 
 # %%
 def one_batch(lr=1e-3, clip=1.0, sign=1, scale=lambda x: x, before=lambda model: None, steps=30):
-    """The one-batch test with one thing changed. -> losses, and the length of each block's first gradient"""
+    """The one-batch test with one thing changed (clip=0: none). -> losses, length of each block's first gradient"""
     model = minast.AST(small, backend="fast", seed=0)
     before(model)
     x, y = batch_of(np.arange(16))
@@ -559,7 +597,8 @@ show.table(rows, ["run", "first loss", "mean of the last ten"])
 #   full step out of any gradient, and a model of this size learns 16 clips by heart even along wrong directions. No
 #   curve replaces the gradient check, which said above that nine tenths of the derivative were missing.
 #
-# Besides the check, the length of the gradient block by block shows the last one: it fades towards the input.
+# Besides the check, the length of the gradient block by block shows the last one: as it should be, it grows a little
+# towards the input; with the residual forgotten it fades. (The dead head's bars have no height: all are zero.)
 
 # %%
 fig, ax = plt.subplots(figsize=(9, 2.8))
@@ -577,6 +616,8 @@ plt.show()
 for name in shown:
     print(f"{name:20s}", "  ".join(f"{length:.3f}" for length in runs[name][1]))
 assert runs["dead head"][1].max() == 0
+assert runs["residual forgotten"][1][0] < runs["residual forgotten"][1][-1] / 2
+assert runs["as it should be"][1][0] > runs["as it should be"][1][-1]
 assert runs["wrong sign"][0][-1] > 5 and runs["rate too high"][0].max() > 4
 assert abs(runs["dead head"][0][-1] - math.log(10)) < 0.05
 assert runs["residual forgotten"][0][-1] < 0.2  # it does fit the batch, wrong as it is

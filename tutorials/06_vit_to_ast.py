@@ -128,7 +128,8 @@ first = [name for name in file.shapes if "encoderblock" not in name or "encoderb
 show.table([[f"`{name}`", str(file.shapes[name])] for name in first], ["array", "shape"])
 
 # %% [markdown]
-# Two habits of the JAX library differ from minast's, which keeps PyTorch's. A kernel is (in, out): $y = xK$ where we
+# The official weights were written by JAX, another array library, and two of its habits differ from minast's, which
+# keeps PyTorch's. A layer's matrix, there called *kernel*, is (in, out): $y = xK$ where we
 # write $y = xW^{\mathsf T}$. And attention kernels keep the heads apart: the query of head $h$ is $q_{h,d} = \sum_c
 # x_c\,K_{c,h,d}$. In our layout row $h \cdot d_{\mathrm{head}} + d$ of $W$ makes that number from all $c$, so
 #
@@ -177,8 +178,11 @@ axes[0].set(xlabel="output: head, place in it", ylabel="input channel")
 axes[1].set(xlabel="input channel", ylabel="output")
 fig.colorbar(image, ax=axes, label="weight")
 plt.show()
+assert np.array_equal(ours[: layout.dim], kernels[0].reshape(layout.dim, -1).T)
 
 # %% [markdown]
+# The left picture, turned on its side, is the upper third of the right one: the queries. Keys and values follow below.
+#
 # ## Step 2: three colours become one
 #
 # A patch filter of the ViT has three slices, $w_R, w_G, w_B$, and answers a patch with $\langle w_R, x_R\rangle +
@@ -246,12 +250,14 @@ for name, merged in (("sum", by_sum), ("mean", by_mean)):
     print(f"{name:4s}: what / where = {(patches @ merged.T).std() / where:.2f}")
 
 # %% [markdown]
+# With the sum, the blocks meet *what* and *where* in the proportion of the grey pictures that they can deal with. With
+# the mean, every block gets a proportion that it was never trained on.
+#
 # ## Step 3: a square grid becomes a long one
 #
 # A ViT learnt one vector for each place of its square grid and adds it to the patch there. That is all it knows of
 # *where*: without it a picture would be a bag of patches. What do the vectors say? Take one place and draw the *cosine
-# similarity*, $\langle a, b\rangle / (|a||b|)$, of its vector with all others: neighbours are alike, and rows and
-# columns can be seen.
+# similarity*, $\langle a, b\rangle / (|a||b|)$, of its vector with all others: neighbours are alike (red).
 
 
 # %%
@@ -270,6 +276,9 @@ def draw_similarity(grid, title, places=5):
         row, column = round(i * (f - 1) / (places - 1)), round(i * (t - 1) / (places - 1))
         image = ax.imshow(similarity(grid, row, column), vmin=-1, vmax=1, cmap="RdBu_r", aspect="auto")
         ax.plot(column, row, "k+", markersize=10)
+        ax.set(xlabel="column (patch)", xticks=range(0, t, 2), yticks=range(0, f, 2))
+        ax.label_outer()
+    axes[0].set_ylabel("row (patch)")
     fig.colorbar(image, ax=axes, label="cosine similarity")
     fig.suptitle(title, fontsize=10)
     plt.show()
@@ -311,8 +320,8 @@ check.stretch_row(stretch_row)
 
 # %% [markdown]
 # **Exercise 4.** `middle(n, size)`: the slice of `range(n)` that is kept when `size <= n`, as a tuple (first, one past
-# the last). The official code begins at `n // 2 - size // 2`; for odd sizes that is not the same as `(n - size) // 2`,
-# and weights that were trained with one are shifted by a patch under the other.
+# the last). The official code begins at `n // 2 - size // 2`; where `n` is even and `size` odd, that is not
+# `(n - size) // 2`, and weights that were trained with one are shifted by a patch under the other.
 
 
 # %%
@@ -383,9 +392,9 @@ for ax, pos, title in ((axes[0], rows, "before"), (axes[1], adapted, "after")):
     lengths = np.linalg.norm(pos, axis=1)
     ax.bar(range(len(pos)), lengths, color="silver", width=0.9)
     ax.bar(range(layout.position_prefix), lengths[: layout.position_prefix], color="tab:red", label="[CLS]")
-    ax.set(ylabel="length", xlim=(-1, len(pos)), title=f"{title}: positions of {len(pos)} tokens")
+    ax.set(ylabel="length of vector", xlim=(-1, len(pos)), title=f"{title}: positions of {len(pos)} tokens")
 axes[1].set_xlabel("token")
-axes[0].legend()
+axes[0].legend(loc="lower right")
 plt.show()
 
 # %% [markdown]
@@ -470,7 +479,8 @@ probed = {}
 for name, start in (("pretrained", model), ("random", fresh)):
     probe.fit_head(start, store, targets, features, "ce")
     probed[name] = right_answers(start)
-draw_probabilities(axes[1], model, "after: head fitted, encoder untouched (green: right)")
+draw_probabilities(axes[1], model, "after: head fitted, encoder untouched")
+fig.suptitle("What the model says about one held-out clip (green: what the clip is)", fontsize=10)
 plt.show()
 print(
     f"random head {untrained:.1%}; head fitted: pretrained encoder {probed['pretrained'].mean():.1%}, "
@@ -478,8 +488,9 @@ print(
 )
 
 # %% [markdown]
-# A random encoder is not worth nothing: random features of a spectrogram can be told apart, too. That is why the
-# comparison needs both numbers, not the first alone.
+# One clip is an example, and the likeliest class may still be a wrong one there. The answer is the share of all held-out
+# clips that are named rightly. A random encoder is not worth nothing: random features of a spectrogram can be told
+# apart, too. That is why the comparison needs both numbers, not the first alone.
 #
 # ## Fine-tuning, with and without
 #
@@ -533,7 +544,9 @@ plt.show()
 #
 # Both models answer the *same* clips. So look at the difference clip by clip: $d_i = a_i - b_i$, where $a_i$ and $b_i$
 # are 1 for a right answer and 0 for a wrong one. A clip that both know, or neither, says nothing about the difference.
-# The mean of $d$ is the difference of the accuracies, and its standard error is the deviation of $d$ over $\sqrt n$.
+# The mean of $d$ is the difference of the accuracies, and its standard error is the deviation of $d$ over $\sqrt n$. If
+# there were no difference, other clips drawn in the same way would show a mean beyond two standard errors about once in
+# twenty times. So that is the usual bar.
 #
 # **Exercise 5.** `paired(a, b)`: two arrays of True and False, one entry a clip. Return the mean of the differences and
 # its standard error, with the deviation divided by $n$ (`np.std` as it is).
@@ -558,7 +571,8 @@ show.table(rows, ["trained", "from the ViT", "from random weights"])
 for seed, a, b in zip(seeds, right["pretrained"], right["random"], strict=True):
     d = a.astype(float) - b
     error = d.std() / math.sqrt(len(d))
-    verdict = "more than two errors: real" if abs(d.mean()) > 2 * error else "within two errors: it may be chance"
+    beyond = abs(d.mean()) > 2 * error
+    verdict = "beyond two errors: hardly the choice of clips" if beyond else "within two errors: it may be chance"
     print(f"seed {seed}: pretrained {100 * d.mean():+.1f} points, standard error {100 * error:.1f} ({verdict})")
     if not (given_vit or given_clips):
         assert d.mean() > 2 * error

@@ -33,8 +33,13 @@ rng = np.random.default_rng(7)
 # - `threadIdx.x` is a thread's number in its block, `blockDim.x` how many threads a block has;
 # - `blockIdx.x` is the block's number in the grid.
 #
-# Here is the smallest useful kernel. `__global__` marks what Python may launch. Arrays are bare pointers: they do not
-# know their length.
+# Kernels are written in C++, of which this notebook needs little. Each variable has a type (`int`, `float`; `2.0f` is a
+# float number), each statement ends with `;`. `float* x` is a *pointer*, the address where an array begins: `x[i]` is its
+# element i, and after `x += n` it begins n elements further on. It does not know the array's length. `const` promises
+# not to write there. Between integers `/` is Python's `//` (here nothing is negative), and `a ? b : c` is Python's `b if
+# a else c`.
+#
+# Here is the smallest useful kernel. `__global__` marks what Python may launch.
 
 # %%
 first = lab.file("""
@@ -127,8 +132,8 @@ for modes in ({"order": "forward"}, {"order": "reverse"}, {"order": "random", "s
 # it and prints its variables. `kernels/README.md`, "How to run a kernel on a laptop", shows such a session.
 #
 # **Two dimensions.** Grid and block may have up to three. A matrix takes `x` along the columns and `y` along the
-# rows: `blockIdx.y`, `threadIdx.y`, and in Python `grid=(2, 3), block=(32, 4)`. Element (r, c) of a matrix with C
-# columns lies at `r * C + c`: NumPy's order.
+# rows: `blockIdx.y`, `blockDim.y`, `threadIdx.y`, and in Python `grid=(2, 3), block=(32, 4)`. Element (r, c) of a matrix
+# with C columns lies at `r * C + c`: NumPy's order.
 #
 # **Exercise 1.** Write `add_bias`: `y[r, c] = x[r, c] + b[c]`. x and y have `rows` x `columns` elements, b has
 # `columns`. The check launches enough blocks of (32, 4) to cover everything: `threadIdx.x` and `blockIdx.x` along the
@@ -174,7 +179,8 @@ assert np.abs(p - want).max() < 1e-6
 
 # %% [markdown]
 # Right, and slow on a GPU. To see why, we look at the **addresses**. Threads do not go to memory one by one: 32 of
-# them, a *warp*, run the same instruction together, and their 32 addresses make one request. Memory answers in
+# them, a *warp*, run the same instruction together (neighbours in `threadIdx.x`: a block of (32, 4) is four warps, one
+# for each `threadIdx.y`), and their 32 addresses make one request. Memory answers in
 # *sectors* of 32 bytes, eight floats: it delivers the whole sector or nothing. If 32 lanes (threads of a warp) read
 # 32 neighbours, that is 4 sectors, and every byte is used. If they read 32 places far apart, it is 32 sectors, and 28
 # of each 32 bytes are thrown away. Requests whose addresses lie together are called *coalesced*.
@@ -205,7 +211,8 @@ for ax, (kernel, element) in zip(axes, reads.items(), strict=True):
     for s in np.unique(byte // 32):
         ax.axvspan(32 * s, 32 * s + 32, color="tab:orange", alpha=0.3, lw=0)
     ax.scatter(byte, np.arange(32), s=9, color="tab:blue", zorder=3)
-    ax.set(ylabel="lane", title=f"{kernel}: 32 lanes, {sectors} sectors, {128 / (32 * sectors):.1%} of the bytes used")
+    used = 128 / (32 * sectors)
+    ax.set(ylabel="lane", title=f"{kernel}: 32 lanes, {sectors} sectors, {used:.1%} of the bytes used")
     assert sectors == {"one_thread_a_row": 32, "one_warp_a_row": 4}[kernel]
 axes[1].set_xlabel("byte address, relative to x (orange: sectors that memory delivers)")
 plt.show()
@@ -285,7 +292,8 @@ for name, found in table.items():
     print(f"{name:14}", *(f"{v:8g}" for v in found))
 assert table["both"] == [2016] * 4
 assert np.isnan(table["without (a)"][0]) and table["without (a)"][1] == 2016
-assert not {2016, np.nan} & set(table["without (b)"])
+assert not np.isnan(table["without (b)"]).any() and 2016 not in table["without (b)"]
+assert table["without (b)"][0] == sum((0, 32, 16, 8, 4, 2, 1)) and table["without (b)"][2] != table["without (b)"][3]
 
 # %% [markdown]
 # Three things to see:
@@ -293,10 +301,9 @@ assert not {2016, np.nan} & set(table["without (b)"])
 # - Without (a), forward, the sum is NaN: thread 0 read what nobody had written, and shared memory started as NaN.
 # - Without (a), in reverse, it is right, since whoever is read has already run. **One green run proves nothing**:
 #   minast's tests run each kernel in all three orders.
-# - Without (b) the number looks sound and is wrong, differently in each random order: thread 0 ran through its steps
-#   before the others had added.
+# - Without (b) the number looks sound and is wrong, differently in each random order. The 63 is 0 + 32 + 16 + 8 + 4 + 2
+#   + 1: thread 0 ran through all its steps before the others had added anything.
 #
-# %% [markdown]
 # ## 7. Softmax, one block a row
 #
 # Now each row has 64 threads. Thread t takes columns t, t + 64, t + 128 and so on: neighbours read neighbours. Two
@@ -345,6 +352,7 @@ def errors(text, kernel="softmax_block"):
     return found
 
 
+print("thread order:   ", *(f"{m['order']:>9}" for m in lab.ORDERS))
 print("all barriers:   ", *(f"{e:9.1e}" for e in errors(block_text)))
 assert max(errors(block_text)) < 1e-6
 
@@ -365,8 +373,8 @@ assert min(found) > 0.1
 # exponential overflow. Give all threads the same wrong maximum, and no test on small numbers will notice.
 #
 # **Exercise 2.** Here is another kernel with one mistake of this kind. Each block reverses its 64 numbers, twice as
-# large. Find the missing barrier and return the whole source, with it. Then say to yourself which two accesses were
-# racing.
+# large. Find the missing barrier and assign the whole source, with it, to `fixed_reverse`. Then say to yourself which
+# two accesses were racing, and whether each of the other barriers is needed.
 
 # %%
 reverse = """
@@ -422,7 +430,7 @@ assert not lab.attempt(divergent, "skip", 1, 64, (x64, np.empty(64, np.float32),
 # ## 9. Warps and shuffles
 #
 # The 32 lanes of a warp can exchange values without shared memory. `__shfl_xor_sync(mask, v, step)` gives each lane
-# the `v` of the lane whose number differs in the bits of `step`; `mask` says which lanes take part (all:
+# the `v` of the lane whose number differs in the bits of `step`, which is `lane ^ step`; `mask` says which lanes take part (all:
 # `0xffffffff`). After five exchanges, with steps 16, 8, 4, 2, 1, **every** lane holds the sum of all 32, and no
 # barrier was needed: the exchange is one.
 
@@ -449,7 +457,7 @@ axes[0].set_ylabel("lane")
 plt.show()
 
 # %% [markdown]
-# Row i is what lane i holds, blue where the value of lane j is in its sum. Each step doubles it.
+# Row i is what lane i holds, blue where the value of lane j is in its sum. Each step doubles their number.
 #
 # With a warp a row, softmax has no barrier and no shared memory. And the first two walks become one. Keep a maximum
 # $m$ and the sum $s = \sum e^{x_k - m}$ of what was seen so far; a new value $x$ makes
@@ -487,8 +495,8 @@ assert np.abs(p - want).max() < 1e-6
 
 # %% [markdown]
 # **Exercise 3.** Write `log_sum_exp`: `lse[r]` $= \log \sum_c e^{x_{rc}}$, without overflow, one warp a row; the
-# check launches blocks of (32, 4), and enough of them. Rows may be shorter than 32, and values as large as 1000. You
-# may take anything from above.
+# check launches blocks of (32, 4), and enough of them along x. Rows may be shorter than 32, and values as large as 1000.
+# One lane of the warp writes the result (`logf` is the logarithm). You may take anything from above.
 
 # %%
 log_sum_exp = """
@@ -503,9 +511,14 @@ check.log_sum_exp(log_sum_exp)
 # %% [markdown]
 # ## 10. The real softmax
 #
-# This is what minast runs. Three things are new: `T` is a template parameter, so that one source serves float, half and
-# bfloat16; a lane loads four neighbours at a time (16 bytes in one instruction) where rows allow; and rows that are
-# masked with $-\infty$ give no NaN. `warp_max` and `warp_sum` are the butterflies.
+# This is what minast runs. Three things are new: `T` is a template parameter, so that one source serves float and two
+# 16-bit kinds of it; a lane loads four neighbours at a time (16 bytes in one instruction) where rows allow; and rows that
+# are masked with $-\infty$ give no NaN. `warp_max` and `warp_sum` are the butterflies.
+#
+# Words you meet in it: `__device__` marks what a kernel may call, and `__forceinline__` puts its text where it is called;
+# `#pragma unroll` writes a loop of known length out; `long long` is an integer of 8 bytes, for arrays beyond $2^{31}$
+# elements; `WARP` is 32, `FULL` the mask of all lanes; `fours` asks whether rows may be read four at a time.
+# The versions of one function, from plain to fast, are called its *rungs*: rung 0 is section 4, rung 1 what you see here.
 
 # %%
 show.kernel("softmax.cu", "softmax_forward")
@@ -579,7 +592,7 @@ show.kernel("unfold.cu", "unfold_strip")
 # `extern __shared__ float strip[]` is shared memory whose size is given at the launch. And `pitch`? Shared memory has a
 # law of its own. It consists of 32 *banks*; the float with index k lies in bank k mod 32. In one clock each bank serves
 # one address: if two lanes want different addresses of one bank, they take turns (a *bank conflict*). The kernel reads
-# `strip[(j + k) * pitch + f * stride + i]`, a warp with 4 values of j and 8 of i at a time. The emulator does not model
+# `strip[(j + k) * pitch + f * fstride + i]`, a warp with 4 values of j and 8 of i at a time. The emulator does not model
 # this, but the addresses are all it takes:
 
 # %%
@@ -625,8 +638,9 @@ dpatches = rng.normal(size=patches.shape).astype(np.float32)
 dx = cuda.unfold_backward(dpatches, (mel[None].shape, stride, stride, 16))
 left = np.vdot(patches.astype(float), dpatches)  # <U x, d>
 right = np.vdot(mel[None].astype(float), dx)  # <x, U^T d>
-print(f"<U x, d> = {left:.6f}   <x, U^T d> = {right:.6f}")
-assert abs(left - right) < 1e-3
+again = cuda.unfold_backward(dpatches, (mel[None].shape, stride, stride, 16))
+print(f"<U x, d> = {left:.6f}   <x, U^T d> = {right:.6f}; a second run gives the same bits: {(dx == again).all()}")
+assert abs(left - right) < 1e-3 and (dx == again).all()
 
 # %% [markdown]
 # ## What to remember

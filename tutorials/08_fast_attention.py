@@ -1,9 +1,9 @@
 # %% [markdown]
 # # 8. Fast attention
 #
-# Six versions of one function, from three naive kernels to tensor cores, each with one idea more. After this notebook
-# you can say for each what it changes and why that should help: you count the bytes and the operations, draw them
-# against what a GPU can do at best, and run every version in the emulator against the reference.
+# Six versions of one function, *rungs* 0 to 5, from three naive kernels to tensor cores, each with one idea more. After
+# this notebook you can say for each what it changes and why that should help: you count the bytes and the operations,
+# draw them against what a GPU can do at best, and run every version in the emulator against the reference.
 #
 # You need notebook 4 (attention, online softmax) and notebook 7 (threads, shared memory, barriers, coalescing). Linux
 # and `g++`; no GPU.
@@ -48,7 +48,8 @@ print(f"q, k, v and o: {4 * B * H * N * D * 4 / 1e9:.2f} GB in float32; the scor
 # chip. For an **H100 (SXM)** the maker publishes these peaks: NVIDIA's H100 data sheet and the product page
 # <https://www.nvidia.com/en-us/data-center/h100/> give float32 67 TFLOP/s, 16-bit tensor cores 1979 TFLOP/s *with
 # sparsity* (half of that without, which is our case), 3.35 TB/s; the "H100 Tensor Core GPU Architecture" paper gives
-# 132 multiprocessors (SM) with 128 float32 lanes each. The CUDA C++ Programming Guide adds that shared memory serves
+# 132 multiprocessors (*SM*: the unit that runs whole blocks, with shared memory and registers of its own) with 128
+# float32 lanes each. The CUDA C++ Programming Guide adds that shared memory serves
 # 32 banks of 4 bytes a clock, and that an SM makes 16 exponentials a clock.
 #
 # **These are published peak figures, not measurements.** Everything below is arithmetic on them.
@@ -105,13 +106,16 @@ def run(rung, x=qkv, want=truth):
     """The largest error of one rung in the emulator, relative to the largest value."""
     o, _ = cuda.attention_forward(x, 2, rung=rung)
     error = np.abs(widened(o) - want).max() / np.abs(want).max()
-    print(f"rung {rung}, {x.dtype}: largest error {error:.1e}")
+    kind = "bfloat16" if x.dtype == np.uint16 else x.dtype
+    print(f"rung {rung}, {kind}: largest error {error:.1e}")
     return error
 
 
 def widened(x):
     """An array of a kernel as float64; bfloat16 travels as the upper half of a float32's bits."""
-    return (x.astype(np.uint32) << 16).view(np.float32).astype(float) if x.dtype == np.uint16 else x.astype(float)
+    if x.dtype == np.uint16:
+        x = (x.astype(np.uint32) << 16).view(np.float32)
+    return x.astype(float)
 
 
 # %% [markdown]
@@ -157,8 +161,14 @@ rooflines()
 # ## 4. Rung 1: one kernel, and no N x N array
 #
 # With the online softmax of notebook 4 a thread can walk over the keys once and forget each score at once: it keeps a
-# maximum, a sum, and D running results, all in registers. When a key raises the maximum from $m$ to $m'$, what was
-# summed so far is multiplied by $e^{m - m'}$.
+# maximum, a sum, and D running results, all in *registers*, the memory of a single thread and the fastest there is. When
+# a key raises the maximum from $m$ to $m'$, what was summed so far is multiplied by $e^{m - m'}$. It also writes one
+# number a row, `lse`, for the backward pass (section 9).
+#
+# Words in these sources: `__launch_bounds__(64)` says how many threads a block will have; `constexpr` is a number known
+# when the kernel is compiled; `load_tile` has all threads of the block copy rows into shared memory, zeros where there
+# are none; `PITCH<D>` is D and some padding against bank conflicts; `float4` is four floats read at once, and
+# `reinterpret_cast` reads memory as if it held them; `__syncwarp` is a barrier for one warp.
 
 # %%
 show.kernel("attention.cu", "attention_rows")
@@ -170,8 +180,8 @@ assert run(1) < 1e-5
 # The 64 threads of a block walk over the same keys, so 32 keys at a time are put into shared memory, between two
 # barriers; you know both from notebook 7: the first is "everybody is done with the last keys".
 #
-# Count: memory sees q, k, v, o once. On the chip, per thread and key, D words of k and D of v are loaded for 2 D
-# multiply-adds: **one load feeds one multiplication**. Filling the tile costs little, since 64 threads share it.
+# Count: memory sees q, k, v, o once. On the chip, per thread and key, D words (a word is 4 bytes, one float32) of k and D
+# of v are loaded for 2 D multiply-adds: **one load feeds one multiplication**. Filling the tile costs little, since 64 threads share it.
 
 # %%
 fused = 4 * N * D * 4 + 4 * N  # q, k, v, o and lse of one head, float32
@@ -273,7 +283,7 @@ header = ("kernel", "registers a thread", "shared bytes a block", "blocks an SM"
 show.table(rows, header)
 
 # %% [markdown]
-# (Compute capability 9.0; the most that any instantiation needs, with rung 3's tiles; 1 KB a block is the system's
+# (Compute capability 9.0, the H100's generation; the most that any instantiation needs, with rung 3's tiles; 1 KB a block is the system's
 # own.) A *spill* would be a number that found no register and went to memory: none does. Few warps an SM are the
 # price of large tiles: a thread must then have enough independent work of its own, and 64 multiplications in a row
 # that do not wait for each other are that.
@@ -282,7 +292,8 @@ show.table(rows, header)
 #
 # A tensor core multiplies small matrices, in one instruction of a whole warp: `mma.m16n8k16` does $D_{16 \times 8}
 # \mathrel{+}= A_{16 \times 16} B_{16 \times 8}$ with 16-bit A and B and a float32 D. The matrices lie in the
-# **registers of the 32 lanes**, in a layout that the hardware dictates: their *fragments*. Let us ask who holds what.
+# **registers of the 32 lanes**, in a layout that the hardware dictates: their *fragments*. D, the *accumulator*, is a
+# matrix here; elsewhere the letter is the width of a head. Let us ask who holds what.
 # The kernel loads two matrices whose numbers say where they stand, and writes down each lane's registers.
 
 # %%
@@ -336,19 +347,21 @@ lane_b, register_b = owners(held_b, (16, 8))
 lane_d, register_d = owners(held_d, (16, 8))
 
 # %%
-figure, axes = plt.subplots(1, 3, figsize=(9, 4.6), width_ratios=(16, 8, 8), layout="constrained")
+figure, axes = plt.subplots(1, 3, figsize=(9, 5), width_ratios=(16, 8, 11), layout="constrained")
 pictures = (("A (16 x 16)", lane_a, register_a), ("B (16 x 8)", lane_b, register_b), ("D (16 x 8)", lane_d, register_d))
 for ax, (name, lanes, registers) in zip(axes, pictures, strict=True):
-    ax.imshow(lanes // 4, cmap="tab20", vmin=0, vmax=15, alpha=0.55)
+    ax.imshow(lanes // 4, cmap="tab20", vmin=0, vmax=15, alpha=0.55, aspect="auto")
     for (r, c), value in np.ndenumerate(lanes):
-        ax.text(c, r, f"{value}", ha="center", va="center", fontsize=8, weight="bold" if registers[r, c] % 2 else None)
+        text, bold = f"{value}.{registers[r, c]}" if name[0] == "D" else value, registers[r, c] % 2
+        ax.text(c, r, text, ha="center", va="center", fontsize=7.5, weight="bold" if bold else None)
     ax.set(title=name, xlabel="column" if name[0] != "A" else "k", ylabel="k" if name[0] == "B" else "row")
-figure.suptitle("lane that holds each element (colour: lane / 4; bold: odd registers)")
+axes[2].set_title("D (16 x 8): lane.register")
+figure.suptitle("lane that holds each element (colour: lane // 4; bold: odd registers)")
 plt.show()
 
 # %% [markdown]
 # Row g of A and D belongs to the four lanes 4 g to 4 g + 3, and so does row g + 8. Two neighbours of A share a 32-bit
-# register. Now look at A and D together: **the lanes that hold a row of D are those that must hold that row of A**.
+# register, two neighbours of D have one each (registers 0 and 1 in row g, 2 and 3 in row g + 8). Now look at A and D together: **the lanes that hold a row of D are those that must hold that row of A**.
 # Two D's side by side (16 x 16) have exactly the layout of one A. So the probabilities, a result of the first
 # product, become the left operand of the second without leaving their registers:
 
@@ -391,8 +404,8 @@ for x, bits in ((half, 11), (brain, 8)):
 
 # %% [markdown]
 # **Count.** A warp owns 16 M query rows (M fragments). For 64 keys it reads 64 D numbers of k and 64 D of v from
-# shared memory, each of 2 bytes, and does $4 \cdot 16 M \cdot 64 D$ FLOP: 16 M FLOP per byte. The larger M, the more
-# products share a load. The tile is written once for the block's four warps.
+# shared memory, each of 2 bytes, and does $4 \cdot 16 M \cdot 64 D$ FLOP: 16 M FLOP per byte read. The larger M, the
+# more products share a load. The tile is also written, once for the block's four warps: four fifths of 16 M are left.
 
 # %%
 for M in (1, 2):
@@ -469,8 +482,9 @@ for name, found in table.items():
 assert [set(v) == {"right"} for v in table.values()] == [True, False, False, False]
 
 # %% [markdown]
-# **Exponentials.** Rung 5 also replaces $e^x$ by $2^{x \log_2 e}$: the hardware has a unit for powers of two, and the
-# factor joins the scale $1/\sqrt D$. Why care? Count the time at peak rates:
+# **Exponentials.** The hardware has a unit for powers of two, so that $e^x$ is made as $2^{x \log_2 e}$. Rung 4 leaves
+# that to `__expf`, which multiplies each x by the factor. Rung 5, like 2 and 3, lets the factor join the scale $1/\sqrt
+# D$, where it costs nothing. Why care? Count the time at peak rates:
 
 # %%
 products, powers = work / TENSOR, exponentials / EXP
@@ -483,7 +497,8 @@ print(f"one after the other: {work / (products + powers) / 1e12:.0f} TFLOP/s at 
 #
 # **Exercise 3.** `walk` adds up tiles of 128 numbers, each thread its four, *mirrored*: thread t takes those that
 # thread 31 - t copied. It has two buffers and two mistakes: one shows at the last tile, one whenever some threads are
-# faster than others. Return the repaired source; the copies stay asynchronous.
+# faster than others. Assign the repaired source to `fixed_walk`. The copies stay asynchronous: the next tile is under
+# way while this one is added up. (`cp_async16` copies 16 bytes, `cp_async_commit` closes a group of copies.)
 
 # %%
 walk = """
@@ -582,8 +597,9 @@ assert error < 1e-5 and (got == again).all()
 
 # %% [markdown]
 # **Exercise 4.** Write rung 1 yourself, for one head of width 8: `fused`, one thread a query, reads q, k, v (N, 8),
-# writes out (N, 8), and keeps no more than one score at a time. No shared memory needed. The check feeds it scores
-# that grow from key to key, and scores of several hundred.
+# writes out (N, 8), and keeps no more than one score at a time. No shared memory needed; `float o[8]` is an array of the
+# thread's own. Each score is the product of q and k times `scale`. The check launches enough blocks of 32 threads along
+# x, and feeds them scores that grow from key to key, and scores of several hundred.
 
 # %%
 fused_attention = """

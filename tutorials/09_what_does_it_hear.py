@@ -157,10 +157,16 @@ plots.scores(bottom, starts, over_time, LABELS, seconds=1.0)
 draw_plan(bottom, rows=True)
 top.set_xlim(0, 7)
 plt.show()
+for label, start, stop in PLAN:
+    without = (starts + 0.98 < start) | (starts > stop)  # windows that hold none of this sound
+    false = int((over_time[without, LABELS.index(label)] > 0.5).sum())
+    print(f"{label:7s} above one half in {false} of the {int(without.sum())} windows without it")
 
 # %% [markdown]
-# A score over time already answers the question "when?", to a window's width. For "which part of the window?" we look
-# inside. We take the window in which speech and bell sound together.
+# A score over time already answers the question "when?", to a window's width, where the model is right. It is not always:
+# the lines above count where it names a sound that is not there. Remember them when you listen in 9.7.
+#
+# For "which part of the window?" we look inside. We take the window in which speech and bell sound together.
 
 # %%
 at = int(np.argmin(np.abs(starts - 2.7)))
@@ -172,7 +178,7 @@ for label, p in zip(LABELS, over_time[at], strict=True):
 # %% [markdown]
 # ## 9.3 Attention maps
 #
-# Head $h$ of layer $l$ gathers for token $i$ the mean $o_i = \sum_j A_{ij} v_j$ with $A = \mathrm{softmax}(q k^\top /
+# Head $h$ of layer $l$ (of the $l$-th block) gathers for token $i$ the mean $o_i = \sum_j A_{ij} v_j$ with $A = \mathrm{softmax}(q k^\top /
 # \sqrt{D})$ (notebook 4). Row $i$ of $A$ says how much of each token goes in; it sums to 1. The class token's output is
 # all that the head of the model reads, so we draw the class token's row, laid out as patches.
 
@@ -192,14 +198,14 @@ figure, axes = plt.subplots(3, 4, figsize=(9, 5), sharex=True, sharey=True, layo
 for layer, p in enumerate(maps):
     for head in range(3):
         row = explain.patch_grid(config, p[:, head, 0])[0]
-        draw_patches(axes[head, layer], row, f"layer {layer + 1}, head {head + 1}: {row.sum():.0%} of it")
+        draw_patches(axes[head, layer], row, f"layer {layer + 1}, head {head + 1} ({row.sum():.0%})")
 figure.supxlabel("time (s)")
 figure.supylabel("mel bin")
 plt.show()
 
 # %% [markdown]
-# Each picture has its own colour scale; its title says how much of the row goes to patches at all, the rest is the
-# class token looking at itself. Three things to keep in mind.
+# Each picture has its own colour scale, bright is much. The number in its title says how much of the row goes to patches
+# at all; the rest is the class token looking at itself. Three things to keep in mind.
 #
 # - In layer 1 the class token has seen nothing yet: its *query* is the same for each clip that ever comes in.
 # - From layer 2 on, token $j$ is no longer patch $j$: layer 1 has already mixed the others into it.
@@ -365,7 +371,8 @@ plt.show()
 
 # %%
 plain_map = minast.input_relevance(model, x, bell)[0]
-draw_maps([plain_map], ["input x gradient for bell: red speaks for it, blue against it"], "logits")
+limit = np.quantile(abs(plain_map), 0.99)  # the largest hundredth in full colour: single entries stand out far
+draw_maps([plain_map], ["input x gradient for bell: red speaks for it, blue against it"], "logits", limit=limit)
 
 # %% [markdown]
 # ## 9.7 Listening to what mattered
@@ -373,8 +380,8 @@ draw_maps([plain_map], ["input x gradient for bell: red speaks for it, blue agai
 # Add up a map over frequency, and each frame has a number. The half second with the largest sum is what we cut out.
 #
 # **Exercise 3.** Frame $i$ covers `length` samples (400: 25 ms) and begins `shift` samples (160: 10 ms) after frame
-# $i - 1$. Write `samples_of(first, last, shift, length)`: the first sample of the frames `first` to `last` (both
-# included), and the sample after their last one.
+# $i - 1$. Write `samples_of(first, last, shift, length)`, which returns two numbers: the first sample of the frames
+# `first` to `last` (both included), and the sample after their last one.
 
 
 # %%
@@ -490,9 +497,12 @@ axes.legend()
 plt.show()
 fall = {n: c[0] - c[2] for n, c in curves.items()}  # a tenth deleted
 print({n: round(float(f), 2) for n, f in fall.items()})
-assert fall["relevance for this class"] > fall["relevance for the other class"]
+assert fall["relevance for this class"] > max(fall["rollout"], fall["relevance for the other class"])
 
 # %% [markdown]
+# Deleting what speaks for this class costs its logit the most. What speaks for the other class may be deleted at little
+# cost, or even to this class's good. Rollout mixes the two sounds: it cannot be asked for one of them.
+#
 # ## 9.9 How such pictures mislead
 #
 # **1. They answer any question.** Ask for a class that is not there, and a map comes out, with the same colours. Here
@@ -511,7 +521,8 @@ draw_maps([for_speech, for_siren], ["relevance for speech", "relevance for siren
 # not matter.
 #
 # **Exercise 5.** Write `rank_correlation(a, b)` for two arrays of one shape without equal values (Spearman's
-# coefficient): replace each entry by its rank, then take the ordinary correlation.
+# coefficient): replace each entry by its rank, then take the ordinary correlation. (Maps that are made of patches do have
+# equal values. `spearmanr`, used below, gives those the mean of their ranks.)
 
 
 # %%
@@ -554,16 +565,18 @@ assert np.isclose(kept["rollout"][1], 1) and kept["input x gradient"][1] < kept[
 # poor.
 #
 # **3. The eye adds its own.** A map has no natural scale: which value is drawn in full colour is a choice. And no
-# picture here is finer than a patch of 16 frames and 16 mel bins. The same map twice:
+# picture that is made from attention is finer than the patches it weighs, here of 16 frames and 16 mel bins. The same map
+# twice:
 
 # %%
 largest = for_bell.max()
 for limit, words in ((largest, "the largest value"), (0.05 * largest, "a twentieth of it")):
     draw_maps([for_bell], [f"relevance for bell, full colour from {words} on"], limit=limit)
+    print(f"at least half of full colour: {(for_bell >= limit / 2).mean():.0%} of the picture")
 
 # %% [markdown]
-# The first picture says "a few places decided it", the second "all of the bell did, and some of the speech". Whoever
-# shows one of them has chosen what you see.
+# The first picture says "a few places decided it", the second "a large part of the window did, high and low, even before
+# the bell begins". Whoever shows one of them has chosen what you see.
 #
 # ### What to remember
 #

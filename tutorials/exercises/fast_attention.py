@@ -3,6 +3,7 @@
 import numpy as np
 
 from lab import ORDERS, compiled, judged_run, order_of
+from minast.kernel_source import without_comments
 
 from .verdict import Wrong, exercise, expect
 
@@ -21,28 +22,31 @@ def traffic(function):
             once += 4 * own * D
         total, once = total * size, once * size
         slips = {
-            "k and v are read once per block, not once in all": once,
-            "the last block, partly empty, also reads all keys": 2 * N * D * size * (1 + N // rows),
-            "the number of blocks is a whole number": 2 * N * D * size * (1 + N / rows),
-            "q and o are missing": total - 2 * N * D * size,
-            "both k and v are read": total - blocks * N * D * size,
-            "each number has `size` bytes": total // size,
+            "you read k and v once in all: each block reads them": once,
+            "you left out the last block: partly empty, it reads all keys as well": 2 * N * D * size * (1 + N // rows),
+            "you took a fraction of a block: their number is whole": 2 * N * D * size * (1 + N / rows),
+            "you left out q and o": total - 2 * N * D * size,
+            "you counted one of k and v: both are read": total - blocks * N * D * size,
+            "you counted numbers: each has `size` bytes": total // size,
         }
         expect(function(N, D, rows, size), total, given=f"N={N}, D={D}, rows={rows}, size={size}", slips=slips)
 
 
 @exercise
 def owner(function):
-    """Right for all 128 elements."""
+    """All 128 elements lie where the hardware puts them."""
     for lane in range(32):
         for register in range(4):
             row, column = lane // 4 + register // 2 * 8, lane % 4 * 2 + register % 2
             slips = {
-                "registers 2 and 3 belong to the row 8 below": (lane, register % 2),
-                "a lane holds two neighbouring columns": (row % 8 * 4 + column % 4, register),
-                "lane and register are exchanged": (register, lane),
-                "rows 8 to 15 belong to the same lanes as rows 0 to 7": (row * 4 + column // 2, register),
-                "rows and columns are exchanged": (column * 4 + row % 8 // 2, row // 8 * 2 + row % 2),
+                "you used registers 0 and 1 alone: 2 and 3 belong to the row 8 below": (lane, register % 2),
+                "you gave a lane every fourth column: it holds two neighbours": (row % 8 * 4 + column % 4, register),
+                "you exchanged lane and register": (register, lane),
+                "you gave rows 8 to 15 lanes of their own: they share 0 to 7's": (
+                    row * 4 + column // 2,
+                    register,
+                ),
+                "you exchanged rows and columns": (column * 4 + row % 8 // 2, row // 8 * 2 + row % 2),
             }
             given = f"row={row}, column={column}"
             got = function(row, column)
@@ -51,7 +55,7 @@ def owner(function):
 
 @exercise
 def fixed_walk(source):
-    """Right for one, two, three and seven tiles, in eight thread orders, with copies made early, late and by a coin."""
+    """One, two, three and seven tiles gave the sums in eight thread orders, copies made early, late and by a coin."""
     path = compiled(source, "walk")
     for tiles in (1, 2, 3, 7):
         x = np.random.default_rng(tiles).normal(size=(tiles, 32, 4)).astype(np.float32)
@@ -68,6 +72,18 @@ def fixed_walk(source):
         raise Wrong("the sums are right, but the copies are no longer asynchronous.")
     if source.replace(" ", "").count("[2][128]") != 1:
         raise Wrong("the sums are right, but the kernel is to keep its two buffers of 128.")
+    if _waits_at_once(without_comments(source)):
+        why = (
+            "cp_async_wait<0> behind the next tile's copy waits for that one too, and nothing is under way while a tile"
+        )
+        raise Wrong(f"the sums are right, but {why} is added up. Wait for all copies before the next one starts.")
+
+
+def _waits_at_once(source):
+    """Is the next tile waited for before this one is summed? Only what cannot be read otherwise counts."""
+    compact = "".join(source.split())
+    waits = [compact.find(f"cp_async_wait<{n}>") for n in (0, 1)]
+    return compact.count("cp_async16(") == 2 and waits[1] < 0 and waits[0] > compact.rfind("cp_async16(")
 
 
 def _advice(y):
@@ -89,7 +105,7 @@ def _qkv(N, kind):
 
 @exercise
 def fused_attention(source):
-    """Right for 1, 40 and 133 tokens, with growing and with huge scores, in four thread orders."""
+    """Compared for 1, 40, 70 and 133 tokens, with growing and with huge scores, in four thread orders."""
     path = compiled(source, "fused")
     cases = (1, "ordinary scores"), (40, "ordinary scores"), (133, "scores that grow from key to key"), (
         70, "scores of several hundred")  # fmt: skip
@@ -145,6 +161,27 @@ __global__ void walk(const float* x, float* y, int tiles) {
   y[t] = sum;
 }
 """
+_SERIAL = """
+#include "ptx.cuh"
+__global__ void walk(const float* x, float* y, int tiles) {
+  __shared__ __align__(16) float buffer[2][128];
+  int t = threadIdx.x;
+  float sum = 0.0f;
+  cp_async16(&buffer[0][4 * t], x + 4 * t);
+  cp_async_commit();
+  for (int k = 0; k < tiles; k++) {
+    if (k + 1 < tiles) {
+      cp_async16(&buffer[(k + 1) % 2][4 * t], x + 128 * (k + 1) + 4 * t);
+      cp_async_commit();
+    }
+    cp_async_wait<0>();  // waits for the next tile as well
+    __syncthreads();
+    for (int i = 0; i < 4; i++) sum += buffer[k % 2][4 * (31 - t) + i];
+    __syncthreads();
+  }
+  y[t] = sum;
+}
+"""
 _FUSED = """
 __global__ void fused(const float* q, const float* k, const float* v, float* out, int N, float scale) {
   int i = blockIdx.x * blockDim.x + threadIdx.x;
@@ -181,7 +218,7 @@ WRONG = {
     "fixed_walk": [
         _WALK % ("1", _B, "(31 - t)"), _WALK % ("0", "", "(31 - t)"), _WALK % ("0", _B, "t"),
         (_WALK % ("0", _B, "(31 - t)")).replace("buffer[(k + 1) % 2]", "buffer[k % 2]"),
-        (_WALK % ("0", _B, "(31 - t)")).replace("y[t] = sum", "y[t + 1] = sum"),
+        (_WALK % ("0", _B, "(31 - t)")).replace("y[t] = sum", "y[t + 1] = sum"), _SERIAL,
     ],
     "fused_attention": [
         _FUSED % ("-INFINITY", "1.0f", _FADE, "sum"), _FUSED % ("-INFINITY", "scale", _FADE, "1.0f"),

@@ -81,10 +81,13 @@ def middle(f):
     for n, size in ((24, 12), (14, 12), (24, 9), (7, 6), (7, 7), (5, 2), (101, 50)):
         first = n // 2 - size // 2
         slips = {
-            "(n - size) // 2 is another middle when one of them is odd": ((n - size) // 2, (n - size) // 2 + size),
+            "(n - size) // 2 is another middle for even n and odd size": (
+                (n - size) // 2,
+                (n - size) // 2 + size,
+            ),
             "that is the beginning, not the middle": (0, size),
             "the second number is one past the last place": (first, first + size - 1),
-            "the second number is a place, not the size": (first, size),
+            "you returned the size: the second number is a place": (first, size),
         }
         expect(f(n, size), (first, first + size), given=f"n={n}, size={size}", slips=slips)
 
@@ -109,8 +112,8 @@ def paired(f):
                 alone,
             ),
             "that is the deviation with n - 1 (ddof=1): take np.std as it is": (mean, error * math.sqrt(n / (n - 1))),
-            "it is a minus b": (-mean, error),
-            "divide by the root of n, not by n": (mean, error / math.sqrt(n)),
+            "you took b minus a": (-mean, error),
+            "you divided by n, not by its root": (mean, error / math.sqrt(n)),
         }
         given = f"{n} clips, {wins} that only a names rightly and {losses} that only b does"
         expect(f(a.copy(), b.copy()), (mean, error), given=given, slips=slips)

@@ -90,15 +90,15 @@ def samples_of(f):
 
 @exercise
 def most_relevant(f):
-    """For maps of several sizes the chosen patches were the k with the largest values, and no others."""
+    """For maps of several sizes the chosen entries were the k with the largest values, and no others."""
     rng = np.random.default_rng(4)
     for shape, k in (((2, 3), 1), ((3, 4), 5), ((8, 11), 20)):
         values = rng.permutation(np.arange(shape[0] * shape[1]).reshape(-1)).reshape(shape) - 3.0
         order = np.sort(values.ravel())
         slips = {
-            "you took the least relevant patches: sort the other way round": values <= order[k - 1],
+            "you took the least relevant entries: sort the other way round": values <= order[k - 1],
             "you marked those above the k-th value and left out that one": values > order[-k],
-            "you marked one patch too many": values >= order[-min(k + 1, values.size)],
+            "you marked one entry too many": values >= order[-min(k + 1, values.size)],
             "you ranked by size without its sign": np.abs(values) >= np.sort(np.abs(values).ravel())[-k],
         }
         got = f(values.copy(), k)

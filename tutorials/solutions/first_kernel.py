@@ -11,6 +11,7 @@ __global__ void add_bias(const float* x, const float* b, float* y, int rows, int
 """
 
 # Thread t reads box[63 - t], and its owner, thread 63 - t, then writes there. All must have read before any writes.
+# The last barrier does no harm and no good: after it each thread reads what it wrote itself.
 fixed_reverse = """
 __global__ void reverse(const float* x, float* y, int n) {
   __shared__ float box[64];
