@@ -91,16 +91,23 @@ def linear_forward(x, w, b=None, dtype=None):
     rows = x.reshape(-1, x.shape[-1])
     y = array_module(x).empty((len(rows), len(w)), dtype or x.dtype)
     if b is not None:
-        y[...] = b
+        spread(b, y)
     gemm(rows, w.T, y, 0.0 if b is None else 1.0)
     return y.reshape(*x.shape[:-1], len(w)), (x, w)
 
 
-def linear_backward(dy, cache, dw, dtype=None):
+def spread(b, y):
+    """y[...] = b: a bias in every row, for a product to be added to."""
+    y[...] = b
+
+
+def linear_backward(dy, cache, dw, dtype=None, to_input=True):
     """dx = dy w in T or `dtype`,  dw += dy^T x in float32. The bias's gradient is a column sum, made elsewhere."""
     x, w = cache
     rows, drows = x.reshape(-1, x.shape[-1]), dy.reshape(-1, dy.shape[-1])
     gemm(drows.T, rows, dw, 1.0)
+    if not to_input:
+        return None
     dx = array_module(x).empty(rows.shape, dtype or x.dtype)
     return gemm(drows, w, dx).reshape(x.shape)
 

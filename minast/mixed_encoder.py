@@ -34,6 +34,7 @@ from .mixed import (
     narrow,
     residual_norm_backward,
     residual_norm_forward,
+    spread,
 )
 from .params import ALIGN, Views, shapes
 
@@ -105,7 +106,7 @@ class Encoder:
             dx, d = backward(dx, d, cache, self.blocks[i][2], below, c)
         dx = layers.tokens_backward(dx, tape.pop(), [dw[name] for name in self.prefix], dw["pos_embed"])
         add_columns(rows(dx), dw["patch_embed.proj.bias"])
-        dx = linear_backward(narrow(dx, self.dtype), tape.pop(), dw["patch_embed.proj.weight"])
+        dx = linear_backward(narrow(dx, self.dtype), tape.pop(), dw["patch_embed.proj.weight"], to_input=to_input)
         return unfold_backward(dx, tape.pop()) if to_input else None
 
     def _block(self, i, stream, pruned):
@@ -169,7 +170,7 @@ def last_block_forward(stream, w, half, c, T, out):
     (x, n), norm1 = residual_norm_forward(*stream, w["norm1.weight"], w["norm1.bias"], c.encoder_eps, T)
     kv, keys = linear_forward(n, weight[D:], bias[D:], np.float32)  # (B, T, 2 D)
     q = layers.array_module(n).empty((len(n), P, D), np.float32)
-    q[...] = bias[:D]
+    spread(bias[:D], q)
     for p in range(P):  # rows of one prefix token lie a clip apart, which a product takes as it is
         gemm(n[:, p], weight[:D].T, q[:, p], 1.0)
     h, attention = layers.attend_forward(q, kv, c.heads)
