@@ -189,7 +189,7 @@ def test_nothing_falls_back_unnoticed(monkeypatch):
     x, y = batch()
     ours.loss_and_grad(x, y, "ce")
     T = "<__nv_bfloat16"
-    narrow = {"residual_norm_forward", "residual_norm_backward", "gelu_forward", "gelu_backward"}
+    narrow = {"residual_norm_forward", "residual_norm_backward", "gelu_forward", "gelu_backward_sums"}
     narrow |= {"attention_mma_async", "attention_delta", "attention_mma_dkv", "attention_mma_dq"}
     wanted = {name + T for name in narrow} | {name + T + ">" for name in ("narrow", "unfold_strip", "column_partials")}
     head = {"layernorm_forward<float", "layernorm_backward<float", "column_partials<float>"}
