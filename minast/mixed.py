@@ -40,12 +40,13 @@ def _gemm_numpy(a, b, out, beta):
 
 def _gemm_cublas(a, b, out, beta):
     """cuBLAS counts by columns: what it takes for out^T = b^T a^T lies in memory as out = a b does in rows."""
-    from cupy.cuda import cublas, device
+    import cupy
+    from cupy_backends.cuda.libs import cublas
 
     (M, K), N = a.shape, b.shape[1]
     (b_flag, b_step), (a_flag, a_step), (_, out_step) = _layout(b), _layout(a), _layout(out)
     one, beta = np.ones(1, np.float32), np.full(1, beta, np.float32)
-    handle = device.get_cublas_handle()
+    handle = cupy.cuda.device.get_cublas_handle()
     mode = cublas.getPointerMode(handle)
     cublas.setPointerMode(handle, cublas.CUBLAS_POINTER_MODE_HOST)  # one and beta lie on the host
     try:

@@ -136,9 +136,11 @@ def columns(address, kind, step, rows, count):
 @pytest.mark.parametrize("M,K,N", [(1, 1, 1), (5, 1, 3), (1, 7, 13), (33, 20, 9), (1, 4, 1)])
 def test_gemm_through_cublas(monkeypatch, rng, dtype, case, wide, M, K, N):
     cublas = Cublas()
-    parts = types.SimpleNamespace(cublas=cublas, device=types.SimpleNamespace(get_cublas_handle=lambda: 11))
-    monkeypatch.setitem(sys.modules, "cupy", types.SimpleNamespace(cuda=parts))
-    monkeypatch.setitem(sys.modules, "cupy.cuda", parts)
+    device = types.SimpleNamespace(get_cublas_handle=lambda: 11)
+    cupy = types.SimpleNamespace(cuda=types.SimpleNamespace(device=device))
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    for name in ("cupy_backends", "cupy_backends.cuda", "cupy_backends.cuda.libs"):
+        monkeypatch.setitem(sys.modules, name, types.SimpleNamespace(cublas=cublas))
     a, b = operands(rng, dtype, case, M, K, N)
     kind = "float32" if wide else dtype
     start, start64 = stored(rng, M, 2, N, dtype=kind)
