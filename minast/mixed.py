@@ -12,6 +12,7 @@ from .cuda import GROUPS, LAYERNORM_CHUNKS, array_module, blocks, c_type, launch
 
 STORAGE = {"float16": np.dtype(np.float16), "bfloat16": np.dtype(np.uint16)}
 WIDEST = 128 * 6  # columns of residual.cu's kernels
+FLOAT32_SUMS = 16  # CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION: parts of a sum are not added in 16 bits either
 CUDA_TYPES = {"float32": 0, "float16": 2, "uint16": 14}  # cudaDataType: CUDA_R_32F, CUDA_R_16F, CUDA_R_16BF
 
 
@@ -47,8 +48,9 @@ def _gemm_cublas(a, b, out, beta):
     (b_flag, b_step), (a_flag, a_step), (_, out_step) = _layout(b), _layout(a), _layout(out)
     one, beta = np.ones(1, np.float32), np.full(1, beta, np.float32)
     handle = cupy.cuda.device.get_cublas_handle()
-    mode = cublas.getPointerMode(handle)
+    pointers, math = cublas.getPointerMode(handle), cublas.getMathMode(handle)
     cublas.setPointerMode(handle, cublas.CUBLAS_POINTER_MODE_HOST)  # one and beta lie on the host
+    cublas.setMathMode(handle, FLOAT32_SUMS)
     try:
         cublas.gemmEx(
             handle, b_flag, a_flag, N, M, K,
@@ -58,7 +60,8 @@ def _gemm_cublas(a, b, out, beta):
             cublas.CUBLAS_COMPUTE_32F, cublas.CUBLAS_GEMM_DEFAULT,
         )  # fmt: skip
     finally:
-        cublas.setPointerMode(handle, mode)
+        cublas.setPointerMode(handle, pointers)
+        cublas.setMathMode(handle, math)
 
 
 def _layout(x):

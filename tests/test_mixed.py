@@ -100,7 +100,7 @@ class FakeArray(np.ndarray):
 
 class Cublas(types.SimpleNamespace):
     CUBLAS_POINTER_MODE_HOST, CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT = 0, 68, -1
-    mode = 1
+    mode, math = 1, 0
 
     def getPointerMode(self, handle):
         return self.mode
@@ -108,9 +108,15 @@ class Cublas(types.SimpleNamespace):
     def setPointerMode(self, handle, mode):
         self.mode = mode
 
+    def getMathMode(self, handle):
+        return self.math
+
+    def setMathMode(self, handle, math):
+        self.math = math
+
     def gemmEx(self, handle, ta, tb, m, n, k, alpha, A, at, lda, B, bt, ldb, beta, C, ct, ldc, compute, algo):
         """C (m, n) = alpha op(A) op(B) + beta C, all by columns; parameters as in cuBLAS's manual."""
-        assert (handle, self.mode, compute, algo) == (11, 0, 68, -1)
+        assert (handle, self.mode, self.math, compute, algo) == (11, 0, 16, 68, -1)
         one, two = (np.frombuffer((ctypes.c_float * 1).from_address(p), np.float32)[0] for p in (alpha, beta))
         a, b, c = (
             columns(*x) for x in ((A, at, lda, *(k, m)[:: 1 if ta else -1]), (B, bt, ldb, *(n, k)[:: 1 if tb else -1]),
@@ -148,7 +154,7 @@ def test_gemm_through_cublas(monkeypatch, rng, dtype, case, wide, M, K, N):
         out = start.copy()
         mixed._gemm_cublas(a.view(FakeArray), b.view(FakeArray), out[:, 1].view(FakeArray), beta)
         close(out[:, 1], get(a) @ get(b) + beta * start64[:, 1], ROUNDING[kind])
-        assert (out[:, 0] == start[:, 0]).all() and cublas.mode == 1
+        assert (out[:, 0] == start[:, 0]).all() and (cublas.mode, cublas.math) == (1, 0)
 
 
 # -- linear layers -----------------------------------------------------------------------------------------------------
