@@ -59,6 +59,9 @@ def test_all_rows_in_the_emulator(tmp_path, command):
             wanted = {f"{kernel}, rung 0, {dtype}", f"{kernel}, rung 1, {dtype}", f"{kernel} backward, {dtype}"}
             assert wanted <= set(rows)
     assert {"bce, float32", "ce backward, bfloat16", "Adam, rung 1, float32", "gradient norm, float32"} <= set(rows)
+    assert {f"residual + norm{way}, {dtype}" for way in ("", " backward") for dtype in ("float16", "bfloat16")} <= set(
+        rows
+    )
     for dtype, rungs in attention.RUNGS.items():
         assert {f"attention, rung {rung}, {dtype}" for rung in rungs} <= set(rows)
         assert f"attention backward, {attention.BACKWARD[dtype]}, {dtype}" in rows
