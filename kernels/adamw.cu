@@ -1,14 +1,16 @@
 // Adam and AdamW over the whole flat weight buffer in one launch, and the gradient norm it clips by.
 //
-//   g = dw * clip_factor (+ decay * w: Adam with L2)         m += r1 (g - m),   v += r2 (g^2 - v)
+//   g = dw * factor (+ decay * w: Adam with L2)              m += r1 (g - m),   v += r2 (g^2 - v)
 //   w -= lr * (m / c1 / (sqrt(v / c2) + eps) (+ decay * w: AdamW))        c1 = 1 - b1^step,  c2 = 1 - b2^step
 //
 // r1 = 1 - b1 and r2 = 1 - b2 come ready made: 1 - 0.999f is off by 13 parts in a million.
 //
 // w, dw, m, v (n,) float32; 7 floats of traffic a weight and next to no arithmetic: memory must set the time.
-// `fade` (n,) scales the decay of each weight, 0 = not decayed; null = all decay alike.
+// `fade` (n,) scales the decay of each weight, 0 = not decayed; null = all decay alike. `rates` (n,) scales lr; or null.
 // `copy` takes the new weights in 16 bits, where training computes in them; null = no copy.
-// The clip factor is made on the device from `norm`: no number travels to the host between the two. Null = no clipping.
+// dw is `1 / scale` times the gradient, where a loss was scaled for float16. The factor, of scale and of clipping, is
+// made on the device from `norm` = |dw|: no number travels to the host between the two. A norm that is not finite leaves
+// everything as it was: a step with an overflow in it does not happen. Null = no clipping, no such check. clip 0: none.
 //   adam_plain     one weight per thread
 //   adam_step      four weights per thread, 16-byte loads and stores
 //   square_sums, norm_of_sums    ||dw||: one double per block, then one block: no atomics, the same bits every run
@@ -18,8 +20,9 @@
 // instantiate: square_sums norm_of_sums
 #include "common.cuh"
 
-__device__ __forceinline__ float clip_factor(const float* norm, float clip) {
-  return norm && norm[0] > clip ? clip / (norm[0] + 1e-6f) : 1.0f;
+__device__ __forceinline__ float gradient_factor(const float* norm, float clip, float scale) {
+  const float length = norm ? norm[0] * scale : 0.0f;
+  return clip > 0.0f && length > clip ? scale * (clip / (length + 1e-6f)) : scale;
 }
 
 template <bool DECOUPLED>
@@ -36,33 +39,38 @@ __device__ __forceinline__ void update(float& w, float g, float& m, float& v, fl
 // grid: ceil(n / 256) blocks of 256. T: type of the copy.
 template <typename T, bool DECOUPLED>
 __global__ void adam_plain(float* w, const float* dw, float* m, float* v, T* copy, const float* fade,
-                           const float* norm, long long n, float lr, float r1, float r2, float eps, float decay,
-                           float clip, float c1, float c2) {
+                           const float* rates, const float* norm, long long n, float lr, float r1, float r2, float eps,
+                           float decay, float clip, float scale, float c1, float c2) {
   const long long at = static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (norm && !isfinite(norm[0])) return;
   if (at >= n) return;
   if (fade) decay *= fade[at];
-  update<DECOUPLED>(w[at], dw[at] * clip_factor(norm, clip), m[at], v[at], decay, lr, r1, r2, eps, c1, c2);
+  if (rates) lr *= rates[at];
+  update<DECOUPLED>(w[at], dw[at] * gradient_factor(norm, clip, scale), m[at], v[at], decay, lr, r1, r2, eps, c1, c2);
   if (copy) copy[at] = from_float<T>(w[at]);
 }
 
 // grid: ceil(n / 1024) blocks of 256
 template <typename T, bool DECOUPLED>
 __global__ void adam_step(float* w, const float* dw, float* m, float* v, T* copy, const float* fade,
-                          const float* norm, long long n, float lr, float r1, float r2, float eps, float decay,
-                          float clip, float c1, float c2) {
+                          const float* rates, const float* norm, long long n, float lr, float r1, float r2, float eps,
+                          float decay, float clip, float scale, float c1, float c2) {
   const long long at = (static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x) * 4;
+  if (norm && !isfinite(norm[0])) return;  // the same for all threads
   if (at >= n) return;
   const bool vector = fours(w, 4) && fours(dw, 4) && fours(m, 4) && fours(v, 4) && (!copy || fours(copy, 4));
-  const float factor = clip_factor(norm, clip);
-  float w4[4], g4[4], m4[4], v4[4], fade4[4] = {1.0f, 1.0f, 1.0f, 1.0f};
+  const float factor = gradient_factor(norm, clip, scale);
+  float w4[4], g4[4], m4[4], v4[4], fade4[4] = {1.0f, 1.0f, 1.0f, 1.0f}, rates4[4] = {1.0f, 1.0f, 1.0f, 1.0f};
   if (fade) load4_tail(fade, at, n, vector && fours(fade, 4), fade4);
+  if (rates) load4_tail(rates, at, n, vector && fours(rates, 4), rates4);
   load4_tail(w, at, n, vector, w4);
   load4_tail(dw, at, n, vector, g4);
   load4_tail(m, at, n, vector, m4);
   load4_tail(v, at, n, vector, v4);
 #pragma unroll
   for (int k = 0; k < 4; ++k)
-    update<DECOUPLED>(w4[k], g4[k] * factor, m4[k], v4[k], decay * fade4[k], lr, r1, r2, eps, c1, c2);
+    update<DECOUPLED>(w4[k], g4[k] * factor, m4[k], v4[k], decay * fade4[k], lr * rates4[k], r1, r2, eps,
+                      c1, c2);
   store4_tail(w, at, n, vector, w4);
   store4_tail(m, at, n, vector, m4);
   store4_tail(v, at, n, vector, v4);

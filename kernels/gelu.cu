@@ -6,11 +6,13 @@
 // x, y, dy, dx (count,) in T, rows of C; bias (C,) float32 or null. Backward makes z again, so that only x is kept.
 //   0   one value per thread
 //   1   four values per thread: 16-byte loads and stores
-// The gradient of the bias is the column sum of dx (columns.cu).
+// The gradient of the bias is the column sum of dx. gelu_backward_sums makes it on the way, where otherwise columns.cu
+// would read all of dx again: it leaves partial (G, C), for column_finish. The sums are of dx before it is rounded to T.
 //
 // instantiate: gelu_plain<{float,__half,__nv_bfloat16},{false,true}>
 // instantiate: gelu_forward<{float,__half,__nv_bfloat16},{false,true}>
 // instantiate: gelu_backward<{float,__half,__nv_bfloat16},{false,true}>
+// instantiate: gelu_backward_sums<{float,__half,__nv_bfloat16},{false,true}>
 #include "common.cuh"
 
 template <bool TANH> __device__ __forceinline__ float gelu(float z) {
@@ -70,4 +72,35 @@ __global__ void gelu_backward(const T* dy, const T* x, const float* bias, T* dx,
 #pragma unroll
   for (int k = 0; k < 4; ++k) slope[k] *= gelu_slope<TANH>(z[k]);
   store4_tail(dx, at, count, vector, slope);
+}
+
+// grid: (ceil(C / 128), G), block: (32, 8). Each thread has four columns of every 8 G-th row, as column_partials.
+template <typename T, bool TANH>
+__global__ void gelu_backward_sums(const T* dy, const T* x, const float* bias, T* dx, float* partial, int rows,
+                                   int columns) {
+  __shared__ float part[8][32][4];
+  const int c = (blockIdx.x * 32 + threadIdx.x) * 4;
+  const bool vector = fours(x, columns) && fours(dy, columns) && fours(dx, columns) && fours(bias, columns);
+  float shift[4] = {}, sum[4] = {};
+  if (bias) load4_tail(bias, c, columns, vector, shift);
+  for (long long r = blockIdx.y * 8 + threadIdx.y; r < rows; r += gridDim.y * 8) {
+    float z[4], slope[4];
+    load4_tail(x + r * columns, c, columns, vector, z);
+    load4_tail(dy + r * columns, c, columns, vector, slope);
+#pragma unroll
+    for (int k = 0; k < 4; ++k) {
+      slope[k] *= gelu_slope<TANH>(z[k] + shift[k]);  // beyond the end dy = 0
+      sum[k] += slope[k];
+    }
+    store4_tail(dx + r * columns, c, columns, vector, slope);
+  }
+#pragma unroll
+  for (int k = 0; k < 4; ++k) part[threadIdx.y][threadIdx.x][k] = sum[k];
+  __syncthreads();  // all eight rows of threads have left their sums
+  if (threadIdx.y > 0) return;
+#pragma unroll
+  for (int k = 0; k < 4; ++k) {
+    for (int y = 1; y < 8; ++y) sum[k] += part[y][threadIdx.x][k];
+    if (c + k < columns) partial[static_cast<long long>(blockIdx.y) * columns + c + k] = sum[k];
+  }
 }

@@ -121,6 +121,9 @@ class TrainConfig:
     noise: bool = False  # AST's Speech Commands recipe: uniform noise after normalisation
     roll: int = 0  # largest circular shift in time, in frames
     gain: float = 0.0  # largest change of level, in nats of power (2.3 = 10 dB)
+    dtype: str = "float32"  # or "bfloat16", "float16": what the encoder computes in on cuda and emulator
+    accumulate: int = 1  # parts that a batch goes through in, one after the other
+    recompute: bool = False  # make a block's activations again in the backward pass, instead of keeping them
     augment_from: int = 0  # first epoch (from 0) that is augmented: a transformer learns the plain clips first
     seed: int = 0
 
@@ -128,6 +131,7 @@ class TrainConfig:
         for name, least in (
             ("epochs", 1),
             ("batch", 1),
+            ("accumulate", 1),
             ("warmup", 0),
             ("freq_mask", 0),
             ("time_mask", 0),
@@ -139,9 +143,12 @@ class TrainConfig:
             ("optimizer", ("adam", "adamw")),
             ("schedule", ("cosine", "milestones")),
             ("loss", ("ce", "bce")),
+            ("dtype", ("float32", "bfloat16", "float16")),
         ):
             if getattr(self, name) not in allowed:
                 raise Error(f"{name} is {getattr(self, name)!r}: it must be one of {', '.join(allowed)}.")
+        if self.accumulate > self.batch:
+            raise Error(f"accumulate is {self.accumulate}: a batch of {self.batch} has not so many parts.")
         if not 0 < self.lr < float("inf"):
             raise Error(f"lr is {self.lr}: it must be above 0.")
         for name in ("weight_decay", "clip", "gain"):

@@ -150,13 +150,20 @@ def gelu_forward(x, kind="erf", bias=None, rung=1):
 
 @overrides()
 def gelu_backward(dy, cache, dbias=None):
-    """dx = dy (Phi(z) + z phi(z));  dbias += sum of dx over rows."""
+    """dx = dy (Phi(z) + z phi(z));  dbias += sum of dx over rows, before dx is rounded to 16 bits."""
     x, bias, kind = cache
     dx = array_module(x).empty_like(x)
+    if dbias is not None:
+        R, C = rows_of(x)
+        groups = min(GROUPS, blocks(R, 8))
+        partial = array_module(x).empty((groups, C), np.float32)
+        args = (packed(dy), x, bias, dx, partial, R, C)
+        kernel = f"gelu_backward_sums<{c_type(x)},{_tanh(kind)}>"
+        launch("gelu.cu", kernel, (blocks(C, 128), groups), (32, 8), args)
+        launch("columns.cu", "column_finish", blocks(C, 32), (32, 8), (partial, dbias, groups, C))
+        return dx
     kernel = f"gelu_backward<{c_type(x)},{_tanh(kind)}>"
     launch("gelu.cu", kernel, blocks(x.size, 1024), 256, (packed(dy), x, bias, dx, x.size, x.shape[-1]))
-    if dbias is not None:
-        add_columns(dx.reshape(-1, dx.shape[-1]), dbias)
     return dx
 
 
@@ -430,18 +437,34 @@ def gradient_norm(g):
 class Adam(optim.Adam):
     """optim.Adam as one launch over the flat buffer; clips and writes a 16-bit copy of the weights on the way."""
 
-    def step(self, g, lr, norm=None, clip=0.0, copy=None, rung=1):
-        """One update in place.   norm: as of `gradient_norm`, clipped to `clip`; copy: 16-bit array like w, or None"""
-        if self.w.dtype != np.float32 or self.rates is not None:  # plain array code
-            if norm is not None or copy is not None:
-                raise Error("clipping and copying in Adam's launch are for float32 weights of one learning rate.")
+    def step(self, g, lr, norm=None, clip=0.0, copy=None, scale=1.0, rung=1):
+        """One update in place.
+
+        norm: as of `gradient_norm(g)`; the gradient is clipped to `clip`, and where norm is not finite nothing is done.
+        copy: 16-bit array like w that takes the new weights, or None. scale: the gradient is g times this.
+        """
+        if self.w.dtype != np.float32:  # plain array code
+            if norm is not None or copy is not None or scale != 1:
+                raise Error(
+                    f"clipping, scaling and copying in Adam's launch are for float32 weights, not {self.w.dtype}."
+                )
             return super().step(g, lr)
         self.t += 1
         (b1, b2), n = self.betas, self.w.size
         name, each = ("adam_plain", 256) if rung == 0 else ("adam_step", 1024)
         kernel = f"{name}<{'float' if copy is None else c_type(copy)},{'true' if self.decoupled else 'false'}>"
-        norm = norm if clip else None
         corrections = 1 - b1**self.t, 1 - b2**self.t
-        arrays = (self.w, g, self.m, self.v, copy, self.decay, norm)
-        scalars = (float(lr), 1 - b1, 1 - b2, self.eps, float(self.weight_decay), float(clip), *corrections)
-        launch("adamw.cu", kernel, blocks(n, each), 256, (*arrays, n, *scalars))
+        arrays = (self.w, g, self.m, self.v, copy, self.decay, self.rates, norm)
+        scalars = (float(lr), 1 - b1, 1 - b2, self.eps, float(self.weight_decay), float(clip), float(scale))
+        launch("adamw.cu", kernel, blocks(n, each), 256, (*arrays, n, *scalars, *corrections))
+
+    def take(self, g, lr, limit=0.0, copy=None, scale=1.0):
+        """As optim.Adam's; the norm is looked at only when all is queued, so that the GPU waits for nobody."""
+        if self.w.dtype != np.float32:
+            return super().take(g, lr, limit)
+        norm = gradient_norm(g)
+        self.step(g, lr, norm, limit, copy, scale)
+        norm = float(norm[0]) * scale
+        if not np.isfinite(norm):
+            self.t -= 1  # the launch left everything as it was
+        return norm

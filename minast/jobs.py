@@ -6,11 +6,13 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 
 from . import cli, optim, run, threads
+from .backend import choose
 from .checkpoint import Info, load
 from .config import PRESETS, FeatureConfig, ModelConfig, TrainConfig
 from .datasets import NAMED, Dataset, open_dataset
 from .errors import Error
-from .model import AST
+from .loss_scale import LossScale, loss_scale
+from .model import AST, checked_dtype
 from .probe import fit_head
 from .recipes import recipe
 from .store import Store
@@ -26,6 +28,7 @@ class Job:
     model: AST
     info: Info
     optimizer: optim.Adam
+    scale: LossScale
     data: Dataset
     store: Store | None = None  # features of the training clips, if they are there already
     step: int = 0  # steps done
@@ -44,6 +47,7 @@ def begun(args):
     given = vars(args)
     data = open_dataset(args.data or "builtin", args.seed or 0, args.fold)
     config, rest = recipe(data.kind, data.multilabel, given)
+    checked_dtype(config.dtype, choose(args.backend)[0])
     name = data.kind if data.kind != "own" else stem(args.data)
     size = stem(args.pretrained) if args.pretrained else rest["preset"]
     out = run.new_folder(args.out, f"{name}-{size}")
@@ -56,11 +60,12 @@ def begun(args):
     shape = {k: given[k] for k in ("fstride", "tstride") if given[k] is not None}
     shape |= {"classes": len(data.labels), "frames": features.frames, "mel_bins": features.mel_bins}
     if args.pretrained:
-        model, origin = fine_tuned(args, shape, config.seed)
+        model, origin = fine_tuned(args, shape, config)
     else:
         shape |= {k: given[k] for k in ("prefix_tokens", "depth") if given[k] is not None}
         origin = "random weights"
-        model = AST(ModelConfig.preset(rest["preset"], **shape), args.backend, seed=config.seed)
+        model = AST(ModelConfig.preset(rest["preset"], **shape), args.backend, config.seed, config.dtype)
+    model.recompute = config.recompute
     info = Info(
         list(data.labels),
         features,
@@ -78,14 +83,15 @@ def begun(args):
         "backend": model.backend,  # another one, or another number of threads, rounds differently
         "threads": threads.count(),
     }
-    optimizer = new_optimizer(model, config)
+    optimizer, scale = new_optimizer(model, config), loss_scale(config.dtype)
     describe(data, model, features, size, out)
     if args.pretrained and not args.random_head:
         loss = fit_head(model, store, data.targets(store.clips), features, config.loss)
         print(f"the new head is fitted to the features as they are: training loss {loss:.3f}")
     return Job(
-        out, settings, config, model, info, optimizer, data, store, backend=args.backend, cache=not args.no_cache
-    )
+        out, settings, config, model, info, optimizer, scale, data, store,
+        backend=args.backend, cache=not args.no_cache,
+    )  # fmt: skip
 
 
 def resumed(args):
@@ -104,16 +110,21 @@ def resumed(args):
         data = open_dataset(args.data or located(settings), config.seed, settings["fold"])
         if run.fingerprint(data) != settings["fingerprint"]:
             raise Error(f"{data.name}: these are not the clips that {args.resume} was trained on: start anew.")
-        model, info = load(os.path.join(args.resume, run.LAST), args.backend)
+        model, info = load(os.path.join(args.resume, run.LAST), args.backend, config.dtype)
+        model.recompute = config.recompute
         optimizer = new_optimizer(model, config)
         optimizer.load_state(state)
+        scale = loss_scale(config.dtype)
+        scale.load_state(state["counters"].get("scale", scale.state()))
         cache = settings["cache"]
     except (KeyError, TypeError, ValueError) as error:
         if isinstance(error, Error):
             raise
         raise Error(f"--resume {args.resume}: the state in {run.LAST} is damaged ({error!r}): start anew.") from None
     print(f"{args.resume}: going on after step {step} (epochs finished: {len(info.history)} of {config.epochs})")
-    return Job(args.resume, settings, config, model, info, optimizer, data, None, step, sums, args.backend, cache)
+    return Job(
+        args.resume, settings, config, model, info, optimizer, scale, data, None, step, sums, args.backend, cache
+    )
 
 
 def same_machinery(args, settings):
@@ -154,13 +165,15 @@ def heard(path):
     return {k: getattr(found, k) for k in ("rate", "window", "mel_bins", "mean", "std")} if found else {}
 
 
-def fine_tuned(args, shape, seed):
+def fine_tuned(args, shape, config):
     """-> (model with pretrained weights and a new head, where they come from); prints what became of every array."""
     from . import pretrained
 
     if args.preset or args.depth or args.prefix_tokens:
         raise Error("--pretrained brings its own size: leave out --preset, --depth and --prefix-tokens.")
-    model, _, report = pretrained.load(args.pretrained, fresh_head=True, seed=seed, backend=args.backend, **shape)
+    model, _, report = pretrained.load(
+        args.pretrained, fresh_head=True, seed=config.seed, backend=args.backend, dtype=config.dtype, **shape
+    )
     report.notes = report.notes[:1]  # labels and features are the data's, as the lines after it say
     print(report)
     return model, os.path.basename(os.path.abspath(args.pretrained))
@@ -254,6 +267,11 @@ def parser(doc):
     g = p.add_argument_group("training (defaults depend on the data: see minast/recipes.py)")
     g.add_argument("--epochs", type=int)
     g.add_argument("--batch", type=int, help="clips a step (default 16)")
+    g.add_argument("--dtype", help="float32, or bfloat16 or float16 on the backends cuda and emulator")
+    g.add_argument("--accumulate", type=int, metavar="N", help="put a batch through in N parts, to save memory")
+    g.add_argument(
+        "--recompute", action="store_true", default=None, help="make activations again in the backward pass, to save it"
+    )
     g.add_argument("--lr", type=float, help="highest learning rate")
     g.add_argument("--optimizer", choices=("adamw", "adam"), help="adam: with coupled weight decay, as AST")
     g.add_argument("--betas", type=float, nargs=2, metavar=("B1", "B2"), help="Adam's (default 0.9 0.999; adam: 0.95)")

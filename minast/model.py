@@ -11,35 +11,56 @@ from .backend import choose, to_numpy
 from .blocks import block_backward, block_forward, last_block_backward, last_block_forward
 from .config import ModelConfig
 from .errors import Error
-from .params import Views, shapes, zeros
+from .params import Views, Watched, shapes, zeros
 
 LOSSES = ("bce", "ce")
+NARROW = ("float16", "bfloat16")
+
+
+def checked_dtype(dtype, backend):
+    """The name of a dtype that the backend of this name has, or Error."""
+    name = dtype if isinstance(dtype, str) else np.dtype(dtype).name
+    if name not in ("float32", "float64", *NARROW):
+        raise Error(f"dtype is {name!r}: it must be float32, float64, float16 or bfloat16.")
+    if name in NARROW and backend not in ("cuda", "emulator"):
+        raise Error(f"dtype {name} is for the backends cuda and emulator, this is {backend}: use float32.")
+    return name
 
 
 class AST:
     """x (B, T, F), normalised log-mel -> logits (B, K). Weights in `w`, gradients in `dw`, by the official names.
 
     config: ModelConfig. backend: see `backend.choose`. seed: of the initial weights; None leaves zeros to be filled.
-    dtype: "float32", or "float64" for gradient checks on the numpy backend.
+    dtype: "float32"; "float64" for gradient checks on the numpy backend; "bfloat16" or "float16" on the backends cuda
+      and emulator: the encoder computes in 16 bits (mixed_encoder.py) from a copy of the weights, which stay float32.
+      To change those, fetch the view anew, as in `model.w[name][...] = value`: so the copy is known to be old.
+    recompute: of a block, keep its input alone, and make the rest again in the backward pass: the same gradients.
     """
 
-    def __init__(self, config: ModelConfig, backend=None, seed=0, dtype="float32"):
-        self.config, self.dtype = config, np.dtype(dtype)
-        if self.dtype not in (np.float32, np.float64):
-            raise Error(f'dtype is {dtype!r}: it must be "float32" or "float64".')
+    def __init__(self, config: ModelConfig, backend=None, seed=0, dtype="float32", recompute=False):
+        self.config, self.recompute = config, recompute
         self.backend, self.xp, self.ops = choose(backend)
-        self.w = zeros(shapes(config), self.dtype, self.xp)
+        self.computes = checked_dtype(dtype, self.backend)
+        narrow = self.computes in NARROW
+        self.dtype = np.dtype("float32" if narrow else self.computes)
+        self._w = zeros(shapes(config), self.dtype, self.xp)
+        self.w = Watched(self._w) if narrow else self._w
         self.dw = zeros(shapes(config), self.dtype, self.xp)
         names = [f"blocks.{i}." for i in range(config.depth)]
-        self.blocks = [(self.w.under(name), self.dw.under(name)) for name in names]
+        self.blocks = [(self._w.under(name), self.dw.under(name)) for name in names]
         self.prefix = ["cls_token", "dist_token"][: config.prefix_tokens]
+        self.encoder = None
+        if narrow:
+            from .mixed_encoder import Encoder
+
+            self.encoder = Encoder(config, self._w, self.dw, self.xp, self.computes)
         if seed is not None:
             init.fresh(self, np.random.default_rng(seed))
 
     @property
     def parameters(self):
         """Number of weights, without the alignment gaps."""
-        return sum(view.size for view in self.w.values())
+        return sum(view.size for view in self._w.values())
 
     def layout(self, flat):
         """Another flat array (moments, a mask) seen under the weights' names."""
@@ -47,6 +68,13 @@ class AST:
 
     def zero_grad(self):
         self.dw.flat[...] = 0
+
+    def copy_to_update(self):
+        """The 16-bit copy of the weights, flat, or None: an optimizer that asks for it writes the new weights to it."""
+        if self.encoder is None:
+            return None
+        self.encoder.current = not self.w.asked
+        return self.encoder.flat
 
     # -- forward -----------------------------------------------------------------------------------------------
 
@@ -68,10 +96,10 @@ class AST:
         parts = [function(x[part]) for part in self._parts(len(x))]
         return parts[0] if len(parts) == 1 else self.xp.concatenate(parts)
 
-    def _parts(self, clips):
-        """range(clips) in nearly equal slices of at most `ops.NUMBERS` tokens x width, at least a clip each."""
+    def _parts(self, clips, least=1):
+        """range(clips) in `least` or more nearly equal slices of at most `ops.NUMBERS` tokens x width, if a clip is"""
         numbers, clip = getattr(self.ops, "NUMBERS", None), self.config.tokens * self.config.dim
-        n = min(clips, -(-clips * clip // numbers)) if numbers and clips else 1
+        n = max(1, min(clips, max(least, -(-clips * clip // numbers) if numbers else 1)))
         return [slice(clips * i // n, clips * (i + 1) // n) for i in range(n)]
 
     def _encode(self, x, tape=None, pruned=True):
@@ -79,7 +107,10 @@ class AST:
 
         Only the prefix tokens of the last block are read by the head. `pruned`: only they are computed -> (B, P, D).
         """
-        c, w, ops = self.config, self.w, self.ops
+        c, w, ops = self.config, self._w, self.ops
+        if self.encoder is not None:
+            self.encoder.current, self.w.asked = self.encoder.current and not self.w.asked, False
+            return self.encoder.forward(x, tape, pruned, self.recompute)
         keep = (lambda cache: None) if tape is None else tape.append
         x, cache = ops.unfold_forward(x, c.fstride, c.tstride)  # (B, N, 256)
         keep(cache)
@@ -89,15 +120,16 @@ class AST:
         keep(cache)
         for i, (weights, _) in enumerate(self.blocks):
             forward = last_block_forward if pruned and i == c.depth - 1 else block_forward
+            kept = x
             x, cache = forward(ops, x, weights, c)
-            keep(cache)
+            keep(kept if self.recompute else cache)
         x, cache = ops.layernorm_forward(x, w["norm.weight"], w["norm.bias"], c.encoder_eps)
         keep(cache)
         return x
 
     def _head_forward(self, x):
         """x (B, P + N, D), or the prefix alone (B, P, D) -> logits (B, K)"""
-        c, w, ops = self.config, self.w, self.ops
+        c, w, ops = self.config, self._w, self.ops
         x, pool = ops.pool_forward(x, c.prefix_tokens)  # (B, D)
         x, norm = ops.layernorm_forward(x, w["mlp_head.0.weight"], w["mlp_head.0.bias"], c.head_eps)
         x, last = ops.linear_forward(x, w["mlp_head.1.weight"], w["mlp_head.1.bias"])
@@ -105,23 +137,28 @@ class AST:
 
     # -- backward ----------------------------------------------------------------------------------------------
 
-    def loss_and_grad(self, x, y, loss="bce"):
+    def loss_and_grad(self, x, y, loss="bce", parts=1, scale=1.0, wait=True):
         """One pass forward and back.   -> (loss as a float, logits (B, K)); gradients are added to `dw`.
 
         loss "bce": y (B, K) in [0, 1], mean over batch and classes. "ce": y (B,) whole numbers, or soft (B, K).
+        parts: the batch goes through in so many, or more; the gradient is the whole batch's. scale: of all gradients,
+        for float16. wait=False: the loss stays an array on the device, nobody waits for it.
         """
         x = self._checked(x)
         y = self._targets(y, (len(x), self.config.classes), loss)
         total, logits = 0.0, []
-        for part in self._parts(len(x)):
+        for part in self._parts(len(x), parts):
             tape, share = [], (part.stop - part.start) / len(x)  # the loss is a mean over all clips
             out, head = self._head_forward(self._encode(x[part], tape))
             value, dlogits = self._loss(out, y[part], loss)
-            dlogits *= share
+            dlogits *= share * scale
             self._backward(dlogits, head, tape)
             total += share * value
             logits.append(out)
-        return total, logits[0] if len(logits) == 1 else self.xp.concatenate(logits)
+        if self.encoder is not None:
+            self.encoder.current = False  # the weights are about to change; who writes the copy says so
+        logits = logits[0] if len(logits) == 1 else self.xp.concatenate(logits)
+        return float(total) if wait else total, logits
 
     def input_grad(self, x, dlogits):
         """Gradient of sum(logits * dlogits) by the input, for saliency.   -> (B, T, F); adds to `dw` as well"""
@@ -135,23 +172,30 @@ class AST:
         dx = ops.linear_backward(dy, last, dw["mlp_head.1.weight"], dw["mlp_head.1.bias"])
         dx = ops.layernorm_backward(dx, norm, dw["mlp_head.0.weight"], dw["mlp_head.0.bias"])
         dx = ops.pool_backward(dx, pool)
+        if self.encoder is not None:
+            return self.encoder.backward(dx, tape, to_input)
         dx = ops.layernorm_backward(dx, tape.pop(), dw["norm.weight"], dw["norm.bias"])
         for i, (weights, grads) in reversed(list(enumerate(self.blocks))):
-            backward = last_block_backward if i == self.config.depth - 1 else block_backward
-            dx = backward(ops, dx, tape.pop(), weights, grads, self.config)
+            forward, backward = block_forward, block_backward
+            if i == self.config.depth - 1:
+                forward, backward = last_block_forward, last_block_backward
+            cache = tape.pop()
+            if self.recompute:
+                _, cache = forward(ops, cache, weights, self.config)
+            dx = backward(ops, dx, cache, weights, grads, self.config)
         dx = ops.tokens_backward(dx, tape.pop(), [dw[name] for name in self.prefix], dw["pos_embed"])
         dx = ops.linear_backward(dx, tape.pop(), dw["patch_embed.proj.weight"], dw["patch_embed.proj.bias"])
         return ops.unfold_backward(dx, tape.pop()) if to_input else None
 
     def loss(self, logits, y, loss="bce"):
         """The loss alone, as a float."""
-        return self._loss(logits, self._targets(y, logits.shape, loss), loss, backward=False)[0]
+        return float(self._loss(logits, self._targets(y, logits.shape, loss), loss, backward=False)[0])
 
     def _loss(self, logits, y, loss, backward=True):
         ops = self.ops
         value, cache = (ops.bce_forward if loss == "bce" else ops.ce_forward)(logits, y)
         grad = (ops.bce_backward if loss == "bce" else ops.ce_backward)(cache) if backward else None
-        return float(value), grad
+        return value, grad
 
     def _targets(self, y, shape, loss):
         """`y` as this backend's array, if it is what `loss` needs for logits of `shape`."""

@@ -31,6 +31,13 @@ class Adam:
         self.t += 1
         blockwise(lambda s: self._update(s, g[s], lr), g)
 
+    def take(self, g, lr, limit=0.0):
+        """Clip `g` to length `limit` (0: never), then one update, or none if `g` is not finite. -> its length"""
+        norm = clip(g, limit)
+        if math.isfinite(norm):
+            self.step(g, lr)
+        return norm
+
     def _update(self, s, g, lr):
         """The weights of slice s: all its passes run over what is in cache already."""
         xp, (b1, b2) = array_module(g), self.betas

@@ -34,11 +34,14 @@ def shapes(config):
 
 
 class Views(Mapping):
-    """A read-only mapping from names to views of one flat array: write `views[name][...] = value`."""
+    """A read-only mapping from names to views of one flat array: write `views[name][...] = value`.
 
-    def __init__(self, shapes, flat):
+    step: each view starts on a multiple of so many numbers; default: on 256 bytes.
+    """
+
+    def __init__(self, shapes, flat, step=None):
         self.flat = flat
-        step = ALIGN // flat.dtype.itemsize
+        step = step or ALIGN // flat.dtype.itemsize
         self._views, at = {}, 0
         for name, shape in shapes.items():
             self._views[name] = flat[at : at + prod(shape)].reshape(shape)
@@ -57,6 +60,28 @@ class Views(Mapping):
     def under(self, prefix):
         """The views whose names start with `prefix`, under the rest of their names: what one block needs."""
         return {name[len(prefix) :]: view for name, view in self._views.items() if name.startswith(prefix)}
+
+
+class Watched(Mapping):
+    """`views`, and whether somebody asked for one since `asked` was last set to False, and so may write to it."""
+
+    def __init__(self, views):
+        self._views, self.asked = views, True
+
+    @property
+    def flat(self):
+        self.asked = True
+        return self._views.flat
+
+    def __getitem__(self, name):
+        self.asked = True
+        return self._views[name]
+
+    def __iter__(self):
+        return iter(self._views)
+
+    def __len__(self):
+        return len(self._views)
 
 
 def flat_size(shapes, dtype):

@@ -28,7 +28,7 @@ def new_folder(out, default):
 
 def save_last(job, step, sums):
     """What a run needs to go on bit for bit: weights, moments, where it stands, the settings it began with."""
-    counters = {"step": step, "sums": list(sums)}
+    counters = {"step": step, "sums": list(sums), "scale": job.scale.state()}
     _save(job, LAST, {**job.optimizer.state(), "settings": job.settings, "counters": counters})
 
 

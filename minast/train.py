@@ -60,12 +60,10 @@ def train(job):
             if at == 0:
                 loss_sum, hits = 0.0, 0
             model.zero_grad()
-            loss, logits = model.loss_and_grad(x, y, config.loss)
-            norm = optim.clip(model.dw.flat, config.clip)
-            if not (math.isfinite(loss) and math.isfinite(norm)):
+            loss, norm, logits = take_step(job, x, y, optim.schedule(config, step, per_epoch))
+            if not (math.isfinite(loss) and (math.isfinite(norm) or not job.scale.exhausted)):
                 what = f"the loss is {loss} and the gradient's length {norm}"
-                raise Error(not_finite(job, step + 1, epoch + 1, f"{what}, so that the step was not taken"))
-            job.optimizer.step(model.dw.flat, optim.schedule(config, step, per_epoch))
+                raise Error(not_finite(job, step + 1, epoch + 1, what))
             step += 1
 
             hits += batches.hits(model.numpy(logits), y)
@@ -108,6 +106,19 @@ def train(job):
     return 0
 
 
+def take_step(job, x, y, lr):
+    """Gradient, clipping, update; not taken where the gradient is not finite. -> loss, the gradient's length, logits
+
+    The loss is looked at last: on a GPU all is queued by then, and the host was never waited for.
+    """
+    config, model, scale = job.config, job.model, job.scale.value
+    loss, logits = model.loss_and_grad(x, y, config.loss, config.accumulate, scale, wait=False)
+    extras = {"copy": model.copy_to_update(), "scale": 1 / scale} if model.encoder else {}
+    norm = job.optimizer.take(model.dw.flat, lr, config.clip, **extras)
+    job.scale.update(norm)
+    return float(loss), norm, logits
+
+
 def not_finite(job, step, epoch, what):
     """The sentence for numbers that blew up: which step, what to do, what is left."""
     saved = os.path.exists(os.path.join(job.out, run.LAST))
@@ -135,7 +146,7 @@ def best_epoch(history, measure):
 def finish(job, valid, targets):
     """Pictures and words at the end of a run, from the best checkpoint."""
     best = os.path.join(job.out, run.BEST)
-    model, info = load(best, job.backend)
+    model, info = load(best, job.backend, job.config.dtype)
     scores, measure, data = scoring.clip_scores(model, info, valid), job.measure, job.data
     result, last = scoring.measures(scores, targets, info.loss), job.info.history[-1]
     print(

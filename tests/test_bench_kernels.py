@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import minast
-from minast import bench, cuda
+from minast import bench, cuda, mixed_encoder
 from minast.backend import why_no_gpu
 from minast.benches import attention, backends, device, in_torch, kernels, table
 from tests.kernel_cases import CASTS, need_compiler
@@ -59,6 +59,9 @@ def test_all_rows_in_the_emulator(tmp_path, command):
             wanted = {f"{kernel}, rung 0, {dtype}", f"{kernel}, rung 1, {dtype}", f"{kernel} backward, {dtype}"}
             assert wanted <= set(rows)
     assert {"bce, float32", "ce backward, bfloat16", "Adam, rung 1, float32", "gradient norm, float32"} <= set(rows)
+    assert {f"residual + norm{way}, {dtype}" for way in ("", " backward") for dtype in ("float16", "bfloat16")} <= set(
+        rows
+    )
     for dtype, rungs in attention.RUNGS.items():
         assert {f"attention, rung {rung}, {dtype}" for rung in rungs} <= set(rows)
         assert f"attention backward, {attention.BACKWARD[dtype]}, {dtype}" in rows
@@ -246,3 +249,16 @@ def test_torch_does_the_same_job(dtype):
     for result, wanted in zip(results, attention.reference(np, qkv, do, H)[:2], strict=True):
         device.check(result().float().numpy(), wanted, device.TOLERANCE[dtype], "torch")
     assert len(calls[1]()) == 3
+
+
+def test_rows_of_16_bits_are_checked_against_float32(emulator, monkeypatch):
+    rows = backends.narrow("emulator", backends.TOY, 2, 1, "toy")
+    assert [(r.dtype, r.against) for r in rows] == [
+        (d, "emulator, float32") for d in ("float16", "bfloat16") for _ in "ab"
+    ]
+    assert not device.measured(rows)
+
+    right = mixed_encoder.add_columns
+    monkeypatch.setattr(mixed_encoder, "add_columns", lambda x, out, *rest: right(x, out * 0, *rest))
+    with pytest.raises(minast.Error, match=r"emulator, toy, float16, gradient of patch_embed\.proj\.bias: off by 100"):
+        backends.narrow("emulator", backends.TOY, 2, 1, "toy")

@@ -67,3 +67,65 @@ def test_float64_takes_the_reference(put):
     one.step(np.ones(5), 0.1)
     other.step(put(np.ones(5)), 0.1)
     assert (get(other.w) == one.w).all()
+
+
+@pytest.mark.parametrize("rung", [0, 1])
+@pytest.mark.parametrize("decoupled", [False, True])
+def test_a_learning_rate_for_each_weight(put, rung, decoupled):
+    rng = np.random.default_rng(14)
+    w, g = rng.standard_normal((2, 131)).astype(np.float32)
+    rates, settings = rng.random(131).astype(np.float32), {"weight_decay": 0.1, "decoupled": decoupled}
+    reference = optim.Adam(w.astype(np.float64), rates=rates, **settings)
+    kernel = cuda.Adam(put(w), rates=put(rates), **settings)
+    for _ in range(3):
+        reference.step(g.astype(np.float64), 0.1)
+        kernel.step(put(g), 0.1, rung=rung)
+    close(kernel.w, reference.w, 5e-6)
+
+
+@pytest.mark.parametrize("rung", [0, 1])
+@pytest.mark.parametrize("limit", [0.5, 1e6, 0])
+def test_a_scaled_gradient_is_the_same_step(put, rung, limit):
+    """Powers of two lose nothing; the length that is clipped is the true one's."""
+    rng = np.random.default_rng(15)
+    w, g = rng.standard_normal((2, 1001)).astype(np.float32)
+    plain, scaled = (cuda.Adam(put(w), weight_decay=0.1) for _ in range(2))
+    for adam, factor in ((plain, 1), (scaled, 2**10)):
+        dw = put(g * np.float32(factor))
+        adam.step(dw, 0.1, norm=cuda.gradient_norm(dw), clip=limit, scale=1 / factor, rung=rung)
+    for name in ("w", "m", "v"):
+        close(getattr(scaled, name), get(getattr(plain, name)), 1e-6, name)
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, 1e30])
+@pytest.mark.parametrize("rung", [0, 1])
+def test_a_step_with_an_overflow_does_not_happen(put, rung, wrong):
+    """Weights, moments, copy and the count of steps stay, bit for bit; 1e30 overflows when it is squared."""
+    rng = np.random.default_rng(16)
+    w, g = rng.standard_normal((2, 131)).astype(np.float32)
+    adam, copy = cuda.Adam(put(w), weight_decay=0.1), put(CASTS["bfloat16"](w))
+    adam.take(put(g), 0.1, 1.0, copy)
+    before = [get(x).copy() for x in (adam.w, adam.m, adam.v, copy)]
+    bad = g.copy()
+    bad[77] = wrong
+    placed = put(bad)
+    adam.step(placed, 0.1, norm=cuda.gradient_norm(placed), clip=1.0, copy=copy, rung=rung)
+    adam.t -= 1
+    assert not np.isfinite(adam.take(placed, 0.1, 0.0, copy)) and adam.t == 1
+    assert all((get(x) == old).all() for x, old in zip((adam.w, adam.m, adam.v, copy), before, strict=True))
+
+
+def test_take_clips_and_steps(put):
+    rng = np.random.default_rng(17)
+    w, g = rng.standard_normal((2, 131)).astype(np.float32)
+    reference, kernel = optim.Adam(w.astype(np.float64)), cuda.Adam(put(w))
+    norm = reference.take(g.astype(np.float64), 0.1, 2.0)
+    assert kernel.take(put(g * np.float32(8)), 0.1, 2.0, scale=1 / 8) == pytest.approx(norm, rel=1e-6)
+    close(kernel.w, reference.w, 5e-6)
+    assert kernel.t == reference.t == 1
+
+
+def test_the_reference_does_not_take_what_is_not_finite():
+    w = np.ones(5)
+    adam = optim.Adam(w)
+    assert np.isnan(adam.take(np.array([1, np.nan, 0, 0, 0]), 0.1, 1.0)) and adam.t == 0 and (w == 1).all()

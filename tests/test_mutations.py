@@ -12,7 +12,7 @@ import pytest
 from minast import cuda, kernel_source
 from minast.errors import Error
 from minast.launch import emulation, launch
-from tests import test_emulator, test_kernels, test_kernels_adam, test_kernels_attention
+from tests import test_emulator, test_kernels, test_kernels_adam, test_kernels_attention, test_mixed
 from tests.emulated import needs_emulator
 from tests.kernel_cases import ORDERS, unwritten_is_nan
 
@@ -73,6 +73,12 @@ MUTATIONS = {
     "warps of a layer norm add at once": (
         "layernorm.cu", ("    }\n    __syncthreads();\n  }", "    }\n  }"),
         check(test_kernels.test_layernorm, "float32", (7, 13))),
+    "warps of a residual's norm add at once": (
+        "residual.cu", removed("__syncthreads();  // the next warp adds to what this one left"),
+        check(test_mixed.check_residual_norm, "bfloat16", (7, 13))),
+    "sums of a bias are collected too early": (
+        "gelu.cu", removed("__syncthreads();  // all eight rows of threads have left their sums"),
+        check(test_kernels.test_gelu, "erf", "bfloat16", (19, 130))),
     # an end of an array, missed by one
     "a key too many": (
         "attention.cu", ("n * 8 + pair + e % 2 >= valid", "n * 8 + pair + e % 2 > valid"), attention("float16", 4)),
@@ -116,6 +122,22 @@ MUTATIONS = {
         "unfold.cu", ("(m - PATCH) / fstride + 1", "(m - PATCH) / fstride + 2"),
         check(test_kernels.test_unfold_backward_is_the_adjoint, "float32", (2, 37, 29), (10, 10))),
     # a wrong number
+    "the norm's gradient alone, without what comes along the stream": (
+        "residual.cu", ("z[i][k] = past[k] + scale *", "z[i][k] = scale *"),
+        check(test_mixed.check_residual_norm, "float16", (7, 13))),
+    "the stream passes by the bias": (
+        "residual.cu", (r"row\[i\]\[k\] \+= more\[k\] \+ shift\[k\];", "row[i][k] += more[k];"),
+        check(test_mixed.check_residual_norm, "float16", (7, 13))),
+    "the bias's sum gets the norm's place": (
+        "residual.cu", ("partial[(s * gridDim.x + blockIdx.x) * columns + c]",
+                        "partial[(s % 2 * gridDim.x + blockIdx.x) * columns + c]"),
+        check(test_mixed.check_residual_norm, "bfloat16", (7, 13))),
+    "an overflow is stepped on": (
+        "adamw.cu", removed("if (norm && !isfinite(norm[0])) return;  // the same for all threads"),
+        lambda put: test_kernels_adam.test_a_step_with_an_overflow_does_not_happen(put, 1, np.inf)),
+    "a scaled gradient is clipped by its scaled length": (
+        "adamw.cu", ("norm ? norm[0] * scale :", "norm ? norm[0] :"),
+        lambda put: test_kernels_adam.test_a_scaled_gradient_is_the_same_step(put, 1, 0.5)),
     "a new maximum does not scale the sum": (
         "attention.cu", removed("rows.sum[m][half] *= fade;"),
         lambda put: test_kernels_attention.test_scores_that_grow_from_key_to_key(put, "float16")),

@@ -17,6 +17,7 @@ from minast.checkpoint import load_state
 from minast.config import TrainConfig
 
 from .conftest import TINY_RUN
+from .emulated import needs_emulator
 
 EXACT = ("epoch", "lr", "train_loss", "train_top1", "valid_loss", "accuracy", "mAP", "AUC")
 
@@ -297,3 +298,91 @@ def test_blown_up_training_is_one_sentence(tones, tmp_path, command):
     flags = ["--depth", "1", "--epochs", "2", "--batch", "24", "--lr", "1e38", "--warmup", "0"]
     status, _, err = command("train", tones, "--out", tmp_path / "run", *flags)
     assert status == 2 and err.count("\n") == 1 and "step " in err and "nothing was saved yet" in err
+
+
+# -- 16 bits, parts of a batch, recomputation -------------------------------------------------------------------------
+
+SHORT = ["--depth", "1", "--epochs", "2", "--batch", "4", "--lr", "1e-3", "--backend", "emulator", "--frames", "32"]
+
+
+@pytest.fixture
+def few(tones, tmp_path):
+    """Four sounds of each class of `tones`: the emulator is slow."""
+    import shutil
+
+    for path in sorted(tones.glob("*/[0-3].wav")):
+        (tmp_path / "few" / path.parent.name).mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, tmp_path / "few" / path.parent.name)
+    return tmp_path / "few"
+
+
+@needs_emulator
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_16_bits_resume_bit_for_bit(few, tmp_path, dtype, monkeypatch):
+    """Stopped and resumed with the type, the parts and the loss scale of before; the checkpoint is float32."""
+    from minast import cuda
+
+    flags = [str(few), *SHORT, "--dtype", dtype, "--accumulate", "2", "--recompute"]
+    assert train.main([*flags, "--out", str(tmp_path / "a")]) == 0
+    take, built = cuda.Adam.take, []
+
+    def stopping(self, g, lr, *rest, copy=None, scale=1.0):
+        norm = take(self, g, lr, *rest, copy=copy, scale=scale)
+        built.append((copy.dtype.name, scale))
+        if len(built) == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+        return norm
+
+    monkeypatch.setattr(cuda.Adam, "take", stopping)
+    assert train.main([*flags, "--out", str(tmp_path / "b")]) == 130
+    state = load_state(tmp_path / "b" / "last.npz")
+    chosen = {name: state["settings"]["train"][name] for name in ("dtype", "accumulate", "recompute")}
+    assert chosen == {"dtype": dtype, "accumulate": 2, "recompute": True}
+    assert state["counters"]["scale"] == {"value": 2.0**16 if dtype == "float16" else 1.0, "good": 1}
+    assert train.main(["--resume", str(tmp_path / "b")]) == 0
+    assert set(built) == {("uint16", 1.0) if dtype == "bfloat16" else ("float16", 2.0**-16)}
+    assert history(tmp_path / "a") == history(tmp_path / "b")
+    one, other = (minast.load(tmp_path / name / "last.npz", "numpy")[0].w.flat for name in "ab")
+    assert one.dtype == np.float32 and np.array_equal(one, other)
+
+
+@needs_emulator
+def test_a_step_that_overflows_is_skipped_and_said_when_it_never_ends(few, tmp_path, monkeypatch):
+    from minast import cuda, loss_scale
+
+    norms, flags = iter([np.inf, np.inf]), [str(few), *SHORT, "--dtype", "float16", "--out"]
+    take = cuda.Adam.take
+
+    def overflowing(self, g, lr, *rest, **extras):
+        g[:1] += np.float32(next(norms, 0))
+        return take(self, g, lr, *rest, **extras)
+
+    monkeypatch.setattr(cuda.Adam, "take", overflowing)
+    assert train.main([*flags, str(tmp_path / "a")]) == 0
+    state = load_state(tmp_path / "a" / "last.npz")
+    steps = state["counters"]["step"]
+    assert steps > 2 and state["t"] == steps - 2
+    assert state["counters"]["scale"] == {"value": 2.0**14, "good": steps - 2}
+    norms = iter([np.inf] * 100)
+    monkeypatch.setattr("minast.jobs.loss_scale", lambda dtype: loss_scale.LossScale(1.0))
+    with pytest.raises(minast.Error, match="the gradient's length inf"):
+        train.main([*flags, str(tmp_path / "b")])
+
+
+def test_accumulate_and_recompute_change_no_result(tones, tmp_path, trained):
+    flags = [str(tones), *TINY_RUN, "--accumulate", "2", "--recompute"]
+    assert train.main([*flags, "--out", str(tmp_path / "run")]) == 0
+    for mine, theirs in zip(history(tmp_path / "run"), history(trained), strict=True):
+        assert mine["train_loss"] == pytest.approx(theirs["train_loss"], rel=1e-3)
+
+
+def test_refusals_of_16_bits(tones, tmp_path, command):
+    for arguments, words in [
+        (["--dtype", "bfloat16", "--backend", "fast"], "dtype bfloat16 is for the backends cuda and emulator"),
+        (["--dtype", "float64"], "dtype is 'float64': it must be one of float32, bfloat16, float16"),
+        (["--batch", "4", "--accumulate", "5"], "a batch of 4 has not so many parts"),
+        (["--accumulate", "0"], "accumulate is 0"),
+    ]:
+        status, _, err = command("train", tones, "--out", tmp_path / "a", *arguments)
+        assert status == 2 and words in err and err.count("\n") == 1, (arguments, err)
+    assert not (tmp_path / "a").exists()

@@ -1,13 +1,16 @@
 """A whole forward pass and a whole training step on each backend: clips a second, and times the reference's.
 
-All at one size, nano on 1 s; on a GPU base on 10 s as well; the emulator at a toy size, beside the reference there.
+All at one size, nano on 1 s; on a GPU base on 10 s as well, also in 16 bits beside float32; the emulator at a toy size,
+beside the reference there.
 """
+
+import numpy as np
 
 from .. import emulator_build
 from ..backend import to_numpy, why_no_gpu
 from ..config import ModelConfig
 from ..errors import Error
-from ..model import AST
+from ..model import AST, NARROW
 from ..optim import Adam
 from .device import CPU, EMULATED, Place, check, row
 from .table import Skip
@@ -46,8 +49,8 @@ def where(backend):
 class Side:
     """One backend's model, with its input and its optimizer."""
 
-    def __init__(self, backend, config, batch):
-        self.model = AST(config, backend=backend)  # the same seed: the same weights everywhere
+    def __init__(self, backend, config, batch, dtype="float32"):
+        self.model = AST(config, backend=backend, dtype=dtype)  # the same seed: the same weights everywhere
         clock = Cpu()
         self.x = self.model.xp.asarray(clock.normal(batch, config.frames, config.mel_bins) / 2)
         self.y = self.model.xp.asarray((clock.normal(batch, config.classes, seed=1) > 1).astype("float32"))
@@ -62,7 +65,8 @@ class Side:
 
     def step(self):
         self.gradient()
-        self.adam.step(self.model.dw.flat, 1e-5)
+        copy = {"copy": self.model.copy_to_update()} if self.model.encoder else {}
+        self.adam.step(self.model.dw.flat, 1e-5, **copy)
 
 
 def compare(names, reference, config, batch, rounds, label):
@@ -95,6 +99,31 @@ def compare(names, reference, config, batch, rounds, label):
     return done
 
 
+def narrow(backend, config, batch, rounds, label):
+    """The same rows in 16 bits, checked against float32 on the same backend and timed beside it."""
+    place, first = where(backend), Side(backend, config, batch)
+    logits, loss = to_numpy(first.forward()), first.gradient()
+    gradients = {part: to_numpy(dw.copy()) for part, dw in first.model.dw.items()}
+    times = [place.seconds(call, rounds) for call in (first.forward, first.step)]
+    del first
+    done = []
+    for dtype in NARROW:
+        side, what = Side(backend, config, batch, dtype), f"{backend}, {label}, {dtype}"
+        check(to_numpy(side.forward()), logits, 0.05, f"{what}, logits")
+        if not abs((mine := side.gradient()) - loss) <= 0.02 * abs(loss):
+            raise Error(f"{what}: the loss is {mine}, in float32 {loss}: nothing was timed.")
+        for part, dw in side.model.dw.items():
+            gap = np.linalg.norm(to_numpy(dw) - gradients[part]) / np.linalg.norm(gradients[part])
+            if not gap <= 0.1:
+                raise Error(f"{what}, gradient of {part}: off by {gap:.1%} from float32: nothing was timed.")
+        taken = [place.seconds(call, rounds) for call in (side.forward, side.step)]
+        del side
+        for job, mine, theirs in zip(("forward", "training step"), taken, times, strict=True):
+            title, beside = f"{backend}: {label}, {job}, batch {batch}, {dtype}", {f"{backend}, float32": theirs}
+            done.append(row(place, title, dtype, mine, batch, "clips/s", libraries=beside))
+    return done
+
+
 def backends(rounds, backend=None):
     if backend in GPU and why_no_gpu():
         raise Skip("no GPU here")
@@ -107,6 +136,9 @@ def backends(rounds, backend=None):
         while batch > 1 and batch * MEMORY > free:
             batch //= 2
         done += compare(on_gpu, "cupy", BASE, batch, rounds, "base, 10 s")  # the reference's code, on the device
+        if "cuda" in on_gpu:
+            done += narrow("cuda", BASE, batch, rounds, "base, 10 s")
     if EMULATED in names:
         done += compare([EMULATED], "numpy", TOY, 2, rounds, "toy")
+        done += narrow(EMULATED, TOY, 2, rounds, "toy")
     return done

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import cuda, layers, optim
+from .. import cuda, layers, mixed, optim
 from . import attention, backends, in_torch
 from .device import DTYPES, LIBRARY, NO_BFLOAT16, TOLERANCE, cast, check, copy_bandwidth, differs, place, row, wide
 from .in_torch import TORCH
@@ -74,8 +74,7 @@ def cases(where, s, dtype):
     """Each kernel at sizes s, one after the other, so that the arrays of one are gone before the next."""
     for make in (patches, norms, gelus, softmaxes, losses, columns):
         yield from make(where, s, dtype)
-    if dtype == "float32":
-        yield from adam(where, s)
+    yield from adam(where, s) if dtype == "float32" else residuals(where, s, dtype)
 
 
 def _ladder(name, call, wanted, size, half, torch):
@@ -151,6 +150,52 @@ def norms(where, s, dtype):
         once + 2 * x.nbytes,
         half_backward,
         backward,
+    )
+
+
+def residuals(where, s, dtype):
+    """Residual, bias and norm in one pass, of 16-bit training; the libraries' cells are of the same done in turn."""
+    (R, C), xp = s.rows, where.xp
+    x, dy, w, b, bias = (where.normal(*shape, seed=i) for i, shape in enumerate([(R, C), (R, C), (C,), (C,), (C,)]))
+    branch, dn = (cast(where.normal(R, C, seed=seed), dtype) for seed in (5, 6))
+    kind, stats = branch.dtype, 8 * R
+
+    def forward(branch, kind):
+        return layers.layernorm_forward(x + branch + bias, w, b)[0].astype(kind)
+
+    def backward(sums):
+        dx = layers.layernorm_backward(wide(dn), plain, *sums[:2])
+        dx += dy
+        sums[2] += dx.sum(axis=0)
+        return dx, dx, *sums
+
+    def in_torch_forward(t):
+        def function(x, branch, bias, w, b):
+            return t.nn.functional.layer_norm(x + branch + bias, (C,), w, b, 1e-6).to(branch.dtype)
+
+        return in_torch.forward(t, function, x, branch, bias, w, b)
+
+    def no_torch(t):
+        raise Skip("no such job")
+
+    yield Case(
+        "residual + norm",
+        lambda: mixed.residual_norm_forward(x, branch, bias, w, b, 1e-6, kind)[0][1:],
+        lambda: (forward(wide(branch), np.float32),),
+        2 * x.nbytes + 2 * branch.nbytes + stats,
+        lambda: lambda: (forward(branch, kind),),
+        in_torch_forward,
+    )
+    cache = mixed.residual_norm_forward(x, branch, bias, w, b, 1e-6, kind)[1]
+    plain = layers.layernorm_forward(x + wide(branch) + bias, w, b)[1]
+    ours, theirs = xp.zeros((3, C), np.float32), xp.zeros((3, C), np.float32)
+    yield Case(  # gradients are added to: compared after one call each
+        "residual + norm backward",
+        lambda: (*mixed.residual_norm_backward(dn, dy, cache, *ours), *ours),
+        lambda: backward(theirs),
+        3 * x.nbytes + 2 * branch.nbytes + stats,
+        lambda: partial(backward, xp.zeros((3, C), np.float32)),
+        no_torch,
     )
 
 
