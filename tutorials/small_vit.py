@@ -118,7 +118,8 @@ class ViT(AST):
         super().__init__(config, "fast", seed)
         rest, name = self.w, "patch_embed.proj.weight"
         sizes = shapes(config) | {name: (config.dim, colours * PATCH * PATCH)}
-        self.w, self.dw, self.colours = zeros(sizes, self.dtype), zeros(sizes, self.dtype), colours
+        self.w = self._w = zeros(sizes, self.dtype)
+        self.dw, self.colours = zeros(sizes, self.dtype), colours
         for other in sizes:
             if other != name:
                 self.w[other][...] = rest[other]
