@@ -116,6 +116,10 @@ def open_checkpoint(path):
         inside = [name for name in ("best.npz", "last.npz") if os.path.exists(os.path.join(path, name))]
         hint = f"; it holds {inside[0]}: give {os.path.join(path, inside[0])}" if inside else ""
         raise Error(f"{path}: this is a folder, a checkpoint is a .npz file{hint}.")
+    with open(path, "rb") as f:
+        start = f.read(2)
+    if start not in (b"PK", b"\x93N"):  # of a zip archive, of a single array
+        raise Error(f"{path}: this is no .npz file: it is empty or has another format.")
     try:
         archive = np.load(path, allow_pickle=False)
     except (zipfile.BadZipFile, EOFError, OSError, ValueError) as error:

@@ -51,7 +51,10 @@ def run(main):
         print(f"minast: {error}", file=sys.stderr)
         status = 2
     except MemoryError as error:
-        print(f"minast: the memory is not enough ({error}): take a smaller --batch or --preset.", file=sys.stderr)
+        print(
+            f"minast: the memory is not enough ({error}): take a smaller model or batch, or fewer classes.",
+            file=sys.stderr,
+        )
         status = 2
     except KeyboardInterrupt:
         print("minast: stopped.", file=sys.stderr)

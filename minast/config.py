@@ -73,6 +73,10 @@ class ModelConfig:
             raise Error(f"dim is {self.dim} and heads is {self.heads}: the width must be a multiple of the heads.")
         if self.prefix_tokens not in (1, 2):
             raise Error(f"prefix_tokens is {self.prefix_tokens}: it must be 1 ([CLS]) or 2 ([CLS] and distillation).")
+        for name in ("encoder_eps", "head_eps"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1:
+                raise Error(f"{name} is {value}: it must be a small number above 0.")
         if self.gelu not in ("erf", "tanh"):
             raise Error(f'gelu is {self.gelu!r}: it must be "erf" or "tanh".')
 

@@ -9,6 +9,8 @@ with its config.json), and minast checkpoints, for other classes or another leng
 An audio model keeps its head, unless --classes or --labels ask for another number of classes, or --fresh-head.
 """
 
+import os
+
 from . import cli
 from .backend import BACKENDS
 from .checkpoint import save
@@ -18,6 +20,10 @@ from .pretrained.adapt import RGB
 
 def main(argv=None):
     args = parser().parse_args(argv)
+    if not args.out:
+        raise cli.Error("OUT.npz is empty: name the checkpoint to write.")
+    if os.path.exists(args.out) and os.path.exists(args.source) and os.path.samefile(args.source, args.out):
+        raise cli.Error(f"{args.out} is the source itself: give the converted checkpoint another name.")
     options = {name: value for name, value in vars(args).items() if name not in ("source", "out")}
     model, info, report = load(args.source, backend=BACKENDS[0], **options)
     save(args.out, model, info.labels, info.features, info.loss, notes=info.notes)

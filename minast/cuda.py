@@ -42,11 +42,20 @@ def overrides(fits=lambda *args: True):
                 raise Error(
                     f"{function.__name__}: no kernel fits bfloat16 {x.shape}, and plain array code cannot read it."
                 )
+            if kwargs.get("rung") is not None:
+                raise Error(f"{function.__name__}: no kernel fits {x.dtype} {x.shape}: there is no rung to choose.")
             return plain(*args, **kwargs)
 
         return either
 
     return decorate
+
+
+def checked_rung(rung, last):
+    """A rung of which there is a kernel: 0 to last."""
+    if rung not in range(last + 1):
+        raise Error(f"rung is {rung!r}: there are 0 to {last}.")
+    return rung
 
 
 def blocks(count, size):
@@ -75,7 +84,7 @@ def rows_of(x):
 def add_columns(x, out, rung=1):
     """out += sum of x over its rows.   x (R, C), out (C,) float32"""
     R, C = x.shape
-    if rung == 0:
+    if checked_rung(rung, 1) == 0:
         launch("columns.cu", f"column_sum<{c_type(x)}>", blocks(C, 128), 128, (packed(x), out, R, C))
         return
     groups = min(GROUPS, blocks(R, 8))
@@ -113,7 +122,7 @@ def layernorm_forward(x, w, b, eps=1e-6, rung=1):
     xp, (R, C), x = array_module(x), rows_of(x), packed(x)
     y, mean, rstd = xp.empty_like(x), xp.empty((*x.shape[:-1], 1), np.float32), xp.empty((*x.shape[:-1], 1), np.float32)
     args = (x, w, b, y, mean, rstd, R, C, float(eps))
-    if rung == 0:
+    if checked_rung(rung, 1) == 0:
         launch("layernorm.cu", f"layernorm_plain<{c_type(x)}>", blocks(R, 128), 128, args)
     else:
         launch("layernorm.cu", f"layernorm_forward<{c_type(x)},{_chunks(C)}>", blocks(R, 4), (32, 4), args)
@@ -142,7 +151,7 @@ def gelu_forward(x, kind="erf", bias=None, rung=1):
     """y = z Phi(z), z = x + bias.   x (..., C), bias (C,) or None -> y (..., C)"""
     x = packed(x)
     y = array_module(x).empty_like(x)
-    name, each = ("gelu_plain", 256) if rung == 0 else ("gelu_forward", 1024)
+    name, each = ("gelu_plain", 256) if checked_rung(rung, 1) == 0 else ("gelu_forward", 1024)
     kernel = f"{name}<{c_type(x)},{_tanh(kind)}>"
     launch("gelu.cu", kernel, blocks(x.size, each), 256, (x, bias, y, x.size, x.shape[-1]))
     return y, (x, bias, kind)
@@ -179,7 +188,7 @@ def softmax_forward(x, rung=1):
     """p = exp(x - max) / sum exp(x - max) over the last axis.   x (..., C) -> p (..., C)"""
     x, (R, C) = packed(x), rows_of(x)
     p = array_module(x).empty_like(x)
-    if rung == 0:
+    if checked_rung(rung, 1) == 0:
         launch("softmax.cu", f"softmax_plain<{c_type(x)}>", blocks(R, 128), 128, (x, p, R, C))
     else:
         launch("softmax.cu", f"softmax_forward<{c_type(x)}>", blocks(R, 4), (32, 4), (x, p, R, C))
@@ -255,7 +264,7 @@ def attention_forward(qkv, heads, rung=None, fragments=None):
     xp, qkv = array_module(qkv), packed(qkv)
     (B, N, C), T = qkv.shape, c_type(qkv)
     D, scale = C // 3 // heads, (C // 3 // heads) ** -0.5
-    rung = attention_rung(qkv, heads) if rung is None else rung
+    rung = attention_rung(qkv, heads) if rung is None else checked_rung(rung, 5)
     if (rung < 4) != (T == "float"):
         wanted = "float32" if rung < 4 else "16-bit types"
         raise Error(f"rung {rung} of attention is for {wanted}, not for {qkv.dtype}.")
@@ -330,7 +339,7 @@ def unfold_forward(x, fstride, tstride, size=16, rung=1, dtype=None):
     gf, gt = (F - size) // fstride + 1, (T - size) // tstride + 1
     patches = xp.empty((B, gf * gt, size * size), dtype)
     args = (x, patches, T, F, gf, gt, fstride, tstride)
-    if rung == 0:
+    if checked_rung(rung, 1) == 0:
         launch("unfold.cu", f"unfold_plain<{c_type(patches)}>", blocks(patches.size, 256), 256, (*args, patches.size))
     else:
         pitch = blocks(F, 32) * 32 + 2  # keeps the gather of four frames free of bank conflicts
@@ -451,7 +460,7 @@ class Adam(optim.Adam):
             return super().step(g, lr)
         self.t += 1
         (b1, b2), n = self.betas, self.w.size
-        name, each = ("adam_plain", 256) if rung == 0 else ("adam_step", 1024)
+        name, each = ("adam_plain", 256) if checked_rung(rung, 1) == 0 else ("adam_step", 1024)
         kernel = f"{name}<{'float' if copy is None else c_type(copy)},{'true' if self.decoupled else 'false'}>"
         corrections = 1 - b1**self.t, 1 - b2**self.t
         arrays = (self.w, g, self.m, self.v, copy, self.decay, self.rates, norm)

@@ -1,6 +1,7 @@
 """How a training run begins: from flags and the data's recipe, or from the folder of one that stopped."""
 
 import os
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -51,6 +52,19 @@ def begun(args):
     name = data.kind if data.kind != "own" else stem(args.data)
     size = stem(args.pretrained) if args.pretrained else rest["preset"]
     out = run.new_folder(args.out, f"{name}-{size}")
+    try:
+        return prepared(args, data, config, rest, out, size)
+    except BaseException as error:
+        with suppress(OSError):
+            os.rmdir(out)  # goes only if it is empty
+        if isinstance(error, KeyboardInterrupt):
+            print("Stopped before the first step: nothing was saved yet. Start the same command again.")
+        raise
+
+
+def prepared(args, data, config, rest, out, size):
+    """Features, model, optimizer, and the new head of a pretrained model, fitted.   -> Job"""
+    given = vars(args)
     features = FeatureConfig(rate=rest["rate"], **{k: given[k] for k in ("mel_bins", "window") if given[k] is not None})
     source = heard(args.pretrained) if args.pretrained else {}
     features = replace(features, **{k: v for k, v in source.items() if given[k] is None})
@@ -86,8 +100,9 @@ def begun(args):
     optimizer, scale = new_optimizer(model, config), loss_scale(config.dtype)
     describe(data, model, features, size, out)
     if args.pretrained and not args.random_head:
+        print("fitting the new head to the features as they are", flush=True)
         loss = fit_head(model, store, data.targets(store.clips), features, config.loss)
-        print(f"the new head is fitted to the features as they are: training loss {loss:.3f}")
+        print(f"the new head is fitted: training loss {loss:.3f}")
     return Job(
         out, settings, config, model, info, optimizer, scale, data, store,
         backend=args.backend, cache=not args.no_cache,

@@ -70,6 +70,8 @@ def predict(model, info, path, chosen=None, top=5):
     except Error as error:
         raise Error(f"{path}: {error}") from None
     scores = clip_scores(model, info, [mel])[0]
+    if not np.isfinite(scores).all():
+        raise Error(f"{path}: the model's scores are not numbers: its weights are damaged or were never trained.")
     chosen = np.array(range(len(scores)) if chosen is None else chosen)
     best = chosen[np.argsort(-scores[chosen], kind="stable")][:top]
     return {

@@ -1,5 +1,6 @@
 """Shared by the emulator's tests: run a kernel of features.cu in some mode."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -31,4 +32,5 @@ def missing():
     return ""
 
 
-needs_emulator = pytest.mark.skipif(bool(missing()), reason=missing() or "-")
+# In CI a missing compiler is no reason to be green: the tests run, and fail with the sentence.
+needs_emulator = pytest.mark.skipif(bool(missing()) and os.environ.get("CI") != "true", reason=missing() or "-")

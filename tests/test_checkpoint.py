@@ -82,9 +82,9 @@ def test_foreign(tmp_path):
     np.save(tmp_path / "b.npy", np.zeros(3))
     refused(tmp_path / "b.npy", "single array")
     (tmp_path / "c.npz").write_text("not a zip file")
-    refused(tmp_path / "c.npz", "truncated, or another format")
+    refused(tmp_path / "c.npz", "this is no .npz file: it is empty or has another format")
     (tmp_path / "d.npz").touch()
-    refused(tmp_path / "d.npz", "truncated, or another format")
+    refused(tmp_path / "d.npz", "this is no .npz file: it is empty")
 
 
 def test_object_arrays_are_refused(tmp_path):

@@ -366,3 +366,27 @@ def test_an_unaligned_array_that_is_not_copied_is_noticed(monkeypatch, rng, guar
     monkeypatch.setattr(cuda, "packed", np.ascontiguousarray)
     with emulation(guard=guard), pytest.raises(IndexError, match="no multiple of the size"):
         transposed_and_unaligned(np.array, rng)
+
+
+@pytest.mark.parametrize("rung", [-1, 2, 7, "1"])
+def test_a_rung_that_is_not_there(rung):
+    x = np.ones((4, 8), np.float32)
+    calls = (
+        lambda: cuda.softmax_forward(x, rung=rung),
+        lambda: cuda.gelu_forward(x, rung=rung),
+        lambda: cuda.layernorm_forward(x, x[0], x[0], rung=rung),
+        lambda: cuda.unfold_forward(np.ones((1, 16, 16), np.float32), 10, 10, rung=rung),
+        lambda: cuda.add_columns(x, x[0].copy(), rung=rung),
+        lambda: cuda.Adam(x[0].copy()).step(x[1], 1e-3, rung=rung),
+    )
+    for call in calls:
+        with pytest.raises(Error, match=r"rung is .*: there are 0 to 1"):
+            call()
+
+
+@pytest.mark.parametrize(("dtype", "rung"), [(np.float32, -1), (np.float16, 9)])
+def test_a_rung_of_attention_that_is_not_there(dtype, rung):
+    with pytest.raises(Error, match=r"there are 0 to 5"):
+        cuda.attention_forward(np.ones((1, 4, 48), dtype), 1, rung=rung)
+    with pytest.raises(Error, match="no rung to choose"):  # no kernel is 17 wide
+        cuda.attention_forward(np.ones((1, 4, 51), dtype), 1, rung=1)

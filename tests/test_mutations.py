@@ -199,6 +199,12 @@ def test_planted_bugs_are_noticed(name, tmp_path):
         assert any(noticed(checked, place) for place in ORDERS), "in no thread order"
 
 
+@pytest.mark.parametrize("name", MUTATIONS)
+def test_without_the_bug_the_same_check_passes(name):
+    """Else it would notice anything."""
+    assert noticed(MUTATIONS[name][2], "forward" if "forward" in ORDERS else next(iter(ORDERS))) is None
+
+
 @pytest.mark.parametrize("name", HARMLESS)
 def test_what_changes_nothing_is_let_pass(name, tmp_path):
     file, edit, checked = HARMLESS[name]

@@ -1,8 +1,10 @@
 """Readers of weight files: what torch.save writes, and files that are damaged, lie, or want to run something."""
 
 import io
+import json
 import os
 import pickle
+import shutil
 import struct
 import zipfile
 from pathlib import Path
@@ -264,6 +266,7 @@ def test_a_header_that_lies(tmp_path):
     refused(lie("b", "shape", [2**40, 2**40]), "'b'")
     refused(lie("b", "shape", [2, 3.0]), "'b' is not a dtype")
     refused(lie("b", "dtype", "F8_E4M3"), "dtype F8_E4M3")
+    refused(lie("b", "dtype", ["F32"]), "'b' is not a dtype")
     cases.write_safetensors(path, arrays, header_change=lambda header: header.pop("b"))
     refused(path, "accounts for 16 bytes of numbers, the file has 40")
     cases.write_safetensors(path, arrays)
@@ -369,3 +372,60 @@ def test_nothing_but_headers_is_read_on_opening(tmp_path):
         file._file.fp = io.BytesIO()  # whatever is read from now on fails
         with pytest.raises(minast.Error, match="'cls' cannot be read"):
             file.read("cls")
+
+
+# -- settings that make no sense ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("file", "name", "value", "match"),
+    [
+        ("config.json", "layer_norm_eps", float("nan"), "layer_norm_eps is nan"),
+        ("config.json", "layer_norm_eps", 0, "encoder_eps is 0"),
+        ("config.json", "layer_norm_eps", -1, "encoder_eps is -1"),
+        ("config.json", "hidden_act", ["gelu"], "hidden_act is"),
+        ("config.json", "num_attention_heads", 0, "num_attention_heads is 0"),
+        ("config.json", "num_attention_heads", float("inf"), "num_attention_heads is inf"),
+        ("preprocessor_config.json", "sampling_rate", float("inf"), "sampling_rate is inf"),
+    ],
+)
+def test_settings_that_make_no_sense(tmp_path, file, name, value, match):
+    shutil.copytree(FILES / "hf_ast", tmp_path, dirs_exist_ok=True)
+    with open(tmp_path / file) as f:
+        settings = json.load(f)
+    with open(tmp_path / file, "w") as f:
+        json.dump(settings | {name: value}, f)
+    with pytest.raises(minast.Error, match=match) as caught:
+        pretrained.load(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"seed": -1}, "seed is -1"),
+        ({"source_grid": 3}, "source_grid is 3"),
+        ({"loss": "mse"}, "loss is 'mse'"),
+        ({"heads": 0}, "has 4 heads, not 0"),
+    ],
+)
+def test_options_that_make_no_sense(tmp_path, options, match):
+    path = saved(tmp_path, vit_arrays())
+    with pytest.raises(minast.Error, match=match):
+        pretrained.load(path, **({"classes": 3, "heads": cases.VIT["heads"]} | options))
+
+
+def test_a_weight_too_large_for_float32(tmp_path):
+    arrays = vit_arrays()
+    arrays["cls"] = arrays["cls"].astype(np.float64)
+    arrays["cls"].flat[0] = 1e300
+    refused(saved(tmp_path, arrays), "'cls' holds numbers too large for float32", heads=cases.VIT["heads"])
+
+
+def test_convert_does_not_overwrite_its_source(tmp_path):
+    path = saved(tmp_path, vit_arrays())
+    before = path.read_bytes()
+    for out, match in ((str(path), "the source itself"), ("", "OUT.npz is empty")):
+        with pytest.raises(minast.Error, match=match):
+            convert.main([str(path), out, "--classes", "3", "--heads", str(cases.VIT["heads"])])
+    assert path.read_bytes() == before

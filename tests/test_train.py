@@ -386,3 +386,11 @@ def test_refusals_of_16_bits(tones, tmp_path, command):
         status, _, err = command("train", tones, "--out", tmp_path / "a", *arguments)
         assert status == 2 and words in err and err.count("\n") == 1, (arguments, err)
     assert not (tmp_path / "a").exists()
+
+
+def test_a_start_that_fails_leaves_no_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        with pytest.raises(minast.Error):
+            train.main(["--pretrained", "nothere.npz"])
+    assert os.listdir(tmp_path / "runs") == []

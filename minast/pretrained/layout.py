@@ -103,6 +103,8 @@ def count_blocks(file, prefix, suffix):
 
 def split_heads(file, dim, heads=None):
     """Number of heads: as told, else by heads 64 wide, which all published ViT, DeiT and AST models have."""
+    if heads is not None and heads < 1:
+        raise Error(f"heads is {heads}: a model has at least 1.")
     if heads is None and dim % 64:
         raise Error(
             f"{file.path}: the model is {dim} wide, which is no multiple of 64, a head's width in published models: "

@@ -50,6 +50,10 @@ def load(
     source_grid: (rows, columns) of the source's positions, where neither a square nor a published AST's is right.
     Raises minast.Error where anything is missing, misshapen, not finite, or would have to be guessed.
     """
+    if loss not in (None, "bce", "ce"):
+        raise Error(f'loss is {loss!r}: it must be "bce" or "ce".')
+    if not isinstance(seed, (int, np.integer)) or seed < 0:
+        raise Error(f"seed is {seed!r}: it must be a whole number of at least 0.")
     labels = read_labels(labels) if isinstance(labels, (str, os.PathLike)) else labels
     with open_tensors(path) as file:
         layout, settings = identify(file, heads)
@@ -63,8 +67,8 @@ def load(
             heads=layout.heads,
             classes=_classes(file.path, layout, classes, labels, keep),
             prefix_tokens=layout.prefix_tokens,
-            encoder_eps=settings.eps or layout.eps,
-            head_eps=(settings.eps or layout.head_eps) if keep else ModelConfig.head_eps,
+            encoder_eps=layout.eps if settings.eps is None else settings.eps,
+            head_eps=(layout.head_eps if settings.eps is None else settings.eps) if keep else ModelConfig.head_eps,
             gelu=gelu or settings.gelu or layout.gelu,
             **{name: geometry[name] if value is None else value for name, value in wanted.items()},
         )
@@ -133,7 +137,7 @@ def audio_features(path):
 def identify(file, heads=None):
     """-> (the Layout whose names the file has, Settings from inside it or from the .json files beside it)"""
     settings = settings_beside(file.path) if isinstance(file, (SafetensorsFile, PthFile)) else Settings()
-    layout = recognise(file, heads or settings.heads)
+    layout = recognise(file, settings.heads if heads is None else heads)
     return layout, file.settings or settings
 
 
@@ -178,7 +182,7 @@ def find_grid(path, layout, settings, given=None):
     geometry, why = {name: getattr(ModelConfig, name) for name in GEOMETRY}, "as they were said to lie"
     try:
         if given is not None:
-            grid = tuple(given)
+            grid = _pair(given)
             geometry = geometry_of(grid) if layout.audio else geometry
         elif not layout.audio:
             grid = square_grid(rows, prefix)
@@ -198,6 +202,13 @@ def find_grid(path, layout, settings, given=None):
             f"{prefix + grid[0] * grid[1]}, {why}."
         )
     return geometry, grid
+
+
+def _pair(grid):
+    """(rows, columns), if that is what was given."""
+    if not isinstance(grid, (tuple, list)) or len(grid) != 2 or not all(isinstance(n, int) and n > 0 for n in grid):
+        raise Error(f"source_grid is {grid!r}: it must be two whole numbers above 0, (rows, columns).")
+    return tuple(grid)
 
 
 # -- weights -------------------------------------------------------------------------------------------------------

@@ -59,7 +59,7 @@ def _entry(path, name, entry, size):
     """One entry of the header, checked.   -> (dtype, shape, begin, end)"""
     try:
         dtype, shape, (begin, end) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
-        sound = all(type(n) is int and n >= 0 for n in (*shape, begin, end))
+        sound = isinstance(dtype, str) and all(type(n) is int and n >= 0 for n in (*shape, begin, end))
     except (KeyError, TypeError, ValueError):
         sound = False
     if not sound:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import os
 from dataclasses import dataclass, field
 from math import prod
@@ -45,10 +46,10 @@ def settings_beside(path):
         out.heads = _number(folder, config, "num_attention_heads", int)
         out.eps = _number(folder, config, "layer_norm_eps", float)
         activation = config.get("hidden_act", "gelu")
-        if activation not in ACTIVATIONS:
+        if not isinstance(activation, str) or activation not in ACTIVATIONS:
             raise Error(f"{folder}/config.json: hidden_act is {activation!r}: minast has {', '.join(ACTIVATIONS)}.")
         out.gelu = ACTIVATIONS[activation]
-        out.loss = LOSSES.get(config.get("problem_type"))
+        out.loss = LOSSES.get(str(config.get("problem_type")))
         out.labels = _labels(config.get("id2label"))
         names = {
             "num_mel_bins": "mel_bins",
@@ -146,8 +147,10 @@ def _number(folder, config, name, kind, file="config.json"):
     value = config.get(name)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or (kind is int and value != int(value)):
-        raise Error(f"{folder}/{file}: {name} is {value!r}: a number is needed.")
+    sound = not isinstance(value, bool) and isinstance(value, (int, float)) and math.isfinite(value)
+    if not sound or (kind is int and (value != int(value) or value < 1)):
+        wanted = "a whole number above 0" if kind is int else "a finite number"
+        raise Error(f"{folder}/{file}: {name} is {value!r}: {wanted} is needed.")
     return kind(value)
 
 

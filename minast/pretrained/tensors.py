@@ -37,6 +37,8 @@ class Tensors:
             array = array.astype(np.float32)
         if not np.isfinite(array).all():
             raise Error(f"{self.path}: the array {name!r} holds NaN or infinite numbers.")
+        if array.dtype.itemsize > 4 and array.size and max(array.max(), -array.min()) > np.finfo(np.float32).max:
+            raise Error(f"{self.path}: the array {name!r} holds numbers too large for float32.")
         return array
 
     def close(self):
