@@ -20,7 +20,7 @@ LAYERNORM_CHUNKS = (1, 2, 3, 6, 8)  # of 128 columns; the widths of the presets 
 GROUPS = 264  # partial sums per column: two blocks for each multiprocessor of an H100; fixed, so that sums repeat
 
 
-def overrides(fits=lambda *args: True):
+def overrides(fits=lambda *_, **__: True):
     """Decorator: the kernel where dtype and shape have one, else the function of the same name in layers.py.
 
     Forward and backward of a pair ask the same of the same arrays, so a cache never meets the wrong one of the two;
@@ -36,7 +36,7 @@ def overrides(fits=lambda *args: True):
             kept = getattr(args[1][0], "dtype", x.dtype) if len(args) > 1 and isinstance(args[1], tuple) else x.dtype
             if kept != x.dtype and {kept.name, x.dtype.name} & C_TYPES.keys():
                 raise Error(f"{function.__name__}: the gradient is {x.dtype}, the forward pass was {kept}.")
-            if x.dtype.name in C_TYPES and x.size and fits(*args):
+            if x.dtype.name in C_TYPES and x.size and fits(*args, **kwargs):
                 return function(*args, **kwargs)
             if x.dtype.name == "uint16" and x.size:
                 raise Error(
@@ -108,7 +108,7 @@ def linear_backward(dy, cache, dw, db):
 # -- layer norm --------------------------------------------------------------------------------------------------
 
 
-def _narrow(x, *_):
+def _narrow(x, *_, **__):
     return x.shape[-1] <= 128 * LAYERNORM_CHUNKS[-1]
 
 
@@ -177,7 +177,9 @@ def gelu_backward(dy, cache, dbias=None):
 
 
 def _tanh(kind):
-    return {"erf": "false", "tanh": "true"}[kind]
+    if kind not in ("erf", "tanh"):
+        raise Error(f'the kind of GELU is {kind!r}: it is "erf" or "tanh".')
+    return "true" if kind == "tanh" else "false"
 
 
 # -- softmax -----------------------------------------------------------------------------------------------------
@@ -210,11 +212,11 @@ TILES = {2: (64, 32, 4, 4), 3: (128, 64, 8, 8)}  # rung: queries, keys, and the 
 LONG = 256  # tokens from which float32 takes rung 3, not measured: below, that has at most two blocks of queries a head
 
 
-def _forward_fits(qkv, heads, *_):
+def _forward_fits(qkv, heads, *_, **__):
     return qkv.shape[2] // 3 // heads in HEAD_WIDTHS
 
 
-def _backward_fits(do, cache, *_):
+def _backward_fits(do, cache, *_, **__):
     return do.shape[2] // cache[3] in HEAD_WIDTHS
 
 
@@ -323,7 +325,7 @@ def attention_backward(do, cache, fragments=None):
 # -- patches -----------------------------------------------------------------------------------------------------
 
 
-def _whole_patches(x, fstride, tstride, size=16):
+def _whole_patches(x, fstride, tstride, size=16, *_, **__):
     return x.dtype.name != "uint16" and size == 16 and min(x.shape[1:]) >= 16
 
 

@@ -153,5 +153,7 @@ def _built(text, name, *flags):
         if run.returncode:
             wrong = [line for line in run.stderr.splitlines() if "error" in line] or run.stderr.splitlines()
             raise Error(f"{name} does not compile for the emulator:\n" + "\n".join(wrong[:8]))
+        if not built.is_file():
+            raise Error(f"the C++ compiler `{shlex.join(cxx)}` says that all went well, and wrote nothing: is it one?")
         built.replace(path)
     return path

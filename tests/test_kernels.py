@@ -390,3 +390,12 @@ def test_a_rung_of_attention_that_is_not_there(dtype, rung):
         cuda.attention_forward(np.ones((1, 4, 48), dtype), 1, rung=rung)
     with pytest.raises(Error, match="no rung to choose"):  # no kernel is 17 wide
         cuda.attention_forward(np.ones((1, 4, 51), dtype), 1, rung=1)
+
+
+def test_arguments_by_name_decide_as_by_place(rng):
+    x, qkv = rng.standard_normal((1, 24, 24)).astype(np.float32), rng.standard_normal((1, 5, 96)).astype(np.float32)
+    close(cuda.unfold_forward(x, 8, 8, size=8)[0], layers.unfold_forward(x, 8, 8, 8)[0], 0)  # no kernel: 16 alone has
+    close(cuda.unfold_forward(x, 8, 8, 16, 1)[0], layers.unfold_forward(x, 8, 8)[0], 0)
+    close(cuda.attention_forward(qkv, heads=2)[0], layers.attention_forward(qkv, 2)[0], 2e-6)
+    with pytest.raises(Error, match="kind of GELU is 'foo'"):
+        cuda.gelu_forward(x, kind="foo")

@@ -307,3 +307,11 @@ def test_kernels_are_found_in_a_checkout_and_in_an_installed_package():
 
 def test_default_mode_is_guarded():
     assert emulator.DEFAULT.guard is True
+
+
+@needs_emulator
+def test_a_compiler_that_writes_nothing(monkeypatch, tmp_path):
+    monkeypatch.setenv("MINAST_CACHE", str(tmp_path))
+    monkeypatch.setenv("CXX", "true")
+    with pytest.raises(Error, match=r"`.*true` says that all went well, and wrote nothing"):
+        emulator_build.runtime()
