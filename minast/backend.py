@@ -35,7 +35,7 @@ def choose(name=None):
 def why_no_gpu():
     """None where CuPy finds a GPU, else the rest of a sentence."""
     if importlib.util.find_spec("cupy") is None:
-        return "needs CuPy, which is not installed: pip install 'minast[gpu]' (CUDA 13) or [gpu12]"
+        return "needs CuPy, which is not installed: pip install '.[gpu]' in the checkout (CUDA 13; '.[gpu12]' for 12)"
     try:
         import cupy
 

@@ -116,8 +116,11 @@ def open_checkpoint(path):
         inside = [name for name in ("best.npz", "last.npz") if os.path.exists(os.path.join(path, name))]
         hint = f"; it holds {inside[0]}: give {os.path.join(path, inside[0])}" if inside else ""
         raise Error(f"{path}: this is a folder, a checkpoint is a .npz file{hint}.")
-    with open(path, "rb") as f:
-        start = f.read(2)
+    try:
+        with open(path, "rb") as f:
+            start = f.read(2)
+    except OSError as error:
+        raise Error(f"{path}: this cannot be opened: {error.strerror or error}.") from None
     if start not in (b"PK", b"\x93N"):  # of a zip archive, of a single array
         raise Error(f"{path}: this is no .npz file: it is empty or has another format.")
     try:

@@ -51,12 +51,14 @@ def begun(args):
     checked_dtype(config.dtype, choose(args.backend)[0])
     name = data.kind if data.kind != "own" else stem(args.data)
     size = stem(args.pretrained) if args.pretrained else rest["preset"]
+    ours = args.out is None or not os.path.exists(args.out)
     out = run.new_folder(args.out, f"{name}-{size}")
     try:
         return prepared(args, data, config, rest, out, size)
     except BaseException as error:
         with suppress(OSError):
-            os.rmdir(out)  # goes only if it is empty
+            if ours:
+                os.rmdir(out)  # goes only if it is empty
         if isinstance(error, KeyboardInterrupt):
             print("Stopped before the first step: nothing was saved yet. Start the same command again.")
         raise

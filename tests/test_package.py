@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-VERBS = ("bench", "train", "predict", "evaluate", "stats", "convert")
+VERBS = ("bench", "train", "predict", "evaluate", "stats", "convert", "compile")
 
 
 def python(*arguments):
