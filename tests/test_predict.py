@@ -139,3 +139,12 @@ def test_empty_choices(trained, tones, command):
     for verb in ("stats", "train"):
         status, _, err = command(verb, tones, "--seed", -1)
         assert status == 2 and "the seed is -1" in err and err.count("\n") == 1
+
+
+def test_scores_that_are_no_numbers_are_refused(trained, tones, tmp_path, command):
+    model, info = minast.load(trained / "best.npz")
+    model.w.flat *= np.float32(1e30)  # finite, and too large to compute with
+    minast.save(tmp_path / "huge.npz", model, info.labels, info.features, info.loss)
+    with np.errstate(all="ignore"):
+        status, out, err = command("predict", tmp_path / "huge.npz", tones / "low" / "0.wav")
+    assert status == 2 and "0.wav: the model's scores are not numbers" in err and "%" not in out

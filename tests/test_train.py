@@ -394,3 +394,18 @@ def test_a_start_that_fails_leaves_no_folder(tmp_path, monkeypatch):
         with pytest.raises(minast.Error):
             train.main(["--pretrained", "nothere.npz"])
     assert os.listdir(tmp_path / "runs") == []
+
+
+def test_ctrl_c_before_the_first_step_says_that_nothing_is_saved(tmp_path, monkeypatch, capsys):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("minast.jobs.prepared", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train.main([])
+    assert "nothing was saved yet" in capsys.readouterr().out and os.listdir("runs") == []
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        train.main(["--out", "mine"])
+    assert (tmp_path / "mine").is_dir()  # the user's folder stays

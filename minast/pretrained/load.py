@@ -1,6 +1,7 @@
 """The whole way: a file of some format -> an AST, one step a line."""
 
 import os
+from collections import Counter
 
 import numpy as np
 
@@ -55,6 +56,9 @@ def load(
     if not isinstance(seed, (int, np.integer)) or seed < 0:
         raise Error(f"seed is {seed!r}: it must be a whole number of at least 0.")
     labels = read_labels(labels) if isinstance(labels, (str, os.PathLike)) else labels
+    twice = [name for name, times in Counter([] if labels is None else labels).items() if times > 1]
+    if twice:
+        raise Error(f"the labels name {twice[0]!r} more than once: a class has a name of its own.")
     with open_tensors(path) as file:
         layout, settings = identify(file, heads)
         layout.check(file)
