@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from . import kernel_source
+from . import dry, kernel_source
 from .emulator import emulation, run
 from .errors import Error
 from .kernel_source import TYPES
@@ -33,6 +33,8 @@ def launch(source, kernel, grid, block, args, shared_bytes=0):
     Raises Error for anything that does not match the kernel's declaration; the emulator adds IndexError for an access
     outside an array.
     """
+    if (recorder := dry.recorder()) is not None:
+        return recorder.launch(source, kernel, grid, block, args, shared_bytes)
     text = kernel_source.load(source)
     plan = _plans.get((text.text, kernel)) or _make_plan(text, kernel)
     name, checks = plan.name, plan.checks

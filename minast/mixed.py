@@ -8,7 +8,10 @@ Source: Micikevicius et al., "Mixed Precision Training", ICLR 2018.
 
 import numpy as np
 
-from .cuda import GROUPS, LAYERNORM_CHUNKS, array_module, blocks, c_type, launch, packed, rows_of
+from . import dry
+from .cuda.common import GROUPS, LAYERNORM_CHUNKS, blocks, c_type, packed, rows_of
+from .launch import launch
+from .layers import array_module
 
 STORAGE = {"float16": np.dtype(np.float16), "bfloat16": np.dtype(np.uint16)}
 WIDEST = 128 * 6  # columns of residual.cu's kernels
@@ -24,7 +27,9 @@ def gemm(a, b, out, beta=0.0):
 
     Each is a matrix with one contiguous axis: a transpose and rows at any distance are fine.
     """
-    if isinstance(out, np.ndarray):
+    if (recorder := dry.recorder()) is not None:
+        recorder.gemm(a, b, out, beta)
+    elif isinstance(out, np.ndarray):
         _gemm_numpy(a, b, out, beta)
     else:
         _gemm_cublas(a, b, out, beta)

@@ -13,7 +13,6 @@ import numpy as np
 
 from . import layers
 from .cuda import (
-    HEAD_WIDTHS,
     add_columns,
     attention_backward,
     attention_forward,
@@ -24,6 +23,7 @@ from .cuda import (
     unfold_backward,
     unfold_forward,
 )
+from .cuda.common import HEAD_WIDTHS
 from .errors import Error
 from .mixed import (
     STORAGE,

@@ -6,10 +6,10 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from minast import emulator_build
+from minast import dry, emulator_build, mixed
 from minast.backend import why_no_gpu
 from minast.errors import Error
-from minast.launch import emulation
+from minast.launch import emulation, launch
 
 ORDERS = {  # threads in three orders; arrays with an unreadable page behind them, or before them
     "forward": {"order": "forward", "guard": "end"},
@@ -25,6 +25,30 @@ def need_compiler():
         emulator_build.runtime()
     except Error as error:
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(str(error))
+
+
+class Noting:
+    """Lets everything happen, and writes down the names of kernels and the shapes of products, in order."""
+
+    def __init__(self):
+        self.seen = []
+
+    def launch(self, source, kernel, *rest):
+        self.seen.append(kernel)
+        with dry.dry(None):
+            launch(source, kernel, *rest)
+
+    def gemm(self, a, b, out, beta):
+        self.seen.append(f"{a.shape[0]} x {a.shape[1]} x {b.shape[1]}")
+        with dry.dry(None):
+            mixed.gemm(a, b, out, beta)
+
+
+@contextmanager
+def noting():
+    """-> a list that fills with what is launched and multiplied meanwhile."""
+    with dry.dry(Noting()) as recorder:
+        yield recorder.seen
 
 
 @contextmanager
@@ -52,7 +76,7 @@ def unwritten_is_nan(xp=np):
 def put(request):
     """NumPy array -> array where kernels run: the emulator in three thread orders, and a GPU if there is one.
 
-    Whatever `cuda.py` takes from uninitialised memory is NaN: a value that no kernel writes fails its test.
+    Whatever `memory.empty` takes from uninitialised memory is NaN: a value that no kernel writes fails its test.
     """
     if request.param == "cuda":
         import cupy

@@ -10,6 +10,7 @@ import minast
 from minast import bench, cuda, mixed_encoder
 from minast.backend import why_no_gpu
 from minast.benches import attention, backends, device, in_torch, kernels, table
+from minast.cuda import rowwise
 from tests.kernel_cases import CASTS, need_compiler
 
 no_gpu = pytest.mark.skipif(why_no_gpu() is None, reason="there is a GPU here")
@@ -132,13 +133,13 @@ def test_wrong_attention_is_not_timed(emulator, monkeypatch, result):
 
 
 def test_a_wrong_backend_is_not_timed(emulator, monkeypatch):
-    right = cuda.add_columns
+    right = rowwise.add_columns
 
     def wrong(x, out, rung=1):
         right(x, out, rung)
         out *= 1.01
 
-    monkeypatch.setattr(cuda, "add_columns", wrong)
+    monkeypatch.setattr(rowwise, "add_columns", wrong)
     with pytest.raises(minast.Error, match="emulator, toy, gradient of"):
         backends.compare(["emulator"], "numpy", backends.TOY, 2, 1, "toy")
 

@@ -1,9 +1,12 @@
 """Memory-bound kernels against the reference: every version, odd sizes, three thread orders, guard pages."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
-from minast import cuda, layers
+from minast import cuda, dry, layers
+from minast.cuda import attention
 from minast.errors import Error
 from minast.launch import emulation
 from tests import kernel_cases
@@ -54,16 +57,15 @@ def test_unfold_backward_is_the_adjoint(put, rng, dtype, shape, strides):
 
 
 @pytest.mark.parametrize("dtype", [None, "float16"])
-def test_unfold_of_float16_is_a_pair_of_kernels(put, rng, monkeypatch, dtype):
+def test_unfold_of_float16_is_a_pair_of_kernels(put, rng, dtype):
     """Forward and backward take the kernel alike, and dx is float32 whatever the patches are."""
     x = rng.standard_normal((2, 37, 29)).astype(np.float16)
-    seen, original = [], cuda.launch
-    monkeypatch.setattr(cuda, "launch", lambda *args: seen.append(args[1].split("<")[0]) or original(*args))
-    patches, cache = cuda.unfold_forward(put(x), 10, 7, dtype=dtype)
+    with kernel_cases.noting() as seen:
+        patches, cache = cuda.unfold_forward(put(x), 10, 7, dtype=dtype)
+        dx = cuda.unfold_backward(patches, cache)
     want, reference = layers.unfold_forward(x, 10, 7)
     assert patches.dtype == want.dtype == np.float16 and (get(patches) == want).all()
-    dx = cuda.unfold_backward(patches, cache)
-    assert dx.dtype == np.float32 and seen == ["unfold_strip", "unfold_gather"]
+    assert dx.dtype == np.float32 and [name.split("<")[0] for name in seen] == ["unfold_strip", "unfold_gather"]
     close(dx, layers.unfold_backward(want.astype(np.float64), reference), 2e-6)
 
 
@@ -281,13 +283,12 @@ def test_gradient_of_the_kernels(put, rng, name):
 
 
 @pytest.mark.parametrize("name", ["layernorm", "gelu", "softmax", "unfold", "bce", "ce", "attention"])
-def test_what_no_kernel_writes_is_nan(put, rng, monkeypatch, name):
+def test_what_no_kernel_writes_is_nan(put, rng, name):
     """Results come from uninitialised memory, which these tests fill with NaN: so the others see a value left out."""
     _, forward, backward = pairs(put, rng)[name]
     y, cache = forward()
     dy = put(rng.standard_normal(y.shape).astype(np.float32))
-    with monkeypatch.context() as patch:
-        patch.setattr(cuda, "launch", lambda *args: None)
+    with dry.dry(SimpleNamespace(launch=lambda *args: None)):
         assert np.isnan(get(forward()[0])).all() and np.isnan(get(backward(dy, cache)[0])).all()
 
 
@@ -363,7 +364,7 @@ def test_arrays_that_are_not_aligned_with_and_without_guards(rng, guard):
 @pytest.mark.parametrize("guard", ["start", "end"])
 def test_an_unaligned_array_that_is_not_copied_is_noticed(monkeypatch, rng, guard):
     kernel_cases.need_compiler()
-    monkeypatch.setattr(cuda, "packed", np.ascontiguousarray)
+    monkeypatch.setattr(attention, "packed", np.ascontiguousarray)
     with emulation(guard=guard), pytest.raises(IndexError, match="no multiple of the size"):
         transposed_and_unaligned(np.array, rng)
 

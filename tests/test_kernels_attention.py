@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from minast import cuda, layers
+from minast.cuda import attention
 from minast.errors import Error
 from minast.launch import emulation
 from tests import kernel_cases
@@ -138,7 +139,7 @@ def test_bfloat16_is_refused_where_tensor_cores_lack_it(monkeypatch, rung):
     kernel_cases.need_compiler()
     qkv, do, _, _ = random_case(1, 5, 1, 16, "bfloat16")
     _, cache = cuda.attention_forward(qkv, 1, rung=rung)
-    monkeypatch.setattr(cuda, "_capability", lambda x: "75")
+    monkeypatch.setattr(attention, "_capability", lambda x: "75")
     for refused in (lambda: cuda.attention_forward(qkv, 1, rung=rung), lambda: cuda.attention_backward(do, cache)):
         with pytest.raises(Error, match=r"bfloat16 attention needs compute capability 8\.0, this GPU has 7\.5"):
             refused()

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from minast import cuda, kernel_source
+from minast.cuda import rowwise
 from minast.errors import Error
 from minast.launch import emulation, launch
 from tests import test_emulator, test_kernels, test_kernels_adam, test_kernels_attention, test_mixed
@@ -217,6 +218,6 @@ def test_an_int64_for_an_int_is_noticed(monkeypatch):
     x, p = np.ones((3, 5), np.float32), np.zeros((3, 5), np.float32)
     with pytest.raises(Error, match=r"argument 2 \(rows\) is int, 4 bytes: got int64, 8 bytes"):
         launch("softmax.cu", "softmax_forward<float>", 1, (32, 4), (x, p, np.int64(3), np.int32(5)))
-    monkeypatch.setattr(cuda, "rows_of", lambda x: (np.int64(x.size // x.shape[-1]), np.int64(x.shape[-1])))
+    monkeypatch.setattr(rowwise, "rows_of", lambda x: (np.int64(x.size // x.shape[-1]), np.int64(x.shape[-1])))
     with pytest.raises(Error, match="got int64"):
         cuda.softmax_forward(x)

@@ -628,7 +628,7 @@ check.fused_attention(fused_attention)
 # - [kernels/attention.cu](../kernels/attention.cu), [attention_backward.cu](../kernels/attention_backward.cu),
 #   [attention_tiles.cuh](../kernels/attention_tiles.cuh), [attention_mma.cuh](../kernels/attention_mma.cuh),
 #   [ptx.cuh](../kernels/ptx.cuh)
-# - [minast/cuda.py](../minast/cuda.py): which rung runs when; [minast/layers.py](../minast/layers.py): the reference
+# - [minast/cuda/](../minast/cuda/): which rung runs when; [minast/layers.py](../minast/layers.py): the reference
 # - [tests/test_kernels_attention.py](../tests/test_kernels_attention.py): every rung at odd sizes in three thread
 #   orders
 # - Sources: Milakov and Gimelshein 2018 (online softmax); Dao et al. 2022 (FlashAttention); Williams, Waterman and

@@ -1,0 +1,53 @@
+"""Adam in one launch, and the gradient's norm."""
+
+import numpy as np
+
+from .. import optim
+from ..errors import Error
+from ..launch import launch
+from ..memory import empty
+from .common import GROUPS, blocks, c_type, checked_rung
+
+
+def gradient_norm(g):
+    """|g| as an array (1,) float32 that stays on the device: `Adam.step` clips by it without a copy to the host."""
+    sums, norm = empty(g, min(GROUPS, blocks(g.size, 1024)), np.float64), empty(g, 1, np.float32)
+    launch("adamw.cu", "square_sums", sums.size, 256, (g, sums, g.size))
+    launch("adamw.cu", "norm_of_sums", 1, 256, (sums, norm, sums.size))
+    return norm
+
+
+class Adam(optim.Adam):
+    """optim.Adam as one launch over the flat buffer; clips and writes a 16-bit copy of the weights on the way."""
+
+    def step(self, g, lr, norm=None, clip=0.0, copy=None, scale=1.0, rung=1):
+        """One update in place.
+
+        norm: as of `gradient_norm(g)`; the gradient is clipped to `clip`, and where norm is not finite nothing is done.
+        copy: 16-bit array like w that takes the new weights, or None. scale: the gradient is g times this.
+        """
+        if self.w.dtype != np.float32:  # plain array code
+            if norm is not None or copy is not None or scale != 1:
+                raise Error(
+                    f"clipping, scaling and copying in Adam's launch are for float32 weights, not {self.w.dtype}."
+                )
+            return super().step(g, lr)
+        self.t += 1
+        (b1, b2), n = self.betas, self.w.size
+        name, each = ("adam_plain", 256) if checked_rung(rung, 1) == 0 else ("adam_step", 1024)
+        kernel = f"{name}<{'float' if copy is None else c_type(copy)},{'true' if self.decoupled else 'false'}>"
+        corrections = 1 - b1**self.t, 1 - b2**self.t
+        arrays = (self.w, g, self.m, self.v, copy, self.decay, self.rates, norm)
+        scalars = (float(lr), 1 - b1, 1 - b2, self.eps, float(self.weight_decay), float(clip), float(scale))
+        launch("adamw.cu", kernel, blocks(n, each), 256, (*arrays, n, *scalars, *corrections))
+
+    def take(self, g, lr, limit=0.0, copy=None, scale=1.0):
+        """As optim.Adam's; the norm is looked at only when all is queued, so that the GPU waits for nobody."""
+        if self.w.dtype != np.float32:
+            return super().take(g, lr, limit)
+        norm = gradient_norm(g)
+        self.step(g, lr, norm, limit, copy, scale)
+        norm = float(norm[0]) * scale
+        if not np.isfinite(norm):
+            self.t -= 1  # the launch left everything as it was
+        return norm

@@ -1,0 +1,121 @@
+"""Attention by kernels: `rung` picks a version of attention.cu, the default is the fastest that fits."""
+
+import numpy as np
+
+from ..errors import Error
+from ..launch import launch
+from ..memory import empty
+from .common import GROUPS, HEAD_WIDTHS, blocks, c_type, checked_rung, overrides, packed
+
+TILES = {2: (64, 32, 4, 4), 3: (128, 64, 8, 8)}  # rung: queries, keys, and the scores of a thread
+LONG = 256  # tokens from which float32 takes rung 3, not measured: below, that has at most two blocks of queries a head
+
+
+def _forward_fits(qkv, heads, *_, **__):
+    return qkv.shape[2] // 3 // heads in HEAD_WIDTHS
+
+
+def _backward_fits(do, cache, *_, **__):
+    return do.shape[2] // cache[3] in HEAD_WIDTHS
+
+
+def tile_bytes(rung, D):
+    """Shared memory of attention_tiles: queries, keys, values, probabilities."""
+    BM, BN, _, TN = TILES[rung]
+    return 4 * ((BM + 2 * BN) * (D + 4) + BM * (BN + BN // TN))
+
+
+def attention_rung(qkv, heads):
+    """The version that `attention_forward` takes: the last one for 16 bits, for float32 what fits the device and N."""
+    N, C = qkv.shape[1:]
+    if qkv.dtype == np.float32:
+        return 3 if N >= LONG and tile_bytes(3, C // 3 // heads) <= _shared_memory(qkv) else 2
+    return 5
+
+
+def _capability(x):
+    """The compute capability of x's device, "80" for 8.0; the emulator has the H100's."""
+    return "90" if isinstance(x, np.ndarray) else x.device.compute_capability
+
+
+def _check_tensor_cores(qkv):
+    """Error where the kernels of 16-bit types would trap: before 8.0 tensor cores have no bfloat16."""
+    capability = _capability(qkv)
+    if c_type(qkv) == "__nv_bfloat16" and int(capability) < 80:
+        has = f"{capability[:-1]}.{capability[-1]}"
+        raise Error(f"bfloat16 attention needs compute capability 8.0, this GPU has {has}: use float16.")
+
+
+def _fragments(B, N, H):
+    """16-row fragments a warp of the tensor-core kernels holds: 2 halve its shared-memory traffic, 1 suits few rows."""
+    return 2 if blocks(N, 128) * B * H >= GROUPS else 1
+
+
+def _shared_memory(x):
+    """The largest shared memory of a block on x's device, in bytes; the emulator has the H100's."""
+    return 227 * 1024 if isinstance(x, np.ndarray) else x.device.attributes["MaxSharedMemoryPerBlockOptin"]
+
+
+@overrides(_forward_fits)
+def attention_forward(qkv, heads, rung=None, fragments=None):
+    """o = softmax(q k^T / sqrt(D)) v for each head.   qkv (B, T, 3 H D), packed (3, H, D) -> o (B, T, H D)
+
+    Raises Error for a rung of another type, and for bfloat16 on a GPU before compute capability 8.0.
+    """
+    qkv = packed(qkv)
+    (B, N, C), T = qkv.shape, c_type(qkv)
+    D, scale = C // 3 // heads, (C // 3 // heads) ** -0.5
+    rung = attention_rung(qkv, heads) if rung is None else checked_rung(rung, 5)
+    if (rung < 4) != (T == "float"):
+        wanted = "float32" if rung < 4 else "16-bit types"
+        raise Error(f"rung {rung} of attention is for {wanted}, not for {qkv.dtype}.")
+    _check_tensor_cores(qkv)
+    o, lse = empty(qkv, (B, N, C // 3)), empty(qkv, (B, heads, N, 1), np.float32)
+    args = (qkv, o, lse, N, heads, scale)
+    if rung == 0:
+        scores = empty(qkv, (B, heads, N, N), np.float32)
+        grid = (blocks(N, 32), blocks(N, 8), B * heads)
+        launch("attention.cu", "attention_scores", grid, (32, 8), (qkv, scores, N, heads, D, scale))
+        launch("attention.cu", "attention_softmax", blocks(lse.size, 128), 128, (scores, lse, N, lse.size))
+        launch("attention.cu", "attention_values", (N, B * heads), D, (qkv, scores, o, N, heads, D))
+    elif rung == 1:
+        launch("attention.cu", f"attention_rows<{D}>", (blocks(N, 64), heads, B), 64, args)
+    elif rung in TILES:
+        BM, BN, TM, TN = TILES[rung]
+        kernel = f"attention_tiles<{D},{BM},{BN},{TM},{TN}>"
+        launch("attention.cu", kernel, (blocks(N, BM), heads, B), BM // TM * (BN // TN), args, tile_bytes(rung, D))
+    else:
+        name, buffers = ("attention_mma", 1) if rung == 4 else ("attention_mma_async", 2)
+        M = fragments or _fragments(B, N, heads)
+        grid, shared = (blocks(N, 64 * M), heads, B), buffers * 256 * (D + 8)
+        launch("attention.cu", f"{name}<{T},{D},{M}>", grid, 128, args, shared)
+    return o, (qkv, o, lse, heads)
+
+
+@overrides(_backward_fits)
+def attention_backward(do, cache, fragments=None):
+    """dv = p^T do,  dp = do v^T,  ds = p (dp - delta),  dq = ds k / sqrt(D),  dk = ds^T q / sqrt(D) -> dqkv like qkv"""
+    qkv, o, lse, heads = cache
+    _check_tensor_cores(qkv)
+    do, T = packed(do), c_type(qkv)
+    B, N, C = o.shape
+    D, source = C // heads, "attention_backward.cu"
+    dqkv, delta = empty(qkv, qkv.shape), empty(qkv, (B, heads, N), np.float32)
+    rows = B * N * heads
+    launch(source, f"attention_delta<{T},{D}>", blocks(rows, 32), (4, 32), (o, do, delta, N, heads, rows))
+    args = (qkv, do, lse, delta, dqkv, N, heads, D**-0.5)
+    if T == "float":
+        kernels = [  # name, rows a block owns, shared bytes
+            (f"attention_tiles_dkv<{D}>", 64, 4 * (192 * (D + 4) + 32 * 80 + 64)),
+            (f"attention_tiles_dq<{D}>", 64, 4 * (192 * (D + 4) + 64 * 40)),
+        ]
+    else:
+        M, buffers = fragments or _fragments(B, N, heads), 2 * 256 * (D + 8)
+        own = 1 if D == 64 else M  # two would need every register of a thread
+        kernels = [
+            (f"attention_mma_dkv<{T},{D},{own}>", 64 * own, buffers + 1024),
+            (f"attention_mma_dq<{T},{D},{M}>", 64 * M, buffers),
+        ]
+    for kernel, owned, shared in kernels:
+        launch(source, kernel, (blocks(N, owned), heads, B), 128, args, shared)
+    return dqkv

@@ -1,0 +1,76 @@
+"""Both losses by kernels."""
+
+import numpy as np
+
+from ..errors import Error
+from ..launch import launch
+from ..layers import array_module
+from ..memory import empty
+from .common import blocks, c_type, overrides, packed
+
+
+def _mean(losses, divisor):
+    out = empty(losses, 1, np.float64)
+    launch("loss.cu", "mean_of_rows", 1, 256, (losses, out, losses.size, float(divisor)))
+    return out[0]
+
+
+def _check_targets(y, logits, shapes):
+    if y.shape not in shapes:  # a kernel would read on behind y, on a GPU in silence
+        raise Error(f"targets have shape {y.shape}, for logits {logits.shape} it is {' or '.join(map(str, shapes))}.")
+
+
+@overrides()
+def bce_forward(logits, y):
+    """Mean over batch and classes of max(x, 0) - x y + log(1 + exp(-|x|)).   logits, y (B, K) -> scalar"""
+    _check_targets(y, logits, (logits.shape,))
+    xp, logits, (B, K) = array_module(logits), packed(logits), logits.shape
+    losses, y = empty(logits, B, np.float32), xp.ascontiguousarray(y, np.float32)
+    launch("loss.cu", f"bce_forward<{c_type(logits)}>", blocks(B, 4), (32, 4), (logits, y, losses, B, K))
+    return _mean(losses, B * K), (logits, y)
+
+
+@overrides()
+def bce_backward(cache):
+    """dlogits = (sigmoid(logits) - y) / (B K)"""
+    logits, y = cache
+    dlogits, n = empty(logits, logits.shape), logits.size
+    launch("loss.cu", f"bce_backward<{c_type(logits)}>", blocks(n, 256), 256, (logits, y, dlogits, n, 1 / n))
+    return dlogits
+
+
+def _class_numbers(y, K):
+    """y (B,) as int32; what lies outside 0 ... K - 1 stays outside, also where 32 bits would wrap it around."""
+    if y.dtype.kind not in "iu":
+        raise Error(f"ce_forward: class numbers are whole numbers, not {y.dtype}.")
+    if y.dtype.itemsize < 4 or y.dtype == np.int32:
+        return array_module(y).ascontiguousarray(y, np.int32)
+    return array_module(y).where((y >= 0) & (y < K), y.astype(np.int32), np.int32(-1))
+
+
+@overrides()
+def ce_forward(logits, y):
+    """Mean over batch of -sum_k y_k log softmax(x)_k.   logits (B, K), y (B,) whole numbers or (B, K) soft -> scalar
+
+    A class number outside 0 ... K - 1 makes the loss NaN, and `ce_backward` that clip's row: the kernel says so without
+    a look from the host, which would have to wait for the GPU. NumPy's reference raises IndexError from K on, and
+    counts negative numbers from the end. Raises Error if y (B,) is not of whole numbers.
+    """
+    _check_targets(y, logits, (logits.shape[:1], logits.shape))
+    xp, logits, (B, K) = array_module(logits), packed(logits), logits.shape
+    y = _class_numbers(y, K) if y.ndim == 1 else xp.ascontiguousarray(y, np.float32)
+    losses, stats = empty(logits, B, np.float32), empty(logits, (B, 3), np.float32)
+    kernel = f"ce_forward<{c_type(logits)},{'int' if y.ndim == 1 else 'float'}>"
+    launch("loss.cu", kernel, blocks(B, 4), (32, 4), (logits, y, losses, stats, B, K))
+    return _mean(losses, B), (logits, y, stats)
+
+
+@overrides()
+def ce_backward(cache):
+    """dlogits = (softmax(logits) sum_k y_k - y) / B; NaN in the row of a class number outside 0 ... K - 1."""
+    logits, y, stats = cache
+    B, K = logits.shape
+    dlogits = empty(logits, logits.shape)
+    kernel = f"ce_backward<{c_type(logits)},{'int' if y.ndim == 1 else 'float'}>"
+    launch("loss.cu", kernel, blocks(B, 4), (32, 4), (logits, y, stats, dlogits, B, K, 1 / B))
+    return dlogits

@@ -1,0 +1,45 @@
+"""Patches by kernels: unfolding a spectrogram, and the adjoint."""
+
+import numpy as np
+
+from ..launch import launch
+from ..memory import empty
+from .common import blocks, c_type, checked_rung, overrides, packed
+
+
+def _whole_patches(x, fstride, tstride, size=16, *_, **__):
+    return x.dtype.name != "uint16" and size == 16 and min(x.shape[1:]) >= 16
+
+
+@overrides(_whole_patches)
+def unfold_forward(x, fstride, tstride, size=16, rung=1, dtype=None):
+    """Overlapping patches, flattened, in x's type or `dtype`.   x (B, T, F) -> patches (B, N, 256)
+
+    The kernel reads float32: a float16 spectrogram is widened first, which is exact. bfloat16 is for patches only.
+    """
+    dtype = dtype or x.dtype
+    x = packed(x.astype(np.float32, copy=False))
+    B, T, F = x.shape
+    gf, gt = (F - size) // fstride + 1, (T - size) // tstride + 1
+    patches = empty(x, (B, gf * gt, size * size), dtype)
+    args = (x, patches, T, F, gf, gt, fstride, tstride)
+    if checked_rung(rung, 1) == 0:
+        launch("unfold.cu", f"unfold_plain<{c_type(patches)}>", blocks(patches.size, 256), 256, (*args, patches.size))
+    else:
+        pitch = blocks(F, 32) * 32 + 2  # keeps the gather of four frames free of bank conflicts
+        launch("unfold.cu", f"unfold_strip<{c_type(patches)}>", (gt, B), 256, (*args, pitch), 4 * size * pitch)
+    return patches, (x.shape, fstride, tstride, size)
+
+
+@overrides(lambda dpatches, cache: cache[3] == 16)
+def unfold_backward(dpatches, cache):
+    """The adjoint: each entry of x gathers the gradients of all patches that saw it -> dx (B, T, F) float32
+
+    dpatches may be of any of the three types; sums are kept in float32, as the kernel's x is.
+    """
+    (B, T, F), fstride, tstride, size = cache
+    dx = empty(dpatches, (B, T, F), np.float32)
+    gf, gt = (F - size) // fstride + 1, (T - size) // tstride + 1
+    grid, args = (blocks(F, 32), blocks(T, 32), B), (packed(dpatches), dx, T, F, gf, gt, fstride, tstride)
+    launch("unfold.cu", f"unfold_gather<{c_type(dpatches)}>", grid, (32, 8), args)
+    return dx

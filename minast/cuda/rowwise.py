@@ -1,0 +1,121 @@
+"""Kernels that work row by row or number by number: layer norm, GELU, softmax; and the linear layer's backward."""
+
+import numpy as np
+
+from ..errors import Error
+from ..launch import launch
+from ..memory import empty
+from .common import GROUPS, LAYERNORM_CHUNKS, add_columns, blocks, c_type, checked_rung, overrides, packed, rows_of
+
+
+@overrides()
+def linear_backward(dy, cache, dw, db):
+    """dx = dy w,  dw += dy^T x,  db += sum of dy over rows."""
+    x, w = cache
+    if x.dtype.name == "uint16":
+        raise Error("linear_backward: bfloat16 products are not built yet, convert to float32.")
+    rows, drows = x.reshape(-1, x.shape[-1]), dy.reshape(-1, dy.shape[-1])
+    dw += drows.T @ rows
+    add_columns(drows, db)
+    return (drows @ w).reshape(x.shape)
+
+
+# -- layer norm ----------------------------------------------------------------------------------------------------
+
+
+def _narrow(x, *_, **__):
+    return x.shape[-1] <= 128 * LAYERNORM_CHUNKS[-1]
+
+
+def _chunks(C):
+    return next(n for n in LAYERNORM_CHUNKS if 128 * n >= C)
+
+
+@overrides(_narrow)
+def layernorm_forward(x, w, b, eps=1e-6, rung=1):
+    """y = (x - mean) * rstd * w + b over the last axis.   x (..., C) -> y (..., C)"""
+    (R, C), x = rows_of(x), packed(x)
+    y, (mean, rstd) = empty(x, x.shape), (empty(x, (*x.shape[:-1], 1), np.float32) for _ in range(2))
+    args = (x, w, b, y, mean, rstd, R, C, float(eps))
+    if checked_rung(rung, 1) == 0:
+        launch("layernorm.cu", f"layernorm_plain<{c_type(x)}>", blocks(R, 128), 128, args)
+    else:
+        launch("layernorm.cu", f"layernorm_forward<{c_type(x)},{_chunks(C)}>", blocks(R, 4), (32, 4), args)
+    return y, (x, w, mean, rstd)
+
+
+@overrides(_narrow)
+def layernorm_backward(dy, cache, dw, db):
+    """dx = rstd * (dn - <dn> - n <dn n>), dn = dy w;  dw += sum dy n,  db += sum dy."""
+    x, w, mean, rstd = cache
+    R, C = rows_of(x)
+    dx, groups = empty(x, x.shape), min(GROUPS, blocks(R, 4))
+    partial = empty(x, (2, groups, C), np.float32)
+    kernel = f"layernorm_backward<{c_type(x)},{_chunks(C)}>"
+    launch("layernorm.cu", kernel, groups, (32, 4), (packed(dy), x, w, mean, rstd, dx, partial, R, C))
+    for part, out in zip(partial, (dw, db), strict=True):
+        launch("columns.cu", "column_finish", blocks(C, 32), (32, 8), (part, out, groups, C))
+    return dx
+
+
+# -- GELU ----------------------------------------------------------------------------------------------------------
+
+
+@overrides()
+def gelu_forward(x, kind="erf", bias=None, rung=1):
+    """y = z Phi(z), z = x + bias.   x (..., C), bias (C,) or None -> y (..., C)"""
+    x = packed(x)
+    y = empty(x, x.shape)
+    name, each = ("gelu_plain", 256) if checked_rung(rung, 1) == 0 else ("gelu_forward", 1024)
+    kernel = f"{name}<{c_type(x)},{_tanh(kind)}>"
+    launch("gelu.cu", kernel, blocks(x.size, each), 256, (x, bias, y, x.size, x.shape[-1]))
+    return y, (x, bias, kind)
+
+
+@overrides()
+def gelu_backward(dy, cache, dbias=None):
+    """dx = dy (Phi(z) + z phi(z));  dbias += sum of dx over rows, before dx is rounded to 16 bits."""
+    x, bias, kind = cache
+    dx = empty(x, x.shape)
+    if dbias is not None:
+        R, C = rows_of(x)
+        groups = min(GROUPS, blocks(R, 8))
+        partial = empty(x, (groups, C), np.float32)
+        args = (packed(dy), x, bias, dx, partial, R, C)
+        kernel = f"gelu_backward_sums<{c_type(x)},{_tanh(kind)}>"
+        launch("gelu.cu", kernel, (blocks(C, 128), groups), (32, 8), args)
+        launch("columns.cu", "column_finish", blocks(C, 32), (32, 8), (partial, dbias, groups, C))
+        return dx
+    kernel = f"gelu_backward<{c_type(x)},{_tanh(kind)}>"
+    launch("gelu.cu", kernel, blocks(x.size, 1024), 256, (packed(dy), x, bias, dx, x.size, x.shape[-1]))
+    return dx
+
+
+def _tanh(kind):
+    if kind not in ("erf", "tanh"):
+        raise Error(f'the kind of GELU is {kind!r}: it is "erf" or "tanh".')
+    return "true" if kind == "tanh" else "false"
+
+
+# -- softmax -------------------------------------------------------------------------------------------------------
+
+
+@overrides()
+def softmax_forward(x, rung=1):
+    """p = exp(x - max) / sum exp(x - max) over the last axis.   x (..., C) -> p (..., C)"""
+    x, (R, C) = packed(x), rows_of(x)
+    p = empty(x, x.shape)
+    if checked_rung(rung, 1) == 0:
+        launch("softmax.cu", f"softmax_plain<{c_type(x)}>", blocks(R, 128), 128, (x, p, R, C))
+    else:
+        launch("softmax.cu", f"softmax_forward<{c_type(x)}>", blocks(R, 4), (32, 4), (x, p, R, C))
+    return p, (p,)
+
+
+@overrides()
+def softmax_backward(dp, cache):
+    """dx = p (dp - sum_c dp p)"""
+    (p,), (R, C) = cache, rows_of(dp)
+    dx = empty(p, p.shape)
+    launch("softmax.cu", f"softmax_backward<{c_type(p)}>", blocks(R, 4), (32, 4), (packed(dp), p, dx, R, C))
+    return dx
