@@ -12,7 +12,7 @@ recorder = _recorder.get  # what `launch` and `gemm` ask: None, or whom to tell
 
 @contextmanager
 def dry(recorder):
-    """Meanwhile `launch` calls recorder.launch and `mixed.gemm` recorder.gemm, with their own arguments: no more."""
+    """Meanwhile `launch` calls recorder.launch and `gemm` recorder.gemm, with their own arguments: no more."""
     token = _recorder.set(recorder)
     try:
         yield recorder

@@ -252,7 +252,7 @@ def _probabilities(q, k):
 def _watched(model, forward=None, backward=None):
     """The same model with `Watched` layers; it adds its gradients to an array of its own."""
     seen = copy.copy(model)
-    seen.ops = Watched(model.ops, forward, backward)
+    seen.ops, seen.replay = Watched(model.ops, forward, backward), False
     seen.dw = zeros(shapes(model.config), model.dtype, model.xp)
     names = [f"blocks.{i}." for i in range(model.config.depth)]
     seen.blocks = [(weights, seen.dw.under(name)) for (weights, _), name in zip(model.blocks, names, strict=True)]

@@ -97,7 +97,11 @@ class Arena:
     """One buffer for all arrays of a step, placed by a Plan. The arrays of the step before are overwritten.
 
     xp: numpy or cupy. A plan that needs more than the buffer replaces it; `bytes` is its size.
+    poison: fill each array with NaN before it is handed out. What reads a value that was never written, or still uses
+    an array whose place went to another, shows it: for tests.
     """
+
+    poison = False
 
     def __init__(self, xp):
         self.xp, self.buffer, self.plan, self.at = xp, xp.empty(0, np.uint8), Plan((), 0), 0
@@ -110,7 +114,7 @@ class Arena:
     def step(self, plan):
         """`empty` walks along `plan` meanwhile, from its beginning."""
         if plan.bytes > self.buffer.nbytes:
-            self.buffer = None  # let go of the old one first
+            self.buffer = self.xp.empty(0, np.uint8)  # let go of the old one first
             self.buffer = self._aligned(plan.bytes)
         self.plan, self.at = plan, 0
         with using(self):
@@ -124,6 +128,8 @@ class Arena:
                 "not ask for the same arrays each time."
             )
         offset, self.at = self.plan.places[self.at][1], self.at + 1
+        if self.poison:
+            self.buffer[offset : offset + size] = 0xFF  # NaN in all three types
         dtype = np.dtype(dtype)
         return self.buffer[offset : offset + prod(_tuple(shape)) * dtype.itemsize].view(dtype).reshape(shape)
 

@@ -8,88 +8,13 @@ Source: Micikevicius et al., "Mixed Precision Training", ICLR 2018.
 
 import numpy as np
 
-from . import dry
 from .cuda.common import GROUPS, LAYERNORM_CHUNKS, blocks, c_type, packed, rows_of
+from .cuda.gemm import gemm
 from .launch import launch
-from .layers import array_module
+from .memory import empty
 
 STORAGE = {"float16": np.dtype(np.float16), "bfloat16": np.dtype(np.uint16)}
 WIDEST = 128 * 6  # columns of residual.cu's kernels
-FLOAT32_SUMS = 16  # CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION: parts of a sum are not added in 16 bits either
-CUDA_TYPES = {"float32": 0, "float16": 2, "uint16": 14}  # cudaDataType: CUDA_R_32F, CUDA_R_16F, CUDA_R_16BF
-
-
-# -- products ----------------------------------------------------------------------------------------------------
-
-
-def gemm(a, b, out, beta=0.0):
-    """out = a b + beta out, summed in float32 and rounded once.   a (M, K), b (K, N) in T, out (M, N) in T or float32
-
-    Each is a matrix with one contiguous axis: a transpose and rows at any distance are fine.
-    """
-    if (recorder := dry.recorder()) is not None:
-        recorder.gemm(a, b, out, beta)
-    elif isinstance(out, np.ndarray):
-        _gemm_numpy(a, b, out, beta)
-    else:
-        _gemm_cublas(a, b, out, beta)
-    return out
-
-
-def _gemm_numpy(a, b, out, beta):
-    with np.errstate(all="ignore"):  # an overflow becomes an infinity, as on a GPU
-        total = widened(a) @ widened(b)
-        if beta:
-            total += np.float32(beta) * widened(out)
-        out[...] = rounded(total, out.dtype)
-
-
-def _gemm_cublas(a, b, out, beta):
-    """cuBLAS counts by columns: what it takes for out^T = b^T a^T lies in memory as out = a b does in rows."""
-    import cupy
-    from cupy_backends.cuda.libs import cublas
-
-    (M, K), N = a.shape, b.shape[1]
-    (b_flag, b_step), (a_flag, a_step), (_, out_step) = _layout(b), _layout(a), _layout(out)
-    one, beta = np.ones(1, np.float32), np.full(1, beta, np.float32)
-    handle = cupy.cuda.device.get_cublas_handle()
-    pointers, math = cublas.getPointerMode(handle), cublas.getMathMode(handle)
-    cublas.setPointerMode(handle, cublas.CUBLAS_POINTER_MODE_HOST)  # one and beta lie on the host
-    cublas.setMathMode(handle, FLOAT32_SUMS)
-    try:
-        cublas.gemmEx(
-            handle, b_flag, a_flag, N, M, K,
-            one.ctypes.data, b.data.ptr, CUDA_TYPES[b.dtype.name], b_step,
-            a.data.ptr, CUDA_TYPES[a.dtype.name], a_step,
-            beta.ctypes.data, out.data.ptr, CUDA_TYPES[out.dtype.name], out_step,
-            cublas.CUBLAS_COMPUTE_32F, cublas.CUBLAS_GEMM_DEFAULT,
-        )  # fmt: skip
-    finally:
-        cublas.setPointerMode(handle, pointers)
-        cublas.setMathMode(handle, math)
-
-
-def _layout(x):
-    """(cuBLAS's flag of x seen as its transpose: 0 plain or 1 transposed, distance of its rows in elements)"""
-    steps = [s // x.itemsize if n > 1 else 1 for s, n in zip(x.strides, x.shape, strict=True)]
-    if steps[1] == 1:
-        return 0, max(steps[0], x.shape[1])
-    assert steps[0] == 1, "a matrix of gemm has one contiguous axis"
-    return 1, max(steps[1], x.shape[0])
-
-
-def widened(x):
-    """float32 of a NumPy array of T or float32."""
-    return (x.astype(np.uint32) << 16).view(np.float32) if x.dtype == np.uint16 else x.astype(np.float32, copy=False)
-
-
-def rounded(x, dtype):
-    """float32 -> T by NumPy, to nearest, ties to even; not a number stays that."""
-    if dtype != np.uint16:
-        return x.astype(dtype, copy=False)
-    bits = np.ascontiguousarray(x).view(np.uint32)
-    nearest = (bits + np.uint32(0x7FFF) + (bits >> 16 & 1)) >> 16
-    return np.where(np.isnan(x), np.uint32(0x7FFF), nearest).astype(np.uint16)
 
 
 # -- linear layers: the bias goes into the output before the product is added, or into the next kernel ----------------
@@ -98,7 +23,7 @@ def rounded(x, dtype):
 def linear_forward(x, w, b=None, dtype=None):
     """y = x w^T (+ b).   x (..., C), w (O, C) in T, b (O,) of y's type -> y (..., O) in T or `dtype`"""
     rows = x.reshape(-1, x.shape[-1])
-    y = array_module(x).empty((len(rows), len(w)), dtype or x.dtype)
+    y = empty(x, (len(rows), len(w)), dtype)
     if b is not None:
         spread(b, y)
     gemm(rows, w.T, y, 0.0 if b is None else 1.0)
@@ -117,7 +42,7 @@ def linear_backward(dy, cache, dw, dtype=None, to_input=True):
     gemm(drows.T, rows, dw, 1.0)
     if not to_input:
         return None
-    dx = array_module(x).empty(rows.shape, dtype or x.dtype)
+    dx = empty(x, rows.shape, dtype)
     return gemm(drows, w, dx).reshape(x.shape)
 
 
@@ -127,7 +52,7 @@ def linear_backward(dy, cache, dw, dtype=None, to_input=True):
 def narrow(x, dtype, out=None):
     """x (...) float32 -> the same in T."""
     x = packed(x)
-    out = array_module(x).empty(x.shape, dtype) if out is None else out
+    out = empty(x, x.shape, dtype) if out is None else out
     launch("residual.cu", f"narrow<{c_type(out)}>", blocks(x.size, 1024), 256, (x, out, x.size))
     return out
 
@@ -137,9 +62,9 @@ def residual_norm_forward(x, branch, bias, w, b, eps, dtype):
 
     x, y (..., C) float32, branch, n (..., C) in T, bias, w, b (C,) float32. branch and bias None: y is x itself.
     """
-    xp, (R, C), x = array_module(x), rows_of(x), packed(x)
-    y, n = x if branch is None else xp.empty_like(x), xp.empty(x.shape, dtype)
-    mean, rstd = xp.empty(R, np.float32), xp.empty(R, np.float32)
+    (R, C), x = rows_of(x), packed(x)
+    y, n = x if branch is None else empty(x, x.shape), empty(x, x.shape, dtype)
+    mean, rstd = empty(x, R, np.float32), empty(x, R, np.float32)
     args = (x, branch, bias, w, b, None if branch is None else y, n, mean, rstd, R, C, float(eps))
     launch("residual.cu", f"residual_norm_forward<{c_type(n)},{_chunks(C)}>", blocks(R, 4), (32, 4), args)
     return (y, n), (y, w, mean, rstd)
@@ -152,10 +77,10 @@ def residual_norm_backward(dn, dy, cache, dw, db, dbias=None):
     dbranch is None.
     """
     y, w, mean, rstd = cache
-    xp, (R, C) = array_module(y), rows_of(y)
+    R, C = rows_of(y)
     groups = min(GROUPS, blocks(R, 4))
-    dx, partial = xp.empty_like(y), xp.empty((3, groups, C), np.float32)
-    dbranch = None if dbias is None else xp.empty(y.shape, dn.dtype)
+    dx, partial = empty(y, y.shape), empty(y, (3, groups, C), np.float32)
+    dbranch = None if dbias is None else empty(y, y.shape, dn.dtype)
     args = (packed(dn), packed(dy), y, w, mean, rstd, dx, dbranch, partial, R, C)
     launch("residual.cu", f"residual_norm_backward<{c_type(dn)},{_chunks(C)}>", groups, (32, 4), args)
     for part, out in zip(partial, (dw, db, dbias), strict=True):

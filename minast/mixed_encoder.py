@@ -70,7 +70,6 @@ class Encoder:
 
         `tape` (a list, or None) gets each layer's cache; `again`: of a block, only what it takes to make it again.
         """
-        self.refresh()
         c, w = self.config, self.w
         keep = (lambda cache: None) if tape is None else tape.append
         x, cache = unfold_forward(x, c.fstride, c.tstride, dtype=self.dtype)  # (B, N, 256) in T

@@ -12,6 +12,7 @@ from .blocks import block_backward, block_forward, last_block_backward, last_blo
 from .config import ModelConfig
 from .errors import Error
 from .params import Views, Watched, shapes, zeros
+from .running import Runner
 
 LOSSES = ("bce", "ce")
 NARROW = ("float16", "bfloat16")
@@ -35,10 +36,11 @@ class AST:
       and emulator: the encoder computes in 16 bits (mixed_encoder.py) from a copy of the weights, which stay float32.
       To change those, fetch the view anew, as in `model.w[name][...] = value`: so the copy is known to be old.
     recompute: of a block, keep its input alone, and make the rest again in the backward pass: the same gradients.
+    replay: on the backend cuda, a pass whose shapes come again is recorded as a CUDA graph and replayed (graph.py).
     """
 
-    def __init__(self, config: ModelConfig, backend=None, seed=0, dtype="float32", recompute=False):
-        self.config, self.recompute = config, recompute
+    def __init__(self, config: ModelConfig, backend=None, seed=0, dtype="float32", recompute=False, replay=False):
+        self.config, self.recompute, self.replay = config, recompute, replay
         self.backend, self.xp, self.ops = choose(backend)
         self.computes = checked_dtype(dtype, self.backend)
         narrow = self.computes in NARROW
@@ -54,6 +56,7 @@ class AST:
             from .mixed_encoder import Encoder
 
             self.encoder = Encoder(config, self._w, self.dw, self.xp, self.computes)
+        self.runner = Runner(self)
         if seed is not None:
             init.fresh(self, np.random.default_rng(seed))
 
@@ -76,25 +79,40 @@ class AST:
         self.encoder.current = not self.w.asked
         return self.encoder.flat
 
+    def refresh(self):
+        """Bring the 16-bit copy of the weights up to date, if there is one and the weights may have changed."""
+        if self.encoder is not None:
+            self.encoder.current, self.w.asked = self.encoder.current and not self.w.asked, False
+            self.encoder.refresh()
+
     # -- forward -----------------------------------------------------------------------------------------------
 
     def forward(self, x):
         """Logits, nothing kept.   x (B, T, F) normalised -> (B, K) of this backend"""
-        return self._in_parts(lambda x: self._head_forward(self._encode(x))[0], x)
+        return self._in_parts("_logits", x)
 
     def embed(self, x):
         """The mean of the prefix tokens after the final norm: what the head sees.   x (B, T, F) -> (B, D)"""
-        return self._in_parts(lambda x: self.ops.pool_forward(self._encode(x), self.config.prefix_tokens)[0], x)
+        return self._in_parts("_pooled", x)
 
     def encode(self, x):
         """All tokens after the final norm, prefix tokens first.   x (B, T, F) -> (B, P + N, D)"""
-        return self._in_parts(lambda x: self._encode(x, pruned=False), x)
+        return self._in_parts("_tokens", x)
 
-    def _in_parts(self, function, x):
-        """function(x), of as many clips at once as the backend likes; clips do not see each other."""
+    def _in_parts(self, name, x):
+        """A pass (a method's name) over as many clips at once as the backend likes; clips do not see each other."""
         x = self._checked(x)
-        parts = [function(x[part]) for part in self._parts(len(x))]
+        parts = [self.runner(self, name, x[part])[0] for part in self._parts(len(x))]
         return parts[0] if len(parts) == 1 else self.xp.concatenate(parts)
+
+    def _logits(self, x):
+        return (self._head_forward(self._encode(x))[0],)
+
+    def _pooled(self, x):
+        return (self.ops.pool_forward(self._encode(x), self.config.prefix_tokens)[0],)
+
+    def _tokens(self, x):
+        return (self._encode(x, pruned=False),)
 
     def _parts(self, clips, least=1):
         """range(clips) in `least` or more nearly equal slices of at most `ops.NUMBERS` tokens x width, if a clip is"""
@@ -109,7 +127,6 @@ class AST:
         """
         c, w, ops = self.config, self._w, self.ops
         if self.encoder is not None:
-            self.encoder.current, self.w.asked = self.encoder.current and not self.w.asked, False
             return self.encoder.forward(x, tape, pruned, self.recompute)
         keep = (lambda cache: None) if tape is None else tape.append
         x, cache = ops.unfold_forward(x, c.fstride, c.tstride)  # (B, N, 256)
@@ -148,11 +165,8 @@ class AST:
         y = self._targets(y, (len(x), self.config.classes), loss)
         total, logits = 0.0, []
         for part in self._parts(len(x), parts):
-            tape, share = [], (part.stop - part.start) / len(x)  # the loss is a mean over all clips
-            out, head = self._head_forward(self._encode(x[part], tape))
-            value, dlogits = self._loss(out, y[part], loss)
-            dlogits *= share * scale
-            self._backward(dlogits, head, tape)
+            share = (part.stop - part.start) / len(x)  # the loss is a mean over all clips
+            value, out = self.runner(self, "_step", x[part], y[part], loss, share * float(scale))
             total += share * value
             logits.append(out)
         if self.encoder is not None:
@@ -160,8 +174,18 @@ class AST:
         logits = logits[0] if len(logits) == 1 else self.xp.concatenate(logits)
         return float(total) if wait else total, logits
 
+    def _step(self, x, y, loss, scale):
+        """A pass forward and back, for `scale` times the loss.   -> loss, logits"""
+        tape = []
+        logits, head = self._head_forward(self._encode(x, tape))
+        value, dlogits = self._loss(logits, y, loss)
+        dlogits *= scale
+        self._backward(dlogits, head, tape)
+        return value, logits
+
     def input_grad(self, x, dlogits):
         """Gradient of sum(logits * dlogits) by the input, for saliency.   -> (B, T, F); adds to `dw` as well"""
+        self.refresh()
         tape = []
         _, head = self._head_forward(self._encode(self._checked(x), tape))
         return self._backward(self.xp.asarray(dlogits, self.dtype), head, tape, to_input=True)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from minast import cuda, layers, mixed
+from minast.cuda.gemm import gemm, rounded, widened
 from minast.errors import Error
 from minast.launch import emulation
 from tests import kernel_cases
@@ -65,26 +66,26 @@ def test_gemm(put, rng, dtype, case, wide, M, K, N):
     want = get(a) @ get(b)
     for beta in (0.0, 1.0):
         out = put(start)
-        assert mixed.gemm(placed(put, a), placed(put, b), out, beta) is out
+        assert gemm(placed(put, a), placed(put, b), out, beta) is out
         close(out, want + beta * start64, ROUNDING[kind], f"beta {beta}")
 
 
 def test_what_beta_0_finds_is_not_read(put, rng):
     a, b = stored(rng, 3, 4, dtype="bfloat16")[0], stored(rng, 4, 5, dtype="bfloat16")[0]
-    close(mixed.gemm(put(a), put(b), put(np.full((3, 5), np.nan, np.float32))), get(a) @ get(b), 1e-6)
+    close(gemm(put(a), put(b), put(np.full((3, 5), np.nan, np.float32))), get(a) @ get(b), 1e-6)
 
 
 def test_products_round_once_to_the_nearest():
     """As the hardware converts: ties to even, overflow to infinity, NaN stays NaN."""
     x = np.array([1 + 2**-8, 1 + 3 * 2**-8, -(1 + 2**-8 + 2**-20), 3.4e38, np.inf, -np.inf, 0.0, 1e-40], np.float32)
     want = np.array([1, 1 + 2**-6, -(1 + 2**-7), np.inf, np.inf, -np.inf, 0, 1e-40])
-    got = mixed.widened(mixed.rounded(x, np.uint16))
+    got = widened(rounded(x, np.uint16))
     assert (got[:7] == want[:7]).all() and got[7] == pytest.approx(1e-40, rel=1e-2)
     for bits in (0x7F800001, 0xFFFFFFFF, 0x7FC00000):
         nan = np.array([bits], np.uint32).view(np.float32)
-        assert np.isnan(mixed.widened(mixed.rounded(nan, np.uint16))).all()
+        assert np.isnan(widened(rounded(nan, np.uint16))).all()
     with np.errstate(over="ignore"):
-        assert mixed.rounded(np.float32([7e4]), np.float16)[0] == np.inf
+        assert rounded(np.float32([7e4]), np.float16)[0] == np.inf
 
 
 # -- the way to cuBLAS: a stand-in that multiplies by columns, as cuBLAS does, what lies at the given addresses --------

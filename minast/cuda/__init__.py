@@ -2,13 +2,14 @@
 
 Every line is shared by the backends `cuda` and `emulator`; `launch` looks at the arrays. float32, float16 and bfloat16
 (on NumPy as uint16) have kernels; everything else, float64 first of all, takes the reference's own function.
-GEMMs are plain `@` on two-dimensional arrays, so cuBLAS does them. `rung` picks a version from the head of a .cu file.
+Products go through `gemm`: cuBLAS on a GPU, NumPy in the emulator. `rung` picks a version from the head of a .cu file.
 """
 
 from ..layers import *
 from .adam import Adam, gradient_norm
 from .attention import TILES, attention_backward, attention_forward, attention_rung, tile_bytes
 from .common import HEAD_WIDTHS, add_columns
+from .linear import linear_backward, linear_forward
 from .losses import bce_backward, bce_forward, ce_backward, ce_forward
 from .patches import unfold_backward, unfold_forward
 from .rowwise import (
@@ -16,7 +17,6 @@ from .rowwise import (
     gelu_forward,
     layernorm_backward,
     layernorm_forward,
-    linear_backward,
     softmax_backward,
     softmax_forward,
 )

@@ -1,24 +1,11 @@
-"""Kernels that work row by row or number by number: layer norm, GELU, softmax; and the linear layer's backward."""
+"""Kernels that work row by row or number by number: layer norm, GELU, softmax."""
 
 import numpy as np
 
 from ..errors import Error
 from ..launch import launch
 from ..memory import empty
-from .common import GROUPS, LAYERNORM_CHUNKS, add_columns, blocks, c_type, checked_rung, overrides, packed, rows_of
-
-
-@overrides()
-def linear_backward(dy, cache, dw, db):
-    """dx = dy w,  dw += dy^T x,  db += sum of dy over rows."""
-    x, w = cache
-    if x.dtype.name == "uint16":
-        raise Error("linear_backward: bfloat16 products are not built yet, convert to float32.")
-    rows, drows = x.reshape(-1, x.shape[-1]), dy.reshape(-1, dy.shape[-1])
-    dw += drows.T @ rows
-    add_columns(drows, db)
-    return (drows @ w).reshape(x.shape)
-
+from .common import GROUPS, LAYERNORM_CHUNKS, blocks, c_type, checked_rung, overrides, packed, rows_of
 
 # -- layer norm ----------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,31 @@
+"""Linear layers: products by `gemm`, which writes where it is told and adds to what is there; no array in between."""
+
+import numpy as np
+
+from ..memory import empty
+from .common import add_columns, overrides
+from .gemm import gemm
+
+
+def _float32(x, *_):
+    return x.dtype == np.float32  # 16-bit layers are mixed.py's, whose weights have gradients in float32
+
+
+@overrides(_float32)
+def linear_forward(x, w, b):
+    """y = x w^T + b.   x (..., C), w (O, C), b (O,) -> y (..., O)"""
+    rows = x.reshape(-1, x.shape[-1])
+    y = empty(x, (len(rows), len(w)))
+    y[...] = b  # the product is added to it
+    gemm(rows, w.T, y, 1.0)
+    return y.reshape(*x.shape[:-1], len(w)), (x, w)
+
+
+@overrides(_float32)
+def linear_backward(dy, cache, dw, db):
+    """dx = dy w,  dw += dy^T x,  db += sum of dy over rows."""
+    x, w = cache
+    rows, drows = x.reshape(-1, x.shape[-1]), dy.reshape(-1, dy.shape[-1])
+    gemm(drows.T, rows, dw, 1.0)
+    add_columns(drows, db)
+    return gemm(drows, w, empty(x, rows.shape)).reshape(x.shape)
