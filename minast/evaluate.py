@@ -34,6 +34,7 @@ def main(argv=None):
     if args.out:
         writable_folder(args.out)
     model, info = load(args.checkpoint, args.backend)
+    model.replay = True
     data = open_as_trained(args, info)
     clips = data.clips if args.split == "all" else data.of(args.split)
     if not clips:

@@ -81,7 +81,7 @@ def prepared(args, data, config, rest, out, size):
         shape |= {k: given[k] for k in ("prefix_tokens", "depth") if given[k] is not None}
         origin = "random weights"
         model = AST(ModelConfig.preset(rest["preset"], **shape), args.backend, config.seed, config.dtype)
-    model.recompute = config.recompute
+    model.recompute, model.replay = config.recompute, True
     info = Info(
         list(data.labels),
         features,
@@ -128,7 +128,7 @@ def resumed(args):
         if run.fingerprint(data) != settings["fingerprint"]:
             raise Error(f"{data.name}: these are not the clips that {args.resume} was trained on: start anew.")
         model, info = load(os.path.join(args.resume, run.LAST), args.backend, config.dtype)
-        model.recompute = config.recompute
+        model.recompute, model.replay = config.recompute, True
         optimizer = new_optimizer(model, config)
         optimizer.load_state(state)
         scale = loss_scale(config.dtype)

@@ -21,6 +21,7 @@ from . import batches, cli, optim, plots, run, scoring
 from .ahead import Ahead
 from .checkpoint import load
 from .errors import Error
+from .feed import feed, pinning
 from .jobs import begun, parser, resumed
 from .store import Store
 
@@ -52,10 +53,10 @@ def train(job):
     with (
         run.Stopper() as stop,
         np.errstate(all="ignore"),  # every loss and gradient is looked at
-        Ahead(batch, range(step, total)) as ahead,
+        Ahead(pinning(batch, model.xp), range(step, total)) as ahead,
         tqdm(total=total, initial=step, unit="step", disable=None, dynamic_ncols=True) as bar,
     ):
-        for x, y in ahead:
+        for (x, y), (_, labels) in feed(ahead, model.xp):
             epoch, at = divmod(step, per_epoch)
             if at == 0:
                 loss_sum, hits = 0.0, 0
@@ -66,7 +67,7 @@ def train(job):
                 raise Error(not_finite(job, step + 1, epoch + 1, what))
             step += 1
 
-            hits += batches.hits(model.numpy(logits), y)
+            hits += batches.hits(model.numpy(logits), labels)
             loss_sum += loss
             clock.clips += size
             bar.set_postfix_str(
@@ -147,6 +148,7 @@ def finish(job, valid, targets):
     """Pictures and words at the end of a run, from the best checkpoint."""
     best = os.path.join(job.out, run.BEST)
     model, info = load(best, job.backend, job.config.dtype)
+    model.replay = True
     scores, measure, data = scoring.clip_scores(model, info, valid), job.measure, job.data
     result, last = scoring.measures(scores, targets, info.loss), job.info.history[-1]
     print(

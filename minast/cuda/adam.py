@@ -9,16 +9,26 @@ from ..memory import empty
 from .common import GROUPS, blocks, c_type, checked_rung
 
 
-def gradient_norm(g):
-    """|g| as an array (1,) float32 that stays on the device: `Adam.step` clips by it without a copy to the host."""
-    sums, norm = empty(g, min(GROUPS, blocks(g.size, 1024)), np.float64), empty(g, 1, np.float32)
+def gradient_norm(g, room=None):
+    """|g| as an array (1,) float32 that stays on the device: `Adam.step` clips by it without a copy to the host.
+
+    room: the two arrays that `norm_room(g)` makes, to be used again.
+    """
+    sums, norm = norm_room(g) if room is None else room
     launch("adamw.cu", "square_sums", sums.size, 256, (g, sums, g.size))
     launch("adamw.cu", "norm_of_sums", 1, 256, (sums, norm, sums.size))
     return norm
 
 
+def norm_room(g):
+    """Partial sums and the norm itself."""
+    return empty(g, min(GROUPS, blocks(g.size, 1024)), np.float64), empty(g, 1, np.float32)
+
+
 class Adam(optim.Adam):
     """optim.Adam as one launch over the flat buffer; clips and writes a 16-bit copy of the weights on the way."""
+
+    room = None  # for the norm, made once
 
     def step(self, g, lr, norm=None, clip=0.0, copy=None, scale=1.0, rung=1):
         """One update in place.
@@ -45,7 +55,9 @@ class Adam(optim.Adam):
         """As optim.Adam's; the norm is looked at only when all is queued, so that the GPU waits for nobody."""
         if self.w.dtype != np.float32:
             return super().take(g, lr, limit)
-        norm = gradient_norm(g)
+        if self.room is None:
+            self.room = norm_room(g)
+        norm = gradient_norm(g, self.room)
         self.step(g, lr, norm, limit, copy, scale)
         norm = float(norm[0]) * scale
         if not np.isfinite(norm):

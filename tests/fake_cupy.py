@@ -1,0 +1,391 @@
+"""A stand-in for CuPy on a machine without a GPU: NumPy arrays behind CuPy's names, with CUDA's order of things.
+
+What it is strict about is what a GPU is strict about:
+- A stream does its work in order, and late: what is queued on a stream named in `late` happens only when somebody waits
+  for it. Work that is not ordered by an event is so done in the worst order.
+- While a stream records a graph nothing happens; a replay does it all, with the recorded addresses and numbers. A look
+  at a value, a wait, or CuPy's own cuBLAS in between is an error.
+- Memory given back to a MemoryPool is full of NaN until it is written.
+Kernels run in the emulator, cuBLAS is `Cublas` below, which reads the very addresses it is given.
+"""
+
+import ctypes
+import sys
+import types
+
+import numpy as np
+
+from minast import kernel_source
+from minast.emulator import run
+
+EAGER, LATE = "eager", "late"
+
+
+class CudaError(Exception):
+    pass
+
+
+class Stream:
+    """What happens on it: a list of functions still to be called. `null` is the stream of those who name none."""
+
+    def __init__(self, non_blocking=False, late=None):
+        self.queue, self.recording, self.capturable = [], None, non_blocking
+        self.late = state.late_streams if late is None else late
+        self.ptr = id(self)
+        self.outer = []
+
+    def __enter__(self):
+        self.outer.append(state.current)
+        state.current = self
+        return self
+
+    def __exit__(self, *_):
+        state.current = self.outer.pop()
+
+    def do(self, work):
+        if self.recording is not None:
+            self.recording.append(work)
+        elif self.late:
+            self.queue.append(work)
+        else:
+            work()
+
+    def drain(self, count=None):
+        """Do what was queued, up to the count-th entry ever."""
+        state.forbidden("a wait")
+        while self.queue and (count is None or self.done < count):
+            self.done += 1
+            self.queue.pop(0)()
+
+    done = 0
+
+    def synchronize(self):
+        self.drain()
+
+    def record(self, event=None):
+        event = event or Event()
+        event.stream, event.count = self, self.done + len(self.queue)
+        return event
+
+    def wait_event(self, event):
+        if event.stream is not None and event.stream is not self:
+            self.do(event.happen)
+
+    def begin_capture(self, mode=None):
+        if not self.capturable:
+            raise CudaError("cudaErrorStreamCaptureUnsupported: the legacy stream cannot be recorded")
+        self.recording = []
+
+    def end_capture(self):
+        recorded, self.recording = self.recording, None
+        return Graph(recorded)
+
+    def is_capturing(self):
+        return self.recording is not None
+
+
+class Event:
+    stream = count = None
+
+    def happen(self):
+        """All that was queued before it was recorded."""
+        self.stream.drain(self.count)
+
+    def synchronize(self):
+        if self.stream is not None:
+            self.happen()
+
+
+class Graph:
+    def __init__(self, work):
+        self.work, self.launches = work, 0
+
+    def launch(self, stream=None):
+        self.launches += 1
+        (stream or state.current).do(lambda: [work() for work in self.work])
+
+
+class State:
+    """What CUDA keeps for a thread."""
+
+    def __init__(self):
+        self.late_streams, self.current, self.allocator, self.allocated = False, None, None, 0
+
+    def begin(self, late):
+        """A fresh device. late: "compute" or "copy", which of the null stream and the others lags behind, or None."""
+        self.late_streams = late == "copy"
+        self.null = Stream(late=late == "compute")
+        self.current, self.allocator, self.allocated = self.null, None, 0
+
+    def forbidden(self, what):
+        if self.current.recording is not None:
+            raise CudaError(f"cudaErrorStreamCaptureInvalidated: {what} while a graph is recorded")
+
+
+state = State()
+
+
+class MemoryPool:
+    def malloc(self, size):
+        return size
+
+
+class using_allocator:
+    def __init__(self, allocator):
+        self.allocator = allocator
+
+    def __enter__(self):
+        self.outer, state.allocator = state.allocator, self.allocator
+
+    def __exit__(self, *_):
+        state.allocator = self.outer
+
+
+class Data:
+    def __init__(self, ptr):
+        self.ptr = ptr
+
+
+class Device:
+    id = 0
+    compute_capability = "90"
+    attributes = {"MaxSharedMemoryPerBlockOptin": 227 * 1024}  # noqa: RUF012
+
+
+class ndarray:
+    """A NumPy array `a` that is only touched in the order of the streams."""
+
+    __module__ = "cupy"
+    __array_priority__ = 100
+    device = Device()
+
+    def __init__(self, a):
+        self.a = a
+
+    shape, dtype, size, ndim, strides, itemsize, nbytes, flags = (
+        property(lambda self, name=name: getattr(self.a, name))
+        for name in ("shape", "dtype", "size", "ndim", "strides", "itemsize", "nbytes", "flags")
+    )
+    T = property(lambda self: ndarray(self.a.T))
+    data = property(lambda self: Data(self.a.ctypes.data))
+
+    def __len__(self):
+        return len(self.a)
+
+    def __getitem__(self, at):
+        found = self.a[at]
+        return ndarray(found if isinstance(found, np.ndarray) else self.a[at : at + 1].reshape(()))
+
+    def __setitem__(self, at, value):
+        if isinstance(value, np.ndarray) and value.ndim:
+            raise TypeError("Unsupported type <class 'numpy.ndarray'>")  # as CuPy says
+        state.current.do(lambda: self.a.__setitem__(at, plain(value)))
+
+    def reshape(self, *shape):
+        return ndarray(self.a.reshape(*shape))
+
+    def view(self, dtype):
+        return ndarray(self.a.view(dtype))
+
+    def copy(self):
+        return fresh(lambda a: a.copy(), self)
+
+    def astype(self, dtype, copy=True):
+        return self if not copy and self.dtype == dtype else fresh(lambda a: a.astype(dtype), self)
+
+    def get(self):
+        state.forbidden("a copy to the host")
+        state.current.drain()
+        return self.a.copy()
+
+    def set(self, x, stream=None):
+        assert x.flags.c_contiguous and x.dtype == self.dtype and x.shape == self.shape
+        (stream or state.current).do(lambda: self.a.__setitem__(..., x))  # x is read late, as a copy would
+
+    def __float__(self):
+        return float(self.get())
+
+    def __array__(self, *_, **__):
+        raise TypeError("Implicit conversion to a NumPy array is not allowed. Please use `.get()`")
+
+
+def plain(x):
+    return x.a if isinstance(x, ndarray) else x
+
+
+def fresh(function, *inputs, **named):
+    """A new array of function(inputs), which is computed when its turn comes."""
+    if any(isinstance(x, np.ndarray) and x.ndim for x in inputs):
+        raise TypeError("Unsupported type <class 'numpy.ndarray'>")
+    shape = function(*map(plain, inputs), **named)  # the values may be too early
+    out = empty(np.shape(shape), np.asarray(shape).dtype)
+    state.current.do(lambda: out.a.__setitem__(..., function(*map(plain, inputs), **named)))
+    return out
+
+
+def _operator(name):
+    function = getattr(np.ndarray, name)
+    return lambda self, *others: fresh(lambda a, *bs: function(np.asarray(a), *bs), self, *others)
+
+
+def _in_place(name):
+    def run(self, other):
+        if isinstance(other, np.ndarray) and other.ndim:
+            raise TypeError("Unsupported type <class 'numpy.ndarray'>")
+        state.current.do(lambda: getattr(self.a, name)(plain(other)))
+        return self
+
+    return run
+
+
+for _name in ("add", "sub", "mul", "truediv"):
+    setattr(ndarray, f"__{_name}__", _operator(f"__{_name}__"))
+    setattr(ndarray, f"__r{_name}__", _operator(f"__r{_name}__"))
+    setattr(ndarray, f"__i{_name}__", _in_place(f"__i{_name}__"))
+for _function in (np.sum, np.mean, np.max, np.min):
+    setattr(ndarray, _function.__name__, lambda self, _f=_function, **how: fresh(_f, self, **how))
+
+
+def _matmul(*_):
+    state.forbidden("calling cuBLAS API: it")
+    raise NotImplementedError("products go through minast.cuda.gemm")
+
+
+ndarray.__matmul__ = ndarray.__rmatmul__ = _matmul
+
+
+def empty(shape, dtype=float):
+    state.allocated += 1
+    out = np.empty(shape, dtype)
+    out.reshape(-1).view(np.uint8)[...] = 0xFF  # NaN in all floating types
+    return ndarray(out)
+
+
+def zeros(shape, dtype=float):
+    out = empty(shape, dtype)
+    state.current.do(lambda: out.a.fill(0))
+    return out
+
+
+def zeros_like(x):
+    return zeros(x.shape, x.dtype)
+
+
+def asarray(x, dtype=None):
+    if isinstance(x, ndarray):
+        return x if dtype is None or x.dtype == dtype else x.astype(dtype)
+    state.forbidden("a copy from the host")
+    return ndarray(np.array(x, dtype))
+
+
+def ascontiguousarray(x, dtype=None):
+    x = asarray(x, dtype)
+    return x if x.flags.c_contiguous else x.copy()
+
+
+def concatenate(arrays):
+    return fresh(lambda *parts: np.concatenate(parts), *arrays)
+
+
+class RawModule:
+    def __init__(self, code, options, name_expressions):
+        files = sorted(kernel_source.folder().glob("*.cu"))
+        self.source = next(source for source in map(kernel_source.load, files) if source.text == code)
+
+    def get_function(self, name):
+        declared, template, name = self.source.split(name)
+        return Function(self.source, name, declared.bind(template))
+
+
+class Function:
+    max_dynamic_shared_size_bytes = 48 * 1024
+
+    def __init__(self, *kernel):
+        self.kernel = kernel
+
+    def __call__(self, grid, block, args, shared_mem):
+        assert shared_mem <= self.max_dynamic_shared_size_bytes
+        pointers = [p.pointer for p in self.kernel[2]]
+        values = [None if p and isinstance(v, np.uint64) else plain(v) for p, v in zip(pointers, args, strict=True)]
+        state.current.do(lambda: run(*self.kernel, grid, block, values, shared_mem))
+
+
+class Cublas:
+    """libcublas as ctypes sees it: multiplies by columns, as cuBLAS does, what lies at the given addresses."""
+
+    TYPES = {0: np.float32, 2: np.float16, 14: np.uint16}  # noqa: RUF012
+
+    def __init__(self):
+        self.stream = self.workspace = None
+        self.gemms = 0
+
+    def cublasCreate_v2(self, handle):
+        handle._obj.value = 11
+        return 0
+
+    def cublasSetMathMode(self, handle, mode):
+        assert mode == 16
+        return 0
+
+    def cublasSetStream_v2(self, handle, stream):
+        self.stream, self.workspace = stream, None
+        return 0
+
+    def cublasSetWorkspace_v2(self, handle, address, size):
+        self.workspace = address
+        return 0
+
+    def cublasGemmEx(self, handle, ta, tb, m, n, k, alpha, A, at, lda, B, bt, ldb, beta, C, ct, ldc, compute, algo):
+        """C (m, n) = alpha op(A) op(B) + beta C, all by columns; parameters as in cuBLAS's manual."""
+        from minast.cuda.gemm import rounded, widened
+
+        assert (handle.value, compute, algo) == (11, 68, -1) and at == bt
+        assert self.stream == state.current.ptr and self.workspace, "on the current stream, with a workspace of its own"
+        self.gemms += 1
+        one, two = alpha._obj.value, beta._obj.value
+        a = self.columns(A, at, lda, *((k, m) if ta else (m, k)))
+        b = self.columns(B, bt, ldb, *((n, k) if tb else (k, n)))
+        c = self.columns(C, ct, ldc, m, n)
+
+        def multiply():
+            with np.errstate(all="ignore"):
+                total = one * (widened(a.T if ta else a) @ widened(b.T if tb else b))
+                c[...] = rounded(np.ascontiguousarray(total + two * widened(c) if two else total), c.dtype)
+
+        state.current.do(multiply)
+        return 0
+
+    def columns(self, address, kind, step, rows, count):
+        """(rows, count), by columns `step` apart."""
+        assert step >= rows
+        dtype = np.dtype(self.TYPES[kind])
+        size = (step * (count - 1) + rows) * dtype.itemsize
+        flat = np.frombuffer((ctypes.c_char * size).from_address(address), dtype)
+        return np.lib.stride_tricks.as_strided(flat, (rows, count), (dtype.itemsize, step * dtype.itemsize))
+
+
+def install(monkeypatch, late=None):
+    """Make `import cupy` find this, and minast believe in a GPU.   -> the Cublas that products reach"""
+    from minast import backend, launch
+    from minast.cuda import cublas
+
+    state.begin(late)
+    fake = types.ModuleType("cupy")
+    for name in ("ndarray", "empty", "zeros", "zeros_like", "asarray", "ascontiguousarray", "concatenate", "RawModule"):
+        setattr(fake, name, globals()[name])
+    fake.float32, fake.float64, fake.uint8 = np.float32, np.float64, np.uint8
+    fake.cuda = types.SimpleNamespace(
+        Device=Device, Stream=Stream, Event=Event, MemoryPool=MemoryPool, using_allocator=using_allocator,
+        get_current_stream=lambda: state.current,
+        runtime=types.SimpleNamespace(getDeviceCount=lambda: 1, runtimeGetVersion=lambda: 13000),
+    )  # fmt: skip
+    cupyx = types.ModuleType("cupyx")
+    cupyx.empty_pinned = np.empty
+    monkeypatch.setitem(sys.modules, "cupy", fake)
+    monkeypatch.setitem(sys.modules, "cupyx", cupyx)
+    monkeypatch.setattr(backend, "why_no_gpu", lambda: None)
+    monkeypatch.setattr(launch, "_functions", {})
+    library = Cublas()
+    monkeypatch.setattr(cublas, "library", lambda: library)
+    monkeypatch.setattr(cublas, "_mine", types.SimpleNamespace())
+    return library
