@@ -7,6 +7,7 @@ GEMMs are plain `@` on two-dimensional arrays, so cuBLAS does them. `rung` picks
 
 from ..layers import *
 from .adam import Adam, gradient_norm
+from .attend import attend_backward, attend_forward
 from .attention import TILES, attention_backward, attention_forward, attention_rung, tile_bytes
 from .common import HEAD_WIDTHS, add_columns
 from .losses import bce_backward, bce_forward, ce_backward, ce_forward
