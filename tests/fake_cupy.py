@@ -5,7 +5,7 @@ What it is strict about is what a GPU is strict about:
   for it. Work that is not ordered by an event is so done in the worst order.
 - While a stream records a graph nothing happens; a replay does it all, with the recorded addresses and numbers. A look
   at a value, a wait, or CuPy's own cuBLAS in between is an error.
-- Memory given back to a MemoryPool is full of NaN until it is written.
+- Fresh memory is full of NaN.
 Kernels run in the emulator, cuBLAS is `Cublas` below, which reads the very addresses it is given.
 """
 
@@ -109,13 +109,13 @@ class State:
     """What CUDA keeps for a thread."""
 
     def __init__(self):
-        self.late_streams, self.current, self.allocator, self.allocated = False, None, None, 0
+        self.late_streams, self.current, self.allocator, self.allocated, self.kept = False, None, None, 0, []
 
     def begin(self, late):
         """A fresh device. late: "compute" or "copy", which of the null stream and the others lags behind, or None."""
         self.late_streams = late == "copy"
         self.null = Stream(late=late == "compute")
-        self.current, self.allocator, self.allocated = self.null, None, 0
+        self.current, self.allocator, self.allocated, self.kept = self.null, None, 0, []
 
     def forbidden(self, what):
         if self.current.recording is not None:
@@ -258,6 +258,7 @@ def empty(shape, dtype=float):
     state.allocated += 1
     out = np.empty(shape, dtype)
     out.reshape(-1).view(np.uint8)[...] = 0xFF  # NaN in all floating types
+    state.kept.append(out)  # a device's memory stays mapped when an array goes, and late work may still use it
     return ndarray(out)
 
 

@@ -76,5 +76,5 @@ def test_the_emulator_takes_the_kernels():
             x, y = batch(loss)
             m.loss_and_grad(x, y, loss)
     names = {name.split("<")[0].split("_")[0] for name in seen if " x " not in name}
-    assert names == {"unfold", "layernorm", "column", "attention", "gelu", "bce", "ce", "mean"}
+    assert names == {"unfold", "layernorm", "column", "attention", "attend", "gelu", "bce", "ce", "mean"}
     assert m.ops is cuda and cuda.pool_forward is layers.pool_forward  # what has no kernel is the reference's own

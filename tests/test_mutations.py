@@ -13,7 +13,14 @@ from minast import cuda, kernel_source
 from minast.cuda import rowwise
 from minast.errors import Error
 from minast.launch import emulation, launch
-from tests import test_emulator, test_kernels, test_kernels_adam, test_kernels_attention, test_mixed
+from tests import (
+    test_emulator,
+    test_kernels,
+    test_kernels_adam,
+    test_kernels_attend,
+    test_kernels_attention,
+    test_mixed,
+)
 from tests.emulated import needs_emulator
 from tests.kernel_cases import ORDERS, unwritten_is_nan
 
@@ -29,6 +36,10 @@ def attention(dtype, rung, size=(1, 146, 1, 16)):
             test_kernels_attention.test_forward_and_backward(put, dtype, size)
 
     return one_rung
+
+
+def attend(dtype, size=(1, 2, 130, 1, 16)):
+    return lambda put: test_kernels_attend.check_attend(put, dtype, size, True)
 
 
 def check(test, *args):
@@ -80,7 +91,16 @@ MUTATIONS = {
     "sums of a bias are collected too early": (
         "gelu.cu", removed("__syncthreads();  // all eight rows of threads have left their sums"),
         check(test_kernels.test_gelu, "erf", "bfloat16", (19, 130))),
+    "a few queries' sums are collected too early": (
+        "attend.cu", removed("__syncthreads();  // all warps have left their sums"), attend("float32")),
+    "parts of a query's gradient are collected too early": (
+        "attend.cu", removed("__syncthreads();  // all warps have left their parts of dq"), attend("bfloat16")),
     # an end of an array, missed by one
+    "keys that are not there weigh in a few queries' gradient": (
+        "attend.cu", ("j < N ? exp2f(score", "j >= 0 ? exp2f(score"),
+        lambda put: test_kernels_attend.test_huge_scores_that_grow(put, "float16", -1)),
+    "a group without keys has a maximum": (
+        "attend.cu", ("top[i] == -INFINITY ? 0.0f : exp2f", "exp2f"), attend("float32", (1, 1, 1, 1, 16))),
     "a key too many": (
         "attention.cu", ("n * 8 + pair + e % 2 >= valid", "n * 8 + pair + e % 2 > valid"), attention("float16", 4)),
     "a row too many is loaded": (
@@ -123,6 +143,10 @@ MUTATIONS = {
         "unfold.cu", ("(m - PATCH) / fstride + 1", "(m - PATCH) / fstride + 2"),
         check(test_kernels.test_unfold_backward_is_the_adjoint, "float32", (2, 37, 29), (10, 10))),
     # a wrong number
+    "the values' bias is left in delta": (
+        "attend.cu", ("sums[i][e] -= bias[2 * width", "sums[i][e] -= 0.0f * bias[2 * width"), attend("float16")),
+    "what was summed does not fade": (
+        "attend.cu", ("sums[i][e] = sums[i][e] * fade + p", "sums[i][e] = sums[i][e] + p"), attend("float32")),
     "the norm's gradient alone, without what comes along the stream": (
         "residual.cu", ("z[i][k] = past[k] + scale *", "z[i][k] = scale *"),
         check(test_mixed.check_residual_norm, "float16", (7, 13))),

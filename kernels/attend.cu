@@ -1,0 +1,244 @@
+// Attention of few queries: the last block, of which only the P = 1 or 2 prefix tokens are read.
+//
+//   o = softmax(q k^T / sqrt D) v for each head         lse = log of the sum of exp
+//   dv = sum_i p_i do_i     dk = sum_i ds_i q_i     dq_i = sum_j ds_ij k_j     ds = p (do v^T - delta) / sqrt D
+//
+// q, o, do, dq (B, P, H, D), kv, dkv (B, N, 2, H, D) in T, lse (B, H, P) float32; bias (3, H, D) float32 or null.
+// Two queries give a key little to do: the time is that of reading keys and values, once in each direction. So no tiles
+// and no tensor cores: a key belongs to a few lanes that load 16 bytes each, every group of lanes walks over its own
+// keys with its own running maximum, and the groups of a block meet at the end, always in the same order.
+//
+// The bias of the product that made q, k and v is added here instead, at almost no cost:
+//   - a query gets its own when it is loaded, in float32;
+//   - the values' is added to o: sum_j p_j (v_j + b) = sum_j p_j v_j + b, since the p_j sum to 1;
+//   - the keys' is left out: q (k_j + b) = q k_j + q b adds the same number to all scores of a query, which softmax
+//     does not see. lse is that of the scores without it, and in dq it would meet sum_j ds_ij = 0.
+// Backward: do v^T has no values' bias in it, so delta must not either: delta = do (o - b). Else the difference is off.
+//
+//   attend_forward    keys and values read once; a maximum, a sum and D sums of values per query and group
+//   attend_backward   p from lse; dk and dv of a key are complete at once, dq is summed over the groups
+// D is 16, 32, 48 or 64. Arrays start on 16 bytes, and then so does every row.
+//
+// instantiate: attend_forward<{float,__half,__nv_bfloat16},16,1> attend_backward<{float,__half,__nv_bfloat16},16,1>
+// instantiate: attend_forward<{float,__half,__nv_bfloat16},16,2> attend_backward<{float,__half,__nv_bfloat16},16,2>
+// instantiate: attend_forward<{float,__half,__nv_bfloat16},32,1> attend_backward<{float,__half,__nv_bfloat16},32,1>
+// instantiate: attend_forward<{float,__half,__nv_bfloat16},32,2> attend_backward<{float,__half,__nv_bfloat16},32,2>
+// instantiate: attend_forward<{float,__half,__nv_bfloat16},48,1> attend_backward<{float,__half,__nv_bfloat16},48,1>
+// instantiate: attend_forward<{float,__half,__nv_bfloat16},48,2> attend_backward<{float,__half,__nv_bfloat16},48,2>
+// instantiate: attend_forward<{float,__half,__nv_bfloat16},64,1> attend_backward<{float,__half,__nv_bfloat16},64,1>
+// instantiate: attend_forward<{float,__half,__nv_bfloat16},64,2> attend_backward<{float,__half,__nv_bfloat16},64,2>
+#include "common.cuh"
+
+constexpr int FORWARD = 256, BACKWARD = 128;  // threads; backward has three sets of registers a query, forward two
+constexpr int AHEAD = 2;  // keys a group loads before it uses them: so many more bytes are under way
+constexpr float LOG2E = 1.4426950408889634f, LN2 = 0.6931471805599453f;
+
+template <typename T> constexpr int WIDE = 16 / sizeof(T);  // numbers in 16 bytes
+template <typename T> struct alignas(16) Wide { T v[WIDE<T>]; };
+
+// Lanes that share a key: a power of two, for the shuffles. Of D = 48 a quarter of them has nothing.
+constexpr int power_of_two(int n) { return n <= 1 ? 1 : 2 * power_of_two((n + 1) / 2); }  // the next one
+template <typename T, int D> constexpr int LANES = power_of_two(D / WIDE<T>);
+
+template <typename T> __device__ __forceinline__ void widen(float (&x)[WIDE<T>], const Wide<T>& stored) {
+#pragma unroll
+  for (int e = 0; e < WIDE<T>; ++e) x[e] = to_float(stored.v[e]);
+}
+
+template <typename T> __device__ __forceinline__ Wide<T> zeros() {
+  Wide<T> z;
+#pragma unroll
+  for (int e = 0; e < WIDE<T>; ++e) z.v[e] = from_float<T>(0.0f);
+  return z;
+}
+
+template <int N> __device__ __forceinline__ float dot(const float (&x)[N], const float (&y)[N]) {
+  float sum = 0.0f;
+#pragma unroll
+  for (int e = 0; e < N; ++e) sum += x[e] * y[e];
+  return sum;
+}
+
+// The lane's part of P rows of D: rows lie `stride` apart; + bias, if there is one
+template <typename T, int P>
+__device__ __forceinline__ void load_rows(float (&x)[P][WIDE<T>], const T* rows, long long stride, const float* bias,
+                                          int at, bool mine) {
+#pragma unroll
+  for (int i = 0; i < P; ++i) {
+    widen<T>(x[i], mine ? *reinterpret_cast<const Wide<T>*>(rows + i * stride + at) : zeros<T>());
+    if (bias && mine)
+#pragma unroll
+      for (int e = 0; e < WIDE<T>; ++e) x[i][e] += bias[at + e];
+  }
+}
+
+// Sum over the groups of a warp: lanes with the same place in their groups
+template <int GROUP> __device__ __forceinline__ float sum_of_groups(float x) {
+#pragma unroll
+  for (int step = WARP / 2; step >= GROUP; step /= 2) x += __shfl_xor_sync(FULL, x, step);
+  return x;
+}
+
+// grid: (H, B), block: 256
+template <typename T, int D, int P>
+__global__ void __launch_bounds__(FORWARD, 2)
+    attend_forward(const T* q, const T* kv, const float* bias, T* o, float* lse, int N, int H, float scale) {
+  constexpr int GROUP = LANES<T, D>, GROUPS = FORWARD / GROUP, WARPS = FORWARD / WARP;
+  const int at = threadIdx.x % GROUP * WIDE<T>, group = threadIdx.x / GROUP, warp = threadIdx.x / WARP;
+  const bool mine = at < D;
+  const long long h = blockIdx.x, b = blockIdx.y, width = static_cast<long long>(H) * D;
+  const T* keys = kv + b * N * 2 * width + h * D + at;
+  const float unit = scale * LOG2E;
+
+  float query[P][WIDE<T>], sums[P][WIDE<T>] = {}, top[P], sum[P];
+  load_rows<T, P>(query, q + b * P * width + h * D, width, bias ? bias + h * D : nullptr, at, mine);
+#pragma unroll
+  for (int i = 0; i < P; ++i) top[i] = -INFINITY, sum[i] = 0.0f;
+
+#pragma unroll 1
+  for (int start = 0; start < N; start += AHEAD * GROUPS) {  // as often for all groups: the shuffles want every lane
+    const int first = start + group;
+    Wide<T> stored[AHEAD][2];
+#pragma unroll
+    for (int a = 0; a < AHEAD; ++a) {
+      const long long j = first + a * GROUPS;
+      const bool there = mine && j < N;
+      stored[a][0] = there ? *reinterpret_cast<const Wide<T>*>(keys + j * 2 * width) : zeros<T>();
+      stored[a][1] = there ? *reinterpret_cast<const Wide<T>*>(keys + j * 2 * width + width) : zeros<T>();
+    }
+#pragma unroll
+    for (int a = 0; a < AHEAD; ++a) {
+      float key[WIDE<T>], value[WIDE<T>], score[P];
+      widen<T>(key, stored[a][0]);
+      widen<T>(value, stored[a][1]);
+#pragma unroll
+      for (int i = 0; i < P; ++i) score[i] = warp_sum<GROUP>(dot(query[i], key)) * unit;
+      const bool there = first + a * GROUPS < N;  // chosen, not branched on: lanes that part cost more than they save
+#pragma unroll
+      for (int i = 0; i < P; ++i) {
+        const float above = there ? fmaxf(top[i], score[i]) : top[i];
+        const float fade = there ? exp2f(top[i] - above) : 1.0f, p = there ? exp2f(score[i] - above) : 0.0f;
+        top[i] = above;
+        sum[i] = sum[i] * fade + p;
+#pragma unroll
+        for (int e = 0; e < WIDE<T>; ++e) sums[i][e] = sums[i][e] * fade + p * value[e];
+      }
+    }
+  }
+
+  // the groups of a warp meet by shuffles, the warps in shared memory
+  __shared__ float tops[WARPS][P], totals[WARPS][P], rows[WARPS][P][D];
+#pragma unroll
+  for (int i = 0; i < P; ++i) {
+    float above = top[i];
+#pragma unroll
+    for (int step = WARP / 2; step >= GROUP; step /= 2) above = fmaxf(above, __shfl_xor_sync(FULL, above, step));
+    const float fade = top[i] == -INFINITY ? 0.0f : exp2f(top[i] - above);  // a group without keys adds nothing
+    sum[i] = sum_of_groups<GROUP>(sum[i] * fade);
+#pragma unroll
+    for (int e = 0; e < WIDE<T>; ++e) sums[i][e] = sum_of_groups<GROUP>(sums[i][e] * fade);
+    if (threadIdx.x % WARP < GROUP && mine) {
+#pragma unroll
+      for (int e = 0; e < WIDE<T>; ++e) rows[warp][i][at + e] = sums[i][e];
+      if (at == 0) tops[warp][i] = above, totals[warp][i] = sum[i];
+    }
+  }
+  __syncthreads();  // all warps have left their sums
+  for (int place = threadIdx.x; place < P * D; place += FORWARD) {
+    const int i = place / D, d = place % D;
+    float above = tops[0][i], total = 0.0f, out = 0.0f;  // the first warp has keys, whatever N is
+    for (int w = 1; w < WARPS; ++w) above = fmaxf(above, tops[w][i]);
+    for (int w = 0; w < WARPS; ++w) {
+      const float fade = exp2f(tops[w][i] - above);
+      total += totals[w][i] * fade;
+      out += rows[w][i][d] * fade;
+    }
+    out = out / total + (bias ? bias[2 * width + h * D + d] : 0.0f);
+    o[(b * P + i) * width + h * D + d] = from_float<T>(out);
+    if (d == 0) lse[(b * H + h) * P + i] = (above + log2f(total)) * LN2;
+  }
+}
+
+// grid: (H, B), block: 128
+template <typename T, int D, int P>
+__global__ void __launch_bounds__(BACKWARD, 4)
+    attend_backward(const T* q, const T* kv, const float* bias, const T* o, const float* lse, const T* dout, T* dq,
+                    T* dkv, int N, int H, float scale) {
+  constexpr int GROUP = LANES<T, D>, GROUPS = BACKWARD / GROUP, WARPS = BACKWARD / WARP;
+  const int at = threadIdx.x % GROUP * WIDE<T>, group = threadIdx.x / GROUP, warp = threadIdx.x / WARP;
+  const bool mine = at < D;
+  const long long h = blockIdx.x, b = blockIdx.y, width = static_cast<long long>(H) * D;
+  const long long rows_at = b * P * width + h * D, keys_at = b * N * 2 * width + h * D + at;
+
+  float query[P][WIDE<T>], d[P][WIDE<T>], sums[P][WIDE<T>], delta[P], lse2[P];
+  load_rows<T, P>(query, q + rows_at, width, bias ? bias + h * D : nullptr, at, mine);
+  load_rows<T, P>(d, dout + rows_at, width, nullptr, at, mine);
+  load_rows<T, P>(sums, o + rows_at, width, nullptr, at, mine);  // o for now
+#pragma unroll
+  for (int i = 0; i < P; ++i) {
+    if (bias && mine)
+#pragma unroll
+      for (int e = 0; e < WIDE<T>; ++e) sums[i][e] -= bias[2 * width + h * D + at + e];
+    delta[i] = warp_sum<GROUP>(dot(d[i], sums[i]));
+    lse2[i] = lse[(b * H + h) * P + i] * LOG2E;
+#pragma unroll
+    for (int e = 0; e < WIDE<T>; ++e) sums[i][e] = 0.0f;
+  }
+
+#pragma unroll 1
+  for (int start = 0; start < N; start += AHEAD * GROUPS) {
+    const int first = start + group;
+    Wide<T> stored[AHEAD][2];
+#pragma unroll
+    for (int a = 0; a < AHEAD; ++a) {
+      const long long j = first + a * GROUPS;
+      const bool there = mine && j < N;
+      stored[a][0] = there ? *reinterpret_cast<const Wide<T>*>(kv + keys_at + j * 2 * width) : zeros<T>();
+      stored[a][1] = there ? *reinterpret_cast<const Wide<T>*>(kv + keys_at + j * 2 * width + width) : zeros<T>();
+    }
+#pragma unroll
+    for (int a = 0; a < AHEAD; ++a) {
+      const long long j = first + a * GROUPS;
+      float key[WIDE<T>], value[WIDE<T>], dkey[WIDE<T>] = {}, dvalue[WIDE<T>] = {};
+      widen<T>(key, stored[a][0]);
+      widen<T>(value, stored[a][1]);
+#pragma unroll
+      for (int i = 0; i < P; ++i) {
+        const float score = warp_sum<GROUP>(dot(query[i], key)), dp = warp_sum<GROUP>(dot(d[i], value));
+        // exp(0 - lse) of a key beyond the end may be infinite, and infinity times its zeros is no number
+        const float p = j < N ? exp2f(score * (scale * LOG2E) - lse2[i]) : 0.0f, ds = p * (dp - delta[i]) * scale;
+#pragma unroll
+        for (int e = 0; e < WIDE<T>; ++e) {
+          dvalue[e] += p * d[i][e];
+          dkey[e] += ds * query[i][e];
+          sums[i][e] += ds * key[e];
+        }
+      }
+      if (!mine || j >= N) continue;
+      Wide<T> rounded[2];
+#pragma unroll
+      for (int e = 0; e < WIDE<T>; ++e) {
+        rounded[0].v[e] = from_float<T>(dkey[e]);
+        rounded[1].v[e] = from_float<T>(dvalue[e]);
+      }
+      *reinterpret_cast<Wide<T>*>(dkv + keys_at + j * 2 * width) = rounded[0];
+      *reinterpret_cast<Wide<T>*>(dkv + keys_at + j * 2 * width + width) = rounded[1];
+    }
+  }
+
+  __shared__ float rows[WARPS][P][D];
+#pragma unroll
+  for (int i = 0; i < P; ++i)
+#pragma unroll
+    for (int e = 0; e < WIDE<T>; ++e) {
+      const float sum = sum_of_groups<GROUP>(sums[i][e]);
+      if (threadIdx.x % WARP < GROUP && mine) rows[warp][i][at + e] = sum;
+    }
+  __syncthreads();  // all warps have left their parts of dq
+  for (int place = threadIdx.x; place < P * D; place += BACKWARD) {
+    const int i = place / D, c = place % D;
+    float sum = 0.0f;
+    for (int w = 0; w < WARPS; ++w) sum += rows[w][i][c];
+    dq[rows_at + i * width + c] = from_float<T>(sum);
+  }
+}
