@@ -182,7 +182,8 @@ class ndarray:
         state.current.do(lambda: self.a.__setitem__(at, plain(value)))
 
     def reshape(self, *shape):
-        return ndarray(self.a.reshape(*shape))
+        seen = self.a.reshape(*shape)
+        return ndarray(seen) if np.may_share_memory(seen, self.a) else fresh(lambda a: a.reshape(*shape), self)
 
     def view(self, dtype):
         return ndarray(self.a.view(dtype))
