@@ -6,12 +6,14 @@ into the flat gradient (gemmEx with beta = 1), and never exist in 16 bits.
 Source: Micikevicius et al., "Mixed Precision Training", ICLR 2018.
 """
 
+from math import prod
+
 import numpy as np
 
 from . import dry
 from .cuda.common import GROUPS, LAYERNORM_CHUNKS, blocks, c_type, packed, rows_of
 from .launch import launch
-from .layers import array_module
+from .memory import empty
 
 STORAGE = {"float16": np.dtype(np.float16), "bfloat16": np.dtype(np.uint16)}
 WIDEST = 128 * 6  # columns of residual.cu's kernels
@@ -98,7 +100,7 @@ def rounded(x, dtype):
 def linear_forward(x, w, b=None, dtype=None):
     """y = x w^T (+ b).   x (..., C), w (O, C) in T, b (O,) of y's type -> y (..., O) in T or `dtype`"""
     rows = x.reshape(-1, x.shape[-1])
-    y = array_module(x).empty((len(rows), len(w)), dtype or x.dtype)
+    y = empty(x, (len(rows), len(w)), dtype)
     if b is not None:
         spread(b, y)
     gemm(rows, w.T, y, 0.0 if b is None else 1.0)
@@ -117,7 +119,7 @@ def linear_backward(dy, cache, dw, dtype=None, to_input=True):
     gemm(drows.T, rows, dw, 1.0)
     if not to_input:
         return None
-    dx = array_module(x).empty(rows.shape, dtype or x.dtype)
+    dx = empty(x, rows.shape, dtype)
     return gemm(drows, w, dx).reshape(x.shape)
 
 
@@ -127,20 +129,23 @@ def linear_backward(dy, cache, dw, dtype=None, to_input=True):
 def narrow(x, dtype, out=None):
     """x (...) float32 -> the same in T."""
     x = packed(x)
-    out = array_module(x).empty(x.shape, dtype) if out is None else out
+    out = empty(x, x.shape, dtype) if out is None else out
     launch("residual.cu", f"narrow<{c_type(out)}>", blocks(x.size, 1024), 256, (x, out, x.size))
     return out
 
 
-def residual_norm_forward(x, branch, bias, w, b, eps, dtype):
+def residual_norm_forward(x, branch, bias, w, b, eps, dtype, prefix=None):
     """y = x + branch + bias, and n = layernorm(y) w + b.   -> (y, n), cache
 
-    x, y (..., C) float32, branch, n (..., C) in T, bias, w, b (C,) float32. branch and bias None: y is x itself.
+    x, y (..., C) float32, branch, n (..., C) of `dtype`, T or float32, bias, w, b (C,) float32. branch and bias None: y
+    is x itself. prefix: of x (B, tokens, C) only the first so many tokens of each clip; the others are (B, prefix, C).
     """
-    xp, (R, C), x = array_module(x), rows_of(x), packed(x)
-    y, n = x if branch is None else xp.empty_like(x), xp.empty(x.shape, dtype)
-    mean, rstd = xp.empty(R, np.float32), xp.empty(R, np.float32)
-    args = (x, branch, bias, w, b, None if branch is None else y, n, mean, rstd, R, C, float(eps))
+    x = packed(x)
+    shape = x.shape if prefix is None else (len(x), prefix, x.shape[-1])
+    (R, C), tokens = (prod(shape[:-1]), shape[-1]), 0 if prefix is None else x.shape[1]
+    y = x if branch is None and prefix is None else empty(x, shape)
+    n, mean, rstd = empty(x, shape, dtype), empty(x, R), empty(x, R)
+    args = (x, branch, bias, w, b, None if y is x else y, n, mean, rstd, R, C, tokens, prefix or 0, float(eps))
     launch("residual.cu", f"residual_norm_forward<{c_type(n)},{_chunks(C)}>", blocks(R, 4), (32, 4), args)
     return (y, n), (y, w, mean, rstd)
 
@@ -149,19 +154,21 @@ def residual_norm_backward(dn, dy, cache, dw, db, dbias=None):
     """dx = dy + gradient through the norm.   dn (..., C) in T, dy (..., C) float32 -> dx float32, dbranch = dx in T
 
     dw += sum dn z,  db += sum dn,  dbias += sum dx over rows, z the normalised y. dbias None: there was no branch, and
-    dbranch is None.
+    dbranch is None. dy may be None, for zeros, or (B, prefix, C) where dn is (B, tokens, C): zero from there on.
     """
     y, w, mean, rstd = cache
-    xp, (R, C) = array_module(y), rows_of(y)
+    R, C = rows_of(y)
     groups = min(GROUPS, blocks(R, 4))
-    dx, partial = xp.empty_like(y), xp.empty((3, groups, C), np.float32)
-    dbranch = None if dbias is None else xp.empty(y.shape, dn.dtype)
-    args = (packed(dn), packed(dy), y, w, mean, rstd, dx, dbranch, partial, R, C)
+    tokens, prefix = (0, 0) if dy is None or dy.shape == y.shape else (y.shape[1], dy.shape[1])
+    dx, partial = empty(y, y.shape), empty(y, (3, groups, C))
+    dbranch = None if dbias is None or dn.dtype == np.float32 else empty(y, y.shape, dn.dtype)
+    dy = dy if dy is None else packed(dy)
+    args = (packed(dn), dy, y, w, mean, rstd, dx, dbranch, partial, R, C, tokens, prefix)
     launch("residual.cu", f"residual_norm_backward<{c_type(dn)},{_chunks(C)}>", groups, (32, 4), args)
     for part, out in zip(partial, (dw, db, dbias), strict=True):
         if out is not None:
             launch("columns.cu", "column_finish", blocks(C, 32), (32, 8), (part, out, groups, C))
-    return dx, dbranch
+    return dx, dx if dbranch is None and dbias is not None else dbranch
 
 
 def _chunks(C):

@@ -170,6 +170,12 @@ MUTATIONS = {
         "residual.cu", ("partial[(s * gridDim.x + blockIdx.x) * columns + c]",
                         "partial[(s % 2 * gridDim.x + blockIdx.x) * columns + c]"),
         check(test_mixed.check_residual_norm, "bfloat16", (7, 13))),
+    "a prefix is taken from the wrong clip": (
+        "residual.cu", ("r / prefix * tokens + r % prefix", "r / tokens * tokens + r % prefix"),
+        check(test_mixed.check_residual_norm_of_a_prefix, "float32", 3, 7, 2, 96)),
+    "a token behind the prefix gets its gradient": (
+        "residual.cu", ("r % tokens >= prefix", "r % tokens > prefix"),
+        check(test_mixed.check_residual_norm_of_a_prefix, "float16", 3, 7, 2, 96)),
     "an overflow is stepped on": (
         "adamw.cu", removed("if (norm && !isfinite(norm[0])) return;  // the same for all threads"),
         lambda put: test_kernels_adam.test_a_step_with_an_overflow_does_not_happen(put, 1, np.inf)),
