@@ -10,6 +10,10 @@
 //   3  attention_tiles     128 x 64, 8 x 8 scores: one load feeds four
 //   4  attention_mma       float16 or bfloat16 on tensor cores; probabilities pass between products in registers
 //   5  attention_mma_async the same; the next keys arrive by cp.async while these are used, and exp becomes exp2
+// Rungs 4 and 5 take the bias (3, H, D) float32 of the product that made qkv, or null, which saves writing it into qkv
+// first. Queries get theirs when a block, their only reader, has loaded them, and are written back so for the backward
+// kernels; the values' is added to o, since probabilities sum to 1; the keys' is left out: it adds the same number,
+// q b, to all scores of a query, which softmax does not see. lse is of the scores without it.
 // D is 16, 32, 48 or 64, N is anything. float32 up to rung 3. Arrays start on 16 bytes, and then so does every row.
 // Sources: online softmax, Milakov and Gimelshein 2018; the tiling and the saved lse, Dao et al. 2022 (FlashAttention).
 //
@@ -263,14 +267,16 @@ __device__ __forceinline__ void step(Rows<D, M>& rows, const T* keys, const T* v
 }
 
 template <bool EXP2, typename T, int D, int M>
-__device__ __forceinline__ void finish(Rows<D, M>& rows, T* out, float* lse, int N, int H, float scale) {
+__device__ __forceinline__ void finish(Rows<D, M>& rows, const float* bias, T* out, float* lse, int N, int H,
+                                       float scale) {
   const long long b = blockIdx.z, h = blockIdx.y;
 #pragma unroll
   for (int m = 0; m < M; ++m) {
     const int i = (blockIdx.x * (MMA_THREADS / WARP * M) + threadIdx.x / WARP * M + m) * 16 + threadIdx.x % WARP / 4;
     const float sum0 = warp_sum<4>(rows.sum[m][0]), sum1 = warp_sum<4>(rows.sum[m][1]);
     const long long width = static_cast<long long>(H) * D;
-    store_rows<T, D>(out + b * N * width + h * D, width, rows.o[m], i, N, 1.0f / sum0, 1.0f / sum1);
+    store_rows<T, D>(out + b * N * width + h * D, width, rows.o[m], i, N, 1.0f / sum0, 1.0f / sum1,
+                     bias ? bias + 2 * width + h * D : nullptr);
     if (threadIdx.x % 4 == 0) {
       if (i < N) lse[(b * H + h) * N + i] = rows.top[m][0] * scale + logf(sum0);
       if (i + 8 < N) lse[(b * H + h) * N + i + 8] = rows.top[m][1] * scale + logf(sum1);
@@ -282,16 +288,17 @@ __device__ __forceinline__ void finish(Rows<D, M>& rows, T* out, float* lse, int
 // grid: (ceil(N / (64 M)), H, B), block: 128, shared: 128 rows of D + 8, first the queries', then 64 keys and 64 values
 template <typename T, int D, int M>
 __global__ void __launch_bounds__(MMA_THREADS, 2)
-    attention_mma(const T* qkv, T* out, float* lse, int N, int H, float scale) {
+    attention_mma(T* qkv, const float* bias, T* out, float* lse, int N, int H, float scale) {
   static_assert(M <= 2, "the queries pass through the room of one tile of keys and values");
   extern __shared__ __align__(16) unsigned char memory[];
   T* keys = reinterpret_cast<T*>(memory);
   T* values = keys + STEP * PITCH16<D>;
   const int first_query = blockIdx.x * 64 * M;
   const long long b = blockIdx.z, h = blockIdx.y, stride = 3ll * H * D;
-  const T* base = qkv + b * N * stride + h * D;
+  T* base = qkv + b * N * stride + h * D;
 
   load_tile16<T, 64 * M, D>(keys, base + first_query * stride, stride, N - first_query);
+  if (bias) add_to_tile16<T, 64 * M, D>(keys, base + first_query * stride, stride, N - first_query, bias + h * D);
   __syncthreads();
   Rows<D, M> rows;
   start(rows, keys);
@@ -302,20 +309,20 @@ __global__ void __launch_bounds__(MMA_THREADS, 2)
     __syncthreads();
     step<false>(rows, keys, values, N - first, scale);
   }
-  finish<false>(rows, out, lse, N, H, scale);
+  finish<false>(rows, bias, out, lse, N, H, scale);
 }
 
 // The same with two buffers. shared: 256 rows of D + 8
 template <typename T, int D, int M>
 __global__ void __launch_bounds__(MMA_THREADS, 2)
-    attention_mma_async(const T* qkv, T* out, float* lse, int N, int H, float scale) {
+    attention_mma_async(T* qkv, const float* bias, T* out, float* lse, int N, int H, float scale) {
   static_assert(M <= 2, "the queries pass through one of the two buffers");
   extern __shared__ __align__(16) unsigned char memory[];
   constexpr int BUFFER = 2 * STEP * PITCH16<D>;  // keys, then values
   T* buffers = reinterpret_cast<T*>(memory);
   const int first_query = blockIdx.x * 64 * M;
   const long long b = blockIdx.z, h = blockIdx.y, stride = 3ll * H * D;
-  const T* base = qkv + b * N * stride + h * D;
+  T* base = qkv + b * N * stride + h * D;
   const auto fetch = [&](T* to, int first) {
     load_tile16_async<T, STEP, D>(to, base + first * stride + H * D, stride, N - first);
     load_tile16_async<T, STEP, D>(to + STEP * PITCH16<D>, base + first * stride + 2 * H * D, stride, N - first);
@@ -326,6 +333,8 @@ __global__ void __launch_bounds__(MMA_THREADS, 2)
   cp_async_commit();
   fetch(buffers, 0);
   cp_async_wait<1>();  // the queries are here, the first keys may still be on their way
+  if (bias)
+    add_to_tile16<T, 64 * M, D>(buffers + BUFFER, base + first_query * stride, stride, N - first_query, bias + h * D);
   __syncthreads();
   Rows<D, M> rows;
   start(rows, buffers + BUFFER);
@@ -336,5 +345,5 @@ __global__ void __launch_bounds__(MMA_THREADS, 2)
     const T* keys = buffers + now * BUFFER;
     step<true>(rows, keys, keys + STEP * PITCH16<D>, N - first, scale);
   }
-  finish<true>(rows, out, lse, N, H, scale);
+  finish<true>(rows, bias, out, lse, N, H, scale);
 }

@@ -3,10 +3,12 @@
 //   p = exp(q k^T / sqrt D - lse)     dp = do v^T     ds = p (dp - delta)     delta = row sums of do * o
 //   dv = p^T do          dk = ds^T q / sqrt D         dq = ds k / sqrt D
 //
+// With a bias that attention.cu added, qkv holds queries with it, but keys and values without: dp has no values' bias
+// in it, so delta must not either, and is made of o - bias. What the keys' would add to dq meets sum_j ds_ij = 0.
 // qkv, dqkv (B, N, 3, H, D), o, do (B, N, H, D) in T, lse, delta (B, H, N) float32. Two kernels: dk and dv are sums
 // over queries, dq one over keys. Each block owns some rows of its result and walks over the other side, so it makes p
 // and dp again (7 products instead of 5) and needs nobody else's sums: the same bits every run.
-//   attention_delta                              four lanes per row
+//   attention_delta                              four lanes per row; bias (3, H, D) float32 or null
 //   attention_tiles_dkv, attention_tiles_dq      float32, 4 x 4 scores in a thread's registers
 //   attention_mma_dkv, attention_mma_dq          float16 or bfloat16 on tensor cores, cp.async double buffers, exp2;
 //                                                dkv makes transposed scores: p^T and ds^T stay in registers
@@ -28,8 +30,9 @@
 
 // rows = B N H, in the order of o.   grid: ceil(rows / 32), block: (4, 32)
 template <typename T, int D>
-__global__ void attention_delta(const T* o, const T* dout, float* delta, int N, int H, int rows) {
+__global__ void attention_delta(const T* o, const float* bias, const T* dout, float* delta, int N, int H, int rows) {
   const long long r = static_cast<long long>(blockIdx.x) * blockDim.y + threadIdx.y;
+  const long long b = r / H / N, n = r / H % N, h = r % H;
   float sum = 0.0f;
   if (r < rows)
 #pragma unroll
@@ -37,10 +40,12 @@ __global__ void attention_delta(const T* o, const T* dout, float* delta, int N, 
       float x[4], y[4];
       load4(o + r * D + d, x);
       load4(dout + r * D + d, y);
+      if (bias)
+#pragma unroll
+        for (int k = 0; k < 4; ++k) x[k] -= bias[(2 * H + h) * D + d + k];
       sum += (x[0] * y[0] + x[1] * y[1]) + (x[2] * y[2] + x[3] * y[3]);
     }
   sum = warp_sum<4>(sum);
-  const long long b = r / H / N, n = r / H % N, h = r % H;
   if (r < rows && threadIdx.x == 0) delta[(b * H + h) * N + n] = sum;
 }
 

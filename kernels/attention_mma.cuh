@@ -32,6 +32,26 @@ __device__ __forceinline__ void load_tile16_async(T* tile, const T* source, long
   }
 }
 
+// tile + shift, rounded, and the same to where the tile came from. A thread takes the pieces that it loaded itself, so
+// that no barrier is wanted in between; shift (D,) float32.
+template <typename T, int ROWS, int D>
+__device__ __forceinline__ void add_to_tile16(T* tile, T* source, long long stride, int rows, const float* shift) {
+  for (int at = threadIdx.x; at < ROWS * (D / 8); at += MMA_THREADS) {
+    const int r = at / (D / 8), c = at % (D / 8) * 8;
+    if (r >= rows) break;
+#pragma unroll
+    for (int k = 0; k < 8; k += 4) {
+      float x[4], more[4];
+      load4(tile + r * PITCH16<D> + c + k, x);
+      load4(shift + c + k, more);
+#pragma unroll
+      for (int e = 0; e < 4; ++e) x[e] += more[e];
+      store4(tile + r * PITCH16<D> + c + k, x);
+      store4(source + r * stride + c + k, x);
+    }
+  }
+}
+
 // Fragment of the left operand: rows row...row + 15, columns k...k + 15 of the tile
 template <int D, typename T>
 __device__ __forceinline__ void load_left(unsigned (&a)[4], const T* tile, int row, int k) {
@@ -89,18 +109,20 @@ __device__ __forceinline__ void accumulate(float (&acc)[M][D / 8][4], const unsi
   }
 }
 
-// Rows of a finished accumulator (16 x D) to global memory; `row` is the lane's first, `rows` how many there are in all
+// Rows of a finished accumulator (16 x D) to global memory, times scale0 or scale1, + shift (D,) if there is one; `row`
+// is the lane's first, `rows` how many there are in all
 template <typename T, int D>
 __device__ __forceinline__ void store_rows(T* out, long long stride, const float (&acc)[D / 8][4], int row, int rows,
-                                           float scale0, float scale1) {
+                                           float scale0, float scale1, const float* shift = nullptr) {
   const int pair = threadIdx.x % 4 * 2;
 #pragma unroll
   for (int n = 0; n < D / 8; ++n) {
+    const float more0 = shift ? shift[n * 8 + pair] : 0.0f, more1 = shift ? shift[n * 8 + pair + 1] : 0.0f;
     if (row < rows)
       *reinterpret_cast<unsigned*>(out + row * stride + n * 8 + pair) =
-          pack_floats<T>(acc[n][0] * scale0, acc[n][1] * scale0);
+          pack_floats<T>(acc[n][0] * scale0 + more0, acc[n][1] * scale0 + more1);
     if (row + 8 < rows)
       *reinterpret_cast<unsigned*>(out + (row + 8) * stride + n * 8 + pair) =
-          pack_floats<T>(acc[n][2] * scale1, acc[n][3] * scale1);
+          pack_floats<T>(acc[n][2] * scale1 + more0, acc[n][3] * scale1 + more1);
   }
 }

@@ -1,23 +1,26 @@
-// Between two products of a 16-bit block: residual, bias and layer norm in one pass over memory; and the gradients.
+// Between two products of a block: residual, bias and layer norm in one pass over memory; and the gradients.
 //
 //   y = x + branch + bias,   n = z w + b,   z = (y - mean) rstd          mean, rstd = 1 / sqrt(var + eps) over C of y
 //   dx = dy + rstd (dz - <dz> - z <dz z>),  dz = dn w,  <.> mean over C             dbranch = dx in T
 //   dw = sum dn z,   db = sum dn,   dbias = sum dx, over rows
 //
-// x, y, dy, dx (R, C) float32: the residual stream. branch, n, dn, dbranch (R, C) in T: what GEMMs write and read.
-// w, b, bias (C,), mean, rstd (R,) float32. dy is the gradient that reaches y past the norm, along the stream.
+// x, y, dy, dx (R, C) float32: the residual stream. branch, n, dn, dbranch (R, C) in T: what GEMMs write and read, or
+// float32 at the final norm. w, b, bias (C,), mean, rstd (R,) float32. dy is the gradient that reaches y past the norm,
+// along the stream; null where nothing does.
+// Where the last block goes on with the prefix alone, x (B, tokens, C) has more rows than the others: of each clip the
+// first `prefix` count. In its backward dy is (B, prefix, C), and stands for zeros elsewhere. tokens = 0: rows are rows.
 // Apart, the bias, the addition, the norm, its backward, the addition of dy, the rounding to T and the bias's column
 // sum would each go over the rows again; here a value is read once and written once.
-//   forward    one warp per row, the row in registers. Without a branch (null) n alone is made, of x
+//   forward    one warp per row, the row in registers. Without a branch (null) y is x; then it may be null too
 //   backward   one warp per row; a warp keeps its lanes' columns of the three sums over all its rows and leaves them in
 //              partial (3, blocks, C), which columns.cu adds to dw, db and dbias: no atomics. dbranch may be null
 //   narrow     float32 to T, four values per thread: weights, and the few activations that begin in float32
 // CHUNKS = ceil(C / 128): a warp holds 128 values a chunk. At most 6: with 8 the backward kernel spills registers.
 //
-// instantiate: residual_norm_forward<{__half,__nv_bfloat16},1> residual_norm_backward<{__half,__nv_bfloat16},1>
-// instantiate: residual_norm_forward<{__half,__nv_bfloat16},2> residual_norm_backward<{__half,__nv_bfloat16},2>
-// instantiate: residual_norm_forward<{__half,__nv_bfloat16},3> residual_norm_backward<{__half,__nv_bfloat16},3>
-// instantiate: residual_norm_forward<{__half,__nv_bfloat16},6> residual_norm_backward<{__half,__nv_bfloat16},6>
+// instantiate: residual_norm_forward<{float,__half,__nv_bfloat16},1> residual_norm_backward<{float,__half,__nv_bfloat16},1>
+// instantiate: residual_norm_forward<{float,__half,__nv_bfloat16},2> residual_norm_backward<{float,__half,__nv_bfloat16},2>
+// instantiate: residual_norm_forward<{float,__half,__nv_bfloat16},3> residual_norm_backward<{float,__half,__nv_bfloat16},3>
+// instantiate: residual_norm_forward<{float,__half,__nv_bfloat16},6> residual_norm_backward<{float,__half,__nv_bfloat16},6>
 // instantiate: narrow<{__half,__nv_bfloat16}>
 #include "common.cuh"
 
@@ -25,26 +28,27 @@
 template <typename T, int CHUNKS>
 __global__ void residual_norm_forward(const float* x, const T* branch, const float* bias, const float* w,
                                       const float* b, float* y, T* n, float* mean, float* rstd, int rows, int columns,
-                                      float eps) {
+                                      int tokens, int prefix, float eps) {
   const long long r = static_cast<long long>(blockIdx.x) * blockDim.y + threadIdx.y;
   if (r >= rows) return;
   const int lane = threadIdx.x;
   const bool vector = fours(x, columns) && fours(n, columns) && fours(w, columns) && fours(b, columns) &&
-                      (!branch || (fours(branch, columns) && fours(bias, columns) && fours(y, columns)));
+                      (!y || fours(y, columns)) && (!branch || (fours(branch, columns) && fours(bias, columns)));
+  const long long source = (tokens ? r / prefix * tokens + r % prefix : r) * columns;  // of x
 
   float row[CHUNKS][4], sum = 0.0f;
 #pragma unroll
   for (int i = 0; i < CHUNKS; ++i) {
     const int c = (i * WARP + lane) * 4;
-    load4_tail(x + r * columns, c, columns, vector, row[i]);
+    load4_tail(x + source, c, columns, vector, row[i]);
     if (branch) {
       float more[4], shift[4];
       load4_tail(branch + r * columns, c, columns, vector, more);
       load4_tail(bias, c, columns, vector, shift);
 #pragma unroll
       for (int k = 0; k < 4; ++k) row[i][k] += more[k] + shift[k];
-      store4_tail(y + r * columns, c, columns, vector, row[i]);
     }
+    if (y) store4_tail(y + r * columns, c, columns, vector, row[i]);
     sum += (row[i][0] + row[i][1]) + (row[i][2] + row[i][3]);  // zeros beyond the end
   }
   const float centre = warp_sum(sum) / columns;
@@ -80,14 +84,16 @@ template <typename T, int CHUNKS>
 __global__ void __launch_bounds__(128) residual_norm_backward(const T* dn, const float* dy, const float* y,
                                                               const float* w, const float* mean, const float* rstd,
                                                               float* dx, T* dbranch, float* partial, int rows,
-                                                              int columns) {
+                                                              int columns, int tokens, int prefix) {
   const int lane = threadIdx.x;
-  const bool vector = fours(dn, columns) && fours(dy, columns) && fours(y, columns) && fours(w, columns) &&
-                      fours(dx, columns) && (!dbranch || fours(dbranch, columns));
+  const bool vector = fours(dn, columns) && fours(y, columns) && fours(w, columns) && fours(dx, columns) &&
+                      (!dy || fours(dy, columns)) && (!dbranch || fours(dbranch, columns));
   float sums[3][CHUNKS][4] = {};  // of dw, db, dbias
 
   for (long long r = blockIdx.x * 4 + threadIdx.y; r < rows; r += gridDim.x * 4) {
     const float centre = mean[r], scale = rstd[r];
+    const float* stream = dy ? dy + (tokens ? r / tokens * prefix + r % tokens : r) * columns : nullptr;
+    if (tokens && r % tokens >= prefix) stream = nullptr;  // zeros
     float z[CHUNKS][4], dz[CHUNKS][4], sum = 0.0f, product = 0.0f;
 #pragma unroll
     for (int i = 0; i < CHUNKS; ++i) {
@@ -111,8 +117,8 @@ __global__ void __launch_bounds__(128) residual_norm_backward(const T* dn, const
 #pragma unroll
     for (int i = 0; i < CHUNKS; ++i) {
       const int c = (i * WARP + lane) * 4;
-      float past[4];
-      load4_tail(dy + r * columns, c, columns, vector, past);
+      float past[4] = {};
+      if (stream) load4_tail(stream, c, columns, vector, past);
 #pragma unroll
       for (int k = 0; k < 4; ++k) {
         z[i][k] = past[k] + scale * (dz[i][k] - sum - z[i][k] * product);

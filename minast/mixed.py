@@ -6,6 +6,8 @@ into the flat gradient (gemmEx with beta = 1), and never exist in 16 bits.
 Source: Micikevicius et al., "Mixed Precision Training", ICLR 2018.
 """
 
+from math import prod
+
 import numpy as np
 
 from .cuda.common import GROUPS, LAYERNORM_CHUNKS, blocks, c_type, packed, rows_of
@@ -57,15 +59,18 @@ def narrow(x, dtype, out=None):
     return out
 
 
-def residual_norm_forward(x, branch, bias, w, b, eps, dtype):
+def residual_norm_forward(x, branch, bias, w, b, eps, dtype, prefix=None):
     """y = x + branch + bias, and n = layernorm(y) w + b.   -> (y, n), cache
 
-    x, y (..., C) float32, branch, n (..., C) in T, bias, w, b (C,) float32. branch and bias None: y is x itself.
+    x, y (..., C) float32, branch, n (..., C) of `dtype`, T or float32, bias, w, b (C,) float32. branch and bias None: y
+    is x itself. prefix: of x (B, tokens, C) only the first so many tokens of each clip; the others are (B, prefix, C).
     """
-    (R, C), x = rows_of(x), packed(x)
-    y, n = x if branch is None else empty(x, x.shape), empty(x, x.shape, dtype)
-    mean, rstd = empty(x, R, np.float32), empty(x, R, np.float32)
-    args = (x, branch, bias, w, b, None if branch is None else y, n, mean, rstd, R, C, float(eps))
+    x = packed(x)
+    shape = x.shape if prefix is None else (len(x), prefix, x.shape[-1])
+    (R, C), tokens = (prod(shape[:-1]), shape[-1]), 0 if prefix is None else x.shape[1]
+    y = x if branch is None and prefix is None else empty(x, shape)
+    n, mean, rstd = empty(x, shape, dtype), empty(x, R), empty(x, R)
+    args = (x, branch, bias, w, b, None if y is x else y, n, mean, rstd, R, C, tokens, prefix or 0, float(eps))
     launch("residual.cu", f"residual_norm_forward<{c_type(n)},{_chunks(C)}>", blocks(R, 4), (32, 4), args)
     return (y, n), (y, w, mean, rstd)
 
@@ -74,19 +79,21 @@ def residual_norm_backward(dn, dy, cache, dw, db, dbias=None):
     """dx = dy + gradient through the norm.   dn (..., C) in T, dy (..., C) float32 -> dx float32, dbranch = dx in T
 
     dw += sum dn z,  db += sum dn,  dbias += sum dx over rows, z the normalised y. dbias None: there was no branch, and
-    dbranch is None.
+    dbranch is None. dy may be None, for zeros, or (B, prefix, C) where dn is (B, tokens, C): zero from there on.
     """
     y, w, mean, rstd = cache
     R, C = rows_of(y)
     groups = min(GROUPS, blocks(R, 4))
-    dx, partial = empty(y, y.shape), empty(y, (3, groups, C), np.float32)
-    dbranch = None if dbias is None else empty(y, y.shape, dn.dtype)
-    args = (packed(dn), packed(dy), y, w, mean, rstd, dx, dbranch, partial, R, C)
+    tokens, prefix = (0, 0) if dy is None or dy.shape == y.shape else (y.shape[1], dy.shape[1])
+    dx, partial = empty(y, y.shape), empty(y, (3, groups, C))
+    dbranch = None if dbias is None or dn.dtype == np.float32 else empty(y, y.shape, dn.dtype)
+    dy = dy if dy is None else packed(dy)
+    args = (packed(dn), dy, y, w, mean, rstd, dx, dbranch, partial, R, C, tokens, prefix)
     launch("residual.cu", f"residual_norm_backward<{c_type(dn)},{_chunks(C)}>", groups, (32, 4), args)
     for part, out in zip(partial, (dw, db, dbias), strict=True):
         if out is not None:
             launch("columns.cu", "column_finish", blocks(C, 32), (32, 8), (part, out, groups, C))
-    return dx, dbranch
+    return dx, dx if dbranch is None and dbias is not None else dbranch
 
 
 def _chunks(C):

@@ -55,6 +55,49 @@ def test_forward_and_backward(put, dtype, size):
             close(dqkv[:, :, i], wanted[:, :, i], BACKWARD[dtype], name, scale=np.abs(wanted).max())
 
 
+def check_bias(put, dtype, size, rung=5, fragments=None):
+    """The bias added on the way, against the reference that has it in qkv beforehand, the keys' too."""
+    qkv, do, qkv64, do64 = random_case(*size, dtype)
+    B, N, H, D = size
+    bias = np.random.default_rng(9).standard_normal(3 * H * D).astype(np.float32)
+    want, reference = layers.attention_forward(qkv64 + bias, H)
+    wanted = layers.attention_backward(do64, reference).reshape(B, N, 3, -1)
+    placed = put(qkv)
+    o, cache = cuda.attention_forward(placed, H, rung, fragments, put(bias))
+    close(o, want, FORWARD[dtype], f"o of rung {rung}")
+    left = get(placed).reshape(wanted.shape)
+    assert (left[:, :, 1:] == qkv64.reshape(wanted.shape)[:, :, 1:]).all(), "keys or values were written to"
+    queries = qkv64.reshape(wanted.shape)[:, :, 0] + bias[: H * D]
+    assert (left[:, :, 0] == get(CASTS[dtype](queries.astype(np.float32)))).all(), (
+        "queries are not left with their bias"
+    )
+    dqkv = get(cuda.attention_backward(put(do), cache, fragments=fragments)).reshape(wanted.shape)
+    for i, name in enumerate(("dq", "dk", "dv")):
+        close(dqkv[:, :, i], wanted[:, :, i], BACKWARD[dtype], name, scale=np.abs(wanted).max())
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("rung", [4, 5])
+@pytest.mark.parametrize("fragments", [1, 2])
+@pytest.mark.parametrize("size", [s for s in SIZES if s[1] != 602], ids=lambda s: "x".join(map(str, s)))
+def test_the_bias_of_qkv(put, dtype, size, rung, fragments):
+    check_bias(put, dtype, size, rung, fragments)
+
+
+@pytest.mark.parametrize("rung", [4, 5])
+def test_without_a_bias_nothing_is_written_to_qkv(put, rung):
+    qkv, _, before, _ = random_case(2, 130, 2, 16, "float16")
+    qkv = put(qkv)
+    cuda.attention_forward(qkv, 2, rung)
+    assert (get(qkv) == before).all()
+
+
+def test_a_bias_is_for_16_bit_types(put):
+    qkv, _, _, _ = random_case(1, 7, 1, 16)
+    with pytest.raises(Error, match="adds a bias for 16-bit types only"):
+        cuda.attention_forward(put(qkv), 1, bias=put(np.ones(48, np.float32)))
+
+
 def test_one_token_gets_its_own_value(put):
     """N = 1: p = 1, so o = v, dv = do, and dq = dk = 0 up to rounding."""
     qkv, do, _, _ = random_case(1, 1, 1, 16)

@@ -38,6 +38,10 @@ def attention(dtype, rung, size=(1, 146, 1, 16)):
     return one_rung
 
 
+def biased(dtype, rung, size=(1, 146, 1, 16)):
+    return lambda put: test_kernels_attention.check_bias(put, dtype, size, rung)
+
+
 def attend(dtype, size=(1, 2, 130, 1, 16)):
     return lambda put: test_kernels_attend.check_attend(put, dtype, size, True)
 
@@ -96,6 +100,8 @@ MUTATIONS = {
     "parts of a query's gradient are collected too early": (
         "attend.cu", removed("__syncthreads();  // all warps have left their parts of dq"), attend("bfloat16")),
     # an end of an array, missed by one
+    "a query too many gets its bias": (
+        "attention_mma.cuh", ("if (r >= rows) break;", "if (r > rows) break;"), biased("float16", 4)),
     "keys that are not there weigh in a few queries' gradient": (
         "attend.cu", ("j < N ? exp2f(score", "j >= 0 ? exp2f(score"),
         lambda put: test_kernels_attend.test_huge_scores_that_grow(put, "float16", -1)),
@@ -143,6 +149,13 @@ MUTATIONS = {
         "unfold.cu", ("(m - PATCH) / fstride + 1", "(m - PATCH) / fstride + 2"),
         check(test_kernels.test_unfold_backward_is_the_adjoint, "float32", (2, 37, 29), (10, 10))),
     # a wrong number
+    "queries are not written back with their bias": (
+        "attention_mma.cuh", removed("store4(source + r * stride + c + k, x);"), biased("float16", 5)),
+    "the bias of the first head is all heads'": (
+        "attention.cu", ("bias ? bias + 2 * width + h * D : nullptr", "bias ? bias + 2 * width : nullptr"),
+        biased("bfloat16", 5, (1, 50, 2, 16))),
+    "the values' bias is left in delta, of all queries": (
+        "attention_backward.cu", ("x[k] -= bias[(2 * H + h) * D + d + k];", ";"), biased("float16", 5)),
     "the values' bias is left in delta": (
         "attend.cu", ("sums[i][e] -= bias[2 * width", "sums[i][e] -= 0.0f * bias[2 * width"), attend("float16")),
     "what was summed does not fade": (
@@ -157,6 +170,12 @@ MUTATIONS = {
         "residual.cu", ("partial[(s * gridDim.x + blockIdx.x) * columns + c]",
                         "partial[(s % 2 * gridDim.x + blockIdx.x) * columns + c]"),
         check(test_mixed.check_residual_norm, "bfloat16", (7, 13))),
+    "a prefix is taken from the wrong clip": (
+        "residual.cu", ("r / prefix * tokens + r % prefix", "r / tokens * tokens + r % prefix"),
+        check(test_mixed.check_residual_norm_of_a_prefix, "float32", 3, 7, 2, 96)),
+    "a token behind the prefix gets its gradient": (
+        "residual.cu", ("r % tokens >= prefix", "r % tokens > prefix"),
+        check(test_mixed.check_residual_norm_of_a_prefix, "float16", 3, 7, 2, 96)),
     "an overflow is stepped on": (
         "adamw.cu", removed("if (norm && !isfinite(norm[0])) return;  // the same for all threads"),
         lambda put: test_kernels_adam.test_a_step_with_an_overflow_does_not_happen(put, 1, np.inf)),

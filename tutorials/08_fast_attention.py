@@ -473,7 +473,7 @@ for name, text in planted.items():
     for modes in lab.ORDERS[:3]:
         o, lse = np.empty((1, 70, 32), np.float16), np.empty((1, 2, 70), np.float32)
         with emulation(**modes):
-            args = (half, o, lse, 70, 2, 16**-0.5)
+            args = (half, None, o, lse, 70, 2, 16**-0.5)  # None: no bias
             launch(path, "attention_mma_async<__half,16,1>", (2, 2, 1), 128, args, 2 * 256 * 24)
         error = np.abs(o.astype(float) - want).max() / np.abs(want).max()
         table[name].append("right" if error < 1e-3 else "NaN" if np.isnan(error) else f"error {error:.1g}")

@@ -57,9 +57,11 @@ def _shared_memory(x):
 
 
 @overrides(_forward_fits)
-def attention_forward(qkv, heads, rung=None, fragments=None):
+def attention_forward(qkv, heads, rung=None, fragments=None, bias=None):
     """o = softmax(q k^T / sqrt(D)) v for each head.   qkv (B, T, 3 H D), packed (3, H, D) -> o (B, T, H D)
 
+    bias (3 H D,) float32 or None: that of the product which made qkv. It is added on the way, and qkv's queries are
+    left with theirs: qkv is the kernel's from then on. For 16-bit types only.
     Raises Error for a rung of another type, and for bfloat16 on a GPU before compute capability 8.0.
     """
     qkv = packed(qkv)
@@ -69,6 +71,10 @@ def attention_forward(qkv, heads, rung=None, fragments=None):
     if (rung < 4) != (T == "float"):
         wanted = "float32" if rung < 4 else "16-bit types"
         raise Error(f"rung {rung} of attention is for {wanted}, not for {qkv.dtype}.")
+    if bias is not None:
+        if T == "float":
+            raise Error("attention adds a bias for 16-bit types only: of float32 it is in qkv already.")
+        bias = packed(bias)
     _check_tensor_cores(qkv)
     o, lse = empty(qkv, (B, N, C // 3)), empty(qkv, (B, heads, N, 1), np.float32)
     args = (qkv, o, lse, N, heads, scale)
@@ -88,21 +94,21 @@ def attention_forward(qkv, heads, rung=None, fragments=None):
         name, buffers = ("attention_mma", 1) if rung == 4 else ("attention_mma_async", 2)
         M = fragments or _fragments(B, N, heads)
         grid, shared = (blocks(N, 64 * M), heads, B), buffers * 256 * (D + 8)
-        launch("attention.cu", f"{name}<{T},{D},{M}>", grid, 128, args, shared)
-    return o, (qkv, o, lse, heads)
+        launch("attention.cu", f"{name}<{T},{D},{M}>", grid, 128, (qkv, bias, *args[1:]), shared)
+    return o, (qkv, o, lse, heads, bias)
 
 
 @overrides(_backward_fits)
 def attention_backward(do, cache, fragments=None):
     """dv = p^T do,  dp = do v^T,  ds = p (dp - delta),  dq = ds k / sqrt(D),  dk = ds^T q / sqrt(D) -> dqkv like qkv"""
-    qkv, o, lse, heads = cache
+    qkv, o, lse, heads, bias = cache
     _check_tensor_cores(qkv)
     do, T = packed(do), c_type(qkv)
     B, N, C = o.shape
     D, source = C // heads, "attention_backward.cu"
     dqkv, delta = empty(qkv, qkv.shape), empty(qkv, (B, heads, N), np.float32)
     rows = B * N * heads
-    launch(source, f"attention_delta<{T},{D}>", blocks(rows, 32), (4, 32), (o, do, delta, N, heads, rows))
+    launch(source, f"attention_delta<{T},{D}>", blocks(rows, 32), (4, 32), (o, bias, do, delta, N, heads, rows))
     args = (qkv, do, lse, delta, dqkv, N, heads, D**-0.5)
     if T == "float":
         kernels = [  # name, rows a block owns, shared bytes
