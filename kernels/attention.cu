@@ -10,7 +10,9 @@
 //   3  attention_tiles     128 x 64, 8 x 8 scores: one load feeds four
 //   4  attention_mma       float16 or bfloat16 on tensor cores; probabilities pass between products in registers
 //   5  attention_mma_async the same; the next keys arrive by cp.async while these are used, and exp becomes exp2
-// Rungs 4 and 5 take the bias (3, H, D) float32 of the product that made qkv, or null, which saves writing it into qkv
+//   6  attention_mma_lean  the same with fewer instructions around the products: a thread walks through memory by adding
+//                          to one address, and what was summed is scaled only when the maximum has grown by 2^8
+// Rungs 4 to 6 take the bias (3, H, D) float32 of the product that made qkv, or null, which saves writing it into qkv
 // first. Queries get theirs when a block, their only reader, has loaded them, and are written back so for the backward
 // kernels; the values' is added to o, since probabilities sum to 1; the keys' is left out: it adds the same number,
 // q b, to all scores of a query, which softmax does not see. lse is of the scores without it.
@@ -23,9 +25,13 @@
 // instantiate: attention_tiles<48,64,32,4,4> attention_tiles<48,128,64,8,8>
 // instantiate: attention_tiles<64,64,32,4,4> attention_tiles<64,128,64,8,8>
 // instantiate: attention_mma<{__half,__nv_bfloat16},16,{1,2}> attention_mma_async<{__half,__nv_bfloat16},16,{1,2}>
+// instantiate: attention_mma_lean<{__half,__nv_bfloat16},16,{1,2}>
 // instantiate: attention_mma<{__half,__nv_bfloat16},32,{1,2}> attention_mma_async<{__half,__nv_bfloat16},32,{1,2}>
+// instantiate: attention_mma_lean<{__half,__nv_bfloat16},32,{1,2}>
 // instantiate: attention_mma<{__half,__nv_bfloat16},48,{1,2}> attention_mma_async<{__half,__nv_bfloat16},48,{1,2}>
+// instantiate: attention_mma_lean<{__half,__nv_bfloat16},48,{1,2}>
 // instantiate: attention_mma<{__half,__nv_bfloat16},64,{1,2}> attention_mma_async<{__half,__nv_bfloat16},64,{1,2}>
+// instantiate: attention_mma_lean<{__half,__nv_bfloat16},64,{1,2}>
 #include "common.cuh"
 #include "ptx.cuh"
 #include "attention_mma.cuh"
@@ -205,8 +211,12 @@ template <int D, int M, typename T> __device__ __forceinline__ void start(Rows<D
   }
 }
 
-// One tile of STEP keys and values, of which the first `valid` exist
-template <bool EXP2, typename T, int D, int M>
+// By how many powers of two exp(s - top) may grow beyond 1 before LAZY raises `top`: far from float16's end at 2^16
+constexpr float SLACK = 8.0f;
+
+// One tile of STEP keys and values, of which the first `valid` exist. `top` is each row's maximum so far; with LAZY it
+// may lag behind by SLACK: o and sum are relative to the same top, so their quotient is right with any.
+template <bool EXP2, bool LAZY, typename T, int D, int M>
 __device__ __forceinline__ void step(Rows<D, M>& rows, const T* keys, const T* values, int valid, float scale) {
   float s[M][STEP / 8][4] = {};
 #pragma unroll
@@ -233,20 +243,36 @@ __device__ __forceinline__ void step(Rows<D, M>& rows, const T* keys, const T* v
   }
 
   const float unit = EXP2 ? scale * LOG2E : scale;
+  float above[M][2];
+  bool raise = false;
 #pragma unroll
   for (int m = 0; m < M; ++m)
 #pragma unroll
     for (int half = 0; half < 2; ++half) {  // row lane / 4 of the fragment, then the row 8 below
-      float above = rows.top[m][half];
+      above[m][half] = rows.top[m][half];
 #pragma unroll
-      for (int n = 0; n < STEP / 8; ++n) above = fmaxf(above, fmaxf(s[m][n][2 * half], s[m][n][2 * half + 1]));
-      above = warp_max<4>(above);  // four lanes share a row
-      const float below = (rows.top[m][half] - above) * unit, fade = EXP2 ? exp2_approx(below) : __expf(below);
-      rows.top[m][half] = above;
-      rows.sum[m][half] *= fade;
+      for (int n = 0; n < STEP / 8; ++n)
+        above[m][half] = fmaxf(above[m][half], fmaxf(s[m][n][2 * half], s[m][n][2 * half + 1]));
+      above[m][half] = warp_max<4>(above[m][half]);  // four lanes share a row
+      raise = raise || (above[m][half] - rows.top[m][half]) * unit > SLACK;
+    }
+  if (!LAZY || __any_sync(FULL, raise))
 #pragma unroll
-      for (int n = 0; n < D / 8; ++n) rows.o[m][n][2 * half] *= fade, rows.o[m][n][2 * half + 1] *= fade;
-      const float shift = above * unit;
+    for (int m = 0; m < M; ++m)
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        const float below = (rows.top[m][half] - above[m][half]) * unit;
+        const float fade = EXP2 ? exp2_approx(below) : __expf(below);
+        rows.top[m][half] = above[m][half];
+        rows.sum[m][half] *= fade;
+#pragma unroll
+        for (int n = 0; n < D / 8; ++n) rows.o[m][n][2 * half] *= fade, rows.o[m][n][2 * half + 1] *= fade;
+      }
+#pragma unroll
+  for (int m = 0; m < M; ++m)
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const float shift = rows.top[m][half] * unit;
 #pragma unroll
       for (int n = 0; n < STEP / 8; ++n)
 #pragma unroll
@@ -307,7 +333,7 @@ __global__ void __launch_bounds__(MMA_THREADS, 2)
     load_tile16<T, STEP, D>(keys, base + first * stride + H * D, stride, N - first);
     load_tile16<T, STEP, D>(values, base + first * stride + 2 * H * D, stride, N - first);
     __syncthreads();
-    step<false>(rows, keys, values, N - first, scale);
+    step<false, false>(rows, keys, values, N - first, scale);
   }
   finish<false>(rows, bias, out, lse, N, H, scale);
 }
@@ -343,7 +369,44 @@ __global__ void __launch_bounds__(MMA_THREADS, 2)
     __syncthreads();  // this tile has arrived for all, and all are done with the other buffer
     if (first + STEP < N) fetch(buffers + (now ^ 1) * BUFFER, first + STEP);
     const T* keys = buffers + now * BUFFER;
-    step<true>(rows, keys, keys + STEP * PITCH16<D>, N - first, scale);
+    step<true, false>(rows, keys, keys + STEP * PITCH16<D>, N - first, scale);
+  }
+  finish<true>(rows, bias, out, lse, N, H, scale);
+}
+
+// The same, leaner. shared: 256 rows of D + 8
+template <typename T, int D, int M>
+__global__ void __launch_bounds__(MMA_THREADS, 2)
+    attention_mma_lean(T* qkv, const float* bias, T* out, float* lse, int N, int H, float scale) {
+  static_assert(M <= 2, "the queries pass through one of the two buffers");
+  extern __shared__ __align__(16) unsigned char memory[];
+  constexpr int BUFFER = 2 * STEP * PITCH16<D>;  // keys, then values
+  T* buffers = reinterpret_cast<T*>(memory);
+  const int first_query = blockIdx.x * 64 * M;
+  const long long b = blockIdx.z, h = blockIdx.y, stride = 3ll * H * D;
+  T* base = qkv + b * N * stride + h * D;
+  Walk<T, D> keys(base + H * D, stride), values(base + 2 * H * D, stride);
+  const auto fetch = [&](T* to, int rows) {
+    keys.fetch(to, rows);
+    values.fetch(to + STEP * PITCH16<D>, rows);
+    cp_async_commit();
+  };
+
+  load_tile16_async<T, 64 * M, D>(buffers + BUFFER, base + first_query * stride, stride, N - first_query);
+  cp_async_commit();
+  fetch(buffers, N);
+  cp_async_wait<1>();  // the queries are here, the first keys may still be on their way
+  if (bias)
+    add_to_tile16<T, 64 * M, D>(buffers + BUFFER, base + first_query * stride, stride, N - first_query, bias + h * D);
+  __syncthreads();
+  Rows<D, M> rows;
+  start(rows, buffers + BUFFER);
+  for (int left = N, now = 0; left > 0; left -= STEP, now ^= 1) {
+    cp_async_wait<0>();
+    __syncthreads();  // the tile has arrived for all, and the other buffer is free
+    if (left > STEP) fetch(buffers + (now ^ 1) * BUFFER, left - STEP);
+    const T* tile = buffers + now * BUFFER;
+    step<true, true>(rows, tile, tile + STEP * PITCH16<D>, left, scale);
   }
   finish<true>(rows, bias, out, lse, N, H, scale);
 }

@@ -22,7 +22,7 @@
 // instantiate: attention_mma_dkv<{__half,__nv_bfloat16},16,{1,2}> attention_mma_dq<{__half,__nv_bfloat16},16,{1,2}>
 // instantiate: attention_mma_dkv<{__half,__nv_bfloat16},32,{1,2}> attention_mma_dq<{__half,__nv_bfloat16},32,{1,2}>
 // instantiate: attention_mma_dkv<{__half,__nv_bfloat16},48,{1,2}> attention_mma_dq<{__half,__nv_bfloat16},48,{1,2}>
-// instantiate: attention_mma_dkv<{__half,__nv_bfloat16},64,1> attention_mma_dq<{__half,__nv_bfloat16},64,{1,2}>
+// instantiate: attention_mma_dkv<{__half,__nv_bfloat16},64,{1,2}> attention_mma_dq<{__half,__nv_bfloat16},64,{1,2}>
 #include "common.cuh"
 #include "ptx.cuh"
 #include "attention_mma.cuh"
@@ -173,11 +173,12 @@ __global__ void __launch_bounds__(THREADS, 3)
 
 // -- tensor cores ------------------------------------------------------------------------------------------------
 
-// products of 16 M owned rows with 16 walked rows of each of two tiles: s = a x^T, dp = c y^T
-template <typename T, int D, int M>
+// products of 16 M owned rows with 16 walked rows of each of two tiles: s = a x^T, dp = c y^T. `c` holds the fragments of
+// the second operand, or none of them: then they are loaded from the tile `owned` each time.
+template <typename T, int D, int M, int KEPT>
 __device__ __forceinline__ void two_products(float (&s)[M][2][4], float (&dp)[M][2][4],
-                                             const unsigned (&a)[M][D / 16][4], const unsigned (&c)[M][D / 16][4],
-                                             const T* x, const T* y, int row) {
+                                             const unsigned (&a)[M][D / 16][4], const unsigned (&c)[M][KEPT][4],
+                                             const T* owned, const T* x, const T* y, int row) {
 #pragma unroll
   for (int m = 0; m < M; ++m)
 #pragma unroll
@@ -194,18 +195,26 @@ __device__ __forceinline__ void two_products(float (&s)[M][2][4], float (&dp)[M]
     load_right_rows<D>(b, y, row, k * 16);
 #pragma unroll
     for (int m = 0; m < M; ++m) {
-      mma_m16n8k16<T>(dp[m][0], c[m][k], b[0], b[1]);
-      mma_m16n8k16<T>(dp[m][1], c[m][k], b[2], b[3]);
+      unsigned left[4];
+      if constexpr (KEPT == D / 16) {
+#pragma unroll
+        for (int e = 0; e < 4; ++e) left[e] = c[m][k][e];
+      } else {
+        load_left<D>(left, owned, (threadIdx.x / WARP * M + m) * 16, k * 16);
+      }
+      mma_m16n8k16<T>(dp[m][0], left, b[0], b[1]);
+      mma_m16n8k16<T>(dp[m][1], left, b[2], b[3]);
     }
   }
 }
 
-// The block's own two tiles (64 M rows each) pass through shared memory into left fragments.
-template <typename T, int D, int M>
-__device__ __forceinline__ void own(unsigned (&a)[M][D / 16][4], unsigned (&c)[M][D / 16][4], T* room, const T* x,
-                                    long long x_stride, const T* y, long long y_stride, int rows) {
+// The block's own two tiles (64 M rows each) pass through shared memory, `room` and `more`, into left fragments; of the
+// second, none if they are to stay in `more`.
+template <typename T, int D, int M, int KEPT>
+__device__ __forceinline__ void own(unsigned (&a)[M][D / 16][4], unsigned (&c)[M][KEPT][4], T* room, T* more,
+                                    const T* x, long long x_stride, const T* y, long long y_stride, int rows) {
   load_tile16_async<T, 64 * M, D>(room, x, x_stride, rows);
-  load_tile16_async<T, 64 * M, D>(room + 64 * M * PITCH16<D>, y, y_stride, rows);
+  load_tile16_async<T, 64 * M, D>(more, y, y_stride, rows);
   cp_async_commit();
   cp_async_wait<0>();
   __syncthreads();
@@ -215,19 +224,22 @@ __device__ __forceinline__ void own(unsigned (&a)[M][D / 16][4], unsigned (&c)[M
     for (int k = 0; k < D / 16; ++k) {
       const int row = (threadIdx.x / WARP * M + m) * 16;
       load_left<D>(a[m][k], room, row, k * 16);
-      load_left<D>(c[m][k], room + 64 * M * PITCH16<D>, row, k * 16);
+      if constexpr (KEPT == D / 16) load_left<D>(c[m][k], more, row, k * 16);
     }
   __syncthreads();
 }
 
-// 64 M keys a block; rows of the products are keys, columns queries. M = 2 at D = 64 would take every register.
-// grid: (ceil(N / (64 M)), H, B), block: 128, shared: two buffers of 128 rows of D + 8, and 2 x 64 floats each
+// 64 M keys a block; rows of the products are keys, columns queries. Two fragments a warp halve what is loaded for each
+// product; at D = 64 the sums then take so many registers that the values' fragments stay in shared memory.
+// grid: (ceil(N / (64 M)), H, B), block: 128,
+// shared: two buffers of 128 rows of D + 8, and 2 x 64 floats each; 128 rows more for M = 2 at D = 64
 template <typename T, int D, int M>
 __global__ void __launch_bounds__(MMA_THREADS, 2)
     attention_mma_dkv(const T* qkv, const T* dout, const float* lse, const float* delta, T* dqkv, int N, int H,
                       float scale) {
   static_assert(M <= 2, "the block's keys and values pass through the two buffers");
   constexpr int BUFFER = 2 * STEP * PITCH16<D>;  // queries, then do
+  constexpr int KEPT = D == 64 && M == 2 ? 1 : D / 16;  // of the values' fragments; 1 stands for none
   extern __shared__ __align__(16) unsigned char memory[];
   T* buffers = reinterpret_cast<T*>(memory);
   float* rows = reinterpret_cast<float*>(buffers + 2 * BUFFER);  // lse, then delta, of each buffer's queries
@@ -236,19 +248,21 @@ __global__ void __launch_bounds__(MMA_THREADS, 2)
   const T* base = qkv + b * N * stride + h * D;
   lse += (b * H + h) * N;
   delta += (b * H + h) * N;
+  Walk<T, D> queries_of(base, stride), douts_of(dout + b * N * width + h * D, width);
   const auto fetch = [&](int to, int first) {
     T* room = buffers + to * BUFFER;
-    load_tile16_async<T, STEP, D>(room, base + first * stride, stride, N - first);
-    load_tile16_async<T, STEP, D>(room + STEP * PITCH16<D>, dout + (b * N + first) * width + h * D, width, N - first);
+    queries_of.fetch(room, N - first);
+    douts_of.fetch(room + STEP * PITCH16<D>, N - first);
     // queries beyond the end get q = do = lse = delta = 0: they add nothing to dk and dv
     const int i = first + threadIdx.x % STEP;
     cp_async4(rows + to * 2 * STEP + threadIdx.x, (threadIdx.x < STEP ? lse : delta) + min(i, N - 1), i < N);
     cp_async_commit();
   };
 
-  unsigned k[M][D / 16][4], v[M][D / 16][4];
+  unsigned k[M][D / 16][4], v[M][KEPT][4];
   const T* own_keys = base + first_key * stride + width;
-  own<T, D, M>(k, v, buffers, own_keys, stride, own_keys + width, stride, N - first_key);
+  T* values = KEPT == D / 16 ? buffers + 64 * M * PITCH16<D> : reinterpret_cast<T*>(rows + 4 * STEP);
+  own<T, D, M>(k, v, buffers, values, own_keys, stride, own_keys + width, stride, N - first_key);
   float dk[M][D / 8][4] = {}, dv[M][D / 8][4] = {};
   const int pair = threadIdx.x % 4 * 2;
   fetch(0, 0);
@@ -261,7 +275,7 @@ __global__ void __launch_bounds__(MMA_THREADS, 2)
 #pragma unroll 1
     for (int i = 0; i < STEP; i += 16) {  // 16 queries at a time keep the registers few
       float p[M][2][4], ds[M][2][4];
-      two_products<T, D, M>(p, ds, k, v, queries, douts, i);
+      two_products<T, D, M>(p, ds, k, v, values, queries, douts, i);
       unsigned p_left[M][4], ds_left[M][4];
 #pragma unroll
       for (int n = 0; n < 2; ++n) {
@@ -306,16 +320,16 @@ __global__ void __launch_bounds__(MMA_THREADS, 2)
   const int first_query = blockIdx.x * 64 * M;
   const long long b = blockIdx.z, h = blockIdx.y, width = static_cast<long long>(H) * D, stride = 3 * width;
   const T* base = qkv + b * N * stride + h * D;
+  Walk<T, D> keys_of(base + width, stride), values_of(base + 2 * width, stride);
   const auto fetch = [&](int to, int first) {
-    const T* keys = base + first * stride + width;
-    load_tile16_async<T, STEP, D>(buffers + to * BUFFER, keys, stride, N - first);
-    load_tile16_async<T, STEP, D>(buffers + to * BUFFER + STEP * PITCH16<D>, keys + width, stride, N - first);
+    keys_of.fetch(buffers + to * BUFFER, N - first);
+    values_of.fetch(buffers + to * BUFFER + STEP * PITCH16<D>, N - first);
     cp_async_commit();
   };
 
   unsigned q[M][D / 16][4], d[M][D / 16][4];
-  own<T, D, M>(q, d, buffers, base + first_query * stride, stride, dout + (b * N + first_query) * width + h * D, width,
-               N - first_query);
+  own<T, D, M>(q, d, buffers, buffers + 64 * M * PITCH16<D>, base + first_query * stride, stride,
+               dout + (b * N + first_query) * width + h * D, width, N - first_query);
   float dq[M][D / 8][4] = {}, lse2[M][2], deltas[M][2];
 #pragma unroll
   for (int m = 0; m < M; ++m)
@@ -336,7 +350,7 @@ __global__ void __launch_bounds__(MMA_THREADS, 2)
 #pragma unroll 1
     for (int j = 0; j < STEP; j += 16) {
       float p[M][2][4], ds[M][2][4];
-      two_products<T, D, M>(p, ds, q, d, keys, values, j);
+      two_products<T, D, M>(p, ds, q, d, keys, keys, values, j);
       unsigned ds_left[M][4];
 #pragma unroll
       for (int m = 0; m < M; ++m) {

@@ -32,6 +32,34 @@ __device__ __forceinline__ void load_tile16_async(T* tile, const T* source, long
   }
 }
 
+// The same for a walk over many tiles of STEP rows. A thread keeps the address of its own first piece and moves it on by
+// one tile at a time: to make each address anew from row and column costs more instructions than the products. rows is
+// what is left of the matrix; a whole tile needs no comparisons.
+template <typename T, int D> struct Walk {
+  static constexpr int PIECES = D / 8, ROWS = D == 16 ? 64 : D == 32 ? 32 : 16;  // of a row; rows at once
+  static_assert(ROWS * PIECES <= MMA_THREADS && STEP % ROWS == 0, "each pass takes whole rows");
+  const T* from;
+  int row, at, stride;
+
+  __device__ __forceinline__ Walk(const T* source, long long stride)
+      : row(threadIdx.x / PIECES), at(row * PITCH16<D> + threadIdx.x % PIECES * 8), stride(stride) {
+    from = source + row * stride + threadIdx.x % PIECES * 8;
+  }
+  __device__ __forceinline__ void fetch(T* tile, int rows) {
+    if (ROWS * PIECES == MMA_THREADS || row < ROWS) {
+      if (rows >= STEP) {
+#pragma unroll
+        for (int r = 0; r < STEP; r += ROWS) cp_async16(tile + at + r * PITCH16<D>, from + r * stride);
+      } else {
+#pragma unroll
+        for (int r = 0; r < STEP; r += ROWS)
+          cp_async16(tile + at + r * PITCH16<D>, from + r * stride, row + r < rows);
+      }
+    }
+    from += STEP * stride;
+  }
+};
+
 // tile + shift, rounded, and the same to where the tile came from. A thread takes the pieces that it loaded itself, so
 // that no barrier is wanted in between; shift (D,) float32.
 template <typename T, int ROWS, int D>

@@ -27,7 +27,7 @@ UPDATED = {  # what a kernel reads as well as writes; what else it writes it doe
 }
 SHARE = {("attention_mma_dkv", "dqkv"): 2 / 3, ("attention_mma_dq", "dqkv"): 1 / 3}  # of an array that is written
 LEAST = 5e-4  # share of a step's bytes or arithmetic from which work has a row of its own
-PRODUCTS = {"attention_mma_async": 2, "attention_mma_dkv": 4, "attention_mma_dq": 3}  # of tokens x tokens x head width
+PRODUCTS = {"attention_mma_lean": 2, "attention_mma_dkv": 4, "attention_mma_dq": 3}  # of tokens x tokens x head width
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ SIZES = [  # B, N, H, D: every N that a tile can end badly at, and AST's own 602
     (1, 602, 1, 48),
     (1, 1214, 1, 64),
 ]
-RUNGS = {"float32": (0, 1, 2, 3), "float16": (4, 5), "bfloat16": (4, 5)}
+RUNGS = {"float32": (0, 1, 2, 3), "float16": (4, 5, 6), "bfloat16": (4, 5, 6)}
 FORWARD = {"float32": 3e-6, "float16": 1.5e-3, "bfloat16": 1.2e-2}  # p and o are rounded to 11 or 8 bits
 BACKWARD = {"float32": 5e-6, "float16": 3e-3, "bfloat16": 2e-2}  # p, ds and the result are
 
@@ -55,7 +55,7 @@ def test_forward_and_backward(put, dtype, size):
             close(dqkv[:, :, i], wanted[:, :, i], BACKWARD[dtype], name, scale=np.abs(wanted).max())
 
 
-def check_bias(put, dtype, size, rung=5, fragments=None):
+def check_bias(put, dtype, size, rung=6, fragments=None):
     """The bias added on the way, against the reference that has it in qkv beforehand, the keys' too."""
     qkv, do, qkv64, do64 = random_case(*size, dtype)
     B, N, H, D = size
@@ -77,14 +77,14 @@ def check_bias(put, dtype, size, rung=5, fragments=None):
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-@pytest.mark.parametrize("rung", [4, 5])
+@pytest.mark.parametrize("rung", [4, 5, 6])
 @pytest.mark.parametrize("fragments", [1, 2])
 @pytest.mark.parametrize("size", [s for s in SIZES if s[1] != 602], ids=lambda s: "x".join(map(str, s)))
 def test_the_bias_of_qkv(put, dtype, size, rung, fragments):
     check_bias(put, dtype, size, rung, fragments)
 
 
-@pytest.mark.parametrize("rung", [4, 5])
+@pytest.mark.parametrize("rung", [4, 5, 6])
 def test_without_a_bias_nothing_is_written_to_qkv(put, rung):
     qkv, _, before, _ = random_case(2, 130, 2, 16, "float16")
     qkv = put(qkv)
@@ -121,6 +121,24 @@ def test_scores_that_grow_from_key_to_key(put, dtype):
         close(o, want, 5 * FORWARD[dtype], f"o of rung {rung}")
     dqkv = cuda.attention_backward(put(do), cache)
     close(dqkv, layers.attention_backward(do64, reference), 5 * BACKWARD[dtype], "dqkv")
+
+
+@pytest.mark.parametrize("dtype", RUNGS)
+def test_scores_that_grow_a_little_from_tile_to_tile(put, dtype):
+    """Each tile's maximum is above the last one's, by less than rung 6 lets it lag behind, then by more."""
+    N, D = 64 * 5 + 3, 16
+    _, do, _, do64 = random_case(1, N, 1, D, dtype)
+    qkv = np.random.default_rng(6).standard_normal((1, N, 3, D))
+    qkv[:, :, 0], qkv[:, :, 1] = 1, (np.arange(N) // 64 * 0.75)[:, None]  # scores of a tile: 3 more than before
+    qkv[:, 200:, 0] *= -1  # and less than before for the last queries
+    qkv = CASTS[dtype](qkv.reshape(1, N, 3 * D))
+    want, reference = layers.attention_forward(get(qkv), 1)
+    for rung in RUNGS[dtype]:
+        o, cache = cuda.attention_forward(put(qkv), 1, rung=rung)
+        close(o, want, 2 * FORWARD[dtype], f"o of rung {rung}")
+        close(cache[2], reference[2], 2e-6, f"lse of rung {rung}")
+    dqkv = cuda.attention_backward(put(do), cache)
+    close(dqkv, layers.attention_backward(do64, reference), 2 * BACKWARD[dtype], "dqkv")
 
 
 @pytest.mark.parametrize("dtype", RUNGS)
@@ -173,11 +191,11 @@ def test_the_same_bits_in_any_order(dtype):
 
 def test_a_rung_of_the_other_type_is_refused(put):
     qkv, _, _, _ = random_case(1, 5, 1, 16)
-    with pytest.raises(Error, match="rung 5 of attention is for 16-bit types"):
-        cuda.attention_forward(put(qkv), 1, rung=5)
+    with pytest.raises(Error, match="rung 6 of attention is for 16-bit types"):
+        cuda.attention_forward(put(qkv), 1, rung=6)
 
 
-@pytest.mark.parametrize("rung", [None, 4, 5])
+@pytest.mark.parametrize("rung", [None, 4, 5, 6])
 def test_bfloat16_is_refused_where_tensor_cores_lack_it(monkeypatch, rung):
     kernel_cases.need_compiler()
     qkv, do, _, _ = random_case(1, 5, 1, 16, "bfloat16")

@@ -183,7 +183,7 @@ def test_nothing_falls_back_unnoticed():
     seen = {name.split(",")[0] for name in names if " x " not in name}
     T = "<__nv_bfloat16"
     narrow = {"residual_norm_forward", "residual_norm_backward", "gelu_forward", "gelu_backward_sums"}
-    narrow |= {"attention_mma_async", "attention_delta", "attention_mma_dkv", "attention_mma_dq"}
+    narrow |= {"attention_mma_lean", "attention_delta", "attention_mma_dkv", "attention_mma_dq"}
     wanted = {name + T for name in narrow} | {name + T + ">" for name in ("narrow", "unfold_strip", "column_partials")}
     head = {"layernorm_forward<float", "layernorm_backward<float", "column_partials<float>"}
     assert seen == wanted | head | {"ce_forward<float", "ce_backward<float", "mean_of_rows", "column_finish"}

@@ -70,10 +70,14 @@ MUTATIONS = {
         ("cp_async_wait<0>();\n    __syncthreads();  // this tile has arrived for all", "cp_async_wait<0>();  //"),
         attention("float16", 5)),
     "the copy under way is used": (
-        "attention.cu", ("    cp_async_wait<0>();\n", "    cp_async_wait<1>();\n"), attention("float16", 5)),
+        "attention.cu",
+        (r"cp_async_wait<0>(?=\(\);\n    __syncthreads\(\);  // the tile)", "cp_async_wait<1>"),
+        attention("float16", 6)),
     "the copy goes into the buffer in use": (
-        "attention.cu", ("fetch(buffers + (now ^ 1) * BUFFER", "fetch(buffers + now * BUFFER"),
-        attention("float16", 5)),
+        "attention.cu", ("fetch(buffers + (now ^ 1) * BUFFER, left", "fetch(buffers + now * BUFFER, left"),
+        attention("float16", 6)),
+    "a walk takes the same tile again": (
+        "attention_mma.cuh", removed("from += STEP * stride;"), attention("bfloat16", 6)),
     "ds replaces p while other warps still read p": (
         "attention_backward.cu", removed("__syncthreads();  // p has been read: ds takes its place"),
         attention("float32", 2)),
@@ -133,7 +137,7 @@ MUTATIONS = {
         check(test_kernels.test_gelu, "erf", "float32", (7, 13))),
     # the wrong lane, row or width
     "a maximum over two lanes instead of four": (
-        "attention.cu", ("warp_max<4>(above)", "warp_max<2>(above)"),
+        "attention.cu", ("warp_max<4>(above[m][half])", "warp_max<2>(above[m][half])"),
         lambda put: test_kernels_attention.test_scores_that_grow_from_key_to_key(put, "float16")),
     "fragments are loaded from the wrong lanes' rows": (
         "attention_mma.cuh",
@@ -148,7 +152,15 @@ MUTATIONS = {
     "patches of the adjoint begin one late": (
         "unfold.cu", ("(m - PATCH) / fstride + 1", "(m - PATCH) / fstride + 2"),
         check(test_kernels.test_unfold_backward_is_the_adjoint, "float32", (2, 37, 29), (10, 10))),
+    "a row too many is copied at the end of a walk": (
+        "attention_mma.cuh", ("row + r < rows);", "row + r <= rows);"), attention("bfloat16", 6)),
     # a wrong number
+    "a maximum that lags is taken for the new one": (
+        "attention.cu", ("const float shift = rows.top[m][half] * unit;", "const float shift = above[m][half] * unit;"),
+        lambda put: test_kernels_attention.test_scores_that_grow_a_little_from_tile_to_tile(put, "float16")),
+    "a maximum is never raised": (
+        "attention.cu", ("rows.top[m][half]) * unit > SLACK", "rows.top[m][half]) * unit > 1e9f"),
+        lambda put: test_kernels_attention.test_scores_that_grow_from_key_to_key(put, "float16")),
     "queries are not written back with their bias": (
         "attention_mma.cuh", removed("store4(source + r * stride + c + k, x);"), biased("float16", 5)),
     "the bias of the first head is all heads'": (

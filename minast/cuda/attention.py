@@ -8,6 +8,7 @@ from ..memory import empty
 from .common import GROUPS, HEAD_WIDTHS, blocks, c_type, checked_rung, overrides, packed
 
 TILES = {2: (64, 32, 4, 4), 3: (128, 64, 8, 8)}  # rung: queries, keys, and the scores of a thread
+TENSOR_CORES = {4: "attention_mma", 5: "attention_mma_async", 6: "attention_mma_lean"}
 LONG = 256  # tokens from which float32 takes rung 3, not measured: below, that has at most two blocks of queries a head
 
 
@@ -30,7 +31,7 @@ def attention_rung(qkv, heads):
     N, C = qkv.shape[1:]
     if qkv.dtype == np.float32:
         return 3 if N >= LONG and tile_bytes(3, C // 3 // heads) <= _shared_memory(qkv) else 2
-    return 5
+    return 6
 
 
 def _capability(x):
@@ -67,7 +68,7 @@ def attention_forward(qkv, heads, rung=None, fragments=None, bias=None):
     qkv = packed(qkv)
     (B, N, C), T = qkv.shape, c_type(qkv)
     D, scale = C // 3 // heads, (C // 3 // heads) ** -0.5
-    rung = attention_rung(qkv, heads) if rung is None else checked_rung(rung, 5)
+    rung = attention_rung(qkv, heads) if rung is None else checked_rung(rung, 6)
     if (rung < 4) != (T == "float"):
         wanted = "float32" if rung < 4 else "16-bit types"
         raise Error(f"rung {rung} of attention is for {wanted}, not for {qkv.dtype}.")
@@ -91,10 +92,9 @@ def attention_forward(qkv, heads, rung=None, fragments=None, bias=None):
         kernel = f"attention_tiles<{D},{BM},{BN},{TM},{TN}>"
         launch("attention.cu", kernel, (blocks(N, BM), heads, B), BM // TM * (BN // TN), args, tile_bytes(rung, D))
     else:
-        name, buffers = ("attention_mma", 1) if rung == 4 else ("attention_mma_async", 2)
         M = fragments or _fragments(B, N, heads)
-        grid, shared = (blocks(N, 64 * M), heads, B), buffers * 256 * (D + 8)
-        launch("attention.cu", f"{name}<{T},{D},{M}>", grid, 128, (qkv, bias, *args[1:]), shared)
+        grid, shared = (blocks(N, 64 * M), heads, B), (1 if rung == 4 else 2) * 256 * (D + 8)
+        launch("attention.cu", f"{TENSOR_CORES[rung]}<{T},{D},{M}>", grid, 128, (qkv, bias, *args[1:]), shared)
     return o, (qkv, o, lse, heads, bias)
 
 
@@ -117,9 +117,9 @@ def attention_backward(do, cache, fragments=None):
         ]
     else:
         M, buffers = fragments or _fragments(B, N, heads), 2 * 256 * (D + 8)
-        own = 1 if D == 64 else M  # two would need every register of a thread
+        values = 256 * (D + 8) if D == 64 and M == 2 else 0  # for which a thread has no registers left
         kernels = [
-            (f"attention_mma_dkv<{T},{D},{own}>", 64 * own, buffers + 1024),
+            (f"attention_mma_dkv<{T},{D},{M}>", 64 * M, buffers + 1024 + values),
             (f"attention_mma_dq<{T},{D},{M}>", 64 * M, buffers),
         ]
     for kernel, owned, shared in kernels:
