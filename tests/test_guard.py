@@ -134,6 +134,33 @@ def test_an_index_beyond_a_row_or_a_local_array(kernel):
         run(kernel, x, 4)
 
 
+@pytest.mark.parametrize("guard", ["end", "start"])
+def test_a_write_to_what_is_declared_const(guard):
+    x, y = np.zeros(5, np.float32), np.zeros(1, np.float32)
+    with pytest.raises(Error) as e:
+        run("writes_const", x, y, 3, guard=guard)
+    assert "writes_const declares as const, and yet changed, argument 0 (x, float32(5,)), element 3 of 5" in str(
+        e.value
+    )
+    assert not x.any()
+    for bits in (0x7FC00000, 0xFFFFFFFF):  # NaN, which no comparison of numbers finds equal
+        run("writes_const", np.full(5, bits, np.uint32).view(np.float32), y, -1, guard=guard)
+    run("writes_const", x, y, 3, guard=False)  # as on a GPU
+    assert x[3] == 1 and y[0] == 2
+
+
+@pytest.mark.parametrize("guard", ["end", "start"])
+def test_const_is_what_no_other_argument_may_write(guard):
+    """x is the first six of eight numbers, y the fourth and fifth of them."""
+    numbers = np.zeros(8, np.float32)
+    run("writes_const", numbers[:6], numbers[3:5], 4, guard=guard)
+    assert list(numbers) == [0, 0, 0, 2, 1, 0, 0, 0]
+    for at in (2, 5):
+        with pytest.raises(Error, match=rf"argument 0 \(x, float32\(6,\)\), element {at} of 6"):
+            run("writes_const", numbers[:6], numbers[3:5], at, guard=guard)
+    assert list(numbers) == [0, 0, 0, 2, 1, 0, 0, 0]
+
+
 def test_shared_memory_starts_as_nan():
     for _ in range(2):  # also where an earlier launch has left something
         x = np.zeros(32, np.float32)
