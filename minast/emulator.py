@@ -82,7 +82,8 @@ class _Launch(ctypes.Structure):
                 ("arguments", ctypes.c_int32), ("seed", ctypes.c_uint64), ("argument", ctypes.POINTER(_Argument)),
                 ("report", ctypes.POINTER(_Report)), ("printed", ctypes.c_void_p),
                 ("printed_capacity", ctypes.c_int64), ("printed_bytes", ctypes.c_int64),
-                ("dropped_calls", ctypes.c_int64), ("dropped_bytes", ctypes.c_int64))  # fmt: skip
+                ("dropped_calls", ctypes.c_int64), ("dropped_bytes", ctypes.c_int64),
+                ("patient", ctypes.c_int32))  # fmt: skip
 
 
 _lock = threading.Lock()  # one launch at a time: the signal handler and the stacks are the process's
@@ -115,12 +116,13 @@ def run(source, name, parameters, grid, block, values, shared_bytes):
             kept.append(cell)
             argument.value, argument.bytes, argument.element = cell.ctypes.data, -1, cell.itemsize
     workers = modes.workers or min(64, len(os.sched_getaffinity(0)))
-    report = _Report()
+    report, handler = _Report(), signal.getsignal(signal.SIGINT)
     with _lock:
         launch = _Launch(
             grid=grid, block=block, shared_bytes=shared_bytes, workers=workers, order=ORDERS[modes.order],
             guard=GUARDS[modes.guard], arguments=len(values), seed=modes.seed, argument=arguments,
             report=ctypes.pointer(report), printed=ctypes.addressof(_printed), printed_capacity=_PRINT_BYTES,
+            patient=callable(handler) and handler is not signal.default_int_handler,
         )  # fmt: skip
         runtime(function.entry, function.sizes, ctypes.byref(launch))
         printed = _printed.raw[: launch.printed_bytes] if launch.printed_bytes else b""

@@ -286,6 +286,30 @@ def test_ctrl_c_ends_a_kernel_that_does_not():
     assert done.stdout == "interrupted\n[1. 2. 3. 4. 5.]\n", done.stderr
 
 
+def test_a_handler_of_the_programs_own_hears_the_first_ctrl_c_and_the_second_ends_the_launch():
+    program = (
+        "import numpy as np, os, signal, sys, threading, time; sys.path[:0] = sys.argv[1:]\n"
+        "from tests.emulated import run\n"
+        "x, asked = np.zeros(4, np.int32), []\n"
+        "signal.signal(signal.SIGINT, lambda *_: asked.append(1))\n"
+        "def ask(times, end):\n"
+        "    for _ in range(times): time.sleep(0.5); os.kill(os.getpid(), signal.SIGINT)\n"
+        "    time.sleep(0.5); x[0] = end\n"
+        "def launch(times, end):\n"
+        "    threading.Thread(target=ask, args=(times, end)).start()\n"
+        "    run('endless', x, grid=4, block=64, workers=3, guard=False)\n"
+        "run('threads_of_grid', np.ones(5, np.float32), 5)\n"
+        "launch(1, 1)\n"  # x[0] ends the kernel
+        "print('ended', len(asked), flush=True)\n"
+        "x[0] = 0\n"
+        "try: launch(2, 0)\n"
+        "except KeyboardInterrupt: print('interrupted', flush=True)\n"
+    )
+    paths = [p for p in sys.path if p]
+    done = subprocess.run([sys.executable, "-c", program, *paths], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "ended 1\ninterrupted\n", done.stderr
+
+
 def test_a_fault_of_another_thread_is_not_ours():
     program = (
         "import ctypes, numpy as np, sys, threading, time; sys.path[:0] = sys.argv[1:]\n"

@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from minast import jobs, optim, train
 from minast.checkpoint import load_state
 
 from .conftest import TINY_RUN
+from .emulated import needs_emulator
 from .test_train import history
 
 
@@ -154,3 +156,21 @@ def test_data_that_moved_are_found_by_the_printed_command(tones, tmp_path, monke
     status, said, _ = command("train", "--resume", tmp_path / "run", moved)
     assert status == 130 and said.endswith(f"python -m minast.train --resume {tmp_path / 'run'}\n")
     assert command("train", "--resume", tmp_path / "run")[0] == 0
+
+
+@needs_emulator
+def test_ctrl_c_in_an_emulated_kernel_lets_the_step_end(tones, tmp_path, monkeypatch, command):
+    taken, take = [], train.take_step
+
+    def stopping(*args):
+        taken.append(args)
+        if len(taken) == 2:
+            threading.Timer(0.005, os.kill, (os.getpid(), signal.SIGINT)).start()
+        return take(*args)
+
+    for name in ("low", "high"):
+        shutil.copytree(tones / name, tmp_path / "few" / name, ignore=shutil.ignore_patterns("[4-9].wav"))
+    monkeypatch.setattr(train, "take_step", stopping)
+    flags = ["--depth", "1", "--epochs", "2", "--batch", "3", "--frames", "32", "--backend", "emulator"]
+    status, said, _ = command("train", tmp_path / "few", "--out", tmp_path / "run", *flags)
+    assert status == 130 and "; nothing is lost. Go on with:" in said

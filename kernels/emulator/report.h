@@ -56,6 +56,7 @@ struct Launch {
   Report* report;
   char* printed;  // what the kernel printed; once a call does not fit, it and all later ones are only counted
   int64_t printed_capacity, printed_bytes, dropped_calls, dropped_bytes;
+  int32_t patient;  // the program has a handler of its own for Ctrl-C, which may want the launch to end well
 };
 
 }  // namespace emu
