@@ -24,7 +24,9 @@ def new_folder(out, default, leaving):
         out, n = os.path.join("runs", default), 2
         while os.path.exists(out):
             out, n = os.path.join("runs", f"{default}-{n}"), n + 1
-    elif os.path.exists(os.path.join(out, LAST)) or os.path.exists(os.path.join(out, BEST)):
+    elif os.path.exists(os.path.join(out, BEST)) and not os.path.exists(os.path.join(out, LAST)):
+        raise Error(f"{out} holds a {BEST} and no {LAST} to go on from: move it away, or choose another --out.")
+    elif os.path.exists(os.path.join(out, LAST)):
         raise Error(f"{out} already holds a training run: go on with --resume {out}, or choose another --out.")
     if not os.path.exists(out):
         leaving.callback(remove_empty, out)
@@ -53,7 +55,7 @@ def load_state_of(out):
     if not os.path.isdir(out):
         raise Error(f"--resume {out}: there is no such folder.")
     if not os.path.exists(path):
-        raise Error(f"--resume {out}: there is no {LAST} in it, so nothing to go on from: start anew with --out {out}.")
+        raise Error(f"--resume {out}: there is no {LAST} in it, so nothing to go on from: start anew.")
     state = load_state(path)
     if "settings" not in state or "m" not in state:
         raise Error(f"{path}: this checkpoint has no optimizer state: it was not written by a training run.")

@@ -148,9 +148,13 @@ def test_several_labels_a_clip(tones, tmp_path):
 def test_refusals(tones, trained, tmp_path, command):
     locked = tmp_path / "file"
     locked.touch()
+    (tmp_path / "half").mkdir()
+    (tmp_path / "half" / "best.npz").touch()
     for arguments, words in [
         ([tones, "--out", locked / "run"], "cannot be written to"),
         ([tones, "--out", trained], "already holds a training run"),
+        ([tones, "--out", tmp_path / "half"], "half holds a best.npz and no last.npz to go on from: move it away, or"),
+        (["--resume", tmp_path / "half"], "nothing to go on from: start anew."),
         (["--resume", tmp_path / "none"], "no such folder"),
         (["--resume", tmp_path], "no last.npz"),
         (["--resume", trained, "--lr", "1"], "leave out lr"),
