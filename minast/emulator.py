@@ -81,7 +81,9 @@ class _Launch(ctypes.Structure):
                 ("workers", ctypes.c_int32), ("order", ctypes.c_int32), ("guard", ctypes.c_int32),
                 ("arguments", ctypes.c_int32), ("seed", ctypes.c_uint64), ("argument", ctypes.POINTER(_Argument)),
                 ("report", ctypes.POINTER(_Report)), ("printed", ctypes.c_void_p),
-                ("printed_capacity", ctypes.c_int64), ("printed_bytes", ctypes.c_int64))  # fmt: skip
+                ("printed_capacity", ctypes.c_int64), ("printed_bytes", ctypes.c_int64),
+                ("dropped_calls", ctypes.c_int64), ("dropped_bytes", ctypes.c_int64),
+                ("patient", ctypes.c_int32))  # fmt: skip
 
 
 _lock = threading.Lock()  # one launch at a time: the signal handler and the stacks are the process's
@@ -114,17 +116,18 @@ def run(source, name, parameters, grid, block, values, shared_bytes):
             kept.append(cell)
             argument.value, argument.bytes, argument.element = cell.ctypes.data, -1, cell.itemsize
     workers = modes.workers or min(64, len(os.sched_getaffinity(0)))
-    report = _Report()
+    report, handler = _Report(), signal.getsignal(signal.SIGINT)
     with _lock:
         launch = _Launch(
             grid=grid, block=block, shared_bytes=shared_bytes, workers=workers, order=ORDERS[modes.order],
             guard=GUARDS[modes.guard], arguments=len(values), seed=modes.seed, argument=arguments,
             report=ctypes.pointer(report), printed=ctypes.addressof(_printed), printed_capacity=_PRINT_BYTES,
+            patient=callable(handler) and handler is not signal.default_int_handler,
         )  # fmt: skip
         runtime(function.entry, function.sizes, ctypes.byref(launch))
         printed = _printed.raw[: launch.printed_bytes] if launch.printed_bytes else b""
-    if printed:
-        sys.stdout.write(printed.decode(errors="replace"))
+    if printed or launch.dropped_calls:
+        sys.stdout.write(_shown(name, printed.decode(errors="replace"), launch.dropped_calls, launch.dropped_bytes))
     if report.kind == 12:
         signal.raise_signal(signal.SIGINT)  # to the handler that is in force again
         raise KeyboardInterrupt
@@ -133,6 +136,16 @@ def run(source, name, parameters, grid, block, values, shared_bytes):
 
 
 _printed = ctypes.create_string_buffer(_PRINT_BYTES)
+
+
+def _shown(name, text, calls, dropped):
+    """What a launch printed, and a line about what it printed after its buffer was full."""
+    if not calls:
+        return text
+    many = calls > 1
+    lost = f"{calls} more call{'s' * many} of printf, {dropped} bytes, {'are' if many else 'is'} not shown"
+    newline = "\n" if text and not text.endswith("\n") else ""
+    return f"{text}{newline}[minast: {name}: {lost}: its buffer holds {_PRINT_BYTES >> 20} MiB a launch]\n"
 
 
 def _function(source, name, checked, debug):
@@ -166,7 +179,7 @@ def _exception(report, source, name, parameters, values, library):
     text = report.text.decode(errors="replace")
     line = _source_line(library, report.pc) if report.pc else ""
     access = ("accesses", "reads", "writes")[report.access]
-    if report.kind in (1, 4):
+    if report.kind in (1, 4, 14):
         value = values[report.argument]
         element = report.offset // value.itemsize
         described = (
@@ -175,6 +188,11 @@ def _exception(report, source, name, parameters, values, library):
         )
         if report.kind == 4:
             return IndexError(f"{name} wrote outside {described}; which thread did is not known")
+        if report.kind == 14:
+            return Error(
+                f"{name} declares as const, and yet changed, {described}; which thread did is not known. Declare the "
+                "parameter without const, or write elsewhere"
+            )
         return IndexError(f"{where} {access} {described}{line}")
     if report.kind == 2:
         return IndexError(f"{where} {access} byte {report.offset} of {text}{line}")

@@ -31,8 +31,6 @@ def main(argv=None):
     p.add_argument("--no-cache", action="store_true", help="do not keep features on disk for next time")
     cli.add_backend(p)
     args = p.parse_args(argv)
-    if args.out:
-        writable_folder(args.out)
     model, info = load(args.checkpoint, args.backend)
     model.replay = True
     data = open_as_trained(args, info)
@@ -44,6 +42,8 @@ def main(argv=None):
         raise Error(
             f"{data.name} has several labels a clip, {args.checkpoint} was trained to give exactly one (softmax)."
         )
+    if args.out:
+        writable_folder(args.out)
     scores = progress_scores(model, info, Store(clips, info.features, not args.no_cache))
     result = scoring.measures(scores, targets, "bce" if data.multilabel else "ce")
     report(args, data, info, clips, scores, targets, result)

@@ -1,7 +1,6 @@
 """How a training run begins: from flags and the data's recipe, or from the folder of one that stopped."""
 
 import os
-from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -36,6 +35,7 @@ class Job:
     sums: tuple = (0.0, 0)  # of this epoch: losses, hits
     backend: str | None = None
     cache: bool = True
+    saved: int | None = None  # the step that this session has last saved, if it has
 
     @property
     def measure(self):
@@ -43,25 +43,16 @@ class Job:
         return "accuracy" if self.config.loss == "ce" else "mAP"
 
 
-def begun(args):
-    """A new run."""
+def begun(args, leaving):
+    """A new run.   leaving: as in run.new_folder"""
     given = vars(args)
     data = open_dataset(args.data or "builtin", args.seed or 0, args.fold)
     config, rest = recipe(data.kind, data.multilabel, given)
     checked_dtype(config.dtype, choose(args.backend)[0])
     name = data.kind if data.kind != "own" else stem(args.data)
     size = stem(args.pretrained) if args.pretrained else rest["preset"]
-    ours = args.out is None or not os.path.exists(args.out)
-    out = run.new_folder(args.out, f"{name}-{size}")
-    try:
-        return prepared(args, data, config, rest, out, size)
-    except BaseException as error:
-        with suppress(OSError):
-            if ours:
-                os.rmdir(out)  # goes only if it is empty
-        if isinstance(error, KeyboardInterrupt):
-            print("Stopped before the first step: nothing was saved yet. Start the same command again.")
-        raise
+    out = run.new_folder(args.out, f"{name}-{size}", leaving)
+    return prepared(args, data, config, rest, out, size)
 
 
 def prepared(args, data, config, rest, out, size):
@@ -138,9 +129,23 @@ def resumed(args):
         if isinstance(error, Error):
             raise
         raise Error(f"--resume {args.resume}: the state in {run.LAST} is damaged ({error!r}): start anew.") from None
+    if args.data:  # they have moved: the next --resume finds them there by itself
+        settings |= {"data": args.data, "folder": os.getcwd()}
     print(f"{args.resume}: going on after step {step} (epochs finished: {len(info.history)} of {config.epochs})")
     return Job(
-        args.resume, settings, config, model, info, optimizer, scale, data, None, step, sums, args.backend, cache
+        args.resume,
+        settings,
+        config,
+        model,
+        info,
+        optimizer,
+        scale,
+        data,
+        None,
+        step,
+        sums,
+        backend=args.backend,
+        cache=cache,
     )
 
 

@@ -15,21 +15,34 @@ from .files import atomic, writable_folder
 LAST, BEST = "last.npz", "best.npz"
 
 
-def new_folder(out, default):
-    """Make the output folder. `out` None: runs/<default>, or runs/<default>-2, -3 ..., whichever is free."""
+def new_folder(out, default, leaving):
+    """Make the output folder. `out` None: runs/<default>, or runs/<default>-2, -3 ..., whichever is free.
+
+    leaving: an ExitStack. When it is left, a folder that was made here goes again if nothing came into it.
+    """
     if out is None:
         out, n = os.path.join("runs", default), 2
         while os.path.exists(out):
             out, n = os.path.join("runs", f"{default}-{n}"), n + 1
-    elif os.path.exists(os.path.join(out, LAST)) or os.path.exists(os.path.join(out, BEST)):
+    elif os.path.exists(os.path.join(out, BEST)) and not os.path.exists(os.path.join(out, LAST)):
+        raise Error(f"{out} holds a {BEST} and no {LAST} to go on from: move it away, or choose another --out.")
+    elif os.path.exists(os.path.join(out, LAST)):
         raise Error(f"{out} already holds a training run: go on with --resume {out}, or choose another --out.")
+    if not os.path.exists(out):
+        leaving.callback(remove_empty, out)
     return writable_folder(out)
+
+
+def remove_empty(folder):
+    with contextlib.suppress(OSError):
+        os.rmdir(folder)
 
 
 def save_last(job, step, sums):
     """What a run needs to go on bit for bit: weights, moments, where it stands, the settings it began with."""
     counters = {"step": step, "sums": list(sums), "scale": job.scale.state()}
     _save(job, LAST, {**job.optimizer.state(), "settings": job.settings, "counters": counters})
+    job.saved = step
 
 
 def save_best(job):
@@ -42,7 +55,7 @@ def load_state_of(out):
     if not os.path.isdir(out):
         raise Error(f"--resume {out}: there is no such folder.")
     if not os.path.exists(path):
-        raise Error(f"--resume {out}: there is no {LAST} in it, so nothing to go on from: start anew with --out {out}.")
+        raise Error(f"--resume {out}: there is no {LAST} in it, so nothing to go on from: start anew.")
     state = load_state(path)
     if "settings" not in state or "m" not in state:
         raise Error(f"{path}: this checkpoint has no optimizer state: it was not written by a training run.")
@@ -99,6 +112,19 @@ class Clock:
     def speed(self):
         """Clips a second."""
         return self.clips / self.session
+
+
+@contextlib.contextmanager
+def sigterm_is_ctrl_c():
+    """While it lasts SIGTERM raises KeyboardInterrupt, as Ctrl-C does; inside it a Stopper may be gentler."""
+
+    def stop(number, frame):
+        raise KeyboardInterrupt
+
+    with contextlib.ExitStack() as after:
+        with contextlib.suppress(ValueError):  # not in the main thread: signals stay as they are
+            after.callback(signal.signal, signal.SIGTERM, signal.signal(signal.SIGTERM, stop))
+        yield
 
 
 class Stopper:

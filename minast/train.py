@@ -13,6 +13,7 @@ The output folder gets best.npz and last.npz, history.csv, curves.png and confus
 import math
 import os
 import shlex
+from contextlib import ExitStack
 from dataclasses import replace
 
 import numpy as np
@@ -27,8 +28,30 @@ from .store import Store
 
 
 def main(argv=None):
-    args = parser(__doc__).parse_args(argv)
-    return train(begun(args) if args.resume is None else resumed(args))
+    args, job = parser(__doc__).parse_args(argv), None
+    with ExitStack() as leaving, run.sigterm_is_ctrl_c():
+        try:
+            job = begun(args, leaving) if args.resume is None else resumed(args)
+            return train(job)
+        except KeyboardInterrupt:
+            print(stopped_at_once(args, job))
+            return 130
+
+
+def stopped_at_once(args, job):
+    """What there is after Ctrl-C where no step could be finished first, and how to go on."""
+    if job and job.saved is not None:
+        lost = f"what came after step {job.saved} is lost" if job.step > job.saved else "nothing is lost"
+        return f"Stopped after step {job.step}; {lost}. {go_on(job)}"
+    if args.resume is not None:
+        return f"Stopped: nothing in {args.resume} has changed. Start the same command again to go on."
+    if job and job.step:
+        return f"Stopped after step {job.step}: nothing was saved yet. Start the same command again."
+    return "Stopped before the first step: nothing was trained yet. Start the same command again."
+
+
+def go_on(job):
+    return f"Go on with:\n  python -m minast.train --resume {shlex.quote(job.out)}"
 
 
 def train(job):
@@ -65,7 +88,7 @@ def train(job):
             if not (math.isfinite(loss) and (math.isfinite(norm) or not job.scale.exhausted)):
                 what = f"the loss is {loss} and the gradient's length {norm}"
                 raise Error(not_finite(job, step + 1, epoch + 1, what))
-            step += 1
+            step = job.step = step + 1
 
             hits += batches.hits(model.numpy(logits), labels)
             loss_sum += loss
@@ -100,8 +123,7 @@ def train(job):
             if stop.asked and step < total:
                 run.save_last(job, step, (loss_sum, hits))
                 bar.close()
-                print(f"Stopped after step {step} of {total}; nothing is lost. Go on with:")
-                print(f"  python -m minast.train --resume {shlex.quote(job.out)}")
+                print(f"Stopped after step {step} of {total}; nothing is lost. {go_on(job)}")
                 return 130
     finish(job, valid, valid_targets)
     return 0

@@ -3,7 +3,7 @@
 // instantiate: half_values<{__half,__nv_bfloat16}> tile_product<{__half,__nv_bfloat16}> tiles_loaded copies bits pair_values
 // instantiate: past_end before_start reads_shared<float> past_static past_dynamic unsynchronised stale_tile divergent two_barriers
 // instantiate: early_return wrong_mask prints fails traps zero_division misaligned deep wild exchange last_block two_arrays
-// instantiate: vectors<float> scalars<int> optional bad_lane racing_warps endless past_row past_local address_of writes_at two_sums
+// instantiate: vectors<float> scalars<int> optional bad_lane racing_warps endless past_row past_local address_of writes_at two_sums prints_much prints_long writes_const
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
@@ -246,6 +246,13 @@ __global__ void prints(int n) {
   if (threadIdx.x == 0) printf("block %d of %d: %.2f\n", int(blockIdx.x), n, 0.5 * blockIdx.x);
 }
 
+// 32 bytes a call, the last one 24.
+__global__ void prints_much(int n) {
+  for (int i = 0; i < n; i++) printf(i == n - 1 ? "call %18d\n" : "call number %19d\n", i);
+}
+
+__global__ void prints_long(int width) { printf("%*s|\n", width, "x"); }
+
 __global__ void fails(int n) { assert(int(threadIdx.x) < n); }
 
 __global__ void traps(int n) {
@@ -350,4 +357,10 @@ __global__ void racing_warps(float* x) {
   if (threadIdx.x == 0) box = 3.0f;
   __syncwarp();
   if (threadIdx.x == 32) x[0] = box;
+}
+
+// A promise not to write that is broken: const is for the compiler's eyes, a GPU lets it happen.
+__global__ void writes_const(const float* x, float* y, int at) {
+  if (at >= 0) const_cast<float*>(x)[at] = 1.0f;
+  y[0] = 2.0f;
 }

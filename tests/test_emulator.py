@@ -212,6 +212,28 @@ def test_printf_appears_in_pythons_output(capsys):
     assert capsys.readouterr().out == "block 0 of 3: 0.00\nblock 1 of 3: 0.50\nblock 2 of 3: 1.00\n"
 
 
+def test_printf_says_how_much_there_was_no_room_for(capsys):
+    run("prints_much", 2**15)
+    out = capsys.readouterr().out
+    assert out.count("\n") == 2**15 and "minast" not in out
+    run("prints_much", 40_000)
+    *lines, told = capsys.readouterr().out.splitlines()
+    assert lines[-1] == f"call number {2**15 - 1:19d}" and len(lines) == 2**15
+    assert told == (
+        "[minast: prints_much: 7232 more calls of printf, 231416 bytes, are not shown: its buffer holds 1 MiB a launch]"
+    )
+    run("prints", 3, block=32)  # the next launch begins anew
+    assert capsys.readouterr().out == "block 0 of 3: 0.00\n"
+
+
+def test_a_long_line_is_printed_whole(capsys):
+    run("prints_long", 3000)
+    assert capsys.readouterr().out == " " * 2999 + "x|\n"
+    run("prints_long", 2**20)
+    told = capsys.readouterr().out
+    assert told.startswith("[minast: prints_long: 1 more call of printf, 1048578 bytes, is not shown: ")
+
+
 def test_early_return_before_a_barrier_is_let_pass():
     x = np.zeros(64, np.int32)
     run("early_return", x, block=64)

@@ -134,6 +134,33 @@ def test_an_index_beyond_a_row_or_a_local_array(kernel):
         run(kernel, x, 4)
 
 
+@pytest.mark.parametrize("guard", ["end", "start"])
+def test_a_write_to_what_is_declared_const(guard):
+    x, y = np.zeros(5, np.float32), np.zeros(1, np.float32)
+    with pytest.raises(Error) as e:
+        run("writes_const", x, y, 3, guard=guard)
+    assert "writes_const declares as const, and yet changed, argument 0 (x, float32(5,)), element 3 of 5" in str(
+        e.value
+    )
+    assert not x.any()
+    for bits in (0x7FC00000, 0xFFFFFFFF):  # NaN, which no comparison of numbers finds equal
+        run("writes_const", np.full(5, bits, np.uint32).view(np.float32), y, -1, guard=guard)
+    run("writes_const", x, y, 3, guard=False)  # as on a GPU
+    assert x[3] == 1 and y[0] == 2
+
+
+@pytest.mark.parametrize("guard", ["end", "start"])
+def test_const_is_what_no_other_argument_may_write(guard):
+    """x is the first six of eight numbers, y the fourth and fifth of them."""
+    numbers = np.zeros(8, np.float32)
+    run("writes_const", numbers[:6], numbers[3:5], 4, guard=guard)
+    assert list(numbers) == [0, 0, 0, 2, 1, 0, 0, 0]
+    for at in (2, 5):
+        with pytest.raises(Error, match=rf"argument 0 \(x, float32\(6,\)\), element {at} of 6"):
+            run("writes_const", numbers[:6], numbers[3:5], at, guard=guard)
+    assert list(numbers) == [0, 0, 0, 2, 1, 0, 0, 0]
+
+
 def test_shared_memory_starts_as_nan():
     for _ in range(2):  # also where an earlier launch has left something
         x = np.zeros(32, np.float32)
@@ -257,6 +284,30 @@ def test_ctrl_c_ends_a_kernel_that_does_not():
     paths = [p for p in sys.path if p]
     done = subprocess.run([sys.executable, "-c", program, *paths], capture_output=True, text=True, timeout=60)
     assert done.stdout == "interrupted\n[1. 2. 3. 4. 5.]\n", done.stderr
+
+
+def test_a_handler_of_the_programs_own_hears_the_first_ctrl_c_and_the_second_ends_the_launch():
+    program = (
+        "import numpy as np, os, signal, sys, threading, time; sys.path[:0] = sys.argv[1:]\n"
+        "from tests.emulated import run\n"
+        "x, asked = np.zeros(4, np.int32), []\n"
+        "signal.signal(signal.SIGINT, lambda *_: asked.append(1))\n"
+        "def ask(times, end):\n"
+        "    for _ in range(times): time.sleep(0.5); os.kill(os.getpid(), signal.SIGINT)\n"
+        "    time.sleep(0.5); x[0] = end\n"
+        "def launch(times, end):\n"
+        "    threading.Thread(target=ask, args=(times, end)).start()\n"
+        "    run('endless', x, grid=4, block=64, workers=3, guard=False)\n"
+        "run('threads_of_grid', np.ones(5, np.float32), 5)\n"
+        "launch(1, 1)\n"  # x[0] ends the kernel
+        "print('ended', len(asked), flush=True)\n"
+        "x[0] = 0\n"
+        "try: launch(2, 0)\n"
+        "except KeyboardInterrupt: print('interrupted', flush=True)\n"
+    )
+    paths = [p for p in sys.path if p]
+    done = subprocess.run([sys.executable, "-c", program, *paths], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "ended 1\ninterrupted\n", done.stderr
 
 
 def test_a_fault_of_another_thread_is_not_ours():

@@ -100,7 +100,8 @@ def test_evaluate(trained, tones, tmp_path, command):
 
 def test_evaluate_refuses_labels_that_the_model_lacks(trained, tones, tmp_path, command):
     (tmp_path / "m.csv").write_text(f"file,labels,split\n{tones}/low/0.wav,low,train\n{tones}/low/1.wav,violin,test\n")
-    status, _, err = command("evaluate", trained / "best.npz", tmp_path / "m.csv")
+    status, _, err = command("evaluate", trained / "best.npz", tmp_path / "m.csv", "--out", tmp_path / "report")
+    assert not (tmp_path / "report").exists()
     assert status == 2 and "1 labels that" in err and "'violin'" in err
 
 

@@ -66,7 +66,7 @@ def test_config_is_believed_over_shapes_only_where_they_agree(tmp_path):
     with pytest.raises(minast.Error, match=r"37 rows, not 2 \+ 5 x 8 = 42, as 108 frames of 64 mel bins"):
         pretrained.load(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps(config | {"hidden_act": "relu"}))
-    with pytest.raises(minast.Error, match="hidden_act is 'relu'"):
+    with pytest.raises(minast.Error, match='hidden_act is "relu"'):
         pretrained.load(tmp_path)
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(minast.Error, match="no JSON"):

@@ -3,10 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -119,31 +115,6 @@ def test_resume_with_augmentation(tones, tmp_path, monkeypatch):
     assert history(tmp_path / "a") == history(tmp_path / "b")
 
 
-def test_ctrl_c_in_a_real_process(tones, tmp_path):
-    command = [
-        sys.executable,
-        "-m",
-        "minast.train",
-        str(tones),
-        "--out",
-        str(tmp_path / "run"),
-        "--epochs",
-        "500",
-        "--depth",
-        "1",
-    ]
-    root = Path(__file__).resolve().parents[1]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=root) as process:
-        deadline = time.time() + 60
-        while not (tmp_path / "run" / "last.npz").exists() and time.time() < deadline:
-            time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
-    assert process.returncode == 130, err
-    assert "nothing is lost" in out and "--resume" in out and "Traceback" not in err
-    assert load_state(tmp_path / "run" / "last.npz")["counters"]["step"] > 0
-
-
 def test_non_finite_loss_names_the_step(tones, tmp_path, monkeypatch, command):
     real = batches.training_batch
 
@@ -177,9 +148,13 @@ def test_several_labels_a_clip(tones, tmp_path):
 def test_refusals(tones, trained, tmp_path, command):
     locked = tmp_path / "file"
     locked.touch()
+    (tmp_path / "half").mkdir()
+    (tmp_path / "half" / "best.npz").touch()
     for arguments, words in [
         ([tones, "--out", locked / "run"], "cannot be written to"),
         ([tones, "--out", trained], "already holds a training run"),
+        ([tones, "--out", tmp_path / "half"], "half holds a best.npz and no last.npz to go on from: move it away, or"),
+        (["--resume", tmp_path / "half"], "nothing to go on from: start anew."),
         (["--resume", tmp_path / "none"], "no such folder"),
         (["--resume", tmp_path], "no last.npz"),
         (["--resume", trained, "--lr", "1"], "leave out lr"),
@@ -386,26 +361,3 @@ def test_refusals_of_16_bits(tones, tmp_path, command):
         status, _, err = command("train", tones, "--out", tmp_path / "a", *arguments)
         assert status == 2 and words in err and err.count("\n") == 1, (arguments, err)
     assert not (tmp_path / "a").exists()
-
-
-def test_a_start_that_fails_leaves_no_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    for _ in range(2):
-        with pytest.raises(minast.Error):
-            train.main(["--pretrained", "nothere.npz"])
-    assert os.listdir(tmp_path / "runs") == []
-
-
-def test_ctrl_c_before_the_first_step_says_that_nothing_is_saved(tmp_path, monkeypatch, capsys):
-    def interrupted(*_):
-        raise KeyboardInterrupt
-
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("minast.jobs.prepared", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        train.main([])
-    assert "nothing was saved yet" in capsys.readouterr().out and os.listdir("runs") == []
-    (tmp_path / "mine").mkdir()
-    with pytest.raises(KeyboardInterrupt):
-        train.main(["--out", "mine"])
-    assert (tmp_path / "mine").is_dir()  # the user's folder stays

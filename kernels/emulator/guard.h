@@ -1,6 +1,8 @@
 // Guarded arguments: each array is copied so that it ends at an unreadable page, or starts after one. What an access beyond
 // it raises becomes a report in signals.h. A copy is never better aligned than the caller's array: a vector load that
 // faults on a GPU, because a slice does not start on 16 bytes, faults here as well.
+//
+// After the launch what the kernel may write is copied back. What it declares const has to be as it was.
 #pragma once
 #include "shared.h"
 
@@ -11,7 +13,7 @@ constexpr size_t kArgumentMargin = size_t(1) << 26;  // 64 MB of address space o
 struct Region {  // one copy; arrays that overlap (an in-place kernel) share it
   char *source, *base, *data;
   size_t bytes, mapped;
-  bool writable, same;  // same: keep the address modulo 16
+  bool same;  // keep the address modulo 16
 };
 
 struct Guarded {
@@ -71,10 +73,9 @@ inline bool guard_arguments(const Launch& launch, bool same) {
     Region* last = guarded.regions.empty() ? nullptr : &guarded.regions.back();
     if (last && a.bytes > 0 && start(i) < last->source + last->bytes) {
       last->bytes = std::max(last->bytes, size_t(start(i) + a.bytes - last->source));
-      last->writable |= a.writable != 0;
       last->same |= start(i) != last->source;
     } else {
-      guarded.regions.push_back({start(i), nullptr, nullptr, size_t(a.bytes), 0, a.writable != 0, same});
+      guarded.regions.push_back({start(i), nullptr, nullptr, size_t(a.bytes), 0, same});
     }
   }
   for (Region& r : guarded.regions) {
@@ -106,7 +107,40 @@ inline int argument_at(const Launch& launch, const char* address, int64_t* offse
   return best;
 }
 
-// Copies results back and finds writes that fell into the canaries.
+struct Part {
+  int64_t start, end;
+};
+
+// What the kernel may write of a region, in order; the rest belongs to arguments that it declares const.
+inline std::vector<Part> writable_parts(const Launch& launch, const Region& r) {
+  std::vector<Part> parts, whole;
+  for (int i = 0; i < launch.arguments; i++) {
+    const Argument& a = launch.argument[i];
+    int64_t start = static_cast<char*>(guarded.pointer[i]) - r.data;
+    if (a.writable && a.bytes > 0 && start >= 0 && start < int64_t(r.bytes)) parts.push_back({start, start + a.bytes});
+  }
+  std::sort(parts.begin(), parts.end(), [](const Part& p, const Part& q) { return p.start < q.start; });
+  for (const Part& p : parts)
+    if (!whole.empty() && p.start <= whole.back().end)
+      whole.back().end = std::max(whole.back().end, p.end);
+    else
+      whole.push_back(p);
+  return whole;
+}
+
+// The first byte between the writable parts in which the copy is no longer the caller's, or -1: a kernel cast const away.
+inline int64_t changed_const(const Region& r, const std::vector<Part>& writable) {
+  int64_t at = 0;
+  for (size_t i = 0; i <= writable.size(); i++) {
+    int64_t end = i < writable.size() ? writable[i].start : int64_t(r.bytes);
+    if (memcmp(r.source + at, r.data + at, size_t(end - at)))
+      return std::mismatch(r.source + at, r.source + end, r.data + at).first - r.source;
+    if (i < writable.size()) at = writable[i].end;
+  }
+  return -1;
+}
+
+// Copies results back and finds writes that fell into the canaries, or into what is const.
 inline void release_arguments(const Launch& launch, bool copy_back) {
   for (Region& r : guarded.regions) {
     if (!r.base) continue;
@@ -123,7 +157,11 @@ inline void release_arguments(const Launch& launch, bool copy_back) {
       }
       Report* report = broken ? first_report(kCanary, {0, 0, 0}, nullptr) : nullptr;
       if (report) report->argument = argument_at(launch, r.data + broken, &report->offset);
-      if (r.writable) memcpy(r.source, r.data, r.bytes);
+      std::vector<Part> writable = writable_parts(launch, r);
+      int64_t changed = changed_const(r, writable);
+      report = changed >= 0 ? first_report(kConstWrite, {0, 0, 0}, nullptr) : nullptr;
+      if (report) report->argument = argument_at(launch, r.data + changed, &report->offset);
+      for (const Part& p : writable) memcpy(r.source + p.start, r.data + p.start, size_t(p.end - p.start));
     }
     munmap(r.base - kArgumentMargin, r.mapped);
   }

@@ -26,6 +26,7 @@ enum Kind {
   kRefused = 11,       // the emulator could not start
   kInterrupted = 12,   // Ctrl-C
   kTrap = 13,          // a check that the compiler put in: alignment, or the bounds of a local or shared array
+  kConstWrite = 14,    // bytes of an argument that the kernel declares const were changed; no thread is known
 };
 
 struct Argument {
@@ -53,8 +54,9 @@ struct Launch {
   uint64_t seed;
   Argument* argument;
   Report* report;
-  char* printed;  // what the kernel printed, as the device's FIFO does: what does not fit is dropped
-  int64_t printed_capacity, printed_bytes;
+  char* printed;  // what the kernel printed; once a call does not fit, it and all later ones are only counted
+  int64_t printed_capacity, printed_bytes, dropped_calls, dropped_bytes;
+  int32_t patient;  // the program has a handler of its own for Ctrl-C, which may want the launch to end well
 };
 
 }  // namespace emu

@@ -71,7 +71,7 @@ inline void prepare_worker(Worker& w, int number) {
 inline void run_once(bool same_alignment) {
   Launch& launch = *global.launch;
   launch.report->kind = kFine;
-  launch.printed_bytes = 0;
+  launch.printed_bytes = launch.dropped_calls = launch.dropped_bytes = 0;
   global.stop = false;
   next_block = 0;
   if (!guard_arguments(launch, same_alignment)) {
@@ -159,17 +159,28 @@ inline void launch(void (*entry)(void**), const int* sizes, Launch* launch) {
 // printf from a kernel: collected, and shown by Python when the launch has ended.
 int device_printf(const char* format, ...) {
   char line[1024];
-  va_list values;
+  std::vector<char> longer;
+  const char* text = line;
+  va_list values, again;
   va_start(values, format);
+  va_copy(again, values);
   int n = vsnprintf(line, sizeof line, format, values);
+  if (n >= int(sizeof line)) {
+    longer.resize(size_t(n) + 1);
+    vsnprintf(longer.data(), longer.size(), format, again);
+    text = longer.data();
+  }
+  va_end(again);
   va_end(values);
   if (n < 0) return n;
-  int64_t bytes = std::min<int64_t>(n, sizeof line - 1);
   std::lock_guard<std::mutex> lock(global.mutex);
   Launch& l = *global.launch;
-  if (l.printed_bytes + bytes > l.printed_capacity) return -1;
-  memcpy(l.printed + l.printed_bytes, line, size_t(bytes));
-  l.printed_bytes += bytes;
+  if (l.dropped_calls || l.printed_bytes + n > l.printed_capacity) {
+    l.dropped_calls++, l.dropped_bytes += n;
+    return -1;
+  }
+  memcpy(l.printed + l.printed_bytes, text, size_t(n));
+  l.printed_bytes += n;
   return n;
 }
 

@@ -90,7 +90,7 @@ inline void on_fault(int signal, siginfo_t* info, void* context) {
 
 // ---- Ctrl-C: without it a kernel that loops for ever would have to be killed ---------------------------------------------
 
-static std::atomic<bool> interrupted;
+static std::atomic<bool> interrupted, told;
 static char *kernel_code, *kernel_code_end;  // the kernel's library: while a thread is in there it holds no lock
 
 inline int find_kernel_code(struct dl_phdr_info* library, size_t, void* entry) {
@@ -104,8 +104,21 @@ inline int find_kernel_code(struct dl_phdr_info* library, size_t, void* entry) {
   return 0;
 }
 
+// True if the program's own handler was told instead. It hears the first Ctrl-C of a launch, and a training run that is to
+// save after this step needs the step; the second one stops the launch.
+inline bool told_instead(int signal, siginfo_t* info, void* context) {
+  const struct sigaction& previous = previous_action[kSignalCount - 1];
+  if (!global.launch->patient || told.exchange(true)) return false;
+  if (previous.sa_flags & SA_SIGINFO)
+    previous.sa_sigaction(signal, info, context);
+  else
+    previous.sa_handler(signal);
+  return true;
+}
+
 // Leaves the kernel at once if the thread is in the kernel's own code, else at its next wait or block; tells the others.
 inline void on_interrupt(int signal, siginfo_t* info, void* context) {
+  if (told_instead(signal, info, context)) return;
   global.stop = true;
   // A forwarded signal comes from this process by pthread_kill; a second Ctrl-C is forwarded again.
   bool forwarded = info->si_code == SI_TKILL;
@@ -122,7 +135,7 @@ inline void on_interrupt(int signal, siginfo_t* info, void* context) {
 }
 
 inline void catch_signals() {
-  interrupted = false;
+  interrupted = told = false;
   dl_iterate_phdr(find_kernel_code, reinterpret_cast<void*>(global.entry));
   for (int i = 0; i < kSignalCount; i++) {
     struct sigaction action {};
@@ -132,7 +145,9 @@ inline void catch_signals() {
     sigaction(kSignals[i], &action, &previous_action[i]);
   }
   const struct sigaction& before = previous_action[kSignalCount - 1];
-  if (!(before.sa_flags & SA_SIGINFO) && before.sa_handler == SIG_IGN) sigaction(SIGINT, &before, nullptr);
+  bool own = (before.sa_flags & SA_SIGINFO) || (before.sa_handler != SIG_IGN && before.sa_handler != SIG_DFL);
+  if (!own) global.launch->patient = 0;
+  if (!own && before.sa_handler == SIG_IGN) sigaction(SIGINT, &before, nullptr);
 }
 
 inline void restore_signals() {

@@ -1,14 +1,13 @@
 """What a pretrained model says about itself: labels, features, loss; and what is known where it is silent."""
 
 import csv
-import json
-import math
 import os
 from dataclasses import dataclass, field
 from math import prod
 
-from ..config import grid_shape
+from ..config import PATCH, grid_shape
 from ..errors import Error
+from .fields import Fields
 
 AUDIOSET = {"mean": -4.2677393, "std": 4.5689974}
 ESC = {"mean": -6.6268077, "std": 5.358466}
@@ -19,7 +18,10 @@ KNOWN = {527: ("AudioSet", "bce", AUDIOSET), 50: ("ESC-50", "ce", ESC), 35: ("Sp
 # Strides and lengths that were published; no two of them give the same number of patches.
 PUBLISHED = [(stride, frames) for stride in (10, 12, 14, 16) for frames in (1024, 512, 128)]
 ACTIVATIONS = {"gelu": "erf", "gelu_new": "tanh", "gelu_pytorch_tanh": "tanh", "gelu_python": "erf"}
-LOSSES = {"multi_label_classification": "bce", "single_label_classification": "ce"}
+GEOMETRY = {"mel_bins": ("num_mel_bins", PATCH), "frames": ("max_length", PATCH)}  # own name: theirs, the least
+GEOMETRY |= {"fstride": ("frequency_stride", 1), "tstride": ("time_stride", 1)}
+RATES = (100, 768000)  # Hz, what FeatureConfig takes
+LOSSES = {"multi_label_classification": "bce", "single_label_classification": "ce", "regression": None, None: None}
 
 
 @dataclass
@@ -37,37 +39,29 @@ class Settings:
 
 
 def settings_beside(path):
-    """The settings of a Hugging Face folder: config.json and preprocessor_config.json beside the weights."""
+    """The settings of a Hugging Face folder: config.json and preprocessor_config.json beside the weights.
+
+    A field may be missing. One that is there and means nothing raises minast.Error.
+    """
     folder = path if os.path.isdir(path) else os.path.dirname(path)
-    config = _json(os.path.join(folder, "config.json"))
-    features = _json(os.path.join(folder, "preprocessor_config.json"))
+    config = Fields(os.path.join(folder, "config.json"))
+    features = Fields(os.path.join(folder, "preprocessor_config.json"))
     out = Settings()
     if "hidden_size" in config:
-        out.heads = _number(folder, config, "num_attention_heads", int)
-        out.eps = _number(folder, config, "layer_norm_eps", float)
-        activation = config.get("hidden_act", "gelu")
-        if not isinstance(activation, str) or activation not in ACTIVATIONS:
-            raise Error(f"{folder}/config.json: hidden_act is {activation!r}: minast has {', '.join(ACTIVATIONS)}.")
-        out.gelu = ACTIVATIONS[activation]
-        out.loss = LOSSES.get(str(config.get("problem_type")))
-        out.labels = _labels(config.get("id2label"))
-        names = {
-            "num_mel_bins": "mel_bins",
-            "max_length": "frames",
-            "frequency_stride": "fstride",
-            "time_stride": "tstride",
-        }
+        config.whole("hidden_size")
+        out.heads = config.whole("num_attention_heads")
+        out.eps = config.number("layer_norm_eps", above=0, below=1)
+        out.gelu = ACTIVATIONS[config.one_of("hidden_act", ACTIVATIONS, "gelu")]
+        out.loss = LOSSES[config.one_of("problem_type", LOSSES, None)]
+        out.labels = config.labels("id2label")
         if "max_length" in config and "frequency_stride" in config:
-            out.geometry = {own: _number(folder, config, name, int) for name, own in names.items() if name in config}
+            out.geometry = {own: config.whole(*field) for own, field in GEOMETRY.items() if field[0] in config}
     if "num_mel_bins" in features:
-        names = {"sampling_rate": "rate", "mean": "mean", "std": "std"}
-        kinds = {"rate": int, "mean": float, "std": float}
-        out.features = {
-            own: _number(folder, features, name, kinds[own], "preprocessor_config.json")
-            for name, own in names.items()
-            if name in features
-        }
-        if features.get("do_normalize") is False:  # (x - 0) / (2 * 1/2) leaves the features as they are
+        features.whole("num_mel_bins")
+        rate, mean = features.whole("sampling_rate", *RATES), features.number("mean")
+        found = {"rate": rate, "mean": mean, "std": features.number("std", above=0)}
+        out.features = {name: value for name, value in found.items() if value is not None}
+        if not features.yes_or_no("do_normalize", True):  # (x - 0) / (2 * 1/2) leaves the features as they are
             out.features |= {"mean": 0.0, "std": 0.5}
     return out
 
@@ -130,36 +124,3 @@ def geometry_of(grid):
             return {"mel_bins": 128, "frames": frames, "fstride": stride, "tstride": stride}
     stride = next((s for s, _ in PUBLISHED if grid_shape(128, 16, s, s)[0] == grid[0]), 10)
     return {"mel_bins": 128, "frames": 16 + (grid[1] - 1) * stride, "fstride": stride, "tstride": stride}
-
-
-def _json(path):
-    if not os.path.exists(path):
-        return {}
-    try:
-        with open(path, encoding="utf-8") as f:
-            value = json.load(f)
-    except (ValueError, OSError, RecursionError):
-        raise Error(f"{path}: this is no JSON file.") from None
-    return value if isinstance(value, dict) else {}
-
-
-def _number(folder, config, name, kind, file="config.json"):
-    value = config.get(name)
-    if value is None:
-        return None
-    sound = not isinstance(value, bool) and isinstance(value, (int, float)) and math.isfinite(value)
-    if not sound or (kind is int and (value != int(value) or value < 1)):
-        wanted = "a whole number above 0" if kind is int else "a finite number"
-        raise Error(f"{folder}/{file}: {name} is {value!r}: {wanted} is needed.")
-    return kind(value)
-
-
-def _labels(id2label):
-    """Names in order; None where there are none, or the placeholders LABEL_0, LABEL_1, ..."""
-    if not isinstance(id2label, dict) or not id2label:
-        return None
-    try:
-        names = [str(id2label[key]) for key in sorted(id2label, key=int)]
-    except ValueError:
-        return None
-    return None if all(name == f"LABEL_{i}" for i, name in enumerate(names)) else names
