@@ -11,27 +11,9 @@ from minast import bench, cuda, mixed_encoder
 from minast.backend import why_no_gpu
 from minast.benches import attention, backends, device, device_rows, in_torch, kernels, table, theirs
 from tests.kernel_cases import CASTS, need_compiler
+from tests.pretended import Pretended
 
 no_gpu = pytest.mark.skipif(why_no_gpu() is None, reason="there is a GPU here")
-
-
-class Pretended(device.Place):
-    """NumPy that takes the way of a GPU through the rows: ceilings, libraries, table."""
-
-    def __init__(self):
-        self.gpu, self.xp, self.name, self.timed = True, np, "Pretended GPU", 0
-
-    def free(self):
-        return 2**40
-
-    def turns(self, functions, rounds, idle=False, apart=False):
-        self.timed += len(functions)
-        for function in functions:
-            function()
-        return np.full((len(functions), rounds), 0.001)
-
-    def release(self):
-        pass
 
 
 @pytest.fixture
@@ -213,11 +195,15 @@ def test_torch_does_the_same_jobs(pretended, dtype):
     """Each case's job in torch, on a CPU, against the reference."""
     torch, done = pytest.importorskip("torch"), []
     for case in kernels.cases(pretended, kernels.TOY, dtype):
+        if case.name == "residual + norm backward":
+            with pytest.raises(table.Skip, match="no such job"):
+                case.torch(torch)
+            continue
         got = [in_torch.to_array(np, x) for x in case.torch(torch)()]
         wanted = case.wanted()
         assert not device.differs(got, wanted, device.TOLERANCE[dtype]), case.name
         done.append(case.name)
-    assert len(set(done)) == {"float32": 21}.get(dtype, 18)
+    assert len(set(done)) == {"float32": 21}.get(dtype, 19)
 
 
 @no_gpu

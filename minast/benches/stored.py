@@ -8,10 +8,7 @@ from ..errors import Error
 from .device_rows import DeviceRow, Goal
 from .table import Row
 
-KINDS = {  # annotation of a field -> what JSON may have there
-    "str": str, "float": (int, float), "dict": dict, "list": list,
-    "float | None": (int, float, type(None)), "int | None": (int, type(None)), "bool | None": (bool, type(None)),
-}  # fmt: skip
+NUMBERS = {float: int | float, float | None: int | float | None}  # JSON tells 1 from 1.0
 
 
 def read(paths):
@@ -32,7 +29,7 @@ def read(paths):
 
 def _one(path):
     try:
-        stored = json.loads(Path(path).read_text(encoding="utf-8"))
+        stored = json.loads(Path(path).read_text(encoding="utf-8"), parse_constant=_no_constant)
     except OSError as error:
         raise Error(f"{path}: {error.strerror}.") from None
     except (ValueError, RecursionError):  # no JSON, or no text
@@ -46,15 +43,25 @@ def _one(path):
     return [_row(row, f"{path}, row {i}") for i, row in enumerate(rows)], about
 
 
+def _no_constant(name):
+    """NaN and infinities: `table.write_json` writes null instead."""
+    raise ValueError(name)
+
+
 def _row(stored, where):
     if not isinstance(stored, dict):
         raise Error(f"{where}: a dictionary is expected, not {type(stored).__name__}.")
     row = _made(DeviceRow if "device" in stored else Row, stored, where)
+    if not row.ours > 0:
+        raise Error(f"{where}: ours is {row.ours}, and everything takes some time.")
     if isinstance(row, DeviceRow):
         row.goals = [_made(Goal, goal, f"{where}, goal {i}") for i, goal in enumerate(row.goals)]
         for name, kind in (("libraries", int | float), ("ratios", int | float), ("without", str)):
-            if not all(isinstance(value, kind) for value in getattr(row, name).values()):
+            values = getattr(row, name).values()
+            if not all(isinstance(v, kind) and (kind is str or v > 0) for v in values):
                 raise Error(f"{where}: {name} has a value of another kind.")
+        if row.job == "attention forward" and row.rung is None:
+            raise Error(f"{where}: it is of a ladder and has no rung.")
         if set(row.libraries) != set(row.ratios):
             raise Error(f"{where}: libraries and ratios have different names.")
     return row
@@ -73,9 +80,10 @@ def _made(kind, stored, where):
             if f.default is MISSING and f.default_factory is MISSING:
                 raise Error(f"{where}: the field {name!r} is missing.")
         elif not _fits(stored[name], f.type):
-            raise Error(f"{where}: {name} is {str(stored[name])[:40]!r}, it should be {f.type}.")
+            wanted = getattr(f.type, "__name__", f.type)
+            raise Error(f"{where}: {name} is {str(stored[name])[:40]!r}, it should be {wanted}.")
     return kind(**stored)
 
 
 def _fits(value, kind):
-    return isinstance(value, KINDS[kind]) and (kind == "bool | None" or not isinstance(value, bool))
+    return isinstance(value, NUMBERS.get(kind, kind)) and (not isinstance(value, bool) or kind == bool | None)
