@@ -35,7 +35,7 @@ def ladder_rows(name="Pretended GPU", flop=1e9):
             beside = {"torch: flash": np.full(3, 1e-4), "torch: math": np.full(3, 1e-2)}
             goals = [GOALS["forward", dtype]] if ("forward", dtype) in GOALS and rung == rungs[-1] else []
             more = {"job": "attention forward", "rung": rung, "goals": goals, "without": {"torch: cudnn": "no kernel"}}
-            title, kind = f"attention, rung {rung}, {dtype}", f"cuBLAS's {dtype} GEMM,"
+            title, kind = f"attention, rung {rung}, {dtype}", f"cuBLAS's {dtype} GEMM"
             done.append(
                 device_rows.row(where, title, dtype, ours, flop, "GFLOP/s", 20e12, kind, libraries=beside, **more)
             )

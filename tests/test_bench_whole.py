@@ -2,6 +2,7 @@
 
 import sys
 import types
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -176,3 +177,64 @@ def test_gradients_by_our_names(torch):
     assert set(found) == set(job.w) and all((found[name] == a.ravel()).all() for name, a in job.w.items())
     assert sum(a.size for a in found.values()) == sum(p.numel() for p in module.parameters())
     assert all(np.isfinite(a).all() for a in found.values())
+
+
+# -- what only a GPU does, with stand-ins ----------------------------------------------------------------------------
+
+
+def test_memory_of_a_gpu(monkeypatch):
+    """All that the pool took, reserves included, less what earlier rows hold; PyTorch's in use, less the same."""
+    place, taken, job = device.Place(gpu=False), [], whole.job_of(device.place("emulator"), 2)
+
+    class Model:
+        def __init__(self, where, job):
+            taken.append(2**30)
+
+        def step(self):
+            taken.append(2**29)
+
+        def results(self):
+            return job.logits, job.loss, job.gradients
+
+    def release():
+        del taken[:]
+
+    pool = types.SimpleNamespace(total_bytes=lambda: 7 + sum(taken))
+    place.gpu, place.name, place.release = True, "Pretended GPU", release
+    place.xp = types.SimpleNamespace(get_default_memory_pool=lambda: pool)
+    monkeypatch.setattr(whole, "place", lambda backend: place)
+    monkeypatch.setattr(whole, "job_of", lambda *args: job)
+    monkeypatch.setattr(whole, "Ours", Model)
+    monkeypatch.setattr(whole, "checked", lambda *args: types.SimpleNamespace(step=None))
+    monkeypatch.setattr(theirs, "allocated", lambda where: 2**20)
+    monkeypatch.setattr(theirs, "peak", lambda where, step: (2**30 + 2**20, 2**31))
+    (row,) = whole.memory(1)
+    assert (row.ours, row.theirs, row.ratio) == (1.0, 1.0, 1.0) and row.goals[0].reached is False
+    assert "held 2 GiB with what it kept in reserve" in row.note and place.flush is None
+
+
+def test_a_graph_of_theirs_copies_its_input():
+    """What is replayed reads where the input was at the capture: the copy is part of the call."""
+    log = []
+
+    class Graph:
+        def replay(self):
+            log.append("replay")
+
+    class Input:
+        device = types.SimpleNamespace(type="cuda")
+
+        def clone(self):
+            return self
+
+        def copy_(self, x):
+            log.append(f"copy {x}")
+
+    stream = types.SimpleNamespace(wait_stream=lambda other: None)
+    cuda_of_torch = types.SimpleNamespace(
+        Stream=lambda: stream, current_stream=lambda: stream, stream=lambda s: nullcontext(),
+        CUDAGraph=Graph, graph=lambda g: nullcontext(),
+    )  # fmt: skip
+    fake = types.SimpleNamespace(cuda=cuda_of_torch, inference_mode=nullcontext)
+    call = theirs.graphed(fake, lambda x: "out", Input())
+    assert call("other") == "out" and log == ["copy other", "replay"]

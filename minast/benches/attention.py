@@ -44,7 +44,7 @@ def measure(where, size, rounds, dtypes=DTYPES):
 
 def of_type(where, B, H, N, D, rounds, dtype, torch=None):
     """torch: the module, or why there is none."""
-    ceiling, kind = gemm_peak(where, rounds, dtype) if where.gpu else None, f"cuBLAS's {dtype} GEMM,"
+    ceiling, kind = gemm_peak(where, rounds, dtype) if where.gpu else None, f"cuBLAS's {dtype} GEMM"
     qkv, do = (cast(where.normal(B, N, C, seed=C), dtype) for C in (3 * H * D, H * D))
     want, want_dqkv, want_lse = reference(where.xp, qkv, do, H)
     one = 4 * H * N * N * D  # FLOP of a clip's forward pass

@@ -80,8 +80,7 @@ def row(
     emulated = "emulated: says nothing about a GPU" if where.name == EMULATED else ""
     held = [_held(goal, ratios, share, known=not emulated) for goal in goals]
     missing = [f"{library}: {why}" for library, why in more.get("without", {}).items()]
-    speed = f"{rate:.4g} {rate_unit}" if rate_unit else ""
-    notes = [speed, f"{share:.1%} of {kind}" if ceiling else "", note, *missing, emulated]
+    notes = [speed(rate, rate_unit), f"{share:.1%} of {kind}" if ceiling else "", note, *missing, emulated]
     return DeviceRow(
         name,
         value,
@@ -95,12 +94,17 @@ def row(
         rate=rate,
         rate_unit=rate_unit,
         share=share,
-        ceiling=f"{kind} {ceiling / 1e9:.0f} {rate_unit}" if ceiling else "",
+        ceiling=f"{kind}: {speed(ceiling / scale, rate_unit)}" if ceiling else "",
         libraries=medians,
         ratios=ratios,
         goals=held,
         **more,
     )
+
+
+def speed(rate, unit):
+    """ "12.34 GB/s", "123456 GFLOP/s"; "" without a unit"""
+    return f"{rate:.0f} {unit}" if rate >= 1000 else f"{rate:.4g} {unit}" * bool(unit)
 
 
 def _held(goal, ratios, share, known):
@@ -196,7 +200,7 @@ def kernels_table(rows):
     ]
     for r in rows:
         share = "" if r.share is None else f"{r.share:.0%}"
-        cells = [r.name, r.dtype, number(r.ours, "s"), f"{r.rate:.4g} {r.rate_unit}", share]
+        cells = [r.name, r.dtype, number(r.ours, "s"), speed(r.rate, r.rate_unit), share]
         for column in columns:
             found = {name: ratio for name, ratio in r.ratios.items() if in_column(name, column)}
             if found:

@@ -40,8 +40,8 @@ def draw(axes, ladder):
     axes.bar_label(bars, fmt="%.3g")
     for (label, value), style in zip(lines(ladder).items(), ("-", "--"), strict=False):
         axes.axhline(value, color="k", linestyle=style, label=f"{label}: {value:.3g}")
-    axes.set(title=dtype, ylabel="TFLOP/s", ylim=(0, None))
-    axes.margins(y=0.12)
+    top = max([r.rate / 1000 for r in ladder] + list(lines(ladder).values()))
+    axes.set(title=dtype, ylabel="TFLOP/s", ylim=(0, 1.25 * top))  # the legend stands above all of them
     if lines(ladder):
         axes.legend(fontsize=8, loc="upper left")
 
