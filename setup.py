@@ -24,7 +24,7 @@ setup(
     # The kernels' sources travel inside the package; minast/kernel_source.py finds them there or, in a checkout, here.
     packages=[*find_packages(include=["minast", "minast.*"]), "minast.kernels"],
     package_dir={"minast.kernels": "kernels"},
-    package_data={"minast.kernels": ["*.cu", "*.cuh", "*.md", "emulator/*"]},
+    package_data={"minast.kernels": ["*.cu", "*.cuh", "*.md", "*.png", "emulator/*"]},
     install_requires=[
         "numpy>=1.26",
         "scipy>=1.11",

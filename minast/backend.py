@@ -9,6 +9,7 @@ from .errors import Error
 
 OPS = {"numpy": "layers", "fast": "fast", "cupy": "layers", "cuda": "cuda", "emulator": "cuda"}
 BACKENDS = tuple(OPS)
+GPU = ("cupy", "cuda")  # those that need one
 
 
 def choose(name=None):
@@ -20,7 +21,7 @@ def choose(name=None):
     name = name or ("cuda" if why_no_gpu() is None else "fast")
     if name not in BACKENDS:
         raise Error(f"there is no backend {name!r}: choose one of {', '.join(BACKENDS)}.")
-    if name in ("cupy", "cuda"):
+    if name in GPU:
         if why := why_no_gpu():
             raise Error(f"backend {name!r} {why}.")
         import cupy as xp

@@ -9,26 +9,12 @@ import pytest
 import minast
 from minast import bench, cuda, mixed_encoder
 from minast.backend import why_no_gpu
-from minast.benches import attention, backends, device, in_torch, kernels, table
+from minast.benches import attention, backends, device, device_rows, in_torch, kernels, table, theirs
 from minast.cuda import rowwise
 from tests.kernel_cases import CASTS, need_compiler
+from tests.pretended import Pretended
 
 no_gpu = pytest.mark.skipif(why_no_gpu() is None, reason="there is a GPU here")
-
-
-class Pretended(device.Place):
-    """NumPy that takes the way of a GPU through the rows: ceilings, libraries, table."""
-
-    def __init__(self):
-        self.gpu, self.xp, self.name, self.timed = True, np, "Pretended GPU", 0
-
-    def free(self):
-        return 2**40
-
-    def seconds(self, function, rounds):
-        self.timed += 1
-        function()
-        return 0.001
 
 
 @pytest.fixture
@@ -49,8 +35,9 @@ def pretended(emulator, monkeypatch):
     return Pretended()
 
 
-def test_all_rows_in_the_emulator(tmp_path, command):
+def test_all_rows_in_the_emulator(tmp_path, command, monkeypatch):
     need_compiler()
+    monkeypatch.setattr(theirs, "COMPILE", {"backend": "eager"})  # where torch is: without its compiler
     status, out, _ = command("bench", "--backend", "emulator", "--rounds", "1", "--json", tmp_path / "b.json")
     assert status == 0
     stored = json.loads((tmp_path / "b.json").read_text())
@@ -68,7 +55,10 @@ def test_all_rows_in_the_emulator(tmp_path, command):
         assert f"attention backward, {attention.BACKWARD[dtype]}, {dtype}" in rows
     assert "emulator: toy, training step, batch 2" in rows
     assert stored["about"]["device"] == "emulator" and out.count("says nothing about a GPU") == len(rows)
-    assert all(row["device"] == "emulator" and row["rate"] > 0 and row["share"] is None for row in rows.values())
+    assert {row["job"] for row in stored["rows"]} >= {"step", "latency", "memory", "attention forward"}
+    assert all(row["device"] == "emulator" and row["ours"] > 0 and row["share"] is None for row in rows.values())
+    goals = [goal for row in rows.values() for goal in row["goals"]]
+    assert len(goals) == 10 + 3 + 6 and not any(goal["reached"] or goal["value"] for goal in goals)
 
 
 def test_counts_of_the_real_sizes():
@@ -147,7 +137,7 @@ def test_a_wrong_backend_is_not_timed(emulator, monkeypatch):
 def test_backends_of_a_cpu(monkeypatch):
     monkeypatch.setattr(backends, "NANO", backends.TOY)
     rows = [row for name in ("numpy", "fast") for row in backends.backends(1, name)]
-    assert [row.against for row in rows] == ["", "", "numpy", "numpy"] and not device.measured(rows)
+    assert [row.against for row in rows] == ["", "", "numpy", "numpy"] and not device_rows.measured(rows)
     assert all(row.rate_unit == "clips/s" and row.device == "CPU" for row in rows)
 
 
@@ -165,11 +155,11 @@ def test_the_table_of_a_device(pretended, tmp_path):
     rows += attention.measure(pretended, attention.TOY, 1, ("float32",))
     assert all(row.share > 0 and row.ceiling for row in rows)
     assert all(set(row.libraries) == {device.LIBRARY} and row.without == {in_torch.TORCH: "no torch"} for row in rows)
-    other = device.DeviceRow("from the emulator", 1.0, device="emulator"), table.Row("of the other table", 1.0)
+    other = device_rows.DeviceRow("from the emulator", 1.0, device="emulator"), table.Row("of the other table", 1.0)
     readme = tmp_path / "README.md"
     readme.write_text("\n".join(["before", *device.MARKERS, "after"]))
     for _ in range(2):
-        device.write_readme(readme, [*rows, *other], table.conditions(2) | device.facts(rows))
+        device_rows.write_readme(readme, [*rows, *other], table.conditions(2) | device_rows.facts(rows))
     text = readme.read_text()
     assert text.startswith("before\n") and text.endswith("\nafter") and "from the emulator" not in text
     assert text.count("| attention, rung 3, float32 | float32 | 1.00 ms |") == 1 and "other table" not in text
@@ -188,7 +178,7 @@ def test_libraries_in_16_bits(pretended, tmp_path, monkeypatch, dtype):
     else:
         timed = [row.name for row in rows if device.LIBRARY in row.libraries]
         assert len(timed) == len(rows), [row.without for row in rows]
-    text = device.markdown(rows, table.conditions(2) | device.facts(rows))
+    text = device_rows.markdown(rows, table.conditions(2) | device_rows.facts(rows))
     assert text.count(f"| {rows[0].without.get(device.LIBRARY, '1.00 ms (1.00x)')} |") == len(rows)
 
 
@@ -206,11 +196,15 @@ def test_torch_does_the_same_jobs(pretended, dtype):
     """Each case's job in torch, on a CPU, against the reference."""
     torch, done = pytest.importorskip("torch"), []
     for case in kernels.cases(pretended, kernels.TOY, dtype):
+        if case.name == "residual + norm backward":
+            with pytest.raises(table.Skip, match="no such job"):
+                case.torch(torch)
+            continue
         got = [in_torch.to_array(np, x) for x in case.torch(torch)()]
         wanted = case.wanted()
         assert not device.differs(got, wanted, device.TOLERANCE[dtype]), case.name
         done.append(case.name)
-    assert len(set(done)) == {"float32": 21}.get(dtype, 18)
+    assert len(set(done)) == {"float32": 21}.get(dtype, 19)
 
 
 @no_gpu
@@ -219,7 +213,7 @@ def test_without_a_gpu_nothing_is_timed(name, command):
     with pytest.raises(table.Skip, match="no GPU here"):
         bench.ROWS[name](1)
     status, out, err = command("bench", name)
-    assert status == 0 and out == "" and "no GPU here" in err
+    assert status == 2 and out == "" and "no GPU here" in err and err.count("\n") == 1
     with pytest.raises(table.Skip, match="not on fast"):
         bench.ROWS[name](1, "fast")
 
@@ -235,7 +229,7 @@ def test_the_emulator_writes_no_table(tmp_path, command):
         status, _, err = command("bench", "kernels", "--readme", readme)
         assert status == 2 and "no GPU in this run" in err
     with pytest.raises(minast.Error, match="nothing was measured"):
-        device.write_readme(readme, [device.DeviceRow("x", 1.0, device="emulator")], {})
+        device_rows.write_readme(readme, [device_rows.DeviceRow("x", 1.0, device="emulator")], {})
     assert (tmp_path / "README.md").read_text(encoding="utf-8") == before
 
 
@@ -257,7 +251,7 @@ def test_rows_of_16_bits_are_checked_against_float32(emulator, monkeypatch):
     assert [(r.dtype, r.against) for r in rows] == [
         (d, "emulator, float32") for d in ("float16", "bfloat16") for _ in "ab"
     ]
-    assert not device.measured(rows)
+    assert not device_rows.measured(rows)
 
     right = mixed_encoder.add_columns
     monkeypatch.setattr(mixed_encoder, "add_columns", lambda x, out, *rest: right(x, out * 0, *rest))

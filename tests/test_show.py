@@ -52,6 +52,15 @@ def test_a_kernel_comes_with_its_comments_and_template(shown):
     assert lines[0].startswith("// grid: (grid_t, B)") and lines[2] == "template <typename T>" and lines[-1] == "}"
 
 
+def test_a_picture_is_the_file(shown, tmp_path):
+    path = tmp_path / "x.png"
+    with pytest.raises(minast.Error, match=r"no picture x\.png"):
+        show.picture(path)
+    path.write_bytes(b"PNG")
+    show.picture(path, "bars")
+    assert base64.b64decode(shown[0]["image/png"]) == b"PNG" and shown[0]["text/plain"] == "Picture: bars"
+
+
 def test_device_functions_and_overloads(shown):
     show.kernel("common.cuh", "warp_sum", "to_float")
     assert shown[0]["text/plain"].startswith("template <int LANES = WARP>")

@@ -543,8 +543,9 @@ show.table(rows, header)
 # simplifications above. They rank the ideas; they are not timings. Real kernels stay below, for reasons that the count
 # leaves out: waiting, barriers, address arithmetic, the exponentials.
 #
-# What has been measured? `python -m minast.bench kernels --readme kernels/README.md` checks each rung against the
-# reference, times it on the GPU at hand, and writes a table. This is what it holds at present:
+# What has been measured? `python -m minast.bench --backend cuda --readme kernels/README.md --ladder kernels/ladder.png`
+# checks each rung against the reference, times it on the GPU at hand, writes a table, and draws the ladder. This is
+# what the table holds at present:
 
 # %%
 begin, end = (readme.index(m) for m in MARKERS)
@@ -552,6 +553,13 @@ measured = readme[begin + len(MARKERS[0]) : end].strip()
 print(measured)
 if "|" not in measured:
     print("\nSo this notebook shows no measured figure: none exists yet.")
+
+# %%
+ladder = kernel_source.folder() / "ladder.png"
+if ladder.is_file():
+    show.picture(ladder, "TFLOP/s of each rung, of the fastest SDPA and of cuBLAS")
+else:
+    print("Nobody has measured the ladder on a GPU yet: the command above draws it there.")
 
 # %% [markdown]
 # ## 9. Backwards: compute it again

@@ -1,4 +1,4 @@
-"""What the notebooks display beside text and pictures: players, source code, tables. A plain script shows none of it.
+"""What notebooks display beside text and plots: players, source code, tables, files. A plain script shows none of it.
 
 Everything is looked up in a script too: a name that no longer exists fails there as well as in the notebook.
 """
@@ -76,6 +76,15 @@ def table(rows, header):
     lines = ["| " + " | ".join(row) + " |" for row in cells]
     text = "\n".join([lines[0], "|" + " --- |" * len(header), *lines[1:]])
     _display({"text/markdown": text, "text/plain": text})
+
+
+def picture(path, title=""):
+    """A PNG from a file, in the notebook as it is. Raises minast.Error where there is none."""
+    path = Path(path)
+    if not path.is_file():
+        raise Error(f"there is no picture {path.name}.")
+    data = base64.b64encode(path.read_bytes()).decode()
+    _display({"image/png": data, "text/plain": f"Picture: {title or path.name}"})
 
 
 def in_notebook():

@@ -7,18 +7,18 @@ beside the reference there.
 import numpy as np
 
 from .. import emulator_build
-from ..backend import to_numpy, why_no_gpu
+from ..backend import GPU, to_numpy, why_no_gpu
 from ..config import ModelConfig
 from ..errors import Error
 from ..model import AST, NARROW
 from ..optim import Adam
-from .device import CPU, EMULATED, Place, check, row
+from .device import EMULATED, Cpu, Place, check, why_not
+from .device_rows import row
 from .table import Skip
 
 TOY = ModelConfig.preset("nano", dim=32, heads=2, depth=2, mel_bins=32, frames=46, classes=5)
 NANO = ModelConfig.preset("nano", frames=98, classes=35)
 BASE = ModelConfig.preset("base")
-GPU = ("cupy", "cuda")
 MEMORY = 3 * 2**30  # bytes a clip of base, what the backward pass needs and the reference's temporaries
 
 
@@ -31,12 +31,6 @@ def available():
     except Error:  # no compiler, or an unknown processor
         pass
     return names + ([] if why_no_gpu() else list(GPU))
-
-
-class Cpu(Place):
-    def __init__(self):
-        super().__init__(gpu=False)
-        self.name = CPU
 
 
 def where(backend):
@@ -69,64 +63,70 @@ class Side:
         self.adam.step(self.model.dw.flat, 1e-5, **copy)
 
 
+JOBS = "forward", "training step"
+
+
 def compare(names, reference, config, batch, rounds, label):
-    """Two rows for each backend in `names`, all checked against `reference` and timed beside it."""
+    """Two rows for each backend in `names`, all checked against `reference` and timed in turns with it."""
     first = Side(reference, config, batch)
     want = to_numpy(first.forward()), first.gradient()
     gradients = {part: to_numpy(dw.copy()) for part, dw in first.model.dw.items()}
-    times = [where(reference).seconds(call, rounds) for call in (first.forward, first.step)]
-    del first
     done = []
     for name in names:
-        place = where(name)
-        if name == reference:
-            taken = times
-        else:
+        side, what = first, f"{name}, {label}"
+        if name != reference:
             side = Side(name, config, batch)
-            what = f"{name}, {label}"
             check(to_numpy(side.forward()), want[0], 1e-4, f"{what}, logits")
             loss = side.gradient()
             if not abs(loss - want[1]) <= 1e-5 * abs(want[1]):
                 raise Error(f"{what}: the loss is {loss}, the reference's {want[1]}: nothing was timed.")
             for part, dw in side.model.dw.items():  # each by its own scale: biases' are small beside matrices'
                 check(to_numpy(dw), gradients[part], 1e-3, f"{what}, gradient of {part}")
-            taken = [place.seconds(call, rounds) for call in (side.forward, side.step)]
-            del side
-        for job, mine, theirs in zip(("forward", "training step"), taken, times, strict=True):
-            beside = {} if name == reference else {reference: theirs}
-            title = f"{name}: {label}, {job}, batch {batch}"
-            done.append(row(place, title, "float32", mine, batch, "clips/s", libraries=beside))
+        done += in_turns(where(name), side, first, "float32", reference, rounds, label, name)
+    return done
+
+
+def in_turns(place, side, first, dtype, reference, rounds, label, name):
+    """Two rows of a side, which takes turns with the first unless it is the first itself."""
+    batch, apart, done = len(side.x), side.model.config is BASE, []  # two of base hardly fit at once
+    for job, call, other in zip(JOBS, (side.forward, side.step), (first.forward, first.step), strict=True):
+        ours, *theirs = place.turns([call] if side is first else [call, other], rounds, apart=apart)
+        beside = dict(zip([reference], theirs, strict=False))
+        title = f"{name}: {label}, {job}, batch {batch}" + (f", {dtype}" if dtype in NARROW else "")
+        done.append(row(place, title, dtype, ours, batch, "clips/s", libraries=beside))
     return done
 
 
 def narrow(backend, config, batch, rounds, label):
-    """The same rows in 16 bits, checked against float32 on the same backend and timed beside it."""
+    """The same rows in 16 bits, checked against float32 on the same backend and timed in turns with it."""
     place, first = where(backend), Side(backend, config, batch)
     logits, loss = to_numpy(first.forward()), first.gradient()
     gradients = {part: to_numpy(dw.copy()) for part, dw in first.model.dw.items()}
-    times = [place.seconds(call, rounds) for call in (first.forward, first.step)]
-    del first
     done = []
     for dtype in NARROW:
-        side, what = Side(backend, config, batch, dtype), f"{backend}, {label}, {dtype}"
-        check(to_numpy(side.forward()), logits, 0.05, f"{what}, logits")
-        if not abs((mine := side.gradient()) - loss) <= 0.02 * abs(loss):
-            raise Error(f"{what}: the loss is {mine}, in float32 {loss}: nothing was timed.")
-        for part, dw in side.model.dw.items():
-            gap = np.linalg.norm(to_numpy(dw) - gradients[part]) / np.linalg.norm(gradients[part])
-            if not gap <= 0.1:
-                raise Error(f"{what}, gradient of {part}: off by {gap:.1%} from float32: nothing was timed.")
-        taken = [place.seconds(call, rounds) for call in (side.forward, side.step)]
-        del side
-        for job, mine, theirs in zip(("forward", "training step"), taken, times, strict=True):
-            title, beside = f"{backend}: {label}, {job}, batch {batch}, {dtype}", {f"{backend}, float32": theirs}
-            done.append(row(place, title, dtype, mine, batch, "clips/s", libraries=beside))
+        side = Side(backend, config, batch, dtype)
+        near(f"{backend}, {label}, {dtype}", side.forward(), side.gradient(), side.model.dw, (logits, loss, gradients))
+        done += in_turns(place, side, first, dtype, f"{backend}, float32", rounds, label, backend)
     return done
 
 
+def near(what, logits, loss, gradients, wanted):
+    """An Error unless a 16-bit model's results are those of float32, to what 16 bits allow. wanted: the same three
+
+    Logits to 5 % of the largest, the loss to 2 %, each gradient to 10 % of its length.
+    """
+    check(to_numpy(logits), wanted[0], 0.05, f"{what}, logits")
+    if not abs(loss - wanted[1]) <= 0.02 * abs(wanted[1]):
+        raise Error(f"{what}: the loss is {loss}, in float32 {wanted[1]}: nothing was timed.")
+    for part, want in wanted[2].items():
+        gap = np.linalg.norm(to_numpy(gradients[part]) - want) / np.linalg.norm(want)
+        if not gap <= 0.1:
+            raise Error(f"{what}, gradient of {part}: off by {gap:.1%} from float32: nothing was timed.")
+
+
 def backends(rounds, backend=None):
-    if backend in GPU and why_no_gpu():
-        raise Skip("no GPU here")
+    if backend in GPU and (why := why_not("cuda")):
+        raise Skip(why)
     names = [backend] if backend else available()
     plain, done = [name for name in names if name != EMULATED], []
     if plain:

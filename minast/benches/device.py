@@ -1,53 +1,35 @@
-"""What the rows about kernels share: where they run, the check, the clock, the two ceilings, and their table.
+"""What the rows about a GPU share: where they run, the check before the timing, the clock, the two ceilings.
 
 A time on a GPU is the device's own, between two CUDA events. Before each one a large buffer is filled: that empties the
 L2 cache, as a model does between two calls of a kernel, and keeps the GPU busy while Python queues the launches, so
-that a short kernel is not timed as the gap before it.
+that a short kernel is not timed as the gap before it. Where the launches are part of the job, as for a latency, the
+GPU is idle when it begins.
 """
 
-import statistics
-from dataclasses import dataclass, field
-from pathlib import Path
+import gc
+import sys
 
 import numpy as np
 
 from .. import emulator_build
 from ..backend import why_no_gpu
-from ..compile import write_between
 from ..errors import Error
-from .table import Row, Skip, median_of, number, versions
+from .table import PAUSE, Skip, interleaved
 
 MARKERS = "<!-- bench:kernels:start -->", "<!-- bench:kernels:end -->"
 EMULATED, CPU = "emulator", "CPU"  # instead of a GPU's name
 LIBRARY = "layers.py on CuPy"  # its column
 NO_BFLOAT16 = "no bfloat16"  # CuPy has none: what stands in that column instead of a time
-CUPY = "cupy-cuda13x", "cupy-cuda12x"  # the packages it comes in
 DTYPES = ("float32", "float16", "bfloat16")
 # The largest error over the largest value. float32: sums in another order. 16 bits: half a unit is 2^-11 and 2^-8, and
 # intermediate results are rounded too.
 TOLERANCE = {"float32": 2e-5, "float16": 3e-3, "bfloat16": 2e-2}
 
 
-@dataclass
-class DeviceRow(Row):
-    """A Row that says where it ran. rate: in `rate_unit`, from counts; share: rate over the ceiling's, None if unknown.
-
-    libraries: name -> seconds of the same job; `against` and `theirs` are the fastest of them.
-    without: name of a library -> why there is no time of it.
-    """
-
-    dtype: str = "float32"
-    device: str = ""
-    rate: float = 0.0
-    rate_unit: str = ""
-    share: float | None = None
-    ceiling: str = ""
-    libraries: dict = field(default_factory=dict)
-    without: dict = field(default_factory=dict)
-
-
 class Place:
     """Where kernels run: CuPy's device, or the emulator with NumPy arrays."""
+
+    pause = 0  # before a turn that is no GPU's: the emulator's times mean nothing
 
     def __init__(self, gpu):
         self.gpu, self.xp, self.name, self.flush = gpu, np, EMULATED, None
@@ -55,6 +37,7 @@ class Place:
             import cupy
 
             self.xp = cupy
+            self.release()  # what earlier rows and their libraries keep in reserve
             self.name = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)["name"].decode()
             self.flush = cupy.empty(min(2**30, self.free() // 8), np.uint8)
 
@@ -62,36 +45,84 @@ class Place:
         """Bytes of device memory that can still be had."""
         return self.xp.cuda.runtime.memGetInfo()[0] + self.xp.get_default_memory_pool().free_bytes()
 
-    def seconds(self, function, rounds):
-        """Median seconds of function() over `rounds`, after two calls that are not counted."""
+    def turns(self, functions, rounds, idle=False, apart=False):
+        """Seconds of each function in each round, all taking turns.   -> (functions, rounds)
+
+        idle: the GPU has nothing left to do when a turn begins, so that its time holds the launches as well. apart:
+        before each turn the memory that all others keep in reserve is given back, and one call that is not timed
+        fetches the turn's own: as if each had the device to itself, though their weights share it.
+        """
         if not self.gpu:
-            return median_of(function, rounds)
-        event, times = self.xp.cuda.Event, []
-        for _ in range(rounds + 2):
-            start, stop = event(), event()
-            self.flush.fill(0)
-            start.record()
-            function()
-            stop.record()
-            stop.synchronize()
-            times.append(self.xp.cuda.get_elapsed_time(start, stop) / 1000)  # it is in ms
-        return statistics.median(times[2:])
+            return interleaved(functions, rounds, pause=self.pause)
+        times = np.zeros((len(functions), rounds))
+        for r in range(-2, rounds):  # two that are not counted
+            for i, function in enumerate(functions):
+                if apart:
+                    self.release()
+                    function()
+                seconds = self.once(function, idle)
+                if r >= 0:
+                    times[i, r] = seconds
+        return times
+
+    def once(self, function, idle):
+        """Seconds of one call on the GPU's own clock."""
+        start, stop = self.xp.cuda.Event(), self.xp.cuda.Event()
+        self.flush.fill(0)
+        if idle:
+            self.xp.cuda.Device().synchronize()
+        start.record()
+        function()
+        if idle:
+            self.xp.cuda.Device().synchronize()  # the result is there, on whatever stream it came
+        stop.record()
+        stop.synchronize()
+        return self.xp.cuda.get_elapsed_time(start, stop) / 1000  # it is in ms
+
+    def seconds(self, function, rounds):
+        """Median seconds of one function."""
+        return float(np.median(self.turns([function], rounds)[0]))
+
+    def release(self):
+        """Give memory that nobody uses back to the device: CuPy's and PyTorch's, which take none from each other."""
+        gc.collect()
+        if self.gpu:
+            self.xp.get_default_memory_pool().free_all_blocks()
+            if torch := sys.modules.get("torch"):
+                torch.cuda.empty_cache()
 
     def normal(self, *shape, seed=0):
         """Random float32 numbers, made where they are used."""
         return self.xp.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
 
 
+class Cpu(Place):
+    """NumPy on the processor: real times, of no GPU."""
+
+    pause = PAUSE
+
+    def __init__(self):
+        super().__init__(gpu=False)
+        self.name = CPU
+
+
 def place(backend=None):
     """The Place of `--backend`: the GPU unless the emulator is asked for; Skip where there is none."""
+    if why := why_not(backend):
+        raise Skip(why)
     if backend == EMULATED:
         emulator_build.runtime()  # an error here, with the sentence of what is missing, rather than in some row
         return Place(gpu=False)
-    if backend not in (None, "cuda"):
-        raise Skip(f"kernels run on cuda or the emulator, not on {backend}")
-    if why_no_gpu():
-        raise Skip("no GPU here")
     return Place(gpu=True)
+
+
+def why_not(backend):
+    """ "" where kernels can be run and timed with this `--backend`, else why not."""
+    if backend == EMULATED:
+        return ""
+    if backend not in (None, "cuda"):
+        return f"kernels run on cuda or the emulator, not on {backend}"
+    return f"no GPU here: the backend cuda {why}" if (why := why_no_gpu()) else ""
 
 
 # -- numbers of 16 bits; bfloat16 travels as uint16 ----------------------------------------------------------------
@@ -117,6 +148,16 @@ def check(got, wanted, tolerance, what):
     error = float(abs(wide(got) - wide(wanted)).max()) / max(float(abs(wanted).max()), 1e-30)
     if not error <= tolerance:
         raise Error(f"{what}: differs by {error:.1e} of the largest value from the reference: nothing was timed.")
+
+
+def differs(got, wanted, tolerance):
+    """ "" or why two tuples of arrays are not the same job's results: a library's is then not timed, and it says so."""
+    for g, w in zip(got, wanted, strict=True):
+        try:
+            check(g, w, tolerance, "")
+        except Error as error:
+            return str(error).removeprefix(": ").split(" from the reference")[0]
+    return ""
 
 
 # -- ceilings ------------------------------------------------------------------------------------------------------
@@ -153,100 +194,3 @@ def _gemm_ex(a, b, c):
         cublas.gemmEx(handle, 0, 0, n, n, n, *sides, compute_32f, default)
 
     return product
-
-
-# -- rows and their table ------------------------------------------------------------------------------------------
-
-
-def differs(got, wanted, tolerance):
-    """ "" or why two tuples of arrays are not the same job's results: a library's is then not timed, and it says so."""
-    for g, w in zip(got, wanted, strict=True):
-        try:
-            check(g, w, tolerance, "")
-        except Error as error:
-            return str(error).removeprefix(": ").split(" from the reference")[0]
-    return ""
-
-
-def row(where, name, dtype, seconds, amount, unit, ceiling=None, kind="", libraries=None, note="", without=None):
-    """A DeviceRow. amount: bytes, FLOP or clips of one call; ceiling: the same a second, of `kind`."""
-    scale = 1 if unit == "clips/s" else 1e9
-    rate, libraries = amount / seconds / scale, libraries or {}
-    share = rate * scale / ceiling if ceiling else None
-    against = min(libraries, key=libraries.get, default="")
-    theirs = libraries.get(against)
-    emulated = "emulated: says nothing about a GPU" if where.name == EMULATED else ""
-    missing = [f"{library}: {why}" for library, why in (without or {}).items()]
-    notes = [f"{rate:.4g} {unit}", f"{share:.1%} of {kind}" if ceiling else "", note, *missing, emulated]
-    return DeviceRow(
-        name,
-        seconds,
-        against=against,
-        theirs=theirs,
-        ratio=theirs and theirs / seconds,
-        note=", ".join(filter(None, notes)),
-        dtype=dtype,
-        device=where.name,
-        rate=rate,
-        rate_unit=unit,
-        share=share,
-        ceiling=f"{kind} {ceiling / 1e9:.0f} {unit}" if ceiling else "",
-        libraries=libraries,
-        without=without or {},
-    )
-
-
-def measured(rows):
-    """Those that a real GPU gave: neither the emulator's, nor a CPU backend's."""
-    return [r for r in rows if isinstance(r, DeviceRow) and r.device not in (EMULATED, CPU)]
-
-
-def wants_kernels(path):
-    """Is the table between the file's markers this module's?"""
-    try:
-        return MARKERS[0] in Path(path).read_text(encoding="utf-8")
-    except OSError as error:
-        raise Error(f"{path}: {error.strerror}.") from None
-
-
-def refuse(path, backend):
-    """An Error, before anything runs, if this command could only put something into a table that was not measured."""
-    if backend == EMULATED:
-        raise Error(f"{path}: the emulator's times say nothing about a GPU and go into no table; leave out --readme.")
-    if wants_kernels(path) and (backend not in (None, "cuda", "cupy") or why_no_gpu()):
-        raise Error(f"{path}: its table holds only what a GPU was measured to do, and there is no GPU in this run.")
-
-
-def markdown(rows, about):
-    """The table as it stands in kernels/README.md."""
-    names = list(dict.fromkeys(name for r in rows for name in [*r.libraries, *r.without]))
-    lines = [
-        "| job | type | time | rate | of the ceiling | " + "".join(f"{name} | " for name in names),
-        "| --- | --- | ---: | ---: | ---: | " + "---: | " * len(names),
-    ]
-    for r in rows:
-        share = "" if r.share is None else f"{r.share:.0%}"
-        cells = [r.name, r.dtype, number(r.ours, "s"), f"{r.rate:.4g} {r.rate_unit}", share]
-        for name in names:
-            theirs = r.libraries.get(name)
-            why = r.without.get(name, "")
-            cells.append(why if theirs is None else f"{number(theirs, 's')} ({theirs / r.ours:.2f}x)")
-        lines.append("| " + " | ".join(cells) + " |")
-    ceilings = "; ".join(dict.fromkeys(r.ceiling for r in rows if r.ceiling))
-    facts = ", ".join(f"{name} {value}" for name, value in about.items() if name in ("python", "torch", *CUPY))
-    lines[:2] = [line.rstrip() for line in lines[:2]]
-    lines += ["", f"{rows[0].device}; {facts}. Medians by CUDA events, from a cold L2 cache. Ceilings: {ceilings}."]
-    return "\n".join(lines)
-
-
-def write_readme(path, rows, about):
-    """Put the rows of a real device between the markers; an Error if there are none."""
-    if not measured(rows):
-        raise Error(f"{path}: nothing was measured on a GPU, so its table stays as it is.")
-    write_between(Path(path), MARKERS, markdown(measured(rows), about))
-
-
-def facts(rows):
-    """What a table's conditions say in addition: the GPU, or what stood in for it, and CuPy's version."""
-    names = list(dict.fromkeys(r.device for r in rows if isinstance(r, DeviceRow)))
-    return {"device": ", ".join(names), **versions(*CUPY)} if names else {}

@@ -3,11 +3,41 @@
 A job is a function without arguments that gives the results as a tuple of tensors; it is compared, then timed.
 """
 
+from contextlib import contextmanager, nullcontext
+
 import numpy as np
 
+from ..errors import Error
 from .table import Skip
 
 TORCH = "torch"
+SDPA = {"flash": "FLASH_ATTENTION", "cudnn": "CUDNN_ATTENTION", "efficient": "EFFICIENT_ATTENTION", "math": "MATH"}
+
+
+@contextmanager
+def reasons():
+    """Whatever goes wrong inside of PyTorch becomes a Skip that says it: no kernel, no compiler, not enough memory."""
+    try:
+        yield
+    except (Skip, Error):
+        raise
+    except Exception as error:  # torch's own errors are of many classes
+        said = str(error).strip().splitlines() or [""]
+        raise Skip(f"{type(error).__name__}: {said[0][:160]}".removesuffix(": ")) from None
+
+
+@contextmanager
+def no_tf32(torch):
+    """float32 products in float32, not in TF32's 10 bits; the settings are restored."""
+    settings = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = [setting.allow_tf32 for setting in settings]
+    try:
+        for setting in settings:
+            setting.allow_tf32 = False
+        yield
+    finally:
+        for setting, value in zip(settings, before, strict=True):
+            setting.allow_tf32 = value
 
 
 def torch_with_cuda():
@@ -71,22 +101,28 @@ def adam(torch, w, g, like, lr):
     return job
 
 
-def sdpa(torch, qkv, do, heads):
-    """torch's scaled_dot_product_attention on qkv (B, N, 3 H D), do (B, N, H D).
+def sdpa(torch, qkv, do, heads, backend=None):
+    """torch's scaled_dot_product_attention on qkv (B, N, 3 H D), do (B, N, H D), by a backend of `SDPA` or its choice.
 
     -> (results, calls), forward and backward each: results() packs o (B, N, H D) and dqkv (B, N, 3 H D) as ours are;
     calls() are what is timed, without the packing.
     """
     B, N, C = do.shape
     q, k, v = (x.detach().requires_grad_() for x in qkv.view(B, N, 3, heads, -1).permute(2, 0, 3, 1, 4))  # (B, H, N, D)
-    attend = torch.nn.functional.scaled_dot_product_attention
-    o, d = attend(q, k, v), do.view(B, N, heads, -1).transpose(1, 2)
+
+    def attend():
+        from torch.nn.attention import SDPBackend, sdpa_kernel
+
+        with sdpa_kernel(getattr(SDPBackend, SDPA[backend])) if backend else nullcontext():
+            return torch.nn.functional.scaled_dot_product_attention(q, k, v)
+
+    o, d = attend(), do.view(B, N, heads, -1).transpose(1, 2)
 
     def forward():
         with torch.no_grad():
-            return attend(q, k, v)
+            return attend()
 
-    def backward():
+    def backward():  # by the same backend: it is fixed when o is made
         return torch.autograd.grad(o, (q, k, v), d, retain_graph=True)
 
     def packed_o():

@@ -4,13 +4,14 @@ import json
 import os
 import platform
 import re
-import statistics
 import time
 from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from ..cli import printable
 from ..errors import Error
+from ..files import atomic
 
 START, END = "<!-- bench:start -->", "<!-- bench:end -->"
 
@@ -36,7 +37,7 @@ class Row:
 PAUSE = 0.1  # seconds
 
 
-def interleaved(functions, rounds, clock=time.perf_counter):
+def interleaved(functions, rounds, clock=time.perf_counter, pause=PAUSE):
     """Seconds of each function in each round, all functions taking turns in one process.   -> (functions, rounds)
 
     One round before the first is not counted. What disturbs the machine disturbs all of them. Before each turn there is
@@ -45,7 +46,7 @@ def interleaved(functions, rounds, clock=time.perf_counter):
     times = np.zeros((len(functions), rounds))
     for r in range(-1, rounds):
         for i, function in enumerate(functions):
-            time.sleep(PAUSE)
+            time.sleep(pause)
             began = clock()
             function()
             times[i, r] = clock() - began  # round -1 is overwritten by the last one
@@ -129,8 +130,9 @@ def markdown(rows, about):
 
 
 def write_json(path, rows, about):
-    with open(path, "w", encoding="utf-8") as f:
-        json.dump({"about": about, "rows": [asdict(row) for row in rows]}, f, indent=1)
+    """Whole or not at all, so that a run that ends early leaves what it had measured till then."""
+    with atomic(path, "w", encoding="utf-8") as f:
+        json.dump(printable({"about": about, "rows": [asdict(row) for row in rows]}), f, indent=1)
         f.write("\n")
 
 
@@ -143,8 +145,3 @@ def write_readme(path, text):
     head, rest = readme.split(START)
     with open(path, "w", encoding="utf-8") as f:
         f.write(f"{head}{START}\n{text}\n{END}{rest.split(END)[1]}")
-
-
-def median_of(function, rounds):
-    """Median seconds of one function."""
-    return statistics.median(interleaved([function], rounds)[0])

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ..backend import to_numpy
 from .table import Skip
 
 BLOCK = {  # ours -> theirs, inside a block
@@ -28,8 +29,11 @@ def torch():
     return torch
 
 
-def twin(model):
-    """transformers' ASTForAudioClassification (SDPA attention) with the weights of a minast model."""
+def twin(model, attention="sdpa"):
+    """transformers' ASTForAudioClassification with the weights of a minast model: its `config` and `w` are read.
+
+    attention: "sdpa"; "eager" is the official code's form, which makes and keeps all scores.
+    """
     torch()
     from transformers import ASTConfig, ASTForAudioClassification
 
@@ -45,35 +49,46 @@ def twin(model):
         time_stride=c.tstride,
         num_labels=c.classes,
         layer_norm_eps=c.encoder_eps,
-        attn_implementation="sdpa",
+        attn_implementation=attention,
     )
     theirs = ASTForAudioClassification(config)
     copy_weights(model.w, theirs, c.depth)
     return theirs
 
 
+def pairs(depth):
+    """(our name, [their names]) of every weight; ours is theirs one after the other, along the first axis."""
+
+    def both(ours, *names):
+        return [(ours + kind, [name + kind for name in names]) for kind in (".weight", ".bias")]
+
+    e = V + "embeddings."
+    yield "cls_token", [e + "cls_token"]
+    yield "dist_token", [e + "distillation_token"]
+    yield "pos_embed", [e + "position_embeddings"]
+    yield from both("patch_embed.proj", e + "patch_embeddings.projection")
+    for i in range(depth):
+        for ours, name in BLOCK.items():
+            yield from both(f"blocks.{i}.{ours}", f"{V}layers.{i}.{name}")
+        yield from both(f"blocks.{i}.attn.qkv", *(f"{V}layers.{i}.attention.{letter}_proj" for letter in "qkv"))
+    for ours, name in HEAD.items():
+        yield from both(ours, name.format(V))
+
+
 def copy_weights(w, theirs, depth):
     import torch
 
     state = theirs.state_dict()
+    for ours, names in pairs(depth):
+        flat = np.array(to_numpy(w[ours])).ravel()
+        for name, part in zip(names, np.split(flat, len(names)), strict=True):
+            state[name].copy_(torch.from_numpy(part).reshape(state[name].shape))
 
-    def put(name, value):
-        state[name].copy_(torch.from_numpy(np.array(value)).reshape(state[name].shape))
 
-    def both(ours, name):
-        for kind in (".weight", ".bias"):
-            put(name + kind, w[ours + kind])
-
-    e = V + "embeddings."
-    put(e + "cls_token", w["cls_token"])
-    put(e + "distillation_token", w["dist_token"])
-    put(e + "position_embeddings", w["pos_embed"])
-    both("patch_embed.proj", e + "patch_embeddings.projection")
-    for i in range(depth):
-        for ours, name in BLOCK.items():
-            both(f"blocks.{i}.{ours}", f"{V}layers.{i}.{name}")
-        for kind in (".weight", ".bias"):
-            for part, letter in zip(np.split(w[f"blocks.{i}.attn.qkv{kind}"], 3), "qkv", strict=True):
-                put(f"{V}layers.{i}.attention.{letter}_proj{kind}", part)
-    for ours, name in HEAD.items():
-        both(ours, name.format(V))
+def gradients(theirs, depth):
+    """{our name: gradient, flat NumPy} of a twin after its backward pass."""
+    weights = dict(theirs.named_parameters())
+    return {
+        ours: np.concatenate([weights[name].grad.float().cpu().numpy().ravel() for name in names])
+        for ours, names in pairs(depth)
+    }

@@ -1,0 +1,42 @@
+"""A stand-in for a GPU in the tests of the benchmark, and rows as one would have given them."""
+
+import numpy as np
+
+from minast.benches import device, device_rows
+from minast.benches.attention import GOALS, RUNGS
+
+
+class Pretended(device.Place):
+    """NumPy that takes the way of a GPU through the rows: ceilings, libraries, table."""
+
+    def __init__(self):
+        self.gpu, self.xp, self.name, self.timed = True, np, "Pretended GPU", 0
+
+    def free(self):
+        return 2**40
+
+    def turns(self, functions, rounds, idle=False, apart=False):
+        self.timed += len(functions)
+        for function in functions:
+            function()
+        return np.full((len(functions), rounds), 0.001)
+
+    def release(self):
+        pass
+
+
+def ladder_rows(name="Pretended GPU", flop=1e9):
+    """Rows of the attention benchmark: rung r takes 1 / (1 + r) ms for 1 GFLOP, flash 0.1 ms, cuBLAS 20 TFLOP/s."""
+    where, done = device.Place(gpu=False), []
+    where.name = name
+    for dtype, rungs in RUNGS.items():
+        for rung in rungs:
+            ours = np.full(3, 1e-3 / (1 + rung))
+            beside = {"torch: flash": np.full(3, 1e-4), "torch: math": np.full(3, 1e-2)}
+            goals = [GOALS["forward", dtype]] if ("forward", dtype) in GOALS and rung == rungs[-1] else []
+            more = {"job": "attention forward", "rung": rung, "goals": goals, "without": {"torch: cudnn": "no kernel"}}
+            title, kind = f"attention, rung {rung}, {dtype}", f"cuBLAS's {dtype} GEMM"
+            done.append(
+                device_rows.row(where, title, dtype, ours, flop, "GFLOP/s", 20e12, kind, libraries=beside, **more)
+            )
+    return done
