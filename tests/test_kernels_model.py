@@ -76,5 +76,17 @@ def test_the_emulator_takes_the_kernels():
             x, y = batch(loss)
             m.loss_and_grad(x, y, loss)
     names = {name.split("<")[0].split("_")[0] for name in seen}
-    assert names == {"unfold", "layernorm", "column", "attention", "attend", "gelu", "bce", "ce", "mean"}
-    assert m.ops is cuda and cuda.pool_forward is layers.pool_forward  # what has no kernel is the reference's own
+    assert names == {
+        "unfold",
+        "layernorm",
+        "column",
+        "attention",
+        "attend",
+        "gelu",
+        "bce",
+        "ce",
+        "mean",
+        "tokens",
+        "pool",
+    }
+    assert m.ops is cuda and cuda.linear_forward is layers.linear_forward  # what has no kernel is the reference's own
