@@ -8,6 +8,8 @@
 //   1   four values per thread: 16-byte loads and stores
 // The gradient of the bias is the column sum of dx. gelu_backward_sums makes it on the way, where otherwise columns.cu
 // would read all of dx again: it leaves partial (G, C), for column_finish. The sums are of dx before it is rounded to T.
+// `again` (count,) in T, or null, takes y once more, the same bits as forward's: what it costs to make is little beside
+// the reading of x, which is done anyway, and forward's y, the widest array of a block, need not be kept until then.
 //
 // instantiate: gelu_plain<{float,__half,__nv_bfloat16},{false,true}>
 // instantiate: gelu_forward<{float,__half,__nv_bfloat16},{false,true}>
@@ -76,11 +78,12 @@ __global__ void gelu_backward(const T* dy, const T* x, const float* bias, T* dx,
 
 // grid: (ceil(C / 128), G), block: (32, 8). Each thread has four columns of every 8 G-th row, as column_partials.
 template <typename T, bool TANH>
-__global__ void gelu_backward_sums(const T* dy, const T* x, const float* bias, T* dx, float* partial, int rows,
-                                   int columns) {
+__global__ void gelu_backward_sums(const T* dy, const T* x, const float* bias, T* dx, T* again, float* partial,
+                                   int rows, int columns) {
   __shared__ float part[8][32][4];
   const int c = (blockIdx.x * 32 + threadIdx.x) * 4;
-  const bool vector = fours(x, columns) && fours(dy, columns) && fours(dx, columns) && fours(bias, columns);
+  const bool vector = fours(x, columns) && fours(dy, columns) && fours(dx, columns) &&
+                      (!bias || fours(bias, columns)) && (!again || fours(again, columns));
   float shift[4] = {}, sum[4] = {};
   if (bias) load4_tail(bias, c, columns, vector, shift);
   for (long long r = blockIdx.y * 8 + threadIdx.y; r < rows; r += gridDim.y * 8) {
@@ -89,10 +92,13 @@ __global__ void gelu_backward_sums(const T* dy, const T* x, const float* bias, T
     load4_tail(dy + r * columns, c, columns, vector, slope);
 #pragma unroll
     for (int k = 0; k < 4; ++k) {
-      slope[k] *= gelu_slope<TANH>(z[k] + shift[k]);  // beyond the end dy = 0
+      z[k] += shift[k];
+      slope[k] *= gelu_slope<TANH>(z[k]);  // beyond the end dy = 0
       sum[k] += slope[k];
+      if (again) z[k] = gelu<TANH>(z[k]);
     }
     store4_tail(dx + r * columns, c, columns, vector, slope);
+    if (again) store4_tail(again + r * columns, c, columns, vector, z);
   }
 #pragma unroll
   for (int k = 0; k < 4; ++k) part[threadIdx.y][threadIdx.x][k] = sum[k];

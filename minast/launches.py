@@ -5,17 +5,16 @@
 
 The step's own code runs on arrays of the right shapes that are never filled: launches and products are written down
 instead of done. Bytes are the least there can be: each array once, read, written or both. What is neither a kernel of
-kernels/ nor a product is array code, of one or several launches each; additions of a few kilobytes are left out.
+kernels/ nor a product is array code: the gradients that are set to zero, and the head's few, which are left out.
 """
 
 from collections import Counter
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
-from unittest.mock import patch
 
 import numpy as np
 
-from . import cli, cuda, dry, kernel_source, layers, mixed, mixed_encoder
+from . import cli, cuda, dry, kernel_source
 from .compile import write_between
 from .config import ModelConfig
 from .model import AST, NARROW
@@ -24,10 +23,21 @@ MARKERS = ("<!-- python -m minast.launches --readme: begin -->", "<!-- end of la
 UPDATED = {  # what a kernel reads as well as writes; what else it writes it does not read
     "adam_step": ("w", "m", "v"),
     "column_finish": ("out",),
+    "tokens_backward": ("dfirst", "dsecond", "dpos"),
+    "attention_mma_lean": ("qkv",),
 }
-SHARE = {("attention_mma_dkv", "dqkv"): 2 / 3, ("attention_mma_dq", "dqkv"): 1 / 3}  # of an array that is written
+READ = {  # the share of an array that a launch reads, where that is not all of it; a: its arguments by name
+    ("residual_norm_forward", "x"): lambda a: a["prefix"] / a["tokens"] if a["tokens"] else 1,
+    ("pool_forward", "x"): lambda a: a["P"] / a["tokens"],
+}
+WRITTEN = {  # the same of one that it writes
+    ("attention_mma_lean", "qkv"): lambda a: 0 if a["bias"] is None else 1 / 3,  # the queries, with their bias
+    ("attention_mma_dkv", "dqkv"): lambda a: 2 / 3,
+    ("attention_mma_dq", "dqkv"): lambda a: 1 / 3,
+}
 LEAST = 5e-4  # share of a step's bytes or arithmetic from which work has a row of its own
 PRODUCTS = {"attention_mma_lean": 2, "attention_mma_dkv": 4, "attention_mma_dq": 3}  # of tokens x tokens x head width
+FEW = {"attend_forward": 2, "attend_backward": 5}  # of queries x tokens x head width
 
 
 @dataclass(frozen=True)
@@ -44,7 +54,7 @@ class Work:
 
 
 class Recorder:
-    """Stands in for launch, gemm and the larger array code, and writes down what they would do."""
+    """Stands in for launch and gemm, and writes down what they would do."""
 
     def __init__(self):
         self.phase, self.done = "", []
@@ -54,17 +64,19 @@ class Recorder:
 
     def launch(self, source, kernel, grid, block, args, shared_bytes=0):
         declared, template, _ = kernel_source.load(source).split(kernel)
-        name, read, written, shapes = kernel.split("<")[0], 0, 0, []
-        for parameter, value in zip(declared.bind(template), args, strict=True):
-            if not parameter.pointer or value is None:
+        name, read, written, arrays = kernel.split("<")[0], 0, 0, []
+        parameters = declared.bind(template)
+        given = {p.name: value for p, value in zip(parameters, args, strict=True)}
+        for p in parameters:
+            x = given[p.name]
+            if not p.pointer or x is None:
                 continue
-            if parameter.const or parameter.name in UPDATED.get(name, ()):
-                read += value.nbytes
-            if not parameter.const:
-                written += value.nbytes * SHARE.get((name, parameter.name), 1)
-            shapes.append(value.shape)
-        B, N, width = shapes[0] if name in PRODUCTS else (0, 0, 0)
-        self.add("kernel", kernel, text(shapes[0]), read, written, 2 * PRODUCTS.get(name, 0) * B * N * N * width // 3)
+            if p.const or p.name in UPDATED.get(name, ()):
+                read += x.nbytes * READ.get((name, p.name), lambda a: 1)(given)
+            if not p.const:
+                written += x.nbytes * WRITTEN.get((name, p.name), lambda a: 1)(given)
+            arrays.append(x)
+        self.add("kernel", kernel, text(arrays[0].shape), read, written, _flops(name, arrays))
 
     def gemm(self, a, b, out, beta=0.0):
         (M, K), N = a.shape, b.shape[1]
@@ -76,60 +88,26 @@ class Recorder:
         )
         return out
 
-    def spread(self, b, y):
-        self.add("array code", "bias into rows", text(y.shape), b.nbytes, y.nbytes)
 
-    def array_code(self, name, outputs):
-        """A stand-in for a function of layers.py that returns `outputs(*args)`: (arrays, what it returns)."""
-
-        def run(*args):
-            arrays, result = outputs(*args)
-            given = [x for a in args for x in (a if isinstance(a, (tuple, list)) else [a]) if isinstance(x, np.ndarray)]
-            read, written = (sum(x.nbytes for x in xs) for xs in (given, arrays))
-            self.add("array code", name, text(arrays[0].shape), read, written)
-            return result
-
-        return run
+def _flops(name, arrays):
+    """Multiplications and additions of a launch's products; what other arithmetic it has is not counted."""
+    if name in PRODUCTS:
+        B, N, width = arrays[0].shape  # qkv
+        return 2 * PRODUCTS[name] * B * N * N * width // 3
+    if name in FEW:
+        (B, P, C), tokens = arrays[0].shape, arrays[1].shape[1]  # q and kv
+        return 2 * FEW[name] * B * P * tokens * C
+    return 0
 
 
 def text(shape):
     return " x ".join(map(str, shape))
 
 
-# What the larger functions of layers.py return, unfilled: (arrays that are written, result).
-
-
-def tokens_forward(x, prefix, pos):
-    y = np.empty((len(x), *pos.shape), np.float32)
-    return [y], (y, (len(prefix),))
-
-
-def tokens_backward(dy, cache, dprefix, dpos):
-    dx = np.empty((len(dy), dy.shape[1] - cache[0], dy.shape[2]), np.float32)
-    return [dx, dpos, *dprefix], dx
-
-
-def attend_forward(q, kv, heads):
-    o, p = np.empty_like(q), np.empty((len(q), heads, q.shape[1], kv.shape[1]), np.float32)
-    return [o, p], (o, (q, kv, p))
-
-
-def attend_backward(do, cache):
-    dq, dkv = map(np.empty_like, cache[:2])
-    return [dq, dkv], (dq, dkv)
-
-
 @contextmanager
 def recording():
     """-> Recorder; meanwhile no kernel runs, nothing is multiplied, and large arrays stay untouched memory."""
-    r = Recorder()
-    with ExitStack() as stack, np.errstate(all="ignore"):
-        stack.enter_context(dry.dry(r))
-        for module in (mixed, mixed_encoder):
-            stack.enter_context(patch.object(module, "spread", r.spread))
-        for function in (tokens_forward, tokens_backward, attend_forward, attend_backward):
-            name = function.__name__
-            stack.enter_context(patch.object(layers, name, r.array_code(name, function)))
+    with dry.dry(Recorder()) as r, np.errstate(all="ignore"):
         yield r
 
 

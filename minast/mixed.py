@@ -12,6 +12,7 @@ import numpy as np
 
 from .cuda.common import GROUPS, LAYERNORM_CHUNKS, blocks, c_type, packed, rows_of
 from .cuda.gemm import gemm
+from .cuda.tokens import spread
 from .launch import launch
 from .memory import empty
 
@@ -23,29 +24,36 @@ WIDEST = 128 * 6  # columns of residual.cu's kernels
 
 
 def linear_forward(x, w, b=None, dtype=None):
-    """y = x w^T (+ b).   x (..., C), w (O, C) in T, b (O,) of y's type -> y (..., O) in T or `dtype`"""
-    rows = x.reshape(-1, x.shape[-1])
-    y = empty(x, (len(rows), len(w)), dtype)
+    """y = x w^T (+ b).   x (..., C), w (O, C) in T, b (O,) float32 -> y (..., O) in T or `dtype`"""
+    y = empty(x, (*x.shape[:-1], len(w)), dtype)
     if b is not None:
         spread(b, y)
-    gemm(rows, w.T, y, 0.0 if b is None else 1.0)
-    return y.reshape(*x.shape[:-1], len(w)), (x, w)
-
-
-def spread(b, y):
-    """y[...] = b: a bias in every row, for a product to be added to."""
-    y[...] = b
+    gemm(rows(x), w.T, rows(y), 0.0 if b is None else 1.0)
+    return y, (x, w)
 
 
 def linear_backward(dy, cache, dw, dtype=None, to_input=True):
     """dx = dy w in T or `dtype`,  dw += dy^T x in float32. The bias's gradient is a column sum, made elsewhere."""
     x, w = cache
-    rows, drows = x.reshape(-1, x.shape[-1]), dy.reshape(-1, dy.shape[-1])
-    gemm(drows.T, rows, dw, 1.0)
-    if not to_input:
-        return None
-    dx = empty(x, rows.shape, dtype)
-    return gemm(drows, w, dx).reshape(x.shape)
+    add_to_weight(dy, x, dw)
+    return input_gradient(dy, w, dtype) if to_input else None
+
+
+def add_to_weight(dy, x, dw):
+    """dw += dy^T x in float32.   dy (..., O), x (..., C) in T, dw (O, C)"""
+    gemm(rows(dy).T, rows(x), dw, 1.0)
+
+
+def input_gradient(dy, w, dtype=None):
+    """dx = dy w.   dy (..., O), w (O, C) in T -> dx (..., C) in T or `dtype`"""
+    dx = empty(dy, (*dy.shape[:-1], w.shape[1]), dtype)
+    gemm(rows(dy), w, rows(dx))
+    return dx
+
+
+def rows(x):
+    """x (..., C) as a matrix"""
+    return x.reshape(-1, x.shape[-1])
 
 
 # -- kernels/residual.cu -----------------------------------------------------------------------------------------------

@@ -11,30 +11,34 @@ The stream between two layers is (x, branch, bias): x + branch + bias, not added
 
 import numpy as np
 
-from . import layers
 from .cuda import (
     add_columns,
+    attend_backward,
+    attend_forward,
     attention_backward,
     attention_forward,
     gelu_backward,
     gelu_forward,
-    layernorm_backward,
-    layernorm_forward,
+    tokens_backward,
+    tokens_forward,
     unfold_backward,
     unfold_forward,
 )
 from .cuda.common import HEAD_WIDTHS
 from .errors import Error
+from .memory import empty
 from .mixed import (
     STORAGE,
     WIDEST,
+    add_to_weight,
     gemm,
+    input_gradient,
     linear_backward,
     linear_forward,
     narrow,
     residual_norm_backward,
     residual_norm_forward,
-    spread,
+    rows,
 )
 from .params import ALIGN, Views, shapes
 
@@ -74,28 +78,26 @@ class Encoder:
         keep = (lambda cache: None) if tape is None else tape.append
         x, cache = unfold_forward(x, c.fstride, c.tstride, dtype=self.dtype)  # (B, N, 256) in T
         keep(cache)
-        weight = self.half["patch_embed.proj.weight"]
-        x, cache = linear_forward(x, weight, w["patch_embed.proj.bias"], np.float32)
+        x, cache = linear_forward(x, self.half["patch_embed.proj.weight"], dtype=np.float32)
         keep(cache)
-        x, cache = layers.tokens_forward(x, [w[name] for name in self.prefix], w["pos_embed"])  # (B, P + N, D) float32
+        prefix = [w[name] for name in self.prefix]
+        x, cache = tokens_forward(x, prefix, w["pos_embed"], w["patch_embed.proj.bias"])  # (B, P + N, D) float32
         keep(cache)
         stream = x, None, None
         for i in range(c.depth):
             stream, cache = self._block(i, stream, pruned)
             keep(cache[0][:1] if again else cache)  # norm1's cache begins with the block's input
-        x, branch, bias = stream
-        x = x + branch
-        x += bias
-        x, cache = layernorm_forward(x, w["norm.weight"], w["norm.bias"], c.encoder_eps)
+        norm = w["norm.weight"], w["norm.bias"], c.encoder_eps
+        (_, x), cache = residual_norm_forward(*stream, *norm, np.float32)
         keep(cache)
         return x
 
     def backward(self, dx, tape, to_input):
         """dx (B, P, D) float32, of the pruned forward pass; adds to dw. -> dx (B, T, F) if `to_input`"""
         dw, c = self.dw, self.config
-        dx = layernorm_backward(dx, tape.pop(), dw["norm.weight"], dw["norm.bias"])
+        below = dw[f"blocks.{c.depth - 1}.mlp.fc2.bias"]
+        dx, _ = residual_norm_backward(dx, None, tape.pop(), dw["norm.weight"], dw["norm.bias"], below)
         d = narrow(dx, self.dtype)
-        add_columns(rows(dx), dw[f"blocks.{c.depth - 1}.mlp.fc2.bias"])
         for i in reversed(range(c.depth)):
             cache = tape.pop()
             if len(cache) == 1:
@@ -103,10 +105,10 @@ class Encoder:
             backward = last_block_backward if i == c.depth - 1 else block_backward
             below = dw[f"blocks.{i - 1}.mlp.fc2.bias"] if i else None
             dx, d = backward(dx, d, cache, self.blocks[i][2], below, c)
-        dx = layers.tokens_backward(dx, tape.pop(), [dw[name] for name in self.prefix], dw["pos_embed"])
-        add_columns(rows(dx), dw["patch_embed.proj.bias"])
-        dx = linear_backward(narrow(dx, self.dtype), tape.pop(), dw["patch_embed.proj.weight"], to_input=to_input)
-        return unfold_backward(dx, tape.pop()) if to_input else None
+        prefix, bias = [dw[name] for name in self.prefix], dw["patch_embed.proj.bias"]
+        d = tokens_backward(dx, tape.pop(), prefix, dw["pos_embed"], bias, self.dtype)
+        d = linear_backward(d, tape.pop(), dw["patch_embed.proj.weight"], to_input=to_input)
+        return unfold_backward(d, tape.pop()) if to_input else None
 
     def _block(self, i, stream, pruned):
         w, half, _ = self.blocks[i]
@@ -115,15 +117,11 @@ class Encoder:
         return forward(stream, w, half, self.config, self.dtype, np.dtype(np.float32) if last else self.dtype)
 
 
-def rows(x):
-    return x.reshape(-1, x.shape[-1])
-
-
 def block_forward(stream, w, half, c, T, out):
     """(x, branch, bias) -> the same after attention and MLP, the branch of type `out`.   x (B, T, D) float32"""
     (x, n), norm1 = residual_norm_forward(*stream, w["norm1.weight"], w["norm1.bias"], c.encoder_eps, T)
-    h, qkv = linear_forward(n, half["attn.qkv.weight"], half["attn.qkv.bias"])  # (B, T, 3 D)
-    h, attention = attention_forward(h, c.heads)
+    h, qkv = linear_forward(n, half["attn.qkv.weight"])  # (B, T, 3 D)
+    h, attention = attention_forward(h, c.heads, bias=w["attn.qkv.bias"])
     h, proj = linear_forward(h, half["attn.proj.weight"])
     stream, mlp = mlp_forward((x, h, w["attn.proj.bias"]), w, half, c, T, out)
     return stream, (norm1, qkv, attention, proj, mlp)
@@ -143,57 +141,53 @@ def block_backward(dx, d, cache, dw, dbias, c):
     return residual_norm_backward(dh, dx, norm1, dw["norm1.weight"], dw["norm1.bias"], dbias)
 
 
-def mlp_forward(stream, w, half, c, T, out):
-    (x, n), norm2 = residual_norm_forward(*stream, w["norm2.weight"], w["norm2.bias"], c.encoder_eps, T)
+def mlp_forward(stream, w, half, c, T, out, prefix=None):
+    """The MLP of all tokens, or of each clip's first `prefix`. GELU's output, the widest array, is not kept."""
+    norm = w["norm2.weight"], w["norm2.bias"], c.encoder_eps
+    (x, n), norm2 = residual_norm_forward(*stream, *norm, T, prefix)
     h, fc1 = linear_forward(n, half["mlp.fc1.weight"])  # (B, T, 4 D)
     h, gelu = gelu_forward(h, c.gelu, w["mlp.fc1.bias"])
-    h, fc2 = linear_forward(h, half["mlp.fc2.weight"], dtype=out)
+    h, (_, fc2) = linear_forward(h, half["mlp.fc2.weight"], dtype=out)
     return (x, h, w["mlp.fc2.bias"]), (norm2, fc1, gelu, fc2)
 
 
 def mlp_backward(dx, d, cache, dw):
     norm2, fc1, gelu, fc2 = cache
-    dh = linear_backward(d, fc2, dw["mlp.fc2.weight"])
-    dh = gelu_backward(dh, gelu, dw["mlp.fc1.bias"])
+    dh, again = input_gradient(d, fc2), empty(gelu[0], gelu[0].shape)
+    dh = gelu_backward(dh, gelu, dw["mlp.fc1.bias"], again)
+    add_to_weight(d, again, dw["mlp.fc2.weight"])
+    del again
     dh = linear_backward(dh, fc1, dw["mlp.fc1.weight"])
     return residual_norm_backward(dh, dx, norm2, dw["norm2.weight"], dw["norm2.bias"], dw["attn.proj.bias"])
 
 
 def last_block_forward(stream, w, half, c, T, out):
-    """The same for the prefix tokens alone; keys and values come from all tokens.   x (B, T, D) -> x (B, P, D)
-
-    A few queries have no kernel: their attention is the reference's, in float32.
-    """
+    """The same for the prefix tokens alone; keys and values come from all tokens.   x (B, T, D) -> x (B, P, D)"""
     P, D = c.prefix_tokens, c.dim
-    weight, bias = half["attn.qkv.weight"], w["attn.qkv.bias"]
+    weight = half["attn.qkv.weight"]
     (x, n), norm1 = residual_norm_forward(*stream, w["norm1.weight"], w["norm1.bias"], c.encoder_eps, T)
-    kv, keys = linear_forward(n, weight[D:], bias[D:], np.float32)  # (B, T, 2 D)
-    q = layers.array_module(n).empty((len(n), P, D), np.float32)
-    spread(bias[:D], q)
+    kv, keys = linear_forward(n, weight[D:])  # (B, T, 2 D)
+    q = empty(n, (len(n), P, D))
     for p in range(P):  # rows of one prefix token lie a clip apart, which a product takes as it is
-        gemm(n[:, p], weight[:D].T, q[:, p], 1.0)
-    h, attention = layers.attend_forward(q, kv, c.heads)
-    h, proj = linear_forward(narrow(h, T), half["attn.proj.weight"])
-    x = layers.array_module(x).ascontiguousarray(x[:, :P])
-    stream, mlp = mlp_forward((x, h, w["attn.proj.bias"]), w, half, c, T, out)
+        gemm(n[:, p], weight[:D].T, q[:, p])
+    h, attention = attend_forward(q, kv, c.heads, w["attn.qkv.bias"])
+    h, proj = linear_forward(h, half["attn.proj.weight"])
+    stream, mlp = mlp_forward((x, h, w["attn.proj.bias"]), w, half, c, T, out, P)
     return stream, (norm1, weight[:D], keys, attention, proj, mlp)
 
 
 def last_block_backward(dx, d, cache, dw, dbias, c):
     """The same lines upwards.   dx (B, P, D) -> (B, T, D)"""
     norm1, query, keys, attention, proj, mlp = cache
-    n, P, D, T = keys[0], c.prefix_tokens, c.dim, d.dtype
+    n, P, D = keys[0], c.prefix_tokens, c.dim
     dx, d = mlp_backward(dx, d, mlp, dw)
-    dh = linear_backward(d, proj, dw["attn.proj.weight"], np.float32)
-    dq, dkv = layers.attend_backward(dh, attention)
+    dh = linear_backward(d, proj, dw["attn.proj.weight"])
+    dq, dkv = attend_backward(dh, attention)
     dweight, dqkv_bias = dw["attn.qkv.weight"], dw["attn.qkv.bias"]
     add_columns(rows(dq), dqkv_bias[:D])
     add_columns(rows(dkv), dqkv_bias[D:])
-    dq, dkv = narrow(dq, T), narrow(dkv, T)
     dn = linear_backward(dkv, keys, dweight[D:])
     for p in range(P):
         gemm(dq[:, p].T, n[:, p], dweight[:D], 1.0)
         gemm(dq[:, p], query, dn[:, p], 1.0)
-    whole = layers.array_module(dx).zeros(n.shape, np.float32)
-    whole[:, :P] = dx
-    return residual_norm_backward(dn, whole, norm1, dw["norm1.weight"], dw["norm1.bias"], dbias)
+    return residual_norm_backward(dn, dx, norm1, dw["norm1.weight"], dw["norm1.bias"], dbias)

@@ -150,6 +150,11 @@ def test_gelu(put, rng, kind, dtype, shape):
         close(dx, want_dx, 2 * ROUNDING[dtype], "dx")
         close(dbias, start + want_dx.reshape(-1, shape[-1]).sum(axis=0), 5e-6, "dbias")
         assert (get(alone) == get(dx)).all()
+        again, dbias = put(np.full_like(x, 7)), put(start)
+        assert (get(cuda.gelu_backward(put(dy), cache, dbias, again)) == get(dx)).all()
+        assert (get(again) == get(y)).all() and y.dtype == again.dtype  # bit for bit
+    with pytest.raises(Error, match="only along with dbias"):
+        cuda.gelu_backward(put(dy), cache, again=again)
 
 
 # -- softmax ---------------------------------------------------------------------------------------------------

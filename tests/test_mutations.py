@@ -19,6 +19,7 @@ from tests import (
     test_kernels_adam,
     test_kernels_attend,
     test_kernels_attention,
+    test_kernels_tokens,
     test_mixed,
 )
 from tests.emulated import needs_emulator
@@ -103,7 +104,19 @@ MUTATIONS = {
         "attend.cu", removed("__syncthreads();  // all warps have left their sums"), attend("float32")),
     "parts of a query's gradient are collected too early": (
         "attend.cu", removed("__syncthreads();  // all warps have left their parts of dq"), attend("bfloat16")),
+    "sums over clips are collected too early": (
+        "tokens.cu", removed("__syncthreads();  // all eight tokens' sums are here"),
+        check(test_kernels_tokens.check_tokens, "float32", 2, 3, 7, 13)),
     # an end of an array, missed by one
+    "a clip too many": (
+        "tokens.cu", ("if (first + a < clips) load4_tail", "if (first + a <= clips) load4_tail"),
+        check(test_kernels_tokens.check_tokens, "float32", 1, 3, 7, 13)),
+    "the prefix adds to the patches' bias": (
+        "tokens.cu", ("t < P ? 0.0f : sum[k]", "sum[k]"),
+        check(test_kernels_tokens.check_tokens, "bfloat16", 1, 3, 7, 13)),
+    "tokens behind the prefix are left unwritten": (
+        "tokens.cu", ("const long long b = blockIdx.z;\n", "const long long b = blockIdx.z;\n  if (t >= P) return;\n"),
+        check(test_kernels_tokens.check_pool, "float32", 2, 2, 130, 20)),
     "a query too many gets its bias": (
         "attention_mma.cuh", ("if (r >= rows) break;", "if (r > rows) break;"), biased("float16", 4)),
     "keys that are not there weigh in a few queries' gradient": (

@@ -21,3 +21,4 @@ from .rowwise import (
     softmax_backward,
     softmax_forward,
 )
+from .tokens import pool_backward, pool_forward, spread, tokens_backward, tokens_forward

@@ -5,6 +5,7 @@ import numpy as np
 from ..memory import empty
 from .common import add_columns, overrides
 from .gemm import gemm
+from .tokens import spread
 
 
 def _float32(x, *_):
@@ -16,7 +17,7 @@ def linear_forward(x, w, b):
     """y = x w^T + b.   x (..., C), w (O, C), b (O,) -> y (..., O)"""
     rows = x.reshape(-1, x.shape[-1])
     y = empty(x, (len(rows), len(w)))
-    y[...] = b  # the product is added to it
+    spread(b, y)  # the product is added to it
     gemm(rows, w.T, y, 1.0)
     return y.reshape(*x.shape[:-1], len(w)), (x, w)
 

@@ -60,15 +60,20 @@ def gelu_forward(x, kind="erf", bias=None, rung=1):
 
 
 @overrides()
-def gelu_backward(dy, cache, dbias=None):
-    """dx = dy (Phi(z) + z phi(z));  dbias += sum of dx over rows, before dx is rounded to 16 bits."""
+def gelu_backward(dy, cache, dbias=None, again=None):
+    """dx = dy (Phi(z) + z phi(z));  dbias += sum of dx over rows, before dx is rounded to 16 bits.
+
+    again: an array like x that takes y once more, the same bits as forward's; it comes with dbias.
+    """
     x, bias, kind = cache
     dx = empty(x, x.shape)
+    if again is not None and dbias is None:
+        raise Error("gelu_backward makes y again only along with dbias.")
     if dbias is not None:
         R, C = rows_of(x)
         groups = min(GROUPS, blocks(R, 8))
         partial = empty(x, (groups, C), np.float32)
-        args = (packed(dy), x, bias, dx, partial, R, C)
+        args = (packed(dy), x, bias, dx, again, partial, R, C)
         kernel = f"gelu_backward_sums<{c_type(x)},{_tanh(kind)}>"
         launch("gelu.cu", kernel, (blocks(C, 128), groups), (32, 8), args)
         launch("columns.cu", "column_finish", blocks(C, 32), (32, 8), (partial, dbias, groups, C))

@@ -1,0 +1,76 @@
+"""The ends of the encoder by kernels: tokens made of patches, the mean of the prefix; and a bias in every row."""
+
+import numpy as np
+
+from ..launch import launch
+from ..memory import empty
+from .common import blocks, c_type, overrides, packed, rows_of
+
+PREFIXES = 2  # prefix tokens that a launch has pointers for
+
+
+def _forward_fits(x, prefix, *_, **__):
+    return len(prefix) <= PREFIXES
+
+
+def _backward_fits(dy, cache, dprefix, *_, **__):
+    return dy.dtype == np.float32 and len(dprefix) <= PREFIXES
+
+
+@overrides(_forward_fits)
+def tokens_forward(x, prefix, pos, bias=None):
+    """y = [prefix, x + bias] + pos, float32.   x (B, N, C), prefix: one (C,) array a token, pos (P + N, C), bias (C,)
+
+    x of any of the three types, all else float32; bias None: x has it already.   -> y (B, P + N, C)
+    """
+    x, (tokens, C), P = packed(x), pos.shape, len(prefix)
+    y = empty(x, (len(x), tokens, C), np.float32)
+    grid, args = (blocks(C, 128), blocks(tokens, 8), len(x)), (x, *_pair(prefix), packed(pos), bias, y, tokens, P, C)
+    launch("tokens.cu", f"tokens_forward<{c_type(x)}>", grid, (32, 8), args)
+    return y, (P,)
+
+
+@overrides(_backward_fits)
+def tokens_backward(dy, cache, dprefix, dpos, dbias=None, dtype=None):
+    """dx = dy without its first P tokens,  dprefix[i] += sum_B dy[:, i],  dpos += sum_B dy,  dbias += sum of dx's rows
+
+    dy float32 (B, P + N, C) -> dx (B, N, C) of `dtype`, dy's unless another is named; the sums are of dy, float32.
+    """
+    (P,), dy, (B, tokens, C) = cache, packed(dy), dy.shape
+    dx, groups = empty(dy, (B, tokens - P, C), dtype), blocks(tokens, 8)
+    partial = None if dbias is None else empty(dy, (groups, C))
+    args = (dy, dx, *_pair(dprefix), dpos, partial, B, tokens, P, C)
+    launch("tokens.cu", f"tokens_backward<{c_type(dx)}>", (blocks(C, 128), groups), (32, 8), args)
+    if dbias is not None:
+        launch("columns.cu", "column_finish", blocks(C, 32), (32, 8), (partial, dbias, groups, C))
+    return dx
+
+
+def _pair(prefix):
+    return (*prefix, None, None)[:PREFIXES]
+
+
+@overrides()
+def pool_forward(x, prefix_tokens):
+    """y = mean of the prefix tokens.   x (B, T, C) -> y (B, C)"""
+    x, (B, T, C) = packed(x), x.shape
+    y = empty(x, (B, C))
+    args = (x, y, B, T, prefix_tokens, C)
+    launch("tokens.cu", f"pool_forward<{c_type(x)}>", (blocks(C, 128), blocks(B, 8)), (32, 8), args)
+    return y, (x.shape, prefix_tokens)
+
+
+@overrides()
+def pool_backward(dy, cache):
+    """Each prefix token gets dy / P, every other token nothing -> dx (B, T, C)"""
+    (B, T, C), P = cache
+    dx = empty(dy, (B, T, C))
+    grid = (blocks(C, 128), blocks(T, 8), B)
+    launch("tokens.cu", f"pool_backward<{c_type(dy)}>", grid, (32, 8), (packed(dy), dx, T, P, C))
+    return dx
+
+
+def spread(bias, y):
+    """y[...] = bias: in every row, for a product to be added to.   bias (C,) float32, y (..., C) of any of the types"""
+    R, C = rows_of(y)
+    launch("tokens.cu", f"spread<{c_type(y)}>", (blocks(R, 8), blocks(C, 128)), (32, 8), (bias, y, R, C))
