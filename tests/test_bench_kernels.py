@@ -10,7 +10,7 @@ import minast
 from minast import bench, cuda, mixed_encoder
 from minast.backend import why_no_gpu
 from minast.benches import attention, backends, device, device_rows, in_torch, kernels, table, theirs
-from minast.cuda import rowwise
+from minast.cuda import linear
 from tests.kernel_cases import CASTS, need_compiler
 from tests.pretended import Pretended
 
@@ -123,13 +123,13 @@ def test_wrong_attention_is_not_timed(emulator, monkeypatch, result):
 
 
 def test_a_wrong_backend_is_not_timed(emulator, monkeypatch):
-    right = rowwise.add_columns
+    right = linear.add_columns
 
     def wrong(x, out, rung=1):
         right(x, out, rung)
         out *= 1.01
 
-    monkeypatch.setattr(rowwise, "add_columns", wrong)
+    monkeypatch.setattr(linear, "add_columns", wrong)
     with pytest.raises(minast.Error, match="emulator, toy, gradient of"):
         backends.compare(["emulator"], "numpy", backends.TOY, 2, 1, "toy")
 

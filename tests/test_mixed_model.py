@@ -188,7 +188,13 @@ def test_nothing_falls_back_unnoticed():
     wanted = {name + T for name in narrow}
     wanted |= {name + T + ">" for name in ("narrow", "unfold_strip", "column_partials", "tokens_backward")}
     norms = {f"{kind}norm_{way}<float" for kind in ("layer", "residual_") for way in ("forward", "backward")}
-    ends = {"tokens_forward<float>", "pool_forward<float>", "pool_backward<float>", "column_partials<float>"}
+    ends = {
+        "tokens_forward<float>",
+        "pool_forward<float>",
+        "pool_backward<float>",
+        "column_partials<float>",
+        "spread<float>",
+    }
     assert seen == wanted | norms | ends | {"ce_forward<float", "ce_backward<float", "mean_of_rows", "column_finish"}
 
 
