@@ -22,7 +22,7 @@ import sys
 
 from . import cli, threads
 from .backend import GPU
-from .benches import device, device_rows, features, kernels, ladder, models, process, stored, table, whole
+from .benches import device, device_rows, features, kept, kernels, ladder, models, process, stored, table, whole
 
 
 def memory(rounds, backend=None):
@@ -38,7 +38,7 @@ def memory(rounds, backend=None):
 
 
 DEVICE = {**kernels.ROWS, **whole.ROWS, "memory": memory}  # those that --backend is for
-ROWS = {**models.ROWS, **features.ROWS, **process.ROWS, **DEVICE}
+ROWS = {**models.ROWS, **features.ROWS, **process.ROWS, **kept.ROWS, **DEVICE}
 
 
 def main(argv=None):
@@ -67,7 +67,7 @@ def main(argv=None):
 
 def parse(argv):
     p = cli.Parser("bench", __doc__)
-    which = f"of {', '.join(ROWS)} (default: all but profile; with --backend: {', '.join(DEVICE)})"
+    which = f"of {', '.join(ROWS)} (default: all but profile and kept; with --backend: {', '.join(DEVICE)})"
     p.add_argument("rows", nargs="*", metavar="ROW", help=which)
     p.add_argument("--rounds", type=int, default=7, help="timed rounds a row (default 7)")
     p.add_argument("--json", metavar="FILE", help="write the numbers to FILE")
@@ -132,7 +132,7 @@ def measure(args):
     conditions, done, failed = table.conditions(threads.count()), [], []
     if conditions["load"] > 0.5:  # PyTorch's threads wait for each other by spinning: a busy machine slows it much more
         print(f"note: the load is {conditions['load']}: on a busy machine ratios flatter minast.", file=sys.stderr)
-    everything = DEVICE if args.backend else [name for name in ROWS if name != "profile"]
+    everything = DEVICE if args.backend else [name for name in ROWS if name not in ("profile", "kept")]
     for name in args.rows or everything:
         chosen = {"backend": args.backend} if name in DEVICE else {}
         try:

@@ -18,6 +18,7 @@ from . import cli, cuda, dry, kernel_source
 from .compile import write_between
 from .config import ModelConfig
 from .model import AST, NARROW
+from .running import planned
 
 MARKERS = ("<!-- python -m minast.launches --readme: begin -->", "<!-- end of launches -->")
 UPDATED = {  # what a kernel reads as well as writes; what else it writes it does not read
@@ -134,6 +135,24 @@ def step(config, batch, dtype):
     return r.done
 
 
+def room(config, batch, dtype):
+    """The memory of the step, in words: the arena, planned from the shapes, and what lies beside it."""
+    model = AST(config, "emulator", None, dtype)
+    shapes = (batch, config.frames, config.mel_bins), (batch, config.classes)
+    x, y = (np.empty(shape, np.float32) for shape in shapes)
+    kept, again = (_planned(model, x, y, recompute) for recompute in (False, True))
+    weights = model.w.flat.size * (4 * 4 + 2)
+    return (
+        f"Memory: {weights / 2**30:.2f} GiB for weights, gradients, two moments and the 16-bit copy, and "
+        f"{kept / 2**30:.2f} GiB of planned memory for everything else ({again / 2**30:.2f} GiB with `--recompute`)."
+    )
+
+
+def _planned(model, x, y, recompute):
+    model.recompute = recompute
+    return planned(model, "_step", (x, y), ("bce", 1.0)).bytes
+
+
 def table(done):
     """Markdown: equal work of a phase together, in the order of first appearance; what is below `LEAST` in one row."""
     groups = Counter(done)
@@ -177,10 +196,11 @@ def main(argv=None):
         f"Counted from shapes, not measured: {args.preset}, batch {args.batch}, {config.tokens} tokens, {args.dtype}. "
         "Each array counts once; what a kernel reads again comes on top where it is no longer in the L2 cache."
     )
+    text = f"{note}\n\n{table(done)}\n\n{room(config, args.batch, args.dtype)}"
     if args.readme:
-        write_between(kernel_source.folder() / "README.md", MARKERS, f"{note}\n\n{table(done)}")
+        write_between(kernel_source.folder() / "README.md", MARKERS, text)
     else:
-        print(f"{note}\n\n{table(done)}")
+        print(text)
     return 0
 
 

@@ -8,7 +8,7 @@ import pytest
 
 import minast
 from minast import bench, cuda, mixed_encoder
-from minast.benches import device, table, theirs, twin, whole
+from minast.benches import device, kept, table, theirs, twin, whole
 from minast.benches.whole import EAGER, GRAPH, WAYS
 from tests.kernel_cases import need_compiler
 
@@ -232,3 +232,17 @@ def test_a_graph_of_theirs_copies_its_input():
     fake = types.SimpleNamespace(cuda=cuda_of_torch, inference_mode=nullcontext)
     call = theirs.graphed(fake, lambda x: "out", Input())
     assert call("other") == "out" and log == ["copy other", "replay"]
+
+
+# -- what is kept for the backward pass --------------------------------------------------------------------------------
+
+
+def test_bytes_kept_without_torch(no_torch):
+    """x and y in float32, two norms, qkv, o and fc1's output in 16 bits: 4 + 4 + 2 + 2 + 6 + 2 + 8, and statistics."""
+    (row,) = kept.kept(1)
+    assert 28 <= row.ours < 28.1 and row.unit == "bytes" and "torch is not installed" in row.note
+
+
+def test_bytes_kept_beside_torch(torch):
+    (row,) = kept.kept(1)
+    assert 36 < row.theirs < 44 and row.ratio == row.theirs / row.ours
