@@ -37,8 +37,8 @@ template <typename T> constexpr int WIDE = 16 / sizeof(T);  // numbers in 16 byt
 template <typename T> struct alignas(16) Wide { T v[WIDE<T>]; };
 
 // Lanes that share a key: a power of two, for the shuffles. Of D = 48 a quarter of them has nothing.
-constexpr int power_of_two(int n) { return n <= 1 ? 1 : 2 * power_of_two((n + 1) / 2); }  // the next one
-template <typename T, int D> constexpr int LANES = power_of_two(D / WIDE<T>);
+template <typename T, int D>
+constexpr int LANES = D <= 2 * WIDE<T> ? 2 : D <= 4 * WIDE<T> ? 4 : D <= 8 * WIDE<T> ? 8 : 16;
 
 template <typename T> __device__ __forceinline__ void widen(float (&x)[WIDE<T>], const Wide<T>& stored) {
 #pragma unroll

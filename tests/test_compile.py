@@ -91,6 +91,13 @@ def test_the_run_time_compiler_takes_them_too(needs_nvrtc, tmp_path):
     assert compiling.table(found).count("\n") == 1 + 3 + 5 and nvrtc.version()
 
 
+@pytest.mark.parametrize("source", SOURCES)
+def test_the_run_time_compiler_reads_every_file(needs_nvrtc, source):
+    """It is stricter than nvcc: no functions of the host, no standard library. One kernel of each file."""
+    text = kernel_source.load(source)
+    assert nvrtc.compile_text(text.text, text.name, "90", text.groups[0][:1])
+
+
 SPILLING = """// instantiate: f
 __global__ void __launch_bounds__(1024) f(const float* x, float* y, int n) {
   float kept[200];

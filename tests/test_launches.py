@@ -48,7 +48,7 @@ def test_bytes_of_a_few_kernels():
     assert 4 * rows <= attend.read < 4.2 * rows and 4 * rows <= attend.written < 4.1 * rows  # kv, dkv
     gelu = [w for w in done if w.name.startswith("gelu_backward")]
     assert len(gelu) == 3 and not [w for w in done if w.shape.endswith("x 768") and "column_partials" in w.name]
-    assert 16 * rows <= gelu[1].written < 17 * rows  # dx, and the output once more
+    assert 16 * rows <= gelu[1].written < 19 * rows  # dx, and the output once more
     assert [w.name for w in done if w.kind == "array code"] == ["gradients to zero"]
 
 
