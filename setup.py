@@ -10,7 +10,7 @@ version = re.search(r'__version__ = "(.+)"', (here / "minast" / "__init__.py").r
 test = ["pytest>=8"]
 # What minast.compile needs where there is no CUDA toolkit: no GPU, no driver. NVIDIA has none for macOS.
 nvrtc = ("nvidia-cuda-nvrtc", "nvidia-cuda-runtime", "nvidia-cuda-crt")
-compile_ = [f'{name}>=13,<14; sys_platform != "darwin"' for name in nvrtc]
+compile_ = [f'{name}>=13,<14; sys_platform != "darwin"' for name in (*nvrtc, "nvidia-cuda-nvdisasm")]
 tutorials = ["jupytext>=1.16", "nbclient>=0.10", "ipykernel>=6.29", "nbconvert>=7.16"]
 
 setup(

@@ -91,14 +91,16 @@ __device__ __forceinline__ void load_left(unsigned (&a)[4], const T* tile, int r
 template <int D, typename T>
 __device__ __forceinline__ void load_right_rows(unsigned (&b)[4], const T* tile, int row, int k) {
   const int lane = threadIdx.x % WARP;
-  ldmatrix_x4(b, tile + (row + lane / 16 * 8 + lane % 8) * PITCH16<D> + k + lane / 8 % 2 * 8);
+  const T* mine = tile + (lane / 16 * 8 + lane % 8) * PITCH16<D> + lane / 8 % 2 * 8;
+  ldmatrix_x4(b, mine + (row * PITCH16<D> + k));
 }
 
 // Right operand = tile (probabilities times values): 16 rows deep, 16 columns; b[0], b[1] for the first eight
 template <int D, typename T>
 __device__ __forceinline__ void load_right(unsigned (&b)[4], const T* tile, int k, int column) {
   const int lane = threadIdx.x % WARP;
-  ldmatrix_x4_trans(b, tile + (k + lane % 16) * PITCH16<D> + column + lane / 16 * 8);
+  const T* mine = tile + lane % 16 * PITCH16<D> + lane / 16 * 8;
+  ldmatrix_x4_trans(b, mine + (k * PITCH16<D> + column));
 }
 
 __device__ __forceinline__ unsigned pack(__half low, __half high) {

@@ -37,8 +37,9 @@ def overrides(fits=lambda *_, **__: True):
                 raise Error(
                     f"{function.__name__}: no kernel fits bfloat16 {x.shape}, and plain array code cannot read it."
                 )
-            if kwargs.get("rung") is not None:
-                raise Error(f"{function.__name__}: no kernel fits {x.dtype} {x.shape}: there is no rung to choose.")
+            for option in ("rung", "bias"):
+                if kwargs.get(option) is not None:
+                    raise Error(f"{function.__name__}: no kernel fits {x.dtype} {x.shape}: it takes no {option}.")
             return plain(*args, **kwargs)
 
         return either
