@@ -392,7 +392,7 @@ def test_a_rung_that_is_not_there(rung):
 
 @pytest.mark.parametrize(("dtype", "rung"), [(np.float32, -1), (np.float16, 9)])
 def test_a_rung_of_attention_that_is_not_there(dtype, rung):
-    with pytest.raises(Error, match=r"there are 0 to 5"):
+    with pytest.raises(Error, match=r"there are 0 to 6"):
         cuda.attention_forward(np.ones((1, 4, 48), dtype), 1, rung=rung)
     with pytest.raises(Error, match="no rung to choose"):  # no kernel is 17 wide
         cuda.attention_forward(np.ones((1, 4, 51), dtype), 1, rung=1)

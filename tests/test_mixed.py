@@ -1,9 +1,5 @@
 """16-bit products and the fused kernels against float64: odd shapes, three thread orders, guard pages."""
 
-import ctypes
-import sys
-import types
-
 import numpy as np
 import pytest
 
@@ -86,76 +82,6 @@ def test_products_round_once_to_the_nearest():
         assert np.isnan(widened(rounded(nan, np.uint16))).all()
     with np.errstate(over="ignore"):
         assert rounded(np.float32([7e4]), np.float16)[0] == np.inf
-
-
-# -- the way to cuBLAS: a stand-in that multiplies by columns, as cuBLAS does, what lies at the given addresses --------
-
-
-class FakeArray(np.ndarray):
-    """Looks like cupy.ndarray as far as gemm can see."""
-
-    @property
-    def data(self):
-        return types.SimpleNamespace(ptr=self.ctypes.data)
-
-
-class Cublas(types.SimpleNamespace):
-    CUBLAS_POINTER_MODE_HOST, CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT = 0, 68, -1
-    mode, math = 1, 0
-
-    def getPointerMode(self, handle):
-        return self.mode
-
-    def setPointerMode(self, handle, mode):
-        self.mode = mode
-
-    def getMathMode(self, handle):
-        return self.math
-
-    def setMathMode(self, handle, math):
-        self.math = math
-
-    def gemmEx(self, handle, ta, tb, m, n, k, alpha, A, at, lda, B, bt, ldb, beta, C, ct, ldc, compute, algo):
-        """C (m, n) = alpha op(A) op(B) + beta C, all by columns; parameters as in cuBLAS's manual."""
-        assert (handle, self.mode, self.math, compute, algo) == (11, 0, 16, 68, -1)
-        one, two = (np.frombuffer((ctypes.c_float * 1).from_address(p), np.float32)[0] for p in (alpha, beta))
-        a, b, c = (
-            columns(*x) for x in ((A, at, lda, *(k, m)[:: 1 if ta else -1]), (B, bt, ldb, *(n, k)[:: 1 if tb else -1]),
-                                  (C, ct, ldc, m, n))
-        )  # fmt: skip
-        a, b = get(a.T if ta else a), get(b.T if tb else b)
-        total = one * (a @ b) + (two * get(c) if two else 0)
-        c[...] = CASTS[{0: "float32", 2: "float16", 14: "bfloat16"}[ct]](total)
-
-
-def columns(address, kind, step, rows, count):
-    """(rows, count), by columns `step` apart."""
-    assert step >= rows
-    dtype = np.dtype({0: np.float32, 2: np.float16, 14: np.uint16}[kind])
-    size = (step * (count - 1) + rows) * dtype.itemsize
-    flat = np.frombuffer((ctypes.c_char * size).from_address(address), dtype)
-    return np.lib.stride_tricks.as_strided(flat, (rows, count), (dtype.itemsize, step * dtype.itemsize))
-
-
-@pytest.mark.parametrize("dtype", NARROW)
-@pytest.mark.parametrize("case", ["plain", "transposed", "rows apart"])
-@pytest.mark.parametrize("wide", [False, True])
-@pytest.mark.parametrize("M,K,N", [(1, 1, 1), (5, 1, 3), (1, 7, 13), (33, 20, 9), (1, 4, 1)])
-def test_gemm_through_cublas(monkeypatch, rng, dtype, case, wide, M, K, N):
-    cublas = Cublas()
-    device = types.SimpleNamespace(get_cublas_handle=lambda: 11)
-    cupy = types.SimpleNamespace(cuda=types.SimpleNamespace(device=device))
-    monkeypatch.setitem(sys.modules, "cupy", cupy)
-    for name in ("cupy_backends", "cupy_backends.cuda", "cupy_backends.cuda.libs"):
-        monkeypatch.setitem(sys.modules, name, types.SimpleNamespace(cublas=cublas))
-    a, b = operands(rng, dtype, case, M, K, N)
-    kind = "float32" if wide else dtype
-    start, start64 = stored(rng, M, 2, N, dtype=kind)
-    for beta in (0.0, 1.0):
-        out = start.copy()
-        mixed._gemm_cublas(a.view(FakeArray), b.view(FakeArray), out[:, 1].view(FakeArray), beta)
-        close(out[:, 1], get(a) @ get(b) + beta * start64[:, 1], ROUNDING[kind])
-        assert (out[:, 0] == start[:, 0]).all() and (cublas.mode, cublas.math) == (1, 0)
 
 
 # -- linear layers -----------------------------------------------------------------------------------------------------
