@@ -396,6 +396,8 @@ def test_a_rung_of_attention_that_is_not_there(dtype, rung):
         cuda.attention_forward(np.ones((1, 4, 48), dtype), 1, rung=rung)
     with pytest.raises(Error, match="no rung to choose"):  # no kernel is 17 wide
         cuda.attention_forward(np.ones((1, 4, 51), dtype), 1, rung=1)
+    with pytest.raises(Error, match="nobody adds the bias"):
+        cuda.attention_forward(np.ones((1, 4, 51), dtype), 1, bias=np.ones(51, np.float32))
 
 
 def test_arguments_by_name_decide_as_by_place(rng):

@@ -37,9 +37,9 @@ def overrides(fits=lambda *_, **__: True):
                 raise Error(
                     f"{function.__name__}: no kernel fits bfloat16 {x.shape}, and plain array code cannot read it."
                 )
-            for option in ("rung", "bias"):
+            for option, lacks in (("rung", "there is no rung to choose"), ("bias", "nobody adds the bias")):
                 if kwargs.get(option) is not None:
-                    raise Error(f"{function.__name__}: no kernel fits {x.dtype} {x.shape}: it takes no {option}.")
+                    raise Error(f"{function.__name__}: no kernel fits {x.dtype} {x.shape}: {lacks}.")
             return plain(*args, **kwargs)
 
         return either
