@@ -9,6 +9,18 @@ Source: CUDA C++ Programming Guide, "CUDA Graphs"; CuPy's Stream.begin_capture.
 import warnings
 from contextlib import suppress
 
+_streams = {}  # device -> the stream on which graphs are recorded: cuBLAS keeps a workspace for each stream
+
+
+def stream():
+    """The current device's, made once."""
+    import cupy
+
+    device = cupy.cuda.Device().id
+    if device not in _streams:
+        _streams[device] = cupy.cuda.Stream(non_blocking=True)  # the default stream cannot be recorded
+    return _streams[device]
+
 
 class Graph:
     """function(*inputs) -> tuple of arrays, run once, as `first`, and recorded, on the current device.
@@ -21,21 +33,21 @@ class Graph:
     def __init__(self, function, inputs):
         import cupy
 
-        here, stream = cupy.cuda.get_current_stream(), cupy.cuda.Stream(non_blocking=True)
+        here, there = cupy.cuda.get_current_stream(), stream()
         self.pool, self.graph = cupy.cuda.MemoryPool(), None  # what the function allocates stays this graph's
-        stream.wait_event(here.record())
-        with stream, cupy.cuda.using_allocator(self.pool.malloc):
+        there.wait_event(here.record())
+        with there, cupy.cuda.using_allocator(self.pool.malloc):
             self.inputs = tuple(x.copy() for x in inputs)
             self.first = tuple(x.copy() for x in function(*self.inputs))
-            stream.begin_capture()
+            there.begin_capture()
             try:
                 self.outputs = function(*self.inputs)
-                self.graph = stream.end_capture()
+                self.graph = there.end_capture()
             except Exception as error:
                 with suppress(Exception):  # the recording is void, which end_capture may say in its own way
-                    stream.end_capture()
+                    there.end_capture()
                 warnings.warn(f"no CUDA graph, every launch on its own: {error}", RuntimeWarning, stacklevel=2)
-        here.wait_event(stream.record())
+        here.wait_event(there.record())
 
     def __call__(self, *inputs):
         """One replay on the current stream.   -> tuple of arrays, which the next replay leaves alone"""

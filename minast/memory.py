@@ -77,17 +77,23 @@ class Plan(NamedTuple):
 
 
 class Planner:
-    """Hands out memory that nobody fills, and notes where in a Region each array would lie, for as long as it lives."""
+    """Hands out arrays that nobody may fill, and notes where in a Region each would lie, for as long as it lives.
+
+    They all are the same memory, as long as the largest of them.
+    """
 
     def __init__(self):
-        self.region, self.places = Region(), []
+        self.region, self.places, self.memory = Region(), [], np.empty(0, np.uint8)
 
     def empty(self, shape, dtype):
-        size = rounded(shape, dtype)
-        array, offset = np.empty(shape, dtype), self.region.take(size)
+        size, dtype = rounded(shape, dtype), np.dtype(dtype)
+        if size > self.memory.nbytes:
+            self.memory = np.empty(size, np.uint8)
+        flat = np.frombuffer(memoryview(self.memory), dtype, prod(_tuple(shape)))  # the base of its views
+        offset = self.region.take(size)
         self.places.append((size, offset))
-        weakref.finalize(array, self.region.give, offset, size)  # views keep the array itself alive
-        return array
+        weakref.finalize(flat, self.region.give, offset, size)  # views, and views of views, keep it alive
+        return flat.reshape(shape)
 
     def plan(self):
         return Plan(tuple(self.places), self.region.length)

@@ -37,11 +37,10 @@ class Runner:
         if key not in self.met:
             self.met.add(key)
             return self._fresh(model, key, inputs, settings)
-        if key not in self.graphs:
-            graph = Graph(lambda *x: self._direct(model, key, x, settings), inputs)
-            recent(self.graphs)[key] = graph
+        graph = recent(self.graphs, key)
+        if graph is None:
+            graph = self.graphs[key] = Graph(lambda *x: self._direct(model, key, x, settings), inputs)
             return graph.first
-        graph = self.graphs[key]
         return self._fresh(model, key, inputs, settings) if graph.graph is None else graph(*inputs)
 
     def _fresh(self, model, key, inputs, settings):
@@ -53,17 +52,21 @@ class Runner:
         method = getattr(model, key[0])
         if self.arena is None:
             return method(*inputs, *settings)
-        if key not in self.plans:
-            recent(self.plans)[key] = planned(model, key[0], inputs, settings)
-        with self.arena.step(self.plans[key]):
+        plan = recent(self.plans, key)
+        if plan is None:
+            plan = self.plans[key] = planned(model, key[0], inputs, settings)
+        with self.arena.step(plan):
             return method(*inputs, *settings)
 
 
-def recent(kept):
-    """`kept`, a dict in order of arrival, with room for one more."""
+def recent(kept, key):
+    """kept[key], moved to the end of the dict; or None, with room made for one more."""
+    if key in kept:
+        kept[key] = kept.pop(key)
+        return kept[key]
     while len(kept) >= KEPT:
-        del kept[next(iter(kept))]
-    return kept
+        del kept[next(iter(kept))]  # what was not asked for longest
+    return None
 
 
 def planned(model, name, inputs, settings):

@@ -368,7 +368,7 @@ class Cublas:
 
 def install(monkeypatch, late=None):
     """Make `import cupy` find this, and minast believe in a GPU.   -> the Cublas that products reach"""
-    from minast import backend, launch
+    from minast import backend, graph, launch
     from minast.cuda import cublas
 
     state.begin(late)
@@ -387,6 +387,7 @@ def install(monkeypatch, late=None):
     monkeypatch.setitem(sys.modules, "cupyx", cupyx)
     monkeypatch.setattr(backend, "why_no_gpu", lambda: None)
     monkeypatch.setattr(launch, "_functions", {})
+    monkeypatch.setattr(graph, "_streams", {})
     library = Cublas()
     monkeypatch.setattr(cublas, "library", lambda: library)
     monkeypatch.setattr(cublas, "_mine", types.SimpleNamespace())
