@@ -50,6 +50,8 @@ def test_all_rows_in_the_emulator(tmp_path, command, monkeypatch):
     assert {f"residual + norm{way}, {dtype}" for way in ("", " backward") for dtype in ("float16", "bfloat16")} <= set(
         rows
     )
+    for dtype in device.DTYPES:
+        assert {f"{name}, {dtype}" for name in ("tokens backward", "attention of two queries, backward")} <= set(rows)
     for dtype, rungs in attention.RUNGS.items():
         assert {f"attention, rung {rung}, {dtype}" for rung in rungs} <= set(rows)
         assert f"attention backward, {attention.BACKWARD[dtype]}, {dtype}" in rows
@@ -204,7 +206,7 @@ def test_torch_does_the_same_jobs(pretended, dtype):
         wanted = case.wanted()
         assert not device.differs(got, wanted, device.TOLERANCE[dtype]), case.name
         done.append(case.name)
-    assert len(set(done)) == {"float32": 21}.get(dtype, 19)
+    assert len(set(done)) == {"float32": 25}.get(dtype, 22)
 
 
 @no_gpu

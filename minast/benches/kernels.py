@@ -8,14 +8,13 @@ torch, which has a function for each job in all three types. Adam and the gradie
 result is compared before it is timed; where it differs, as 16-bit sums may, the cell says that instead.
 """
 
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
 
 import numpy as np
 
 from .. import cuda, layers, mixed, optim
-from . import attention, backends, in_torch
+from . import attention, backends, ends, in_torch
+from .cases import REAL, TOY, Case, Sizes
 from .device import DTYPES, LIBRARY, NO_BFLOAT16, TOLERANCE, cast, check, copy_bandwidth, differs, place, wide
 from .device_rows import Goal, row
 from .in_torch import TORCH
@@ -26,25 +25,6 @@ SHARE = Goal("80 %", 0.8)  # of it, for the kernels that the model takes of thes
 HELD = [f"{name}, rung 1" for name in ("unfold", "layer norm", "bias + GELU", "Adam")]
 
 
-@dataclass(frozen=True)
-class Sizes:
-    """B clips, H heads of width D, N tokens, T frames, F mel bins, K classes, `weights` numbers for Adam."""
-
-    B: int = 32
-    H: int = 12
-    N: int = 1214
-    D: int = 64
-    T: int = 1024
-    F: int = 128
-    K: int = 527
-    weights: int = 87_000_000
-
-    @property
-    def rows(self):
-        return self.B * self.N, self.H * self.D
-
-
-REAL, TOY = Sizes(), Sizes(2, 2, 50, 16, 46, 32, 7, 3001)
 PER_CLIP = 2**29  # bytes: the GELU's arrays, the reference's and its temporaries
 
 
@@ -58,24 +38,9 @@ def fitting(where):
     return Sizes(B=B)
 
 
-class Case(NamedTuple):
-    """call() and wanted(): the kernel's and the reference's results, a tuple of arrays each; bytes of one call.
-
-    half(), torch(torch): the same job on the stored numbers, in float16 by layers.py, in all types by torch; each
-    returns what is to be called.
-    """
-
-    name: str
-    call: Any
-    wanted: Any
-    bytes: int
-    half: Any = None
-    torch: Any = None
-
-
 def cases(where, s, dtype):
     """Each kernel at sizes s, one after the other, so that the arrays of one are gone before the next."""
-    for make in (patches, norms, gelus, softmaxes, losses, columns):
+    for make in (patches, norms, gelus, softmaxes, losses, columns, ends.tokens, ends.few_queries):
         yield from make(where, s, dtype)
     yield from adam(where, s) if dtype == "float32" else residuals(where, s, dtype)
 
