@@ -19,6 +19,7 @@ from .errors import Error
 from .features import frame_count, hz_of, sizes
 from .layers import array_module, unfold_backward
 from .params import shapes, zeros
+from .running import Runner
 
 TOKENS = 2048  # that go through the model at once: the probabilities of a layer take heads * tokens^2 numbers a clip
 
@@ -252,7 +253,8 @@ def _probabilities(q, k):
 def _watched(model, forward=None, backward=None):
     """The same model with `Watched` layers; it adds its gradients to an array of its own."""
     seen = copy.copy(model)
-    seen.ops, seen.replay = Watched(model.ops, forward, backward), False
+    seen.ops = Watched(model.ops, forward, backward)
+    seen.runner = Runner(model.xp, planned=False)  # what is looked at must stay
     seen.dw = zeros(shapes(model.config), model.dtype, model.xp)
     names = [f"blocks.{i}." for i in range(model.config.depth)]
     seen.blocks = [(weights, seen.dw.under(name)) for (weights, _), name in zip(model.blocks, names, strict=True)]

@@ -38,13 +38,16 @@ def ahead(batches):
     import cupy
 
     stream, here, there = cupy.cuda.Stream(non_blocking=True), Slot(), Slot()
-    here.fill(next(batches, None), stream)
-    while here.batch is not None:
-        there.fill(next(batches, None), stream)  # is copied while the step computes
-        cupy.cuda.get_current_stream().wait_event(here.arrived)
-        yield here.device, here.batch
-        here.done = cupy.cuda.get_current_stream().record()  # all that reads this batch is queued by now
-        here, there = there, here
+    try:
+        here.fill(next(batches, None), stream)
+        while here.batch is not None:
+            there.fill(next(batches, None), stream)  # is copied while the step computes
+            cupy.cuda.get_current_stream().wait_event(here.arrived)
+            yield here.device, here.batch
+            here.done = cupy.cuda.get_current_stream().record()  # all that reads this batch is queued by now
+            here, there = there, here
+    finally:
+        stream.synchronize()  # whoever leaves early gives back memory that a copy may still be writing to
 
 
 class Slot:

@@ -23,35 +23,48 @@ def stream():
 
 
 class Graph:
-    """function(*inputs) -> tuple of arrays, run once, as `first`, and recorded, on the current device.
+    """What `record` made. Called with inputs of the same shapes it replays, on the current stream -> tuple of arrays.
 
-    inputs: CuPy arrays; their shapes and types are the graph's. The run compiles the kernels and finds the memory; the
-    recording repeats it without computing. The function must not look at any value on the host: where it does, or
-    calls what cannot be recorded, `graph` stays None, with a warning.
+    kept: whatever must stay in memory as long as the graph, since it replays addresses: what the function allocated
+    lies in `pool`, and what else it used is the caller's to name.
     """
 
-    def __init__(self, function, inputs):
-        import cupy
-
-        here, there = cupy.cuda.get_current_stream(), stream()
-        self.pool, self.graph = cupy.cuda.MemoryPool(), None  # what the function allocates stays this graph's
-        there.wait_event(here.record())
-        with there, cupy.cuda.using_allocator(self.pool.malloc):
-            self.inputs = tuple(x.copy() for x in inputs)
-            self.first = tuple(x.copy() for x in function(*self.inputs))
-            there.begin_capture()
-            try:
-                self.outputs = function(*self.inputs)
-                self.graph = there.end_capture()
-            except Exception as error:
-                with suppress(Exception):  # the recording is void, which end_capture may say in its own way
-                    there.end_capture()
-                warnings.warn(f"no CUDA graph, every launch on its own: {error}", RuntimeWarning, stacklevel=2)
-        here.wait_event(there.record())
+    def __init__(self, graph, inputs, outputs, pool, kept):
+        self.graph, self.inputs, self.outputs, self.pool, self.kept = graph, inputs, outputs, pool, kept
 
     def __call__(self, *inputs):
-        """One replay on the current stream.   -> tuple of arrays, which the next replay leaves alone"""
         for mine, x in zip(self.inputs, inputs, strict=True):
             mine[...] = x
         self.graph.launch()
-        return tuple(x.copy() for x in self.outputs)
+        return tuple(x.copy() for x in self.outputs)  # the next replay leaves these alone
+
+
+def record(function, inputs, kept=None):
+    """function(*inputs) -> tuple of arrays, run once and recorded.   -> (the run's results, Graph or None)
+
+    inputs: CuPy arrays. The run compiles the kernels and finds the memory; the recording repeats it without computing.
+    The function must not look at any value on the host: where it does, or calls what cannot be recorded, a warning says
+    so, and there is no graph.
+    """
+    import cupy
+
+    here, there, pool = cupy.cuda.get_current_stream(), stream(), cupy.cuda.MemoryPool()
+    graph = None
+    there.wait_event(here.record())
+    with there, cupy.cuda.using_allocator(pool.malloc):
+        mine = tuple(x.copy() for x in inputs)
+        results = function(*mine)
+    here.wait_event(there.record())
+    results = tuple(x.copy() for x in results)  # the caller's own, from the caller's pool
+    there.wait_event(here.record())
+    with there, cupy.cuda.using_allocator(pool.malloc):
+        there.begin_capture()
+        try:
+            outputs = function(*mine)
+            graph = Graph(there.end_capture(), mine, outputs, pool, kept)
+        except Exception as error:
+            with suppress(Exception):  # the recording is void, which end_capture may say in its own way
+                there.end_capture()
+            warnings.warn(f"no CUDA graph, every launch on its own: {error}", RuntimeWarning, stacklevel=2)
+    here.wait_event(there.record())
+    return results, graph

@@ -119,12 +119,16 @@ class Arena:
     @contextmanager
     def step(self, plan):
         """`empty` walks along `plan` meanwhile, from its beginning."""
-        if plan.bytes > self.buffer.nbytes:
-            self.buffer = self.xp.empty(0, np.uint8)  # let go of the old one first
-            self.buffer = self._aligned(plan.bytes)
+        if plan.bytes > self.bytes:
+            self.grow(plan.bytes)
         self.plan, self.at = plan, 0
         with using(self):
             yield self
+
+    def grow(self, size):
+        """A buffer of so many bytes instead of the old one, which is let go first."""
+        self.buffer = self.xp.empty(0, np.uint8)
+        self.buffer = self._aligned(size)
 
     def empty(self, shape, dtype):
         size = rounded(shape, dtype)

@@ -56,7 +56,7 @@ class AST:
             from .mixed_encoder import Encoder
 
             self.encoder = Encoder(config, self._w, self.dw, self.xp, self.computes)
-        self.runner = Runner(self)
+        self.runner = Runner(self.xp, self._has_kernels())
         if seed is not None:
             init.fresh(self, np.random.default_rng(seed))
 
@@ -78,6 +78,12 @@ class AST:
             return None
         self.encoder.current = not self.w.asked
         return self.encoder.flat
+
+    def _has_kernels(self):
+        """Whether kernels do all of a pass: then its memory can be planned by running it dry, in a blink."""
+        if self.backend not in ("cuda", "emulator") or self.dtype != np.float32:
+            return False
+        return self.ops.fits(self.config.dim, self.config.heads)
 
     def refresh(self):
         """Bring the 16-bit copy of the weights up to date, if there is one and the weights may have changed."""

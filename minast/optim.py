@@ -69,7 +69,8 @@ class Adam:
         return {"m": self.m, "v": self.v, "t": self.t}
 
     def load_state(self, state):
-        self.m[...], self.v[...], self.t = state["m"], state["v"], int(state["t"])
+        xp = array_module(self.m)
+        self.m[...], self.v[...], self.t = xp.asarray(state["m"]), xp.asarray(state["v"]), int(state["t"])
 
 
 def blockwise(function, flat):

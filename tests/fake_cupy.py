@@ -5,13 +5,15 @@ What it is strict about is what a GPU is strict about:
   for it. Work that is not ordered by an event is so done in the worst order.
 - While a stream records a graph nothing happens; a replay does it all, with the recorded addresses and numbers. A look
   at a value, a wait, or CuPy's own cuBLAS in between is an error.
-- Fresh memory is full of NaN.
+- Fresh memory is full of NaN. While a graph is recorded it must come from a pool of the graph's own.
+- Pinned memory is full of NaN again as soon as nobody refers to it: a copy under way reads addresses, not arrays.
 Kernels run in the emulator, cuBLAS is `Cublas` below, which reads the very addresses it is given.
 """
 
 import ctypes
 import sys
 import types
+import weakref
 
 import numpy as np
 
@@ -178,7 +180,7 @@ class ndarray:
 
     def __setitem__(self, at, value):
         if isinstance(value, np.ndarray) and value.ndim:
-            raise TypeError("Unsupported type <class 'numpy.ndarray'>")  # as CuPy says
+            raise ValueError("non-scalar numpy.ndarray cannot be used for fill")  # as CuPy says
         state.current.do(lambda: self.a.__setitem__(at, plain(value)))
 
     def reshape(self, *shape):
@@ -201,7 +203,15 @@ class ndarray:
 
     def set(self, x, stream=None):
         assert x.flags.c_contiguous and x.dtype == self.dtype and x.shape == self.shape
-        (stream or state.current).do(lambda: self.a.__setitem__(..., x))  # x is read late, as a copy would
+        address, size = x.ctypes.data, x.nbytes
+        if size == 0:
+            return
+
+        def copy():  # reads what lies there by then
+            there = np.frombuffer((ctypes.c_char * size).from_address(address), self.dtype)
+            self.a[...] = there.reshape(self.shape)
+
+        (stream or state.current).do(copy)
 
     def __float__(self):
         return float(self.get())
@@ -257,10 +267,23 @@ ndarray.__matmul__ = ndarray.__rmatmul__ = _matmul
 
 def empty(shape, dtype=float):
     state.allocated += 1
+    if state.allocator is None and state.current.recording is not None:
+        raise CudaError("what a graph replays would lie in memory that others get")
     out = np.empty(shape, dtype)
     out.reshape(-1).view(np.uint8)[...] = 0xFF  # NaN in all floating types
     state.kept.append(out)  # a device's memory stays mapped when an array goes, and late work may still use it
-    return ndarray(out)
+    made = ndarray(out)
+    made.pool = state.allocator
+    return made
+
+
+def empty_pinned(shape, dtype=float):
+    """Memory that stays mapped, and is overwritten when the array and its views are gone."""
+    memory = np.empty(max(1, int(np.prod(shape))), dtype)
+    state.kept.append(memory)
+    mine = np.frombuffer(memoryview(memory), dtype, int(np.prod(shape)))
+    weakref.finalize(mine, memory.view(np.uint8).fill, 0xFF)
+    return mine.reshape(shape)
 
 
 def zeros(shape, dtype=float):
@@ -382,7 +405,7 @@ def install(monkeypatch, late=None):
         runtime=types.SimpleNamespace(getDeviceCount=lambda: 1, runtimeGetVersion=lambda: 13000),
     )  # fmt: skip
     cupyx = types.ModuleType("cupyx")
-    cupyx.empty_pinned = np.empty
+    cupyx.empty_pinned = empty_pinned
     monkeypatch.setitem(sys.modules, "cupy", fake)
     monkeypatch.setitem(sys.modules, "cupyx", cupyx)
     monkeypatch.setattr(backend, "why_no_gpu", lambda: None)
@@ -391,4 +414,5 @@ def install(monkeypatch, late=None):
     library = Cublas()
     monkeypatch.setattr(cublas, "library", lambda: library)
     monkeypatch.setattr(cublas, "_mine", types.SimpleNamespace())
+    monkeypatch.setattr(cublas, "workspaces", {})
     return library

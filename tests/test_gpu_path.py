@@ -1,5 +1,8 @@
 """The way through CuPy, on tests/fake_cupy.py: planned memory, CUDA graphs, cuBLAS, batches copied ahead."""
 
+import os
+import signal
+
 import numpy as np
 import pytest
 
@@ -7,6 +10,8 @@ from minast import AST, ModelConfig
 from minast.cuda import cublas
 from minast.errors import Error
 from minast.feed import feed, pinning
+from minast.graph import Graph
+from minast.running import KEPT, NEVER
 from tests import fake_cupy
 from tests.kernel_cases import ROUNDING, close, get, need_compiler
 
@@ -40,6 +45,11 @@ def trained(backend, dtype, steps=5, **options):
     return model, [(float(loss), model.numpy(logits)) for loss, logits in seen]
 
 
+def replays(model):
+    """How often each graph of a model was replayed."""
+    return [known.graph.launches for known in model.runner.graphs.values() if isinstance(known, Graph)]
+
+
 @pytest.mark.parametrize("replay", [False, True])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
 def test_training_is_the_emulators_bit_for_bit(cuda, dtype, replay):
@@ -49,8 +59,8 @@ def test_training_is_the_emulators_bit_for_bit(cuda, dtype, replay):
     for (a, x), (b, y) in zip(got, want, strict=True):
         assert a == b and np.array_equal(x, y)
     assert np.array_equal(ours.numpy(ours._w.flat), plain._w.flat)
-    launched = [g.graph.launches for g in ours.runner.graphs.values()]
-    assert launched == ([3] if replay else []) and cuda.gemms > 0
+    assert replays(ours) == ([3] if replay else []) and cuda.gemms > 0
+    assert all(memory.pool is None for memory in cublas.workspaces.values())  # no graph's own
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -65,7 +75,7 @@ def test_inference_replays_what_comes_again(cuda, dtype):
         for model in (plain, ours):
             model.w["mlp_head.1.bias"][...] = turn
             model.w["blocks.0.mlp.fc1.weight"][:1] = 0.1 * turn
-    assert [g.graph.launches for g in ours.runner.graphs.values()] == [2, 2, 2, 2]
+    assert replays(ours) == [2, 2, 2, 2]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -103,6 +113,66 @@ def test_what_cannot_be_recorded_runs_launch_by_launch(cuda, monkeypatch):
             got = model.forward(x)
         monkeypatch.setattr(fake_cupy.ndarray, "sum", fake_cupy.ndarray.sum)
         assert np.array_equal(model.numpy(got), plain(want, x)[0])
+
+
+def test_what_cannot_be_recorded_is_not_tried_again(cuda, monkeypatch):
+    model = AST(CONFIG, "cuda", seed=1, replay=True)
+    plain, ((x, _),) = AST._logits, batches(1)
+    monkeypatch.setattr(AST, "_logits", lambda self, x: (float(x.sum()), *plain(self, x))[1:])
+    with pytest.warns(RuntimeWarning) as caught:
+        for _ in range(5):
+            model.forward(x)
+    assert len(caught) == 1 and list(model.runner.graphs.values()) == [NEVER]
+
+
+def test_the_shapes_asked_for_last_keep_their_graphs(cuda):
+    """Of many shapes those in use stay; an old one starts anew, and a larger arena lets go of all."""
+    model = AST(CONFIG, "cuda", seed=1, replay=True)
+    largest, *others = (next(batches(1, clips))[0] for clips in range(KEPT + 3, 0, -1))
+    for x in (largest, *others):
+        for _ in range(3):
+            model.forward(x)
+            model.forward(largest)
+    assert len(replays(model)) == KEPT and max(replays(model)) > KEPT
+    arena = model.runner.arena.bytes
+    ((x, y),) = batches(1, KEPT + 3)
+    model.loss_and_grad(x, y)
+    assert model.runner.arena.bytes > arena and replays(model) == []
+
+
+def test_another_stream_waits_for_the_pass_before(cuda):
+    import cupy
+
+    model, want = AST(CONFIG, "cuda", seed=1, replay=True), AST(CONFIG, "emulator", seed=1)
+    inputs, got = [x for x, _ in batches(6)], []
+    streams = [cupy.cuda.get_current_stream(), cupy.cuda.Stream(non_blocking=True)]
+    for n, x in enumerate(inputs):
+        with streams[n % 2]:
+            got.append((streams[n % 2], model.forward(x)))
+    for (stream, y), x in zip(got, inputs, strict=True):
+        with stream:
+            assert np.array_equal(y.get(), want.forward(x))
+
+
+def test_a_training_run_goes_on_from_its_checkpoint(cuda, tones, tmp_path, monkeypatch):
+    """Stopped and resumed on CuPy's arrays: the very weights of a run in one go."""
+    from minast import load, train
+
+    flags = [str(tones), "--backend", "cuda", "--dtype", "bfloat16", "--depth", "1", "--epochs", "2", "--batch", "6"]
+    assert train.main([*flags, "--out", str(tmp_path / "a")]) == 0
+    take, count = train.take_step, []
+
+    def stopping(*args):
+        count.append(None)
+        if len(count) == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        return take(*args)
+
+    monkeypatch.setattr(train, "take_step", stopping)
+    assert train.main([*flags, "--out", str(tmp_path / "b")]) == 130
+    assert train.main(["--resume", str(tmp_path / "b")]) == 0
+    one, other = (load(tmp_path / name / "last.npz", "numpy")[0].w.flat for name in "ab")
+    assert np.array_equal(one, other)
 
 
 # -- batches ahead -----------------------------------------------------------------------------------------------------

@@ -119,3 +119,19 @@ def test_what_a_training_step_of_base_needs():
 def test_forward_keeps_nothing():
     model, x = AST(CONFIG, "emulator", None, "bfloat16"), np.empty((2, 1024, 128), np.float32)
     assert planned(model, "_logits", (x,), ()).bytes < 2 * 100 * WIDTH  # the arrays of one block, not of twelve
+
+
+def test_threads_take_turns():
+    """Four threads on one model, whose passes all use the same memory."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from tests.kernel_cases import need_compiler
+
+    need_compiler()
+    config = ModelConfig.preset("nano", dim=32, heads=2, depth=1, mel_bins=32, frames=46, classes=5)
+    model, rng = AST(config, "emulator", dtype="bfloat16"), np.random.default_rng(0)
+    clips = [rng.standard_normal((n % 3 + 1, 46, 32)).astype(np.float32) for n in range(24)]
+    alone = [model.forward(x) for x in clips]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(model.forward, clips))
+    assert all(np.array_equal(a, b) for a, b in zip(alone, together, strict=True))

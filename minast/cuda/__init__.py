@@ -9,7 +9,7 @@ from ..layers import *
 from .adam import Adam, gradient_norm
 from .attend import attend_backward, attend_forward
 from .attention import TILES, attention_backward, attention_forward, attention_rung, tile_bytes
-from .common import HEAD_WIDTHS, add_columns
+from .common import HEAD_WIDTHS, add_columns, fits
 from .linear import linear_backward, linear_forward
 from .losses import bce_backward, bce_forward, ce_backward, ce_forward
 from .patches import unfold_backward, unfold_forward

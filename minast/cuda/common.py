@@ -47,6 +47,11 @@ def overrides(fits=lambda *_, **__: True):
     return decorate
 
 
+def fits(dim, heads):
+    """Whether there are kernels for all layers of a model of this width."""
+    return dim % heads == 0 and dim // heads in HEAD_WIDTHS and dim <= 128 * LAYERNORM_CHUNKS[-1]
+
+
 def checked_rung(rung, last):
     """A rung of which there is a kernel: 0 to last."""
     if rung not in range(last + 1):

@@ -60,24 +60,33 @@ def call(function, *arguments):
         raise Error(f"{function} failed: {STATUS.get(status, 'status')} ({status}).")
 
 
+workspaces = {}  # (device, stream) -> memory, for good: recorded graphs have its address in them
+
+
+def workspace(stream):
+    """Of one stream of the current device; two threads on one stream take turns at it, as the stream's work does."""
+    import cupy
+
+    key = cupy.cuda.Device().id, stream
+    if key not in workspaces:
+        with cupy.cuda.using_allocator(None):  # from no pool, which might be a graph's own
+            workspaces[key] = cupy.empty(WORKSPACE, np.uint8)
+    return workspaces[key]
+
+
 class Handle:
     """cuBLAS's state on one device, for one thread."""
 
     def __init__(self):
-        self.pointer, self.stream, self.workspaces = ctypes.c_void_p(), None, {}
+        self.pointer, self.stream = ctypes.c_void_p(), None
         call("cublasCreate_v2", ctypes.byref(self.pointer))  # scalars lie on the host: the default
         call("cublasSetMathMode", self.pointer, FLOAT32_SUMS)
 
     def on(self, stream):
         """Work goes to this stream (its address) from now on."""
         if stream != self.stream:
-            if stream not in self.workspaces:
-                import cupy
-
-                with cupy.cuda.using_allocator(None):  # for good, and so from no pool
-                    self.workspaces[stream] = cupy.empty(WORKSPACE, np.uint8)
             call("cublasSetStream_v2", self.pointer, stream)  # this one takes the workspace away
-            call("cublasSetWorkspace_v2", self.pointer, self.workspaces[stream].data.ptr, WORKSPACE)
+            call("cublasSetWorkspace_v2", self.pointer, workspace(stream).data.ptr, WORKSPACE)
             self.stream = stream
         return self
 
