@@ -20,8 +20,6 @@ import numpy as np
 from minast import kernel_source
 from minast.emulator import run
 
-EAGER, LATE = "eager", "late"
-
 
 class CudaError(Exception):
     pass
@@ -114,9 +112,9 @@ class State:
         self.late_streams, self.current, self.allocator, self.allocated, self.kept = False, None, None, 0, []
 
     def begin(self, late):
-        """A fresh device. late: "compute" or "copy", which of the null stream and the others lags behind, or None."""
-        self.late_streams = late == "copy"
-        self.null = Stream(late=late == "compute")
+        """A fresh device. late: which streams lag: "compute" the null stream, "copy" the others, "all", or None."""
+        self.late_streams = late in ("copy", "all")
+        self.null = Stream(late=late in ("compute", "all"))
         self.current, self.allocator, self.allocated, self.kept = self.null, None, 0, []
 
     def forbidden(self, what):

@@ -16,7 +16,7 @@ from tests import fake_cupy
 from tests.kernel_cases import ROUNDING, close, get, need_compiler
 
 CONFIG = ModelConfig.preset("nano", dim=32, heads=2, depth=2, mel_bins=32, frames=46, classes=5, prefix_tokens=2)
-LATE = [None, "compute", "copy"]
+LATE = [None, "compute", "copy", "all"]
 
 
 @pytest.fixture(params=LATE, ids=str)
@@ -190,6 +190,18 @@ def test_batches_arrive_whole_and_in_order(cuda):
     assert len(sums) == len(sent) and all(a is b for a, b in zip(hosts, sent, strict=True))
     for (total, y), (x, want) in zip(sums, sent, strict=True):
         assert float(total) == x.sum() and np.array_equal(y.get(), want)
+
+
+def test_pinned_memory_stays_until_it_is_copied(cuda):
+    """Nobody but the feed refers to a batch, and a batch's memory is overwritten when it goes."""
+    import cupy
+
+    def host(step):
+        return (np.full((3, 4), step, np.float32),)
+
+    made = map(pinning(host, cupy), range(6))
+    sums = [x.sum() for (x,), _ in feed(made, cupy)]
+    assert [float(total) for total in sums] == [12.0 * step for step in range(6)]
 
 
 def test_no_batch_and_one_batch(cuda):

@@ -14,7 +14,9 @@ import numpy as np
 
 from ..backend import to_numpy
 from ..config import ModelConfig
+from ..cuda import cublas
 from ..errors import Error
+from ..graph import Graph
 from . import theirs
 from .backends import TOY as SMALL
 from .backends import Side, near
@@ -117,7 +119,10 @@ def checked(where, job, name, how, without):
 
 
 def step(rounds, backend=None):
-    """A training step of 32 clips. Each way has the memory to itself in its turns: unfused attention takes most."""
+    """A training step of 32 clips. Before each turn the pools give back what is free: unfused attention takes most.
+
+    What a side keeps from one step to the next stays where it is; of ours that is the arena.
+    """
     where = place(backend)
     job = job_of(where, 32)
     name, ours = f"{job.label}, training step, batch {len(job.x)}, bfloat16", Ours(where, job)
@@ -236,7 +241,10 @@ def memory(rounds, backend=None):
 
 
 def held(where, job):
-    """Bytes that two of our steps, and the model, took from the device; in the emulator at most from NumPy."""
+    """Bytes that three of our steps, and the model, took from the device; in the emulator at most from NumPy.
+
+    With the pool of the graph that the second step records, and cuBLAS's workspaces, which come from no pool.
+    """
     if where.gpu:
         pool = where.xp.get_default_memory_pool()
         before = pool.total_bytes()
@@ -244,7 +252,9 @@ def held(where, job):
         where.release()  # what only making the model took
         for _ in range(3):
             ours.step()
-        return pool.total_bytes() - before
+        graphs = [g for g in ours.model.runner.graphs.values() if isinstance(g, Graph)]
+        beside = [g.pool.total_bytes() for g in graphs] + [room.nbytes for room in cublas.workspaces.values()]
+        return pool.total_bytes() - before + sum(beside)
     tracemalloc.start()
     try:
         ours = Ours(where, job)
