@@ -251,8 +251,11 @@ def describe(data, model, features, preset, out):
     print(f"{data.name}: {clips} clips, {len(data.labels)} classes; split {data.split_from}")
     print(
         f"{preset}: {model.parameters / 1e6:.2f} M weights, {model.config.tokens} tokens from {features.frames} frames "
-        f"at {features.rate} Hz, mean {features.mean:.3f}, std {features.std:.3f}; backend {model.backend}; to {out}"
+        f"at {features.rate} Hz, mean {features.mean:.3f}, std {features.std:.3f}; backend {model.backend}"
+        f"{'' if model.computes == 'float32' else f' in {model.computes}'}; to {out}"
     )
+    if model.backend == "emulator":
+        print("The emulator runs the GPU's kernels on the CPU: right, and slow. To train on a CPU take --backend fast.")
 
 
 def parser(doc):

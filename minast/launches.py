@@ -155,23 +155,21 @@ def _planned(model, x, y, recompute):
 
 def table(done):
     """Markdown: equal work of a phase together, in the order of first appearance; what is below `LEAST` in one row."""
-    groups = Counter(done)
     bytes_, flops = sum(w.read + w.written for w in done), sum(w.flops for w in done)
     lines = [
         "| phase | what | on (M x K x N of a product) | times | MB read | MB written | GFLOP |",
         "| --- | --- | --- | ---: | ---: | ---: | ---: |",
     ]
-    small = {}
-    for w, n in groups.items():
-        if n * (w.read + w.written) < LEAST * bytes_ and n * w.flops < LEAST * flops:
-            small.setdefault(w.phase, []).extend([w] * n)
-            continue
-        name = f"`{w.name}`" if w.kind == "kernel" else f"{w.kind}: {w.name}"
-        lines.append(f"| {w.phase} | {name} | {w.shape} | {n} | {_numbers(n, [w])} |")
     for phase in dict.fromkeys(w.phase for w in done):
-        if phase in small:
-            lines.append(f"| {phase} | smaller ones | | {len(small[phase])} | {_numbers(1, small[phase])} |")
-        part = [w for w in done if w.phase == phase]
+        part, small = [w for w in done if w.phase == phase], []
+        for w, n in Counter(part).items():
+            if n * (w.read + w.written) < LEAST * bytes_ and n * w.flops < LEAST * flops:
+                small += [w] * n
+                continue
+            name = f"`{w.name}`" if w.kind == "kernel" else f"{w.kind}: {w.name}"
+            lines.append(f"| {phase} | {name} | {w.shape} | {n} | {_numbers(n, [w])} |")
+        if small:
+            lines.append(f"| {phase} | smaller ones | | {len(small)} | {_numbers(1, small)} |")
         lines.append(f"| **{phase}** | all | | {len(part)} | {_numbers(1, part)} |")
     lines.append(f"| **step** | all | | {len(done)} | {_numbers(1, done)} |")
     return "\n".join(lines)
@@ -190,6 +188,8 @@ def main(argv=None):
     p.add_argument("--dtype", default="bfloat16", choices=NARROW, help="default bfloat16")
     p.add_argument("--readme", action="store_true", help="write the table into kernels/README.md")
     args = p.parse_args(argv)
+    if args.batch < 1:
+        raise cli.Error(f"--batch is {args.batch}: it must be at least 1.")
     config = ModelConfig.preset(args.preset, frames=args.frames, prefix_tokens=2)
     done = step(config, args.batch, args.dtype)
     note = (

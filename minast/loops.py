@@ -104,7 +104,7 @@ def _loops(section):
 def table(found):
     """Markdown, a row per loop; of one around another, what it has besides.   found: {kernel: [Loop]}"""
     lines = [
-        "| kernel | loop | instructions | products | others per product | matrix loads per product |",
+        "| kernel | loop | instructions | HMMA | others for each | matrix loads (LDSM) for each |",
         "| --- | --- | ---: | ---: | ---: | ---: |",
     ]
     for kernel, (first, *around) in found.items():
@@ -123,6 +123,8 @@ def main(argv=None):
     p.add_argument("--arch", default="90", help="compute capability (default 90)")
     p.add_argument("--readme", action="store_true", help="write the table into kernels/README.md")
     args = p.parse_args(argv)
+    if not args.arch.isdecimal():
+        raise cli.Error(f"--arch is {args.arch!r}: a compute capability without its dot, as 80 or 90.")
     text = table({kernel: loops(source, kernel, args.arch) for kernel, source in KERNELS.items()})
     if args.readme:
         write_between(kernel_source.folder() / "README.md", MARKERS, text)

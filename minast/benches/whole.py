@@ -172,7 +172,8 @@ def latency(rounds, backend=None):
     rows = []
     for how, times in zip(runs, mine, strict=True):
         last = how == list(runs)[-1]  # the goals are the fastest way's of running it
-        more = {"goals": LATENCY if last else [], "job": "latency", "without": dict(without)}
+        note = "no graph without a GPU: the same launches once more" if last and not where.gpu else ""
+        more = {"goals": LATENCY if last else [], "job": "latency", "note": note, "without": dict(without)}
         rows.append(row(where, f"{name}, {how}", "bfloat16", times, 1, "clips/s", libraries=beside, **more))
     return rows
 

@@ -1,4 +1,4 @@
-"""Attention by kernels: `rung` picks a version of attention.cu, the default is the fastest that fits."""
+"""Attention by kernels: `rung` picks a version of attention.cu, the default is the last that fits."""
 
 import numpy as np
 
