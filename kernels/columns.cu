@@ -43,9 +43,14 @@ template <typename T> __global__ void column_partials(const T* x, float* partial
   }
 }
 
-// grid: ceil(C / 32), block: (32, 8)
-__global__ void column_finish(const float* partial, float* out, int groups, int columns) {
+// Up to three results in one launch: partial (arrays, G, C), one after the other; a result that is null is left out.
+// grid: (ceil(C / 32), arrays), block: (32, 8)
+__global__ void column_finish(const float* partial, float* first, float* second, float* third, int groups,
+                              int columns) {
   __shared__ float part[8][32];
+  float* out = blockIdx.y == 0 ? first : blockIdx.y == 1 ? second : third;
+  if (!out) return;  // the same for all threads of the block
+  partial += static_cast<long long>(blockIdx.y) * groups * columns;
   const int c = blockIdx.x * 32 + threadIdx.x;
   float sum = 0.0f;
   if (c < columns)

@@ -23,7 +23,7 @@ from .running import planned
 MARKERS = ("<!-- python -m minast.launches --readme: begin -->", "<!-- end of launches -->")
 UPDATED = {  # what a kernel reads as well as writes; what else it writes it does not read
     "adam_step": ("w", "m", "v"),
-    "column_finish": ("out",),
+    "column_finish": ("first", "second", "third"),
     "tokens_backward": ("dfirst", "dsecond", "dpos"),
     "attention_mma_lean": ("qkv",),
 }

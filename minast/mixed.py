@@ -10,7 +10,7 @@ from math import prod
 
 import numpy as np
 
-from .cuda.common import GROUPS, LAYERNORM_CHUNKS, blocks, c_type, packed, rows_of
+from .cuda.common import GROUPS, LAYERNORM_CHUNKS, blocks, c_type, finish_columns, packed, rows_of
 from .cuda.gemm import gemm
 from .cuda.tokens import spread
 from .launch import launch
@@ -98,9 +98,7 @@ def residual_norm_backward(dn, dy, cache, dw, db, dbias=None):
     dy = dy if dy is None else packed(dy)
     args = (packed(dn), dy, y, w, mean, rstd, dx, dbranch, partial, R, C, tokens, prefix)
     launch("residual.cu", f"residual_norm_backward<{c_type(dn)},{_chunks(C)}>", groups, (32, 4), args)
-    for part, out in zip(partial, (dw, db, dbias), strict=True):
-        if out is not None:
-            launch("columns.cu", "column_finish", blocks(C, 32), (32, 8), (part, out, groups, C))
+    finish_columns(partial, (dw, db, dbias))
     return dx, dx if dbranch is None and dbias is not None else dbranch
 
 

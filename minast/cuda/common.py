@@ -91,4 +91,10 @@ def add_columns(x, out, rung=1):
     groups = min(GROUPS, blocks(R, 8))
     partial = empty(x, (groups, C), np.float32)
     launch("columns.cu", f"column_partials<{c_type(x)}>", (blocks(C, 128), groups), (32, 8), (packed(x), partial, R, C))
-    launch("columns.cu", "column_finish", blocks(C, 32), (32, 8), (partial, out, groups, C))
+    finish_columns(partial[None], (out,))
+
+
+def finish_columns(partial, outs):
+    """outs[i] += sum over groups of partial[i].   partial (n, G, C) float32, outs: up to three (C,), or None"""
+    (n, groups, C), (first, second, third) = partial.shape, (*outs, None, None)[:3]
+    launch("columns.cu", "column_finish", (blocks(C, 32), n), (32, 8), (partial, first, second, third, groups, C))

@@ -5,7 +5,7 @@ import numpy as np
 from ..errors import Error
 from ..launch import launch
 from ..memory import empty
-from .common import GROUPS, LAYERNORM_CHUNKS, blocks, c_type, checked_rung, overrides, packed, rows_of
+from .common import GROUPS, LAYERNORM_CHUNKS, blocks, c_type, checked_rung, finish_columns, overrides, packed, rows_of
 
 # -- layer norm ----------------------------------------------------------------------------------------------------
 
@@ -40,8 +40,7 @@ def layernorm_backward(dy, cache, dw, db):
     partial = empty(x, (2, groups, C), np.float32)
     kernel = f"layernorm_backward<{c_type(x)},{_chunks(C)}>"
     launch("layernorm.cu", kernel, groups, (32, 4), (packed(dy), x, w, mean, rstd, dx, partial, R, C))
-    for part, out in zip(partial, (dw, db), strict=True):
-        launch("columns.cu", "column_finish", blocks(C, 32), (32, 8), (part, out, groups, C))
+    finish_columns(partial, (dw, db))
     return dx
 
 
@@ -76,7 +75,7 @@ def gelu_backward(dy, cache, dbias=None, again=None):
         args = (packed(dy), x, bias, dx, again, partial, R, C)
         kernel = f"gelu_backward_sums<{c_type(x)},{_tanh(kind)}>"
         launch("gelu.cu", kernel, (blocks(C, 128), groups), (32, 8), args)
-        launch("columns.cu", "column_finish", blocks(C, 32), (32, 8), (partial, dbias, groups, C))
+        finish_columns(partial[None], (dbias,))
         return dx
     kernel = f"gelu_backward<{c_type(x)},{_tanh(kind)}>"
     launch("gelu.cu", kernel, blocks(x.size, 1024), 256, (packed(dy), x, bias, dx, x.size, x.shape[-1]))

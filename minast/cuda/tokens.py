@@ -4,7 +4,7 @@ import numpy as np
 
 from ..launch import launch
 from ..memory import empty
-from .common import blocks, c_type, overrides, packed, rows_of
+from .common import blocks, c_type, finish_columns, overrides, packed, rows_of
 
 PREFIXES = 2  # prefix tokens that a launch has pointers for
 
@@ -42,7 +42,7 @@ def tokens_backward(dy, cache, dprefix, dpos, dbias=None, dtype=None):
     args = (dy, dx, *_pair(dprefix), dpos, partial, B, tokens, P, C)
     launch("tokens.cu", f"tokens_backward<{c_type(dx)}>", (blocks(C, 128), groups), (32, 8), args)
     if dbias is not None:
-        launch("columns.cu", "column_finish", blocks(C, 32), (32, 8), (partial, dbias, groups, C))
+        finish_columns(partial[None], (dbias,))
     return dx
 
 
