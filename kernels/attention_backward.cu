@@ -11,7 +11,9 @@
 //   attention_delta                              four lanes per row; bias (3, H, D) float32 or null
 //   attention_tiles_dkv, attention_tiles_dq      float32, 4 x 4 scores in a thread's registers
 //   attention_mma_dkv, attention_mma_dq          float16 or bfloat16 on tensor cores, cp.async double buffers, exp2;
-//                                                dkv makes transposed scores: p^T and ds^T stay in registers
+//                                                dkv makes transposed scores: p^T and ds^T stay in registers.
+//                                                sums (blocks of rows, 3, H, D) float32 or null gets the column sums of
+//                                                dqkv, not rounded, for columns.cu: the gradient of qkv's bias
 // Source: Dao et al. 2022 (FlashAttention), algorithm 4, with its loops apart.
 //
 // instantiate: attention_delta<{float,__half,__nv_bfloat16},{16,32,48,64}>
@@ -235,8 +237,8 @@ __device__ __forceinline__ void own(unsigned (&a)[M][D / 16][4], unsigned (&c)[M
 // shared: two buffers of 128 rows of D + 8, and 2 x 64 floats each; 128 rows more for M = 2 at D = 64
 template <typename T, int D, int M>
 __global__ void __launch_bounds__(MMA_THREADS, 2)
-    attention_mma_dkv(const T* qkv, const T* dout, const float* lse, const float* delta, T* dqkv, int N, int H,
-                      float scale) {
+    attention_mma_dkv(const T* qkv, const T* dout, const float* lse, const float* delta, T* dqkv, float* sums, int N,
+                      int H, float scale) {
   static_assert(M <= 2, "the block's keys and values pass through the two buffers");
   constexpr int BUFFER = 2 * STEP * PITCH16<D>;  // queries, then do
   constexpr int KEPT = D == 64 && M == 2 ? 1 : D / 16;  // of the values' fragments; 1 stands for none
@@ -305,14 +307,22 @@ __global__ void __launch_bounds__(MMA_THREADS, 2)
     store_rows<T, D>(out + width, stride, dk[m], j, N, scale, scale);
     store_rows<T, D>(out + 2 * width, stride, dv[m], j, N, 1.0f, 1.0f);
   }
+  if (sums) {
+    float* room = reinterpret_cast<float*>(memory);
+    const int j = first_key + threadIdx.x / WARP * M * 16 + threadIdx.x % WARP / 4;
+    sums += (b * gridDim.x + blockIdx.x) * stride + h * D;
+    __syncthreads();  // all warps are done with the tiles
+    store_column_sums<D, M>(sums + width, dk, j, N, scale, room);
+    store_column_sums<D, M>(sums + 2 * width, dv, j, N, 1.0f, room);
+  }
 }
 
 // 64 M queries a block; rows of the products are queries, columns keys.
 // grid: (ceil(N / (64 M)), H, B), block: 128, shared: two buffers of 128 rows of D + 8
 template <typename T, int D, int M>
 __global__ void __launch_bounds__(MMA_THREADS, 2)
-    attention_mma_dq(const T* qkv, const T* dout, const float* lse, const float* delta, T* dqkv, int N, int H,
-                     float scale) {
+    attention_mma_dq(const T* qkv, const T* dout, const float* lse, const float* delta, T* dqkv, float* sums, int N,
+                     int H, float scale) {
   static_assert(M <= 2, "the block's queries and do pass through the two buffers");
   constexpr int BUFFER = 2 * STEP * PITCH16<D>;  // keys, then values
   extern __shared__ __align__(16) unsigned char memory[];
@@ -372,5 +382,11 @@ __global__ void __launch_bounds__(MMA_THREADS, 2)
   for (int m = 0; m < M; ++m) {
     const int i = first_query + (threadIdx.x / WARP * M + m) * 16 + threadIdx.x % WARP / 4;
     store_rows<T, D>(dqkv + b * N * stride + h * D, stride, dq[m], i, N, scale, scale);
+  }
+  if (sums) {
+    const int i = first_query + threadIdx.x / WARP * M * 16 + threadIdx.x % WARP / 4;
+    __syncthreads();  // all warps are done with the tiles
+    store_column_sums<D, M>(sums + (b * gridDim.x + blockIdx.x) * stride + h * D, dq, i, N, scale,
+                            reinterpret_cast<float*>(memory));
   }
 }

@@ -139,6 +139,32 @@ __device__ __forceinline__ void accumulate(float (&acc)[M][D / 8][4], const unsi
   }
 }
 
+// out[c] = scale times the sum of column c over the block's rows of a finished accumulator, those that exist; `row` is the
+// lane's first, of fragment 0. In a fixed order: the lane's own rows, the eight lanes of a column, the four warps in turn.
+// room: 4 D floats of shared memory that nobody needs any more, not even a warp that is late.
+template <int D, int M>
+__device__ __forceinline__ void store_column_sums(float* out, const float (&acc)[M][D / 8][4], int row, int rows,
+                                                  float scale, float* room) {
+  const int pair = threadIdx.x % 4 * 2, warp = threadIdx.x / WARP;
+#pragma unroll
+  for (int n = 0; n < D / 8; ++n)
+#pragma unroll
+    for (int e = 0; e < 2; ++e) {
+      float sum = 0.0f;
+#pragma unroll
+      for (int m = 0; m < M; ++m)
+        sum += (row + 16 * m < rows ? acc[m][n][e] : 0.0f) + (row + 16 * m + 8 < rows ? acc[m][n][e + 2] : 0.0f);
+#pragma unroll
+      for (int step = 4; step < WARP; step *= 2) sum += __shfl_xor_sync(FULL, sum, step);
+      if (threadIdx.x % WARP < 4) room[warp * D + n * 8 + pair + e] = sum;
+    }
+  __syncthreads();  // all four warps have left their sums
+  if (threadIdx.x < D)
+    out[threadIdx.x] =
+        scale * ((room[threadIdx.x] + room[D + threadIdx.x]) + (room[2 * D + threadIdx.x] + room[3 * D + threadIdx.x]));
+  __syncthreads();  // they have been read: the room may be used again
+}
+
 // Rows of a finished accumulator (16 x D) to global memory, times scale0 or scale1, + shift (D,) if there is one; `row`
 // is the lane's first, `rows` how many there are in all
 template <typename T, int D>

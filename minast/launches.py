@@ -34,7 +34,9 @@ READ = {  # the share of an array that a launch reads, where that is not all of 
 WRITTEN = {  # the same of one that it writes
     ("attention_mma_lean", "qkv"): lambda a: 0 if a["bias"] is None else 1 / 3,  # the queries, with their bias
     ("attention_mma_dkv", "dqkv"): lambda a: 2 / 3,
+    ("attention_mma_dkv", "sums"): lambda a: 2 / 3,
     ("attention_mma_dq", "dqkv"): lambda a: 1 / 3,
+    ("attention_mma_dq", "sums"): lambda a: 1 / 3,
 }
 LEAST = 5e-4  # share of a step's bytes or arithmetic from which work has a row of its own
 PRODUCTS = {"attention_mma_lean": 2, "attention_mma_dkv": 4, "attention_mma_dq": 3}  # of tokens x tokens x head width

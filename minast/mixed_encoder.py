@@ -135,8 +135,7 @@ def block_backward(dx, d, cache, dw, dbias, c):
     norm1, qkv, attention, proj, mlp = cache
     dx, d = mlp_backward(dx, d, mlp, dw)
     dh = linear_backward(d, proj, dw["attn.proj.weight"])
-    dh = attention_backward(dh, attention)
-    add_columns(rows(dh), dw["attn.qkv.bias"])
+    dh = attention_backward(dh, attention, dbias=dw["attn.qkv.bias"])
     dh = linear_backward(dh, qkv, dw["attn.qkv.weight"])
     return residual_norm_backward(dh, dx, norm1, dw["norm1.weight"], dw["norm1.bias"], dbias)
 

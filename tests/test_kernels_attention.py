@@ -50,9 +50,12 @@ def test_forward_and_backward(put, dtype, size):
             o, cache = cuda.attention_forward(put(qkv), size[2], rung=rung, fragments=fragments)
             close(o, want, FORWARD[dtype], f"o of rung {rung}")
             close(cache[2], reference[2], 2e-6, f"lse of rung {rung}")
-        dqkv = get(cuda.attention_backward(put(do), cache, fragments=fragments)).reshape(wanted.shape)
+        dbias = put(np.full(wanted[0, 0].size, 3, np.float32))
+        dqkv = get(cuda.attention_backward(put(do), cache, fragments, dbias)).reshape(wanted.shape)
         for i, name in enumerate(("dq", "dk", "dv")):
             close(dqkv[:, :, i], wanted[:, :, i], BACKWARD[dtype], name, scale=np.abs(wanted).max())
+        sums = wanted.sum(axis=(0, 1)).ravel()  # the keys' are 0
+        close(get(dbias) - 3, sums, BACKWARD[dtype], "dbias", scale=np.sqrt(size[0] * size[1]) * np.abs(wanted).max())
 
 
 def check_bias(put, dtype, size, rung=6, fragments=None):

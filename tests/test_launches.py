@@ -40,7 +40,7 @@ def test_bytes_of_a_few_kernels():
     few = 4 * CONFIG.prefix_tokens * CONFIG.dim
     assert 6 * few <= prefix.read < 8 * few and 6 * few <= prefix.written < 7 * few
     dkv = next(w for w in done if w.name.startswith("attention_mma_dkv"))
-    assert 4 * rows <= dkv.written < 4.1 * rows  # keys' and values' gradients, in 16 bits
+    assert 4 * rows <= dkv.written < 4.2 * rows  # keys' and values' gradients, in 16 bits, and their sums
     qkv = next(w for w in done if w.name.startswith("attention_mma_lean"))
     assert 6 * rows <= qkv.read < 6.2 * rows
     assert 4 * rows <= qkv.written < 4.1 * rows  # out, and the queries with their bias

@@ -77,6 +77,16 @@ MUTATIONS = {
     "the copy goes into the buffer in use": (
         "attention.cu", ("fetch(buffers + (now ^ 1) * BUFFER, left", "fetch(buffers + now * BUFFER, left"),
         attention("float16", 6)),
+    "a warp's columns are summed over the sums of the last array": (
+        "attention_mma.cuh", removed("__syncthreads();  // they have been read: the room may be used again"),
+        attention("float16", 6)),
+    "column sums are made before all warps have left theirs": (
+        "attention_mma.cuh", removed("__syncthreads();  // all four warps have left their sums"),
+        attention("float16", 6)),
+    "column sums take rows that are not there": (
+        "attention_mma.cuh", ("row + 16 * m < rows ? acc", "row >= 0 ? acc"), attention("float16", 6)),
+    "the sums of a warp are left out": (
+        "attention_mma.cuh", ("room[3 * D + threadIdx.x]", "0.0f"), attention("bfloat16", 6)),
     "a walk takes the same tile again": (
         "attention_mma.cuh", removed("from += STEP * stride;"), attention("bfloat16", 6)),
     "ds replaces p while other warps still read p": (

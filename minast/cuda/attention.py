@@ -5,7 +5,7 @@ import numpy as np
 from ..errors import Error
 from ..launch import launch
 from ..memory import empty
-from .common import GROUPS, HEAD_WIDTHS, blocks, c_type, checked_rung, overrides, packed
+from .common import GROUPS, HEAD_WIDTHS, add_columns, blocks, c_type, checked_rung, finish_columns, overrides, packed
 
 TILES = {2: (64, 32, 4, 4), 3: (128, 64, 8, 8)}  # rung: queries, keys, and the scores of a thread
 TENSOR_CORES = {4: "attention_mma", 5: "attention_mma_async", 6: "attention_mma_lean"}
@@ -99,8 +99,11 @@ def attention_forward(qkv, heads, rung=None, fragments=None, bias=None):
 
 
 @overrides(_backward_fits)
-def attention_backward(do, cache, fragments=None):
-    """dv = p^T do,  dp = do v^T,  ds = p (dp - delta),  dq = ds k / sqrt(D),  dk = ds^T q / sqrt(D) -> dqkv like qkv"""
+def attention_backward(do, cache, fragments=None, dbias=None):
+    """dv = p^T do,  dp = do v^T,  ds = p (dp - delta),  dq = ds k / sqrt(D),  dk = ds^T q / sqrt(D) -> dqkv like qkv
+
+    dbias += sum of dqkv over clips and tokens, (3 H D,) float32: of 16-bit types before it is rounded.
+    """
     qkv, o, lse, heads, bias = cache
     _check_tensor_cores(qkv)
     do, T = packed(do), c_type(qkv)
@@ -109,7 +112,7 @@ def attention_backward(do, cache, fragments=None):
     dqkv, delta = empty(qkv, qkv.shape), empty(qkv, (B, heads, N), np.float32)
     rows = B * N * heads
     launch(source, f"attention_delta<{T},{D}>", blocks(rows, 32), (4, 32), (o, bias, do, delta, N, heads, rows))
-    args = (qkv, do, lse, delta, dqkv, N, heads, D**-0.5)
+    args, partial = (qkv, do, lse, delta, dqkv, N, heads, D**-0.5), None
     if T == "float":
         kernels = [  # name, rows a block owns, shared bytes
             (f"attention_tiles_dkv<{D}>", 64, 4 * (192 * (D + 4) + 32 * 80 + 64)),
@@ -117,6 +120,8 @@ def attention_backward(do, cache, fragments=None):
         ]
     else:
         M, buffers = fragments or _fragments(B, N, heads), 2 * 256 * (D + 8)
+        partial = None if dbias is None else empty(qkv, (1, B * blocks(N, 64 * M), 3 * C), np.float32)
+        args = (*args[:5], partial, *args[5:])
         values = 256 * (D + 8) if D == 64 and M == 2 else 0  # for which a thread has no registers left
         kernels = [
             (f"attention_mma_dkv<{T},{D},{M}>", 64 * M, buffers + 1024 + values),
@@ -124,4 +129,8 @@ def attention_backward(do, cache, fragments=None):
         ]
     for kernel, owned, shared in kernels:
         launch(source, kernel, (blocks(N, owned), heads, B), 128, args, shared)
+    if partial is not None:
+        finish_columns(partial, (dbias,))
+    elif dbias is not None:
+        add_columns(dqkv.reshape(B * N, 3 * C), dbias)
     return dqkv

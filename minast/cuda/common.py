@@ -15,6 +15,13 @@ LAYERNORM_CHUNKS = (1, 2, 3, 6, 8)  # of 128 columns; the widths of the presets 
 GROUPS = 264  # partial sums per column: two blocks for each multiprocessor of an H100; fixed, so that sums repeat
 
 
+KERNELS_ALONE = {  # what the reference's functions do not take
+    "rung": "there is no rung to choose",
+    "bias": "nobody adds the bias",
+    "dbias": "nobody sums the bias's gradient",
+}
+
+
 def overrides(fits=lambda *_, **__: True):
     """Decorator: the kernel where dtype and shape have one, else the function of the same name in layers.py.
 
@@ -37,7 +44,7 @@ def overrides(fits=lambda *_, **__: True):
                 raise Error(
                     f"{function.__name__}: no kernel fits bfloat16 {x.shape}, and plain array code cannot read it."
                 )
-            for option, lacks in (("rung", "there is no rung to choose"), ("bias", "nobody adds the bias")):
+            for option, lacks in KERNELS_ALONE.items():
                 if kwargs.get(option) is not None:
                     raise Error(f"{function.__name__}: no kernel fits {x.dtype} {x.shape}: {lacks}.")
             return plain(*args, **kwargs)
