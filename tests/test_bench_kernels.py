@@ -258,6 +258,6 @@ def test_rows_of_16_bits_are_checked_against_float32(emulator, monkeypatch):
     right = mixed_encoder.add_columns
     monkeypatch.setattr(mixed_encoder, "add_columns", lambda x, out, *rest: right(x, out * 0, *rest))
     with pytest.raises(
-        minast.Error, match=r"emulator, toy, float16, gradient of blocks\.0\.attn\.qkv\.bias: off by 100"
+        minast.Error, match=r"emulator, toy, float16, gradient of blocks\.1\.attn\.qkv\.bias: off by 100"
     ):
         backends.narrow("emulator", backends.TOY, 2, 1, "toy")
