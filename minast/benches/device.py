@@ -13,6 +13,8 @@ import numpy as np
 
 from .. import emulator_build
 from ..backend import why_no_gpu
+from ..cuda.gemm import gemm
+from ..cuda.gemm import widened as wide  # `cast` undone, exactly
 from ..errors import Error
 from .table import PAUSE, Skip, interleaved
 
@@ -136,11 +138,6 @@ def cast(x, dtype):
     return ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype(np.uint16)
 
 
-def wide(x):
-    """`cast` undone, exactly: float32 that the reference can work on."""
-    return (x.astype(np.uint32) << 16).view(np.float32) if x.dtype == np.uint16 else x.astype(np.float32, copy=False)
-
-
 def check(got, wanted, tolerance, what):
     """An error if a result is not the reference's: max |got - wanted| / max |wanted| <= tolerance, on the device."""
     if got.shape != wanted.shape:
@@ -173,24 +170,10 @@ def gemm_peak(where, rounds, dtype, n=8192):
     """FLOP/s of cuBLAS on an n x n x n product: float32 without TF32, 16 bits with float32 sums. 2 n^3 FLOP."""
     a, b = (cast(where.normal(n, n, seed=seed), dtype) for seed in (1, 2))
     c = where.xp.empty_like(a)
-    product = _gemm_ex(a, b, c) if where.gpu and dtype != "float32" else lambda: where.xp.matmul(a, b, out=c)
+
+    def product():
+        return gemm(a, b, c)
+
     product()
     check(c[:64], wide(a[:64]) @ wide(b), TOLERANCE[dtype], f"GEMM in {dtype}")
     return 2 * n**3 / where.seconds(product, rounds)
-
-
-def _gemm_ex(a, b, c):
-    """c = a b, square, 16 bits, by the call that CuPy's own matmul makes for float16; it has none for bfloat16."""
-    import cupy
-    from cupy_backends.cuda.libs import cublas
-
-    handle, n = cupy.cuda.device.get_cublas_handle(), len(a)
-    kind, compute_32f, default = (2 if a.dtype == np.float16 else 14), 68, -1  # CUDA_R_16F, CUDA_R_16BF; cublas_api.h
-    one, zero = np.ones(1, np.float32), np.zeros(1, np.float32)
-
-    def product():  # cuBLAS counts columns first: c^T = b^T a^T
-        A, B, C = b.data.ptr, a.data.ptr, c.data.ptr
-        sides = (one.ctypes.data, A, kind, n, B, kind, n, zero.ctypes.data, C, kind, n)
-        cublas.gemmEx(handle, 0, 0, n, n, n, *sides, compute_32f, default)
-
-    return product
