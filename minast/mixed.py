@@ -12,7 +12,6 @@ import numpy as np
 
 from .cuda.common import GROUPS, LAYERNORM_CHUNKS, blocks, c_type, finish_columns, packed, rows_of
 from .cuda.gemm import gemm
-from .cuda.tokens import spread
 from .launch import launch
 from .memory import empty
 
@@ -20,15 +19,13 @@ STORAGE = {"float16": np.dtype(np.float16), "bfloat16": np.dtype(np.uint16)}
 WIDEST = 128 * 6  # columns of residual.cu's kernels
 
 
-# -- linear layers: the bias goes into the output before the product is added, or into the next kernel ----------------
+# -- linear layers: the bias goes into the next kernel, or into attention's ----------------------------------------
 
 
-def linear_forward(x, w, b=None, dtype=None):
-    """y = x w^T (+ b).   x (..., C), w (O, C) in T, b (O,) float32 -> y (..., O) in T or `dtype`"""
+def linear_forward(x, w, dtype=None):
+    """y = x w^T.   x (..., C), w (O, C) in T -> y (..., O) in T or `dtype`"""
     y = empty(x, (*x.shape[:-1], len(w)), dtype)
-    if b is not None:
-        spread(b, y)
-    gemm(rows(x), w.T, rows(y), 0.0 if b is None else 1.0)
+    gemm(rows(x), w.T, rows(y))
     return y, (x, w)
 
 

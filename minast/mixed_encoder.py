@@ -25,13 +25,13 @@ from .cuda import (
     unfold_forward,
 )
 from .cuda.common import HEAD_WIDTHS
+from .cuda.gemm import gemm
 from .errors import Error
 from .memory import empty
 from .mixed import (
     STORAGE,
     WIDEST,
     add_to_weight,
-    gemm,
     input_gradient,
     linear_backward,
     linear_forward,
