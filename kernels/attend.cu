@@ -72,6 +72,19 @@ __device__ __forceinline__ void load_rows(float (&x)[P][WIDE<T>], const T* rows,
   }
 }
 
+// The lane's part of the group's next AHEAD keys and values, zeros beyond the end; keys: its part of the first of all
+template <typename T, int GROUPS>
+__device__ __forceinline__ void load_ahead(Wide<T> (&stored)[AHEAD][2], const T* keys, int first, int N, long long width,
+                                           bool mine) {
+#pragma unroll
+  for (int a = 0; a < AHEAD; ++a) {
+    const long long j = first + a * GROUPS;
+    const bool there = mine && j < N;
+    stored[a][0] = there ? *reinterpret_cast<const Wide<T>*>(keys + j * 2 * width) : zeros<T>();
+    stored[a][1] = there ? *reinterpret_cast<const Wide<T>*>(keys + j * 2 * width + width) : zeros<T>();
+  }
+}
+
 // Sum over the groups of a warp: lanes with the same place in their groups
 template <int GROUP> __device__ __forceinline__ float sum_of_groups(float x) {
 #pragma unroll
@@ -99,13 +112,7 @@ __global__ void __launch_bounds__(FORWARD, 2)
   for (int start = 0; start < N; start += AHEAD * GROUPS) {  // as often for all groups: the shuffles want every lane
     const int first = start + group;
     Wide<T> stored[AHEAD][2];
-#pragma unroll
-    for (int a = 0; a < AHEAD; ++a) {
-      const long long j = first + a * GROUPS;
-      const bool there = mine && j < N;
-      stored[a][0] = there ? *reinterpret_cast<const Wide<T>*>(keys + j * 2 * width) : zeros<T>();
-      stored[a][1] = there ? *reinterpret_cast<const Wide<T>*>(keys + j * 2 * width + width) : zeros<T>();
-    }
+    load_ahead<T, GROUPS>(stored, keys, first, N, width, mine);
 #pragma unroll
     for (int a = 0; a < AHEAD; ++a) {
       float key[WIDE<T>], value[WIDE<T>], score[P];
@@ -189,13 +196,7 @@ __global__ void __launch_bounds__(BACKWARD, 4)
   for (int start = 0; start < N; start += AHEAD * GROUPS) {
     const int first = start + group;
     Wide<T> stored[AHEAD][2];
-#pragma unroll
-    for (int a = 0; a < AHEAD; ++a) {
-      const long long j = first + a * GROUPS;
-      const bool there = mine && j < N;
-      stored[a][0] = there ? *reinterpret_cast<const Wide<T>*>(kv + keys_at + j * 2 * width) : zeros<T>();
-      stored[a][1] = there ? *reinterpret_cast<const Wide<T>*>(kv + keys_at + j * 2 * width + width) : zeros<T>();
-    }
+    load_ahead<T, GROUPS>(stored, kv + keys_at, first, N, width, mine);
 #pragma unroll
     for (int a = 0; a < AHEAD; ++a) {
       const long long j = first + a * GROUPS;
