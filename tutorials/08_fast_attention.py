@@ -540,8 +540,8 @@ begin, end = (text.index(m) for m in loops.MARKERS)
 print(text[begin + len(loops.MARKERS[0]) : end].strip())
 
 # %% [markdown]
-# In rung 5 some seven others stand beside each product. Where do they come from? Not from softmax, which takes about
-# three. The rest makes addresses: `load_tile16_async` finds row and column of each piece anew, multiplies, adds in 64
+# In rung 5 some seven others stand beside each product. Where do they come from? Softmax takes its share: a maximum, a
+# multiplication, an exponential and an addition for each score. Most of the rest makes addresses: `load_tile16_async` finds row and column of each piece anew, multiplies, adds in 64
 # bits, and compares with the end of the array, for every tile. Rung 6 keeps one address a thread and adds to it
 # (`Walk`); only the last tile is compared with anything.
 #
