@@ -16,7 +16,7 @@ from .checkpoint import load
 from .datasets import open_dataset
 from .errors import Error
 from .files import writable_folder
-from .store import Store
+from .training.feature_cache import Store
 
 
 def main(argv=None):

@@ -17,9 +17,9 @@ import numpy as np
 from .config import PATCH
 from .errors import Error
 from .features import frame_count, hz_of, sizes
+from .gpu.executor import Runner
 from .layers import array_module, unfold_backward
 from .params import shapes, zeros
-from .running import Runner
 
 TOKENS = 2048  # that go through the model at once: the probabilities of a layer take heads * tokens^2 numbers a clip
 

@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from . import dry, kernel_source
-from .emulator import emulation, run
+from .emulator.run import emulation, run
 from .errors import Error
-from .kernel_source import TYPES
+from .gpu import dry_run, kernel_source
+from .gpu.kernel_source import TYPES
 
 __all__ = ["emulation", "launch"]
 
@@ -33,7 +33,7 @@ def launch(source, kernel, grid, block, args, shared_bytes=0):
     Raises Error for anything that does not match the kernel's declaration; the emulator adds IndexError for an access
     outside an array.
     """
-    if (recorder := dry.recorder()) is not None:
+    if (recorder := dry_run.recorder()) is not None:
         return recorder.launch(source, kernel, grid, block, args, shared_bytes)
     text = kernel_source.load(source)
     plan = _plans.get((text.text, kernel)) or _make_plan(text, kernel)

@@ -8,11 +8,11 @@ import numpy as np
 
 from . import init
 from .backend import choose, to_numpy
-from .blocks import block_backward, block_forward, last_block_backward, last_block_forward
 from .config import ModelConfig
+from .encoder import block_backward, block_forward, last_block_backward, last_block_forward
 from .errors import Error
+from .gpu.executor import Runner
 from .params import Views, Watched, shapes, zeros
-from .running import Runner
 
 LOSSES = ("bce", "ce")
 NARROW = ("float16", "bfloat16")
@@ -33,7 +33,7 @@ class AST:
 
     config: ModelConfig. backend: see `backend.choose`. seed: of the initial weights; None leaves zeros to be filled.
     dtype: "float32"; "float64" for gradient checks on the numpy backend; "bfloat16" or "float16" on the backends cuda
-      and emulator: the encoder computes in 16 bits (mixed_encoder.py) from a copy of the weights, which stay float32.
+      and emulator: the encoder computes in 16 bits (half_encoder.py) from a copy of the weights, which stay float32.
       To change those, fetch the view anew, as in `model.w[name][...] = value`: so the copy is known to be old.
     recompute: of a block, keep its input alone, and make the rest again in the backward pass: the same gradients.
     replay: on the backend cuda, a pass whose shapes come again is recorded as a CUDA graph and replayed (graph.py).
@@ -53,7 +53,7 @@ class AST:
         self.prefix = ["cls_token", "dist_token"][: config.prefix_tokens]
         self.encoder = None
         if narrow:
-            from .mixed_encoder import Encoder
+            from .cuda.half_encoder import Encoder
 
             self.encoder = Encoder(config, self._w, self.dw, self.xp, self.computes)
         self.runner = Runner(self.xp, self._has_kernels())

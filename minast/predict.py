@@ -15,11 +15,11 @@ import numpy as np
 
 from . import cli
 from .audio import load_audio
-from .batches import model_inputs
 from .checkpoint import load
 from .errors import Error
 from .features import log_mel, windows
 from .scoring import clip_scores
+from .training.batches import model_inputs
 
 
 def main(argv=None):

@@ -3,10 +3,10 @@
 import numpy as np
 
 from . import metrics
-from .batches import model_inputs
 from .errors import Error
 from .features import SHIFT, fit, normalise
 from .layers import softmax_forward
+from .training.batches import model_inputs
 
 
 def probabilities(logits, loss):

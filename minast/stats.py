@@ -11,7 +11,7 @@ import json
 from . import cli
 from .config import FeatureConfig
 from .datasets import open_dataset
-from .store import Store
+from .training.feature_cache import Store
 
 
 def main(argv=None):

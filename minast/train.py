@@ -18,18 +18,19 @@ from dataclasses import replace
 
 import numpy as np
 
-from . import batches, cli, optim, plots, run, scoring
-from .ahead import Ahead
+from . import cli, optim, plots, scoring
 from .checkpoint import load
 from .errors import Error
-from .feed import feed, pinning
-from .jobs import begun, parser, resumed
-from .store import Store
+from .gpu.transfer import feed, pinning
+from .training import batches, run_folder
+from .training.feature_cache import Store
+from .training.prefetch import Ahead
+from .training.start import begun, parser, resumed
 
 
 def main(argv=None):
     args, job = parser(__doc__).parse_args(argv), None
-    with ExitStack() as leaving, run.sigterm_is_ctrl_c():
+    with ExitStack() as leaving, run_folder.sigterm_is_ctrl_c():
         try:
             job = begun(args, leaving) if args.resume is None else resumed(args)
             return train(job)
@@ -66,7 +67,7 @@ def train(job):
     total, size = per_epoch * config.epochs, min(config.batch, len(store))
     step, (loss_sum, hits) = job.step, job.sums
     top = "accuracy" if config.loss == "ce" else "top-1"  # share of clips whose first guess is one of their labels
-    clock = run.Clock(job.info.history)
+    clock = run_folder.Clock(job.info.history)
 
     def batch(step):
         epoch, at = divmod(step, per_epoch)
@@ -74,7 +75,7 @@ def train(job):
         return batches.training_batch(store, targets, chosen, features, config, epoch, at)
 
     with (
-        run.Stopper() as stop,
+        run_folder.Stopper() as stop,
         np.errstate(all="ignore"),  # every loss and gradient is looked at
         Ahead(pinning(batch, model.xp), range(step, total)) as ahead,
         tqdm(total=total, initial=step, unit="step", disable=None, dynamic_ncols=True) as bar,
@@ -121,7 +122,7 @@ def train(job):
                     f"{job.measure} {row[job.measure]:.1%}  {clock.speed:.0f} clips/s  {row['seconds']:.0f} s"
                 )
             if stop.asked and step < total:
-                run.save_last(job, step, (loss_sum, hits))
+                run_folder.save_last(job, step, (loss_sum, hits))
                 bar.close()
                 print(f"Stopped after step {step} of {total}; nothing is lost. {go_on(job)}")
                 return 130
@@ -144,7 +145,7 @@ def take_step(job, x, y, lr):
 
 def not_finite(job, step, epoch, what):
     """The sentence for numbers that blew up: which step, what to do, what is left."""
-    saved = os.path.exists(os.path.join(job.out, run.LAST))
+    saved = os.path.exists(os.path.join(job.out, run_folder.LAST))
     left = f"what was saved before is in {job.out}" if saved else "nothing was saved yet"
     return f"step {step} (epoch {epoch}): {what}; {left}. Try a lower --lr than {job.config.lr:g}."
 
@@ -153,9 +154,9 @@ def keep(job, step, sums):
     """At the end of an epoch: last.npz, best.npz if it is the best so far, history.csv, curves.png."""
     history = job.info.history
     if best_epoch(history, job.measure) == len(history):
-        run.save_best(job)
-    run.save_last(job, step, sums)
-    run.write_history(job.out, history)
+        run_folder.save_best(job)
+    run_folder.save_last(job, step, sums)
+    run_folder.write_history(job.out, history)
     title = f"{job.data.name}, {job.settings['preset']}, seed {job.config.seed}"
     plots.learning_curves(history, os.path.join(job.out, "curves.png"), job.measure, title)
 
@@ -168,7 +169,7 @@ def best_epoch(history, measure):
 
 def finish(job, valid, targets):
     """Pictures and words at the end of a run, from the best checkpoint."""
-    best = os.path.join(job.out, run.BEST)
+    best = os.path.join(job.out, run_folder.BEST)
     model, info = load(best, job.backend, job.config.dtype)
     model.replay = True
     scores, measure, data = scoring.clip_scores(model, info, valid), job.measure, job.data

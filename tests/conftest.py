@@ -69,6 +69,8 @@ def command(monkeypatch, capsys):
         from minast import cli
 
         module = importlib.import_module(f"minast.{verb}")
+        if hasattr(module, "__path__"):  # bench is a package
+            module = importlib.import_module(f"minast.{verb}.__main__")
         monkeypatch.setattr(sys, "argv", [verb, *map(str, arguments)])
         capsys.readouterr()
         with pytest.raises(SystemExit) as left:

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from minast import emulator_build, kernel_source
+from minast.emulator import build as emulator_build
 from minast.errors import Error
+from minast.gpu import kernel_source
 from minast.launch import emulation, launch
 
 FEATURES = Path(__file__).with_name("features.cu")

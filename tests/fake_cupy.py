@@ -17,8 +17,8 @@ import weakref
 
 import numpy as np
 
-from minast import kernel_source
-from minast.emulator import run
+from minast.emulator.run import run
+from minast.gpu import kernel_source
 
 
 class CudaError(Exception):
@@ -389,8 +389,9 @@ class Cublas:
 
 def install(monkeypatch, late=None):
     """Make `import cupy` find this, and minast believe in a GPU.   -> the Cublas that products reach"""
-    from minast import backend, graph, launch
+    from minast import backend, launch
     from minast.cuda import cublas
+    from minast.gpu import graph
 
     state.begin(late)
     fake = types.ModuleType("cupy")

@@ -6,10 +6,11 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from minast import dry, emulator_build, memory
 from minast.backend import why_no_gpu
 from minast.cuda.gemm import gemm
+from minast.emulator import build as emulator_build
 from minast.errors import Error
+from minast.gpu import dry_run, memory
 from minast.launch import emulation, launch
 
 ORDERS = {  # threads in three orders; arrays with an unreadable page behind them, or before them
@@ -36,19 +37,19 @@ class Noting:
 
     def launch(self, source, kernel, *rest):
         self.seen.append(kernel)
-        with dry.dry(None):
+        with dry_run.dry(None):
             launch(source, kernel, *rest)
 
     def gemm(self, a, b, out, beta):
         self.seen.append(f"{a.shape[0]} x {a.shape[1]} x {b.shape[1]}")
-        with dry.dry(None):
+        with dry_run.dry(None):
             gemm(a, b, out, beta)
 
 
 @contextmanager
 def noting():
     """-> a list that fills with what is launched and multiplied meanwhile."""
-    with dry.dry(Noting()) as recorder:
+    with dry_run.dry(Noting()) as recorder:
         yield recorder.seen
 
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from minast.benches import device, device_rows
-from minast.benches.attention import GOALS, RUNGS
+from minast.bench.gpu import device, device_rows
+from minast.bench.kernels.attention import GOALS, RUNGS
 
 
 class Pretended(device.Place):

@@ -16,7 +16,7 @@ import minast
 import show
 from exercises import sound_to_pictures as check
 from minast import features
-from minast.datasets import builtin
+from minast.datasets.synthetic import generate
 
 # %% [markdown]
 # ## 1.1 A sound is a list of numbers
@@ -30,7 +30,7 @@ from minast.datasets import builtin
 
 # %%
 rate = 16000
-sounds = {label: builtin.clip(i, seed=4, rate=rate)[0] for i, label in enumerate(builtin.LABELS)}
+sounds = {label: generate.clip(i, seed=4, rate=rate)[0] for i, label in enumerate(generate.LABELS)}
 for label in ("bird", "siren", "speech"):
     show.audio(sounds[label], rate, label, normalise=True)
 
@@ -635,10 +635,10 @@ plt.show()
 # ## Where this is in minast
 #
 # * [minast/features.py](../minast/features.py): `log_mel`, `mel_filterbank`, `window_function`, `fit`, `normalise`;
-#   held against torchaudio's Kaldi features by [tests/test_golden.py](../tests/test_golden.py) and against the
-#   definition, one filter at a time, by [tests/test_features.py](../tests/test_features.py).
+#   held against torchaudio's Kaldi features by [tests/model/test_golden.py](../tests/model/test_golden.py) and against the
+#   definition, one filter at a time, by [tests/sound/test_features.py](../tests/sound/test_features.py).
 # * [minast/audio.py](../minast/audio.py): files of any format and rate to a waveform.
-# * [minast/datasets/builtin.py](../minast/datasets/builtin.py), [sounds.py](../minast/datasets/sounds.py): how the ten
+# * [minast/datasets/synthetic/generate.py](../minast/datasets/synthetic/generate.py), [sounds.py](../minast/datasets/synthetic/sounds.py): how the ten
 #   sounds are made.
 # * [solutions/sound_to_pictures.py](solutions/sound_to_pictures.py): the exercises, solved.
 #

@@ -18,7 +18,7 @@ import minast
 import show
 from exercises import patches as check
 from minast import config, features, gradcheck, layers
-from minast.datasets import builtin
+from minast.datasets.synthetic import generate
 
 # %% [markdown]
 # ## 2.1 One patch
@@ -30,7 +30,7 @@ from minast.datasets import builtin
 
 # %%
 settings = minast.FeatureConfig()
-sounds = {label: builtin.clip(i, seed=4)[0] for i, label in enumerate(builtin.LABELS)}
+sounds = {label: generate.clip(i, seed=4)[0] for i, label in enumerate(generate.LABELS)}
 mean, std = settings.mean, settings.std
 pictures = {label: features.normalise(minast.log_mel(w), mean, std) for label, w in sounds.items()}
 x = pictures["siren"]
@@ -451,8 +451,8 @@ plt.show()
 #   `pool_forward`.
 # * [minast/config.py](../minast/config.py): `grid_shape`, `ModelConfig.tokens`.
 # * [kernels/unfold.cu](../kernels/unfold.cu): the same on a GPU, in two rungs.
-# * [tests/test_layers.py](../tests/test_layers.py): adjoint and gradient;
-#   [tests/test_golden.py](../tests/test_golden.py): PyTorch's convolution.
+# * [tests/model/test_layers.py](../tests/model/test_layers.py): adjoint and gradient;
+#   [tests/model/test_golden.py](../tests/model/test_golden.py): PyTorch's convolution.
 # * [solutions/patches.py](solutions/patches.py): the exercises, solved.
 #
 # ## Next

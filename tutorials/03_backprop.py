@@ -631,7 +631,7 @@ pairs = {name: pair for name, *pair in zip(names, weights, gradients, strict=Tru
 compare(lambda: network(x, y, weights)[0], x=(x, dx), **pairs)
 
 # %% [markdown]
-# `minast/blocks.py` does the same with one transformer block, and `minast/model.py` with the whole of AST: same style,
+# `minast/encoder.py` does the same with one transformer block, and `minast/model.py` with the whole of AST: same style,
 # more lines.
 #
 # ## What a gradient check can show, and what it cannot
@@ -903,10 +903,10 @@ assert gap(other_norm(x), theirs) > 0.05
 #
 # - [`minast/layers.py`](../minast/layers.py): all of the functions above, and their losses
 # - [`minast/gradcheck.py`](../minast/gradcheck.py): `directional` and `per_entry`
-# - [`minast/blocks.py`](../minast/blocks.py), [`minast/model.py`](../minast/model.py): the same lines reversed, for a
+# - [`minast/encoder.py`](../minast/encoder.py), [`minast/model.py`](../minast/model.py): the same lines reversed, for a
 #   block and for the model
-# - [`tests/test_layers.py`](../tests/test_layers.py): every layer at random points and odd sizes
-# - [`tests/test_gradcheck.py`](../tests/test_gradcheck.py): the checker itself: planted mistakes must be found
+# - [`tests/model/test_layers.py`](../tests/model/test_layers.py): every layer at random points and odd sizes
+# - [`tests/model/test_gradcheck.py`](../tests/model/test_gradcheck.py): the checker itself: planted mistakes must be found
 #
 # ## Next
 #

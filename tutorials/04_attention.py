@@ -16,7 +16,8 @@ import numpy as np
 
 import show
 from exercises import attention as check
-from minast import fast_attention, gradcheck, layers
+from minast import gradcheck, layers
+from minast.fast import attention as fast_attention
 
 rng = np.random.default_rng(4)
 
@@ -638,12 +639,12 @@ assert max(errors) < 1e-5
 #
 # - [`minast/layers.py`](../minast/layers.py): `attention_forward`, `attention_backward`; `attend_forward` for the last
 #   block, where only the first one or two tokens ask
-# - [`minast/fast_attention.py`](../minast/fast_attention.py): tiles on the CPU
+# - [`minast/fast/attention.py`](../minast/fast/attention.py): tiles on the CPU
 # - [`kernels/attention.cu`](../kernels/attention.cu),
 #   [`kernels/attention_backward.cu`](../kernels/attention_backward.cu): online softmax and recomputation on a GPU, a
 #   ladder from plain to fast
-# - [`tests/test_layers.py`](../tests/test_layers.py), [`tests/test_fast.py`](../tests/test_fast.py),
-#   [`tests/test_kernels_attention.py`](../tests/test_kernels_attention.py): what holds them
+# - [`tests/model/test_layers.py`](../tests/model/test_layers.py), [`tests/model/test_fast.py`](../tests/model/test_fast.py),
+#   [`tests/gpu/test_kernels_attention.py`](../tests/gpu/test_kernels_attention.py): what holds them
 #
 # ## Next
 #

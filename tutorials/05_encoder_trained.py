@@ -24,9 +24,11 @@ import numpy as np
 import minast
 import show
 from exercises import encoder_trained as check
-from minast import batches, blocks, gradcheck, layers, metrics, optim, params, plots, scoring
-from minast.datasets import builtin, open_dataset
-from minast.store import Store
+from minast import encoder, gradcheck, layers, metrics, optim, params, plots, scoring
+from minast.datasets import open_dataset
+from minast.datasets.synthetic import generate
+from minast.training import batches
+from minast.training.feature_cache import Store
 
 # %% [markdown]
 # ## One block
@@ -43,14 +45,14 @@ from minast.store import Store
 # GELU made is then not stored, and the backward pass makes it again (`x or normed(...)`). It changes memory, no number.
 
 # %%
-show.source(blocks.block_forward, blocks.mlp_forward)
+show.source(encoder.block_forward, encoder.mlp_forward)
 
 # %% [markdown]
 # The backward pass is the same list read from below. Each forward line left a cache; its backward line takes that cache
 # and the gradient of what the line made, and returns the gradient of what the line took.
 
 # %%
-show.source(blocks.block_backward, blocks.mlp_backward)
+show.source(encoder.block_backward, encoder.mlp_backward)
 
 
 # %% [markdown]
@@ -66,7 +68,7 @@ def calls(function, way):
     return lines, [re.search(rf"(\w+)_{way}\(", line)[1] for line in lines]
 
 
-both = (blocks.block_forward, blocks.block_backward), (blocks.mlp_forward, blocks.mlp_backward)
+both = (encoder.block_forward, encoder.block_backward), (encoder.mlp_forward, encoder.mlp_backward)
 for forward, backward in both:
     down, names = calls(forward, "forward")
     up, mirrored = calls(backward, "backward")
@@ -97,13 +99,13 @@ rng = np.random.default_rng(0)
 x = rng.standard_normal((2, config.tokens, config.dim)).astype("float32")
 caches = []
 for w, _ in twelve.blocks:
-    x, cache = blocks.block_forward(layers, x, w, config)
+    x, cache = encoder.block_forward(layers, x, w, config)
     caches.append(cache)
 
 
 def without(line, *functions):
-    """The last of these functions of minast/blocks.py with `line` taken out of all of them."""
-    scope = dict(vars(blocks))
+    """The last of these functions of minast/encoder.py with `line` taken out of all of them."""
+    scope = dict(vars(encoder))
     for function in functions:
         exec(inspect.getsource(function).replace(line, ""), scope)
     return scope[functions[-1].__name__]
@@ -118,9 +120,9 @@ def gradient_lengths(dx, backward):
     return np.array(out) / out[0]
 
 
-no_residuals = without("    dh += dx\n", blocks.mlp_backward, blocks.block_backward)
+no_residuals = without("    dh += dx\n", encoder.mlp_backward, encoder.block_backward)
 dy = rng.standard_normal(x.shape).astype("float32")
-with_residual, branches_only = gradient_lengths(dy, blocks.block_backward), gradient_lengths(dy, no_residuals)
+with_residual, branches_only = gradient_lengths(dy, encoder.block_backward), gradient_lengths(dy, no_residuals)
 
 # %%
 fig, ax = plt.subplots(figsize=(9, 3))
@@ -271,7 +273,7 @@ def checked_gradient():
     return gradcheck.directional(lambda: model.loss(model.forward(x), y, "ce"), w, dw, rng)
 
 
-forgotten = without("    dh += dx\n", blocks.block_backward)
+forgotten = without("    dh += dx\n", encoder.block_backward)
 right = checked_gradient()
 with mock.patch("minast.model.block_backward", forgotten):
     wrong = checked_gradient()
@@ -287,7 +289,7 @@ assert right.error < 1e-7 and wrong.error > 0.8
 
 # %%
 for label in ("siren", "clock", "bird"):
-    show.audio(builtin.synthesise(label, np.random.default_rng(7)), 16000, title=label)
+    show.audio(generate.synthesise(label, np.random.default_rng(7)), 16000, title=label)
 
 # %%
 data = open_dataset("builtin", seed=0)
@@ -651,8 +653,8 @@ check.diagnose(diagnose)
 #
 # ## Where this is in minast
 #
-# [blocks.py](../minast/blocks.py), [model.py](../minast/model.py): the composition. [params.py](../minast/params.py):
-# the flat array. [optim.py](../minast/optim.py): Adam, clipping, schedules. [batches.py](../minast/batches.py): which
+# [blocks.py](../minast/encoder.py), [model.py](../minast/model.py): the composition. [params.py](../minast/params.py):
+# the flat array. [optim.py](../minast/optim.py): Adam, clipping, schedules. [batches.py](../minast/training/batches.py): which
 # clips. [train.py](../minast/train.py): the loop. [gradcheck.py](../minast/gradcheck.py): the check.
 #
 # ## Next

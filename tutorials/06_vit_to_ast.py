@@ -34,10 +34,13 @@ import minast
 import show
 import small_vit
 from exercises import vit_to_ast as check
-from minast import batches, metrics, optim, pretrained, probe, scoring
+from minast import metrics, optim, pretrained, scoring
 from minast.datasets import open_dataset
-from minast.pretrained import adapt, jax_names, npz
-from minast.store import Store
+from minast.pretrained import adapt
+from minast.pretrained.layouts import jax
+from minast.pretrained.readers import npz
+from minast.training import batches, linear_probe
+from minast.training.feature_cache import Store
 
 given_vit, given_clips = os.environ.get("MINAST_VIT"), os.environ.get("MINAST_CLIPS")
 folder = tempfile.TemporaryDirectory()
@@ -118,7 +121,7 @@ else:
 
 # %%
 file = npz.NpzFile(path)
-layout = jax_names.jax_layout(file)
+layout = jax.jax_layout(file)
 if layout is None:
     raise minast.Error(f"{path}: this is no ViT .npz in the official layout.")
 layout.check(file)  # every array is there and has the right shape
@@ -154,7 +157,7 @@ check.to_linear(to_linear)
 # The check: queries made with the file's own kernel, by its own formula, against ours.
 
 # %%
-show.source(jax_names._block)
+show.source(jax._block)
 
 # %%
 block, at = layout.parts, "blocks.0.attn.qkv.weight"
@@ -477,7 +480,7 @@ draw_probabilities(axes[0], model, "before: random head")
 untrained = right_answers(model).mean()
 probed = {}
 for name, start in (("pretrained", model), ("random", fresh)):
-    probe.fit_head(start, store, targets, features, "ce")
+    linear_probe.fit_head(start, store, targets, features, "ce")
     probed[name] = right_answers(start)
 draw_probabilities(axes[1], model, "after: head fitted, encoder untouched")
 fig.suptitle("What the model says about one held-out clip (green: what the clip is)", fontsize=10)
@@ -613,9 +616,9 @@ folder.cleanup()
 #
 # ## Where this is in minast
 #
-# [pretrained/](../minast/pretrained/README.md): [npz.py](../minast/pretrained/npz.py) reads,
-# [jax_names.py](../minast/pretrained/jax_names.py) names, [adapt.py](../minast/pretrained/adapt.py) merges, cuts and
-# stretches, [load.py](../minast/pretrained/load.py) is the whole way, one step a line. [probe.py](../minast/probe.py)
+# [pretrained/](../minast/pretrained/README.md): [npz.py](../minast/pretrained/readers/npz.py) reads,
+# [jax_names.py](../minast/pretrained/layouts/jax.py) names, [adapt.py](../minast/pretrained/adapt.py) merges, cuts and
+# stretches, [load.py](../minast/pretrained/load.py) is the whole way, one step a line. [probe.py](../minast/training/linear_probe.py)
 # fits the head first. The small ViT is [small_vit.py](small_vit.py), beside this notebook.
 #
 # ## Next

@@ -657,9 +657,9 @@ assert abs(left - right) < 1e-3 and (dx == again).all()
 # - [kernels/softmax.cu](../kernels/softmax.cu), [kernels/unfold.cu](../kernels/unfold.cu),
 #   [kernels/common.cuh](../kernels/common.cuh): what you have read; [kernels/README.md](../kernels/README.md): how to
 #   add a kernel of your own.
-# - [minast/launch.py](../minast/launch.py): the one door to a kernel; [minast/emulator.py](../minast/emulator.py):
+# - [minast/launch.py](../minast/launch.py): the one door to a kernel; [minast/emulator/run.py](../minast/emulator/run.py):
 #   orders, guards, reports.
-# - [tests/test_mutations.py](../tests/test_mutations.py): bugs planted in the real kernels, which the tests must
+# - [tests/gpu/test_mutations.py](../tests/gpu/test_mutations.py): bugs planted in the real kernels, which the tests must
 #   notice.
 #
 # ## Next

@@ -17,8 +17,10 @@ import numpy as np
 import lab
 import show
 from exercises import fast_attention as check
-from minast import cuda, kernel_source, layers, loops
-from minast.benches.device import MARKERS
+from minast import cuda, layers
+from minast.bench.gpu.device import MARKERS
+from minast.bench.kernels import sass
+from minast.gpu import kernel_source
 from minast.launch import emulation, launch
 
 lab.need_emulator()  # says in a sentence what is missing, if anything is
@@ -532,12 +534,12 @@ check.fixed_walk(fixed_walk)
 # The count so far leaves something out. A multiprocessor has four schedulers, and each issues **one instruction a
 # cycle**, of whatever kind: a product for the tensor cores, an addition, the making of an address. A product keeps the
 # tensor cores busy for several cycles, so a few other instructions beside it are free; many are not. How many there
-# are, only the compiled code tells. `python -m minast.loops` takes it apart and counts:
+# are, only the compiled code tells. `python -m minast.bench sass` takes it apart and counts:
 
 # %%
 text = (kernel_source.folder() / "README.md").read_text(encoding="utf-8")
-begin, end = (text.index(m) for m in loops.MARKERS)
-print(text[begin + len(loops.MARKERS[0]) : end].strip())
+begin, end = (text.index(m) for m in sass.MARKERS)
+print(text[begin + len(sass.MARKERS[0]) : end].strip())
 
 # %% [markdown]
 # In rung 5 some seven others stand beside each product. Where do they come from? Softmax takes its share: a maximum, a
@@ -670,7 +672,7 @@ check.fused_attention(fused_attention)
 #   [attention_tiles.cuh](../kernels/attention_tiles.cuh), [attention_mma.cuh](../kernels/attention_mma.cuh),
 #   [ptx.cuh](../kernels/ptx.cuh)
 # - [minast/cuda/](../minast/cuda/): which rung runs when; [minast/layers.py](../minast/layers.py): the reference
-# - [tests/test_kernels_attention.py](../tests/test_kernels_attention.py): every rung at odd sizes in three thread
+# - [tests/gpu/test_kernels_attention.py](../tests/gpu/test_kernels_attention.py): every rung at odd sizes in three thread
 #   orders
 # - Sources: Milakov and Gimelshein 2018 (online softmax); Dao et al. 2022 (FlashAttention); Williams, Waterman and
 #   Patterson 2009 (the roofline model)

@@ -23,12 +23,13 @@ from scipy.stats import spearmanr
 import minast
 import show
 from exercises import what_does_it_hear as check
-from minast import batches, explain, optim, plots, scoring
+from minast import explain, optim, plots, scoring
 from minast.checkpoint import Info
 from minast.config import FeatureConfig, TrainConfig
-from minast.datasets import builtin, synth
 from minast.datasets.common import Clip, Dataset
-from minast.store import Store
+from minast.datasets.synthetic import generate, synth
+from minast.training import batches
+from minast.training.feature_cache import Store
 
 RATE = 16000  # samples a second
 LABELS = ["alarm", "bell", "bird", "siren", "speech"]
@@ -44,7 +45,7 @@ LABELS = ["alarm", "bell", "bird", "siren", "speech"]
 # %%
 def sound(label, rng, samples):
     """One built-in sound of RMS 1 that fades in and out within 10 ms."""
-    wave = synth.unit(builtin.SOUNDS[label](rng, samples, RATE))
+    wave = synth.unit(generate.SOUNDS[label](rng, samples, RATE))
     edge = np.minimum(1, np.arange(samples) / (0.01 * RATE))
     return wave * edge * edge[::-1]
 
@@ -325,7 +326,7 @@ for nudged.h, nudged.j in ((0, 5), (1, 40), (2, 71)):
     assert abs(numeric - analytic) < 1e-6 * abs(dA).max()
 
 # %% [markdown]
-# The tests of minast do the same for every layer (`tests/test_explain.py`). Now the maps: for both classes in this
+# The tests of minast do the same for every layer (`tests/model/test_explain.py`). Now the maps: for both classes in this
 # window.
 
 
@@ -593,7 +594,7 @@ for limit, words in ((largest, "the largest value"), (0.05 * largest, "a twentie
 #   `input_relevance`, `on_spectrogram`, `deletion`, `heard`
 # - [minast/scoring.py](../minast/scoring.py): `sliding`, `scores_over_time`
 # - [minast/plots.py](../minast/plots.py): `spectrogram`, `relevance`, `scores`
-# - [tests/test_explain.py](../tests/test_explain.py): dA against finite differences, rollout and relevance against
+# - [tests/model/test_explain.py](../tests/model/test_explain.py): dA against finite differences, rollout and relevance against
 #   dense products, a patch that nothing looks at
 # - `python -m minast.predict CHECKPOINT FILE --explain why.png`: the relevance map of a file for its likeliest label
 #

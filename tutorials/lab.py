@@ -8,7 +8,7 @@ from pathlib import Path
 
 import show
 from exercises.verdict import NotDone, Wrong
-from minast import emulator_build
+from minast.emulator import build as emulator_build
 from minast.errors import Error
 from minast.launch import emulation, launch
 

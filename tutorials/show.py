@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from minast import kernel_source
 from minast.errors import Error
+from minast.gpu import kernel_source
 
 LONGEST = 200_000  # samples of one player: 16 bits each, and a notebook stays under 1 MB
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from minast import AST, ModelConfig, layers
 from minast.params import shapes, zeros
-from minast.pretrained.jax_names import jax_layout
-from minast.pretrained.layout import fetch, fill
+from minast.pretrained.layouts.jax import jax_layout
+from minast.pretrained.layouts.layout import fetch, fill
 from minast.pretrained.load import open_tensors
 
 LABELS = ("lines", "harmonics", "rising", "falling", "wave", "strokes", "dashes", "fading", "blobs", "grain")

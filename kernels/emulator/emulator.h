@@ -1,4 +1,4 @@
-// CUDA C++ on a CPU. This header goes before a .cu file, minast/emulator_build.py rewrites the file's __shared__
+// CUDA C++ on a CPU. This header goes before a .cu file, minast/emulator/build.py rewrites the file's __shared__
 // declarations, and g++ makes a library of the two,
 // which calls runtime.cpp. See kernels/README.md for what is modelled and what is not.
 #pragma once

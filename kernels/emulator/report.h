@@ -1,4 +1,4 @@
-// What Python and the emulator tell each other: the layouts here are mirrored by ctypes structures in minast/emulator.py.
+// What Python and the emulator tell each other: the layouts here are mirrored by ctypes structures in minast/emulator/run.py.
 #pragma once
 #include <atomic>
 #include <cstdarg>

@@ -7,8 +7,8 @@ Products go through `gemm`: cuBLAS on a GPU, NumPy in the emulator. `rung` picks
 
 from ..layers import *
 from .adam import Adam, gradient_norm
-from .attend import attend_backward, attend_forward
 from .attention import TILES, attention_backward, attention_forward, attention_rung, tile_bytes
+from .class_attention import attend_backward, attend_forward
 from .common import HEAD_WIDTHS, add_columns, fits
 from .linear import linear_backward, linear_forward
 from .losses import bce_backward, bce_forward, ce_backward, ce_forward

@@ -4,8 +4,8 @@ import numpy as np
 
 from .. import optim
 from ..errors import Error
+from ..gpu.memory import empty
 from ..launch import launch
-from ..memory import empty
 from .common import GROUPS, blocks, c_type, checked_rung
 
 

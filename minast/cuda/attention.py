@@ -3,8 +3,8 @@
 import numpy as np
 
 from ..errors import Error
+from ..gpu.memory import empty
 from ..launch import launch
-from ..memory import empty
 from .common import GROUPS, HEAD_WIDTHS, add_columns, blocks, c_type, checked_rung, finish_columns, overrides, packed
 
 TILES = {2: (64, 32, 4, 4), 3: (128, 64, 8, 8)}  # rung: queries, keys, and the scores of a thread

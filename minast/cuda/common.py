@@ -6,8 +6,8 @@ import numpy as np
 
 from .. import layers
 from ..errors import Error
+from ..gpu.memory import empty
 from ..launch import launch
-from ..memory import empty
 
 C_TYPES = {"float32": "float", "float16": "__half", "bfloat16": "__nv_bfloat16", "uint16": "__nv_bfloat16"}
 HEAD_WIDTHS = (16, 32, 48, 64)

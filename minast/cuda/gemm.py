@@ -5,7 +5,7 @@ T is float32, float16, or bfloat16 in the bits of uint16. Sums are float32 in ev
 
 import numpy as np
 
-from .. import dry
+from ..gpu import dry_run
 from . import cublas
 
 
@@ -14,7 +14,7 @@ def gemm(a, b, out, beta=0.0):
 
     Each is a matrix with one contiguous axis: a transpose and rows at any distance are fine.
     """
-    if (recorder := dry.recorder()) is not None:
+    if (recorder := dry_run.recorder()) is not None:
         recorder.gemm(a, b, out, beta)
     elif isinstance(out, np.ndarray):
         in_numpy(a, b, out, beta)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..memory import empty
+from ..gpu.memory import empty
 from .common import add_columns, overrides
 from .gemm import gemm
 from .tokens import spread

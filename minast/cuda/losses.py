@@ -3,9 +3,9 @@
 import numpy as np
 
 from ..errors import Error
+from ..gpu.memory import empty
 from ..launch import launch
 from ..layers import array_module
-from ..memory import empty
 from .common import blocks, c_type, overrides, packed
 
 

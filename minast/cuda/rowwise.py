@@ -3,8 +3,8 @@
 import numpy as np
 
 from ..errors import Error
+from ..gpu.memory import empty
 from ..launch import launch
-from ..memory import empty
 from .common import GROUPS, LAYERNORM_CHUNKS, blocks, c_type, checked_rung, finish_columns, overrides, packed, rows_of
 
 # -- layer norm ----------------------------------------------------------------------------------------------------

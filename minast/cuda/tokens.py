@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from ..gpu.memory import empty
 from ..launch import launch
-from ..memory import empty
 from .common import blocks, c_type, finish_columns, overrides, packed, rows_of
 
 PREFIXES = 2  # prefix tokens that a launch has pointers for

@@ -32,9 +32,9 @@ def _read(data, seed, fold):
     if fold is not None and kind not in ("esc10", "esc50"):
         raise Error(f"{data}: these data have no folds, --fold is for esc10:PATH and esc50:PATH.")
     if data == "builtin":
-        from . import builtin_set
+        from . import builtin
 
-        return builtin_set.read(seed)
+        return builtin.read(seed)
     if kind in NAMED:
         if not path:
             raise Error(f"{data}: {kind} needs the folder it lies in, as {kind}:PATH.")

@@ -11,15 +11,15 @@ from ..errors import Error
 from ..model import AST
 from .adapt import adapt_positions, merge_rgb, square_grid
 from .describe import describe, heard
-from .jax_names import jax_layout
-from .layout import fetch, fill
-from .npz import NpzFile
-from .own_names import own_layout
-from .pth import PthFile
+from .layouts.jax import jax_layout
+from .layouts.layout import fetch, fill
+from .layouts.own import own_layout
+from .layouts.torch import hf_layout, timm_layout
+from .readers.npz import NpzFile
+from .readers.pth import PthFile
+from .readers.safetensors import SafetensorsFile
 from .report import Report
-from .safetensors import SafetensorsFile
 from .settings import Settings, geometry_of, official_grid, read_labels, settings_beside
-from .torch_names import hf_layout, timm_layout
 
 GEOMETRY = ("mel_bins", "frames", "fstride", "tstride")
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from lab import ORDERS, compiled, judged_run, order_of
-from minast.kernel_source import without_comments
+from minast.gpu.kernel_source import without_comments
 
 from .verdict import Wrong, exercise, expect
 

@@ -1,0 +1,1 @@
+"""Rows about the CPU: the model against PyTorch, features, whole processes."""

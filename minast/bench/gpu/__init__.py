@@ -1,0 +1,1 @@
+"""Rows about a GPU: the whole model, backends, what they share."""

@@ -1,0 +1,1 @@
+"""Kernels: timing, registers, instructions, launches, precision."""

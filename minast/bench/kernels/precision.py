@@ -1,0 +1,77 @@
+"""How far gradients computed in 16 bits are from those in float32, tensor by tensor.
+
+  python -m minast.bench precision                   the nano model, on the GPU if there is one, else in the emulator
+  python -m minast.bench precision --readme          the same, written into kernels/README.md
+
+Fresh weights, built-in sounds, cross-entropy. Of the tensors that every block has, the median block and the worst.
+"""
+
+import re
+
+import numpy as np
+
+from ... import cli
+from ...backend import why_no_gpu
+from ...config import ModelConfig
+from ...datasets.synthetic import generate
+from ...features import fit, log_mel, normalise
+from ...gpu import kernel_source
+from ...model import AST, NARROW
+from .registers import write_between
+
+MARKERS = ("<!-- python -m minast.bench precision --readme: begin -->", "<!-- end of precision -->")
+
+
+def measured(backend, preset, frames, clips):
+    """-> {"float16": {name: |difference| / |float32's gradient|}, "bfloat16": ...}, the same of the losses, tokens"""
+    config = ModelConfig.preset(preset, frames=frames, classes=len(generate.LABELS))
+    sounds = [generate.clip(i, seed=0) for i in range(clips)]
+    mels = np.stack([fit(log_mel(wave), frames) for wave, _ in sounds])
+    x, y = normalise(mels, mels.mean(), mels.std()), np.array([target for _, target in sounds])
+    plain = AST(config, backend)
+    loss, _ = plain.loss_and_grad(x, y, "ce")
+    wanted = {name: plain.numpy(dw) for name, dw in plain.dw.items()}
+    gaps, losses = {}, {}
+    for dtype in NARROW:
+        model = AST(config, backend, dtype=dtype)
+        scale = 2.0**10 if dtype == "float16" else 1.0  # a power of two: it keeps small gradients in float16's range
+        losses[dtype] = abs(model.loss_and_grad(x, y, "ce", scale=scale)[0] - loss) / loss
+        gaps[dtype] = {
+            name: float(np.linalg.norm(model.numpy(model.dw[name]) / scale - dw) / np.linalg.norm(dw))
+            for name, dw in wanted.items()
+        }
+    return gaps, losses, config.tokens
+
+
+def table(gaps):
+    """Markdown: a row a tensor, those of all blocks together."""
+    rows = {}
+    for name in gaps[NARROW[0]]:
+        rows.setdefault(re.sub(r"blocks\.\d+\.", "blocks.*.", name), []).append(name)
+    lines = [f"| gradient of | {' | '.join(f'{d}: median | worst' for d in NARROW)} |", "| --- |" + " ---: |" * 4]
+    for row, names in rows.items():
+        cells = [f"{f([gaps[d][n] for n in names]):.1e}" for d in NARROW for f in (np.median, max)]
+        lines.append(f"| `{row}` | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def main(argv=None):
+    p = cli.Parser("bench precision", __doc__)
+    p.add_argument("--preset", default="nano", help="default nano")
+    p.add_argument("--frames", type=int, default=64, help="length of a clip (default 64: the emulator is slow)")
+    p.add_argument("--clips", type=int, default=4, help="default 4")
+    p.add_argument("--readme", action="store_true", help="write the table into kernels/README.md")
+    args = p.parse_args(argv)
+    backend = "emulator" if why_no_gpu() else "cuda"
+    gaps, losses, tokens = measured(backend, args.preset, args.frames, args.clips)
+    note = (
+        f"|16 bits - float32| / |float32|, each gradient as one vector; {args.preset}, {args.clips} built-in sounds of "
+        f"{tokens} tokens, backend {backend}. The loss differs by "
+        f"{' and '.join(f'{losses[d]:.1e} in {d}' for d in NARROW)}."
+    )
+    text = f"{note}\n\n{table(gaps)}"
+    if args.readme:
+        write_between(kernel_source.folder() / "README.md", MARKERS, text)
+    else:
+        print(text)
+    return 0

@@ -1,0 +1,89 @@
+"""The rows of an earlier `--json FILE`, to make tables and pictures of elsewhere than where they were measured."""
+
+import json
+from dataclasses import MISSING, fields
+from pathlib import Path
+
+from ..errors import Error
+from .gpu.device_rows import DeviceRow, Goal
+from .table import Row
+
+NUMBERS = {float: int | float, float | None: int | float | None}  # JSON tells 1 from 1.0
+
+
+def read(paths):
+    """-> (rows, about) of one file or more, as one run's; `about` is the first's. Of equal names the last row stays.
+
+    Raises Error for what `table.write_json` did not write, and for files of different devices.
+    """
+    rows, abouts = {}, []
+    for path in paths:
+        found, about = _one(path)
+        rows.update({row.name: row for row in found})
+        abouts.append(about)
+        if about.get("device") != abouts[0].get("device"):
+            devices = " and ".join(str(a.get("device", "no GPU")) for a in (abouts[0], about))
+            raise Error(f"{path}: the files to put together are of different devices: {devices}.")
+    return list(rows.values()), abouts[0]
+
+
+def _one(path):
+    try:
+        stored = json.loads(Path(path).read_text(encoding="utf-8"), parse_constant=_no_constant)
+    except OSError as error:
+        raise Error(f"{path}: {error.strerror}.") from None
+    except (ValueError, RecursionError):  # no JSON, or no text
+        raise Error(f"{path} is damaged, or no file of python -m minast.bench --json.") from None
+    if not isinstance(stored, dict) or set(stored) != {"about", "rows"}:
+        raise Error(f"{path} is no file of python -m minast.bench --json: it has no about and rows.")
+    about, rows = stored["about"], stored["rows"]
+    plain = isinstance(about, dict) and all(isinstance(v, str | int | float | None) for v in about.values())
+    if not plain or not isinstance(rows, list):
+        raise Error(f"{path} is no file of python -m minast.bench --json: about is a dictionary, rows is a list.")
+    return [_row(row, f"{path}, row {i}") for i, row in enumerate(rows)], about
+
+
+def _no_constant(name):
+    """NaN and infinities: `table.write_json` writes null instead."""
+    raise ValueError(name)
+
+
+def _row(stored, where):
+    if not isinstance(stored, dict):
+        raise Error(f"{where}: a dictionary is expected, not {type(stored).__name__}.")
+    row = _made(DeviceRow if "device" in stored else Row, stored, where)
+    if not row.ours > 0:
+        raise Error(f"{where}: ours is {row.ours}, and everything takes some time.")
+    if isinstance(row, DeviceRow):
+        row.goals = [_made(Goal, goal, f"{where}, goal {i}") for i, goal in enumerate(row.goals)]
+        for name, kind in (("libraries", int | float), ("ratios", int | float), ("without", str)):
+            values = getattr(row, name).values()
+            if not all(isinstance(v, kind) and (kind is str or v > 0) for v in values):
+                raise Error(f"{where}: {name} has a value of another kind.")
+        if row.job == "attention forward" and row.rung is None:
+            raise Error(f"{where}: it is of a ladder and has no rung.")
+        if set(row.libraries) != set(row.ratios):
+            raise Error(f"{where}: libraries and ratios have different names.")
+    return row
+
+
+def _made(kind, stored, where):
+    """A dataclass from its dictionary, all fields there and of the right type."""
+    if not isinstance(stored, dict):
+        raise Error(f"{where}: a dictionary is expected, not {type(stored).__name__}.")
+    known = {f.name: f for f in fields(kind)}
+    for name in stored:
+        if name not in known:
+            raise Error(f"{where}: there is no field {name!r}.")
+    for name, f in known.items():
+        if name not in stored:
+            if f.default is MISSING and f.default_factory is MISSING:
+                raise Error(f"{where}: the field {name!r} is missing.")
+        elif not _fits(stored[name], f.type):
+            wanted = getattr(f.type, "__name__", f.type)
+            raise Error(f"{where}: {name} is {str(stored[name])[:40]!r}, it should be {wanted}.")
+    return kind(**stored)
+
+
+def _fits(value, kind):
+    return isinstance(value, NUMBERS.get(kind, kind)) and (not isinstance(value, bool) or kind == bool | None)

@@ -1,0 +1,159 @@
+"""A .cu file made into a shared library for the CPU: one textual pass, then g++, cached by content."""
+
+import functools
+import hashlib
+import os
+import platform
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from ..errors import Error
+from ..files import cache_folder
+from ..gpu import kernel_source
+
+# -fno-gnu-unique, hidden symbols: two libraries with the same template must not share its statics. -g1: line numbers.
+FLAGS = ("-std=gnu++17", "-O2", "-g1", "-shared", "-fPIC", "-pthread", "-fno-gnu-unique", "-fvisibility=hidden",
+         "-fno-math-errno", "-ffp-contract=fast", "-fno-strict-aliasing", "-march=native")  # fmt: skip
+
+# What guard mode adds: a trap at a misaligned vector load, which a GPU refuses, or at an index beyond an array.
+CHECKS = ("-fsanitize=alignment,bounds", "-fsanitize-undefined-trap-on-error")
+DEBUG = ("-O0", "-g3")
+
+
+def check_platform():
+    """Raise Error where the emulator does not run."""
+    machine = platform.machine().lower()
+    if not sys.platform.startswith("linux") or machine not in ("x86_64", "amd64", "aarch64", "arm64"):
+        raise Error(
+            f"the CUDA emulator is not supported here ({sys.platform} {machine}): it runs on Linux, x86-64 and aarch64 "
+            "(on Windows: WSL); backend 'fast' runs everywhere"
+        )
+
+
+def library(source, names, checked=True, debug=False):
+    """The path of a library that exports `names` of a kernel_source.Source as minast_entry_0, 1, ...; built if needed.
+
+    checked: with CHECKS.  debug: neither optimised nor stripped, so that gdb steps through it line by line.
+
+    Raises Error where there is no compiler, or the source does not compile.
+    """
+    kernels = "".join(f"MINAST_KERNEL({i}, ({name}))\n" for i, name in enumerate(names))
+    text = f'#include "emulator.h"\n{rewrite(source.text)}\n#line 1 "kernels"\n{kernels}'
+    return _built(text, source.name, "-march=native", *(CHECKS if checked else ()), *(DEBUG if debug else ()))
+
+
+def runtime():
+    """The path of the library that the kernels' libraries call; built if needed."""
+    return _built('#include "runtime.cpp"\n', "runtime")
+
+
+def prepare(sources, workers=2):
+    """Compile everything that the named sources list, `workers` libraries at a time: for a test suite's start."""
+    runtime()
+    loaded = [kernel_source.load(s) for s in sources]
+    with ThreadPoolExecutor(workers) as pool:
+        return list(pool.map(lambda job: library(*job), [(s, g) for s in loaded for g in s.groups]))
+
+
+def rewrite(text):
+    """The one textual pass: __shared__ declarations become references to the block's memory; system includes go."""
+    text = kernel_source.without_comments(text)
+    text = re.sub(r"^\s*#\s*include\s*<.*$", "", text, flags=re.M)
+    text = re.sub(
+        r"\bextern\s+__shared__\s+((?:__align__|alignas)\s*\([^()]*\)\s*)?([^;\[\]]*?)(\w+)\s*\[\s*\]\s*;",
+        r"\2* \3 = emu::dynamic_shared<\2>();",
+        text,
+    )
+    return re.sub(r"(?:\bstatic\s+)?\b__shared__\s+([^;]*);", _static_shared, text)
+
+
+def _static_shared(match):
+    declaration = match[1]
+    align = re.match(r"\s*(?:__align__|alignas)\s*\(([^()]*)\)", declaration)
+    first, *more = kernel_source.split_commas(declaration[align.end() if align else 0 :])
+    # The shortest type that leaves a name and its dimensions to the end.
+    parts = re.fullmatch(r"(.+?[\s*>])(\w+)\s*((?:\[[^\]]*\]\s*)*)", first.strip(), re.S)
+    if not parts:
+        raise Error(f"the emulator cannot read `__shared__ {declaration};`: write a type, a name and sizes")
+    type_ = parts[1].strip()
+    arrays = [(parts[2], parts[3])] + [(m[1], m[2]) for m in (re.fullmatch(r"(\w+)\s*(.*)", d, re.S) for d in more)]
+    align = align[1] if align else "1"
+    lines = []
+    for name, size in arrays:
+        shown = name + "".join(size.split())
+        lines.append(
+            f"static char {name}_key; auto& {name} = "
+            f'emu::static_shared<{type_}{size}>(&{name}_key, "{shown}", {align});'
+        )
+    return " ".join(lines) + "\n" * declaration.count("\n")
+
+
+INSTALL = "install the package g++ (Debian, Ubuntu: apt install g++; Fedora: dnf install gcc-c++)"
+
+
+def compiler():
+    """The C++ compiler as a command's first words: $CXX, which may have arguments ("ccache g++", "g++ -m64"), or g++.
+
+    Raises Error where it is not installed.
+    """
+    named = os.environ.get("CXX", "").strip()
+    try:
+        words = shlex.split(named) or ["g++"]
+    except ValueError as error:
+        raise Error(f"$CXX is {named!r}, which cannot be read as a command: {error}") from None
+    path = shutil.which(words[0])
+    if path:
+        return (path, *words[1:])
+    if named:
+        raise Error(f"the CUDA emulator looked for {words[0]!r}, since $CXX is {named!r}, and found none: {INSTALL}")
+    raise Error(f"the CUDA emulator looked for the C++ compiler g++ and found none: {INSTALL}, or name another in $CXX")
+
+
+@functools.cache
+def _compiler_version(command):
+    told = subprocess.run([*command, "--version"], capture_output=True, text=True)
+    if told.returncode:
+        why = (told.stderr.strip() or f"exit status {told.returncode}").splitlines()[0]
+        raise Error(f"the C++ compiler `{shlex.join(command)}` does not run: {why}")
+    return told.stdout
+
+
+@functools.cache
+def _processor():
+    """What -march=native depends on: a cache folder may be shared by several machines."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.machine()
+    return sorted({line for line in lines if line.split(":")[0].strip().lower() in ("flags", "features", "model name")})
+
+
+def _built(text, name, *flags):
+    """The library of a C++ text, from the cache or from the compiler."""
+    check_platform()
+    cxx = compiler()
+    emulator = kernel_source.emulator_folder()
+    headers = [p.read_bytes() for p in sorted(emulator.glob("*.*"))]
+    key = repr((text, headers, FLAGS, flags, cxx[1:], _compiler_version(cxx), _processor()))
+    path = cache_folder() / "emulator" / f"{Path(name).stem}-{hashlib.sha256(key.encode()).hexdigest()[:32]}.so"
+    if path.is_file():
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Built under another name and renamed: another process never sees half a library.
+    with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
+        built = Path(scratch) / "library.so"
+        command = [*cxx, *FLAGS, *flags, "-I", str(emulator), "-x", "c++", "-", "-o", str(built), "-ldl"]
+        run = subprocess.run(command, input=text, capture_output=True, text=True)
+        if run.returncode:
+            wrong = [line for line in run.stderr.splitlines() if "error" in line] or run.stderr.splitlines()
+            raise Error(f"{name} does not compile for the emulator:\n" + "\n".join(wrong[:8]))
+        if not built.is_file():
+            raise Error(f"the C++ compiler `{shlex.join(cxx)}` says that all went well, and wrote nothing: is it one?")
+        built.replace(path)
+    return path

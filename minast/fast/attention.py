@@ -1,0 +1,114 @@
+"""Attention in float32 over tiles of the score matrix, small enough to stay near a core.
+
+Heads and clips are spread over the threads. Only one tile of scores exists per thread at any time, so that memory grows
+with T, not with T^2. Source of the idea: Dao et al. 2022, FlashAttention; here a tile is as wide as the sequence, which
+leaves softmax an ordinary one.
+"""
+
+import numpy as np
+
+from .. import layers, threads
+from .buffers import empty
+
+TILE = 6 * 2**16  # scores in a tile: 1.5 MB, so that a tile is few NumPy calls (see ROWS in layers.py)
+BOUND = np.float32(60)  # scores that cannot be larger need no maximum subtracted: exp(60) T is far from overflow
+
+
+def attention_forward(qkv, heads):
+    """o = softmax(q k^T / sqrt(D)) v for each head.   qkv (B, T, 3 H D), packed (3, H, D) -> o (B, T, H D)
+
+    The rows' sums come from a column of ones in v. The cache holds their logarithm, as the reference's does.
+    """
+    if qkv.dtype != np.float32:
+        return layers.attention_forward(qkv, heads)
+    B, T, C = qkv.shape[0], qkv.shape[1], qkv.shape[2] // 3
+    D = C // heads
+    q, k, v = qkv.reshape(B, T, 3, heads, D).transpose(2, 0, 3, 1, 4)  # (B, H, T, D) each
+    o, lse = empty((B, T, C)), np.empty((B, heads, T, 1), np.float32)
+    out = o.reshape(B, T, heads, D).transpose(0, 2, 1, 3)
+    scale = np.float32(D**-0.5)
+
+    def task(group):
+        group, rows = group
+        Q, K, V = q[group][:, :, rows] * scale, k[group], with_column(v[group], 1)
+        small = np.sqrt(largest_square(Q) * largest_square(K)) < BOUND  # |q k| <= |q| |k|
+        for tile in tiles(Q.shape[2], T):
+            p = Q[:, :, tile] @ K.swapaxes(-1, -2)  # scores, for now
+            top = 0
+            if not small:
+                top = p.max(axis=-1, keepdims=True)
+                p -= top
+            np.exp(p, out=p)
+            y = p @ V  # (b, h, tile, D + 1)
+            total, place = y[..., D:], slice(rows.start + tile.start, rows.start + tile.stop)
+            np.divide(y[..., :D], total, out=out[group][:, :, place])
+            lse[group][:, :, place] = top + np.log(total)
+
+    # few heads (a clip or two): their rows are shared out too
+    cuts = 1 if B * heads >= 4 * threads.count() else threads.count()
+    groups = [(group, rows) for group in grouped(B, heads, T) for rows in threads.spans(T, 16, cuts)]
+    threads.run(task, groups)
+    return o, (qkv, o, lse, heads)
+
+
+def attention_backward(do, cache):
+    """dv = p^T do, dp = do v^T, ds = p (dp - delta), dq = ds k / sqrt(D), dk = ds^T q / sqrt(D) -> dqkv (B, T, 3 H D)
+
+    delta, the row sums of dp * p, equals those of do * o. A tile holds some keys and all queries, transposed: dk and dv
+    of these keys are then complete, and only dq is summed over tiles. lse and delta are subtracted inside the products,
+    by a column of their own.
+    """
+    qkv, o, lse, heads = cache
+    if qkv.dtype != np.float32:
+        return layers.attention_backward(do, cache)
+    B, T, C = do.shape
+    D = C // heads
+    q, k, v = qkv.reshape(B, T, 3, heads, D).transpose(2, 0, 3, 1, 4)  # (B, H, T, D) each
+    do, o = (x.reshape(B, T, heads, D).transpose(0, 2, 1, 3) for x in (do, o))
+    dqkv = empty(qkv.shape)
+    dq, dk, dv = dqkv.reshape(B, T, 3, heads, D).transpose(2, 0, 3, 1, 4)
+    scale = np.float32(D**-0.5)
+
+    def task(group):
+        Q, K, V = with_column(q[group], -lse[group], scale), with_column(k[group], 1), with_column(v[group], 1)
+        delta = np.einsum("bhtd,bhtd->bht", do[group], o[group])[..., None]
+        dO = with_column(do[group], -delta)
+        dQ = 0
+        for tile in tiles(T, T):
+            p = K[:, :, tile] @ Q.swapaxes(-1, -2)  # (b, h, keys, T): scores - lse
+            np.exp(p, out=p)
+            dv[group][:, :, tile] = p @ dO[..., :D]
+            ds = V[:, :, tile] @ dO.swapaxes(-1, -2)  # dp - delta
+            ds *= p
+            dk[group][:, :, tile] = ds @ Q[..., :D]  # Q is scaled already
+            dQ += ds.swapaxes(-1, -2) @ K[:, :, tile, :D]
+        np.multiply(dQ, scale, out=dq[group])
+
+    threads.run(task, grouped(B, heads, T))
+    return dqkv
+
+
+def with_column(x, column, scale=1):
+    """[x * scale, column]   x (..., D), column (..., 1) or a number -> (..., D + 1)"""
+    y = np.empty((*x.shape[:-1], x.shape[-1] + 1), np.float32)
+    np.multiply(x, scale, out=y[..., :-1])
+    y[..., -1:] = column
+    return y
+
+
+def largest_square(x):
+    """The largest |row|^2."""
+    return np.einsum("...d,...d->...", x, x).max()
+
+
+def grouped(B, heads, T):
+    """Indices (clips, heads) of what one task takes: one head, or more while their scores fit one tile together."""
+    room = max(1, TILE // (T * T))
+    h = min(heads, room)
+    b = max(1, min(room // heads, -(-B // (2 * threads.count()))))
+    return [(slice(i, i + b), slice(j, j + h)) for i in range(0, B, b) for j in range(0, heads, h)]
+
+
+def tiles(n, T):
+    """range(n) cut so that n x T scores become tiles of about TILE."""
+    return threads.spans(n, 16, -(-n * T // TILE))

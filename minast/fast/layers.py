@@ -1,0 +1,149 @@
+"""Linear layers and layer norms in float32 on all cores, in blocks of rows that stay near a core."""
+
+import numpy as np
+
+from .. import layers, threads
+from .buffers import empty
+
+# Numbers in a block of rows, 512 KB: passes over it stay in or near the second-level cache. Smaller ones are slower on
+# several threads: NumPy calls take turns at Python's lock, which costs each about as much as 20 000 numbers of work.
+ROWS = 2**17
+SMALL = 2**16  # products (of single numbers) below which a loop over threads costs more than it saves
+
+
+# -- linear ----------------------------------------------------------------------------------------------------
+
+
+def linear_forward(x, w, b):
+    """y = x w^T + b.   x (..., C), w (O, C), b (O,) -> y (..., O)
+
+    Each thread makes its own rows of y or, if there are fewer rows than outputs, its own columns: the larger operand is
+    then packed once. Each product runs on one BLAS thread.
+    """
+    if x.dtype != np.float32:
+        return layers.linear_forward(x, w, b)
+    rows = x.reshape(-1, x.shape[-1])
+    y = empty((len(rows), len(w)))
+
+    def part(r, o):
+        np.matmul(rows[r], w[o].T, out=y[r, o])
+        y[r, o] += b[o]
+
+    _products(part, len(rows), len(w), rows.shape[1])
+    return y.reshape(*x.shape[:-1], len(w)), (x, w)
+
+
+def linear_backward(dy, cache, dw, db):
+    """dx = dy w,  dw += dy^T x,  db += sum of dy over rows."""
+    x, w = cache
+    if x.dtype != np.float32:
+        return layers.linear_backward(dy, cache, dw, db)
+    rows, drows = x.reshape(-1, x.shape[-1]), dy.reshape(-1, dy.shape[-1])
+    dx = empty(rows.shape)
+
+    def weights(o, c):
+        dw[o, c] += drows[:, o].T @ rows[:, c]
+        if c.start == 0:
+            db[o] += drows[:, o].sum(axis=0)
+
+    def inputs(r, c):
+        np.matmul(drows[r], w[:, c], out=dx[r, c])
+
+    _products(weights, *w.shape, len(rows))
+    _products(inputs, *rows.shape, len(w))
+    return dx.reshape(x.shape)
+
+
+def _products(part, m, n, k):
+    """part(rows, columns) for an (m, k) x (k, n) product, cut along the longer side of the result."""
+    parts = 1 if m * n * k < SMALL else None
+    if m >= n:
+        threads.run(lambda r: part(r, slice(0, n)), threads.spans(m, 16, parts))
+    else:
+        threads.run(lambda c: part(slice(0, m), c), threads.spans(n, 16, parts))
+
+
+# -- layer norm ------------------------------------------------------------------------------------------------
+
+
+def layernorm_forward(x, w, b, eps=1e-6):
+    """y = (x - mean) * rstd * w + b over the last axis, rstd = 1 / sqrt(var + eps).   x (..., C) -> y (..., C)"""
+    if x.dtype != np.float32:
+        return layers.layernorm_forward(x, w, b, eps)
+    C = x.shape[-1]
+    rows = x.reshape(-1, C)
+    y = empty(rows.shape)
+    mean, rstd = (np.empty((len(rows), 1), np.float32) for _ in range(2))
+    average = np.full((C, 1), 1 / C, np.float32)
+
+    def block(r, _):
+        out = y[r]
+        np.matmul(rows[r], average, out=mean[r])
+        np.subtract(rows[r], mean[r], out=out)
+        var = squares(out)[:, None] / C
+        var += eps
+        np.divide(1, np.sqrt(var), out=rstd[r])
+        out *= rstd[r]
+        out *= w
+        out += b
+
+    _row_blocks(block, len(rows), C)
+    return y.reshape(x.shape), (x, w, mean, rstd)
+
+
+def layernorm_backward(dy, cache, dw, db):
+    """dx = rstd (dn - <dn> - n <dn n>), n = normalised x, dn = dy w, <.> mean over C;  dw += sum dy n, db += sum dy
+
+    Both means and both sums are products of a matrix and a vector: <dn> = dy w / C, <dn n> = (dy n) w / C.
+    """
+    x, w, mean, rstd = cache
+    if x.dtype != np.float32:
+        return layers.layernorm_backward(dy, cache, dw, db)
+    C = x.shape[-1]
+    rows, drows = x.reshape(-1, C), dy.reshape(-1, C)
+    dx, sums, share = empty(rows.shape), {}, w[:, None] / np.float32(C)
+
+    def block(r, part):
+        dn, d = dx[r], drows[r]
+        n = rows[r] - mean[r]
+        n *= rstd[r]
+        np.multiply(d, n, out=dn)
+        ones = np.ones(len(d), np.float32)
+        add(sums, part, ones @ dn, ones @ d)
+        n *= dn @ share
+        np.multiply(d, w, out=dn)
+        dn -= n
+        dn -= d @ share
+        dn *= rstd[r]
+
+    _row_blocks(block, len(rows), C)
+    for part in sorted(sums):  # in a fixed order, whichever thread was first
+        dw += sums[part][0]
+        db += sums[part][1]
+    return dx.reshape(x.shape)
+
+
+def squares(x):
+    """The squared length of each row.   x (R, C) -> (R,)"""
+    return np.vecdot(x, x) if hasattr(np, "vecdot") else np.einsum("rc,rc->r", x, x)  # NumPy 2.0 has the faster one
+
+
+def add(sums, part, *values):
+    """sums[part] += values, entry by entry."""
+    if part in sums:
+        for total, value in zip(sums[part], values, strict=True):
+            total += value
+    else:
+        sums[part] = values
+
+
+def _row_blocks(block, rows, C):
+    """block(r, part) for slices of rows that stay in cache; the blocks of one part run one after the other."""
+
+    def task(item):
+        part, span = item
+        size = span.stop - span.start
+        for r in threads.spans(size, parts=-(-size * C // ROWS)):
+            block(slice(span.start + r.start, span.start + r.stop), part)
+
+    threads.run(task, enumerate(threads.spans(rows, 16, 1 if rows * C < SMALL else None)))

@@ -1,0 +1,1 @@
+"""Which arrays of a file each weight is made of."""

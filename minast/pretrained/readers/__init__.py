@@ -1,0 +1,1 @@
+"""File formats: arrays by name, read one at a time."""

@@ -1,0 +1,168 @@
+"""Reader of .pth, .pt and .bin, what torch.save writes: tensors described by a pickle, their numbers beside it.
+
+Since torch 1.6 a zip: `<name>/data.pkl`, and each storage as `<name>/data/<key>`. Before that one stream: five pickles
+(a magic number, a version, the machine's sizes, the object, the storages' keys), then each storage with its length.
+Storages may be shared, and a tensor is a window on one with an offset and strides, in any order.
+"""
+
+import io
+import os
+import zipfile
+import zlib
+
+import numpy as np
+
+from ...errors import Error
+from .tensors import Tensors, bfloat16
+from .unpickle import Refused, Tensor, Unpickler
+
+MAGIC = 0x1950A86A20F9469CFC6C  # of the stream format
+LARGEST_PICKLE = 2**26  # bytes; the one of a 12-layer model takes about 50 000
+WRAPPERS = ("model", "state_dict", "model_state_dict", "module")  # where training scripts put the state dict
+BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError, RuntimeError, KeyError)
+
+
+class PthFile(Tensors):
+    """Tensors of a state dict by name."""
+
+    def __init__(self, path):
+        super().__init__(path)
+        self._file = open(path, "rb")  # noqa: SIM115  closed by close()
+        try:
+            zipped = self._file.read(2) == b"PK"
+            self._file.seek(0)
+            self._storages = Zip(path, self._file) if zipped else Stream(path, self._file)
+            self._tensors = state_dict(path, self._storages.root)
+            self.shapes = {name: t.shape for name, t in self._tensors.items()}
+            self._last = None, None
+        except Error:
+            self._file.close()
+            raise
+
+    def _read(self, name):
+        t = self._tensors[name]
+        if self._last[0] != t.storage:  # tensors that share a storage mostly follow one another
+            self._last = None, None
+            self._last = t.storage, decode(self._storages.read(t.storage), t.storage.dtype)
+        numbers = self._last[1]
+        last = t.offset + sum((n - 1) * s for n, s in zip(t.shape, t.strides, strict=True))
+        if 0 not in t.shape and last >= len(numbers):
+            raise Error(f"{self.path}: the tensor {name!r} reaches to item {last} of a storage of {len(numbers)}.")
+        strides = [s * numbers.itemsize for s in t.strides]
+        return np.lib.stride_tricks.as_strided(numbers[t.offset :], t.shape, strides, writeable=False)
+
+
+def decode(raw, dtype):
+    """Bytes of a storage -> its numbers."""
+    return bfloat16(np.frombuffer(raw, "<u2")) if dtype == "bf16" else np.frombuffer(raw, dtype)
+
+
+def state_dict(path, root):
+    """The dictionary of tensors in what was saved: itself, or under "model" as DeiT's files have it."""
+    for key in WRAPPERS:
+        if isinstance(root, dict) and isinstance(root.get(key), dict):
+            root = root[key]
+            break
+    tensors = {str(k): v for k, v in root.items() if isinstance(v, Tensor)} if isinstance(root, dict) else {}
+    if not tensors:
+        what = (
+            f"a dictionary with {', '.join(map(str, list(root)[:5])) or 'nothing'}"
+            if isinstance(root, dict)
+            else "no dictionary"
+        )
+        raise Error(f"{path}: no state dict was found in it (it holds {what}): a dictionary of tensors is needed.")
+    return tensors
+
+
+class Zip:
+    """The zip format: `root`, and storages fetched one by one. Their check sums are verified on the way."""
+
+    def __init__(self, path, f):
+        self.path = path
+        try:
+            self.zip = zipfile.ZipFile(f)
+        except BROKEN as error:
+            raise Error(f"{path}: this is no whole .pth file ({error}): truncated, or another format.") from None
+        pickles = [name for name in self.zip.namelist() if name.rpartition("/")[2] == "data.pkl"]
+        if len(pickles) != 1:
+            raise Error(f"{path}: a file of torch.save has one data.pkl, this zip has {len(pickles)}.")
+        self.folder = pickles[0].removesuffix("data.pkl")
+        if f"{self.folder}byteorder" in self.zip.NameToInfo and self._member("byteorder", 16) != b"little":
+            raise Error(f"{path}: its numbers are big-endian: save it again on a little-endian machine.")
+        self.root = Unpickler(path, io.BytesIO(self._member("data.pkl", LARGEST_PICKLE))).load()
+
+    def read(self, storage):
+        raw = self._member(f"data/{storage.key}", _bytes(storage))
+        if len(raw) != _bytes(storage):
+            raise Error(f"{self.path}: storage {storage.key!r} has {len(raw)} bytes, {_bytes(storage)} were announced.")
+        return raw
+
+    def _member(self, name, largest):
+        """The bytes of one entry; one that unpacks to more than it should is refused before it does."""
+        try:
+            entry = self.zip.getinfo(self.folder + name)
+            if entry.file_size > largest:
+                raise Error(
+                    f"{self.path}: the entry {name!r} has {entry.file_size} bytes, more than the {largest} that fit."
+                )
+            if entry.compress_type != zipfile.ZIP_STORED:
+                raise Error(f"{self.path}: the entry {name!r} is compressed, which torch.save never does.")
+            return self.zip.read(self.folder + name)
+        except Error:
+            raise
+        except BROKEN as error:
+            reason = str(error).strip("'\"").rstrip(".")
+            raise Error(f"{self.path}: the entry {name!r} cannot be read ({reason}): the file is damaged.") from None
+
+
+class Stream:
+    """The format before torch 1.6: pickles in a row, then the storages, found by walking over them once."""
+
+    def __init__(self, path, f):
+        self.path, self.file = path, f
+        try:
+            magic = Unpickler(path, f).load()
+        except Refused:
+            raise
+        except Error:
+            raise Error(f"{path}: this is no file of torch.save: neither zip nor stream.") from None
+        if magic != MAGIC:
+            raise Error(f"{path}: this is no file of torch.save: it is a bare pickle of {type(magic).__name__}.")
+        _version, machine, self.root, keys = (Unpickler(path, f).load() for _ in range(4))
+        if not isinstance(machine, dict) or machine.get("little_endian") is not True or not isinstance(keys, list):
+            raise Error(f"{path}: its numbers are big-endian, or its header is damaged.")
+        sizes = {t.storage.key: _bytes(t.storage) for t in _tensors_in(self.root)}
+        self.at = {}
+        for key in keys:
+            if key not in sizes:
+                raise Error(f"{path}: storage {key!r} belongs to no tensor: the file is damaged.")
+            self.at[key] = f.tell() + 8  # a length in items goes before
+            f.seek(8 + sizes[key], os.SEEK_CUR)
+        if f.tell() > os.fstat(f.fileno()).st_size:
+            raise Error(f"{path}: the file is cut short: its tensors reach to byte {f.tell()}.")
+
+    def read(self, storage):
+        if storage.key not in self.at:
+            raise Error(f"{self.path}: storage {storage.key!r} is missing.")
+        self.file.seek(self.at[storage.key] - 8)
+        size = int.from_bytes(self.file.read(8), "little")
+        raw = self.file.read(_bytes(storage))
+        if size != storage.size or len(raw) != _bytes(storage):
+            raise Error(f"{self.path}: storage {storage.key!r} cannot be read whole: the file is cut short or damaged.")
+        return raw
+
+
+def _bytes(storage):
+    return storage.size * (2 if storage.dtype == "bf16" else np.dtype(storage.dtype).itemsize)
+
+
+def _tensors_in(root):
+    """All tensors in nested dictionaries and lists; a pickle may tie them into circles."""
+    waiting, seen = [root], set()
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, (dict, list, tuple)) and id(value) not in seen:
+            seen.add(id(value))
+            waiting += value.values() if isinstance(value, dict) else value

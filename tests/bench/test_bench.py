@@ -1,0 +1,62 @@
+"""The benchmark: its arithmetic, its table, its checks. What it measures depends on the machine and is not tested."""
+
+import json
+
+import numpy as np
+import pytest
+
+import minast
+from minast.bench import __main__ as bench
+from minast.bench import table
+from minast.bench.cpu import models, process
+
+
+def test_sides_take_turns():
+    calls = []
+    times = table.interleaved([lambda: calls.append("a"), lambda: calls.append("b")], 3)
+    assert "".join(calls) == "ab" * 4 and times.shape == (2, 3) and (times >= 0).all()
+
+
+def test_a_difference_is_not_timed():
+    table.close([1.0, 2.0], [1.0, 2.0 + 1e-6], 1e-5, "job")
+    for wrong in ([1.0, 2.1], [1.0, np.nan], [1.0]):
+        with pytest.raises(minast.Error, match="job"):
+            table.close(wrong, [1.0, 2.0], 1e-5, "job")
+
+
+def test_the_table_goes_between_the_markers(tmp_path):
+    readme = tmp_path / "README.md"
+    readme.write_text(f"# x\n\n{table.START}\nold\n{table.END}\n\nend\n")
+    rows = [table.Row("job", 0.5, "s", "other", 1.0, 2.0, "1.5x"), table.Row("share", 0.7, "%", note="of 100")]
+    for _ in range(2):
+        table.write_readme(readme, table.markdown(rows, table.conditions(2)))
+    text = readme.read_text()
+    assert text.startswith("# x\n") and text.endswith("\n\nend\n") and "old" not in text
+    assert text.count("| job | 0.50 s | other | 1.00 s | **2.00x** | 1.5x |") == 1 and "- share: of 100" in text
+    readme.write_text("no markers")
+    with pytest.raises(minast.Error, match="where the table goes"):
+        table.write_readme(readme, "")
+
+
+def test_flops_of_base():
+    """130.5 GMAC a clip with all tokens in the last block, as counted for the official model."""
+    config = minast.ModelConfig(prefix_tokens=2)
+    T, D = config.tokens, config.dim
+    saved = 2 * T * 10 * D * D + 4 * T * T * D - 2 * 2 * 10 * D * D - 4 * 2 * T * D
+    assert abs((models.flops(config) + saved) / 2e9 - 130.5) < 0.5
+
+
+def test_a_row_from_the_shell(tmp_path, command):
+    status, out, _ = command("bench", "import", "--rounds", "1", "--json", tmp_path / "b.json")
+    assert status == 0 and "import minast" in out
+    stored = json.loads((tmp_path / "b.json").read_text())
+    assert stored["rows"][0]["ours"] > 0 and stored["about"]["numpy"] == np.__version__
+    status, _, err = command("bench", "speed")
+    assert status == 2 and "'speed'" in err and set(bench.ROWS) >= {"forward", "base", "small", "nano"}
+
+
+def test_peak_memory_is_the_process_s_own():
+    """Not that of the large process which started it, as Linux's ru_maxrss is."""
+    large = np.ones(2**26)  # 512 MiB
+    peak = int(process.python("-c", "from minast.bench.cpu import process; print(process.peak_memory())"))
+    assert large[-1] == 1 and 2**24 < peak < 2**28

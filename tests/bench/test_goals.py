@@ -1,0 +1,166 @@
+"""Goals of rows that a GPU gives: who takes turns with whom, what is held against what, what the tables say."""
+
+import types
+
+import numpy as np
+import pytest
+
+from minast.bench import table
+from minast.bench.gpu import device, device_rows
+from minast.bench.gpu.device_rows import Goal, row
+from minast.bench.kernels import attention, in_torch, timing
+from tests.pretended import Pretended, ladder_rows
+
+
+class Device:
+    """cupy.cuda as a Place uses it, with a clock that each call of a function sets forward."""
+
+    def __init__(self):
+        self.now, self.log = 0.0, []
+        self.cuda = types.SimpleNamespace(
+            Event=lambda: Event(self), get_elapsed_time=lambda a, b: 1000 * (b.at - a.at), Device=lambda: self
+        )
+
+    def synchronize(self):
+        self.log.append("wait")
+
+    def get_default_memory_pool(self):
+        return types.SimpleNamespace(free_all_blocks=lambda: self.log.append("free"))
+
+    def fill(self, value):
+        self.log.append("flush")
+
+    def takes(self, name, seconds):
+        """A function that takes `seconds` more each time it is called."""
+        calls = []
+
+        def function():
+            calls.append(name)
+            self.log.append(name)
+            self.now += seconds * len(calls)
+
+        return function
+
+
+class Event:
+    def __init__(self, device):
+        self.device = device
+
+    def record(self):
+        self.at = self.device.now
+
+    def synchronize(self):
+        pass
+
+
+@pytest.fixture
+def where():
+    place = device.Place(gpu=False)
+    place.gpu, place.xp = True, Device()
+    place.flush = place.xp
+    return place
+
+
+def test_sides_take_turns_on_the_device(where):
+    """Each round all sides once, from a cold cache; two rounds are not counted."""
+    times = where.turns([where.xp.takes("a", 1.0), where.xp.takes("b", 2.0)], 3)
+    assert where.xp.log == ["flush", "a", "flush", "b"] * 5
+    assert np.allclose(times, [[3, 4, 5], [6, 8, 10]])
+
+
+def test_an_idle_device_and_memory_apart(where):
+    where.turns([where.xp.takes("a", 1.0)], 1, idle=True)
+    assert where.xp.log == ["flush", "wait", "a", "wait"] * 3
+    where.xp.log.clear()
+    times = where.turns([where.xp.takes("a", 1.0), where.xp.takes("b", 1.0)], 1, apart=True)
+    assert where.xp.log == ["free", "a", "flush", "a", "free", "b", "flush", "b"] * 3
+    assert np.allclose(times, 6)  # the first call after memory was given back is not timed
+    assert where.seconds(where.xp.takes("a", 1.0), 3) == 4
+
+
+def test_a_ratio_is_the_median_over_the_rounds():
+    """Not the ratio of the medians, which is 2 here."""
+    ours, theirs = np.array([1.0, 2.0, 4.0]), np.array([4.0, 2.0, 4.0])
+    r = row(Pretended(), "x", "float32", ours, libraries={"torch": theirs}, goals=[Goal("1.5x", 1.5, "torch")])
+    assert r.ratio == r.ratios["torch"] == 1.0 and r.theirs == 4.0 and r.goals[0].reached is False
+    assert r.goal == "1.5x of torch: 1.00x, missed"
+
+
+def test_a_goal_is_held_against_the_best_of_its_column():
+    beside = {"torch: flash": np.full(3, 0.8), "torch: math": np.full(3, 9.0), "other": np.full(3, 0.1)}
+    goals = [Goal("0.7x", 0.7, "torch"), Goal("0.9x", 0.9, "torch"), Goal("2x", 2, "nobody"), Goal("80 %", 0.8)]
+    r = row(Pretended(), "x", "float32", np.ones(3), 9e8, "GB/s", 1e9, "a copy", beside, goals=goals)
+    assert [(g.library, g.reached) for g in r.goals] == [
+        ("torch: flash", True), ("torch: flash", False), ("", None), ("", True),
+    ]  # fmt: skip
+    assert r.goals[0].value == pytest.approx(0.8) and r.goals[3].value == pytest.approx(0.9)
+    assert all(type(g.reached) in (bool, type(None)) for g in r.goals)  # what JSON knows, not NumPy's
+    assert "2x of nobody: not measured" in r.goal and "80 %: 90%, reached" in r.goal
+    assert goals[0].reached is None  # that of the module is not written to
+
+
+def test_the_emulator_reaches_no_goal():
+    r = row(
+        device.Place(gpu=False), "x", "float32", np.ones(2), libraries={"t": np.ones(2)}, goals=[Goal("1x", 1, "t")]
+    )
+    assert r.goals[0].reached is None and r.goals[0].value is None and "says nothing about a GPU" in r.note
+
+
+def test_kernels_that_move_memory_have_a_goal(monkeypatch):
+    monkeypatch.setattr(timing, "copy_bandwidth", lambda *args: 5e6)
+    monkeypatch.setattr(in_torch, "torch_with_cuda", no_torch)
+    case = timing.Case("Adam, rung 1", lambda: (np.ones(3),), lambda: (np.ones(3),), 4500)
+    monkeypatch.setattr(timing, "cases", lambda *args: [case, case._replace(name="softmax, rung 1")])
+    adam, softmax = timing.measure(Pretended(), timing.TOY, 2, ("float32",))
+    assert adam.goals[0].value == pytest.approx(0.9) and adam.goals[0].reached and not softmax.goals
+    assert adam.goal == "80 %: 90%, reached"
+
+
+def no_torch():
+    raise table.Skip("no torch")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_attention_meets_the_best_backend_of_sdpa(dtype, monkeypatch):
+    """Torch's own CPU stands in: flash and math run there, the others say why not. TF32 is off meanwhile."""
+    torch, settings = pytest.importorskip("torch"), []
+    monkeypatch.setattr(in_torch, "torch_with_cuda", lambda: torch)
+    monkeypatch.setattr(attention, "gemm_peak", lambda *args: 1e12)
+    before, right = torch.backends.cuda.matmul.allow_tf32, in_torch.sdpa
+
+    def sdpa(*args):
+        settings.append(torch.backends.cuda.matmul.allow_tf32)
+        return right(*args)
+
+    monkeypatch.setattr(in_torch, "sdpa", sdpa)
+    try:
+        torch.backends.cuda.matmul.allow_tf32 = True
+        rows = attention.measure(Pretended(), attention.TOY, 2, (dtype,))
+        assert settings and not any(settings) and torch.backends.cuda.matmul.allow_tf32
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = before
+    taken = {"float32": 2, "bfloat16": 6}[dtype]  # what the model takes at this length
+    for r in rows:
+        assert "torch: flash" in r.libraries and ("torch: math" in r.libraries) == (dtype == "float32")
+        assert "RuntimeError" in r.without["torch: cudnn"]
+        held = r.rung == taken if r.job == "attention forward" else dtype == "bfloat16"
+        assert [g.library.split(": ")[0] for g in r.goals] == (["torch"] if held else [])
+        assert all(g.reached and g.value == 1 for g in r.goals)
+
+
+def test_the_tables(tmp_path):
+    rows = ladder_rows()
+    beside = {"transformers: SDPA": np.full(3, 2.0), "transformers: eager attention": np.full(3, 3.0)}
+    goals = [Goal("1.0x", 1.0, "transformers: SDPA"), Goal("0.85x", 0.85, "transformers: SDPA, torch.compile")]
+    more = {"goals": goals, "job": "step", "without": {"transformers: SDPA, torch.compile": "no compiler"}}
+    rows.append(row(Pretended(), "step", "bfloat16", np.ones(3), 32, "clips/s", libraries=beside, **more))
+    text = device_rows.markdown(rows, table.conditions(1), "ladder.png")
+    lines = text.splitlines()
+    assert "| step | 1.00 s | transformers: SDPA | 2.00 s | 2.00x | 1.0x | reached |" in lines
+    assert "| step | 1.00 s | transformers: SDPA, torch.compile |  |  | 0.85x | not measured: no compiler |" in lines
+    assert "| step | 1.00 s | transformers: eager attention | 3.00 s | 3.00x |  |  |" in lines
+    one = "| attention, rung 3, float32 | 0.25 ms | torch: flash | 0.10 ms | 0.40x | 1.0x | **missed** |"
+    assert one in lines and text.count("| step |") == 3
+    kernel = "| attention, rung 3, float32 | float32 | 0.25 ms | 4000 GFLOP/s | 20% | 0.10 ms (0.40x, flash) |"
+    assert kernel in lines and sum(line.startswith("![attention") for line in lines) == 1
+    assert all(line.count("|") == lines[0].count("|") for line in lines[: lines.index("")])

@@ -1,0 +1,267 @@
+"""The rows about kernels, in the emulator at toy sizes: they run, they check, they write only what was measured."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+import minast
+from minast import cuda
+from minast.backend import why_no_gpu
+from minast.bench import __main__ as bench
+from minast.bench import table
+from minast.bench.gpu import backends, device, device_rows, theirs
+from minast.bench.kernels import attention, in_torch, timing
+from minast.cuda import half_encoder, linear
+from minast.gpu import kernel_source
+from tests.kernel_cases import CASTS, need_compiler
+from tests.pretended import Pretended
+
+no_gpu = pytest.mark.skipif(why_no_gpu() is None, reason="there is a GPU here")
+
+
+@pytest.fixture
+def emulator():
+    need_compiler()
+    return device.place("emulator")
+
+
+@pytest.fixture
+def pretended(emulator, monkeypatch):
+    monkeypatch.setattr(timing, "copy_bandwidth", lambda *args: device.copy_bandwidth(*args, size=2**16))
+    monkeypatch.setattr(attention, "gemm_peak", lambda *args: device.gemm_peak(*args, n=64))
+
+    def no_torch():
+        raise table.Skip("no torch")
+
+    monkeypatch.setattr(in_torch, "torch_with_cuda", no_torch)
+    return Pretended()
+
+
+def test_all_rows_in_the_emulator(tmp_path, command, monkeypatch):
+    need_compiler()
+    monkeypatch.setattr(theirs, "COMPILE", {"backend": "eager"})  # where torch is: without its compiler
+    status, out, _ = command("bench", "--backend", "emulator", "--rounds", "1", "--json", tmp_path / "b.json")
+    assert status == 0
+    stored = json.loads((tmp_path / "b.json").read_text())
+    rows = {row["name"]: row for row in stored["rows"]}
+    for kernel in ("unfold", "layer norm", "bias + GELU", "softmax"):
+        for dtype in device.DTYPES:
+            wanted = {f"{kernel}, rung 0, {dtype}", f"{kernel}, rung 1, {dtype}", f"{kernel} backward, {dtype}"}
+            assert wanted <= set(rows)
+    assert {"bce, float32", "ce backward, bfloat16", "Adam, rung 1, float32", "gradient norm, float32"} <= set(rows)
+    assert {f"residual + norm{way}, {dtype}" for way in ("", " backward") for dtype in ("float16", "bfloat16")} <= set(
+        rows
+    )
+    for dtype in device.DTYPES:
+        assert {f"{name}, {dtype}" for name in ("tokens backward", "attention of two queries, backward")} <= set(rows)
+    for dtype, rungs in attention.RUNGS.items():
+        assert {f"attention, rung {rung}, {dtype}" for rung in rungs} <= set(rows)
+        assert f"attention backward, {attention.BACKWARD[dtype]}, {dtype}" in rows
+    assert "emulator: toy, training step, batch 2" in rows
+    assert stored["about"]["device"] == "emulator" and out.count("says nothing about a GPU") == len(rows)
+    assert {row["job"] for row in stored["rows"]} >= {"step", "latency", "memory", "attention forward"}
+    assert all(row["device"] == "emulator" and row["ours"] > 0 and row["share"] is None for row in rows.values())
+    goals = [goal for row in rows.values() for goal in row["goals"]]
+    assert len(goals) == 10 + 3 + 6 and not any(goal["reached"] or goal["value"] for goal in goals)
+
+
+def test_counts_of_the_real_sizes():
+    """By hand: 144.9 GFLOP forward, 362 backward; layer norm 119 MB in 16 bits; bias + GELU 477 MB."""
+    B, H, N, D = attention.REAL
+    assert pytest.approx(144.9e9, rel=1e-3) == 4 * B * H * N * N * D
+    R, C = timing.REAL.rows
+    assert pytest.approx(119e6, rel=5e-3) == 2 * 2 * R * C and pytest.approx(477e6, rel=5e-3) == 2 * 2 * R * 4 * C
+
+
+WRONG = {"softmax_forward": 1, "layernorm_backward": 1, "gelu_forward": 1, "unfold_backward": 1, "ce_backward": 0}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_kernel_is_not_timed(pretended, monkeypatch, name):
+    right = getattr(cuda, name)
+
+    def wrong(*args, **kwargs):
+        got = right(*args, **kwargs)
+        (got[0] if isinstance(got, tuple) else got)[...] *= 1.001
+        return got
+
+    monkeypatch.setattr(cuda, name, wrong)
+    case = next(c for c in timing.cases(pretended, timing.TOY, "float32") if c.name.startswith(NAMES[name]))
+    monkeypatch.setattr(timing, "cases", lambda *args: [case])
+    monkeypatch.setattr(timing, "copy_bandwidth", lambda *args: 1.0)
+    with pytest.raises(minast.Error, match="nothing was timed"):
+        timing.measure(pretended, timing.TOY, 1, ("float32",))
+    assert pretended.timed == 0
+
+
+NAMES = {
+    "softmax_forward": "softmax, rung 1",
+    "layernorm_backward": "layer norm backward",
+    "gelu_forward": "bias + GELU, rung 0",
+    "unfold_backward": "unfold backward",
+    "ce_backward": "ce backward",
+}
+
+
+WRONG_ATTENTION = {  # which of the results: how to get at it
+    "o": ("attention_forward", lambda got: got[0]),
+    "lse": ("attention_forward", lambda got: got[1][2]),
+    "dqkv": ("attention_backward", lambda got: got),
+}
+
+
+@pytest.mark.parametrize("result", WRONG_ATTENTION)
+def test_wrong_attention_is_not_timed(emulator, monkeypatch, result):
+    name, part = WRONG_ATTENTION[result]
+    right = getattr(cuda, name)
+
+    def wrong(*args, **kwargs):
+        got = right(*args, **kwargs)
+        part(got)[0, -1] *= 1.001
+        return got
+
+    monkeypatch.setattr(cuda, name, wrong)
+    says = {"o": "^attention, rung 0", "lse": "^lse of attention, rung 0", "dqkv": "^attention backward"}[result]
+    with pytest.raises(minast.Error, match=says + ".*float32.*nothing was timed"):
+        attention.measure(emulator, attention.TOY, 1, ("float32",))
+
+
+def test_a_wrong_backend_is_not_timed(emulator, monkeypatch):
+    right = linear.add_columns
+
+    def wrong(x, out, rung=1):
+        right(x, out, rung)
+        out *= 1.01
+
+    monkeypatch.setattr(linear, "add_columns", wrong)
+    with pytest.raises(minast.Error, match="emulator, toy, gradient of"):
+        backends.compare(["emulator"], "numpy", backends.TOY, 2, 1, "toy")
+
+
+def test_backends_of_a_cpu(monkeypatch):
+    monkeypatch.setattr(backends, "NANO", backends.TOY)
+    rows = [row for name in ("numpy", "fast") for row in backends.backends(1, name)]
+    assert [row.against for row in rows] == ["", "", "numpy", "numpy"] and not device_rows.measured(rows)
+    assert all(row.rate_unit == "clips/s" and row.device == "CPU" for row in rows)
+
+
+@pytest.mark.parametrize("dtype", device.DTYPES)
+def test_numbers_of_16_bits(dtype):
+    x = np.random.default_rng(0).standard_normal((7, 13)).astype(np.float32)
+    stored = device.cast(x, dtype)
+    assert (stored == CASTS[dtype](x)).all() and (device.cast(device.wide(stored), dtype) == stored).all()
+    device.check(stored, x, device.TOLERANCE[dtype], "rounding")
+
+
+def test_the_table_of_a_device(pretended, tmp_path):
+    """Ceilings, libraries and their columns; rows of a CPU or the emulator stay out."""
+    rows = timing.measure(pretended, timing.TOY, 1, ("float32",))
+    rows += attention.measure(pretended, attention.TOY, 1, ("float32",))
+    assert all(row.share > 0 and row.ceiling for row in rows)
+    assert all(set(row.libraries) == {device.LIBRARY} and row.without == {in_torch.TORCH: "no torch"} for row in rows)
+    other = device_rows.DeviceRow("from the emulator", 1.0, device="emulator"), table.Row("of the other table", 1.0)
+    readme = tmp_path / "README.md"
+    readme.write_text("\n".join(["before", *device.MARKERS, "after"]))
+    for _ in range(2):
+        device_rows.write_readme(readme, [*rows, *other], table.conditions(2) | device_rows.facts(rows))
+    text = readme.read_text()
+    assert text.startswith("before\n") and text.endswith("\nafter") and "from the emulator" not in text
+    assert text.count("| attention, rung 3, float32 | float32 | 1.00 ms |") == 1 and "other table" not in text
+    assert "1.00 ms (1.00x)" in text and "Pretended GPU" in text
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_libraries_in_16_bits(pretended, tmp_path, monkeypatch, dtype):
+    """float16: the reference's time stands beside; bfloat16: that CuPy has none; both: that torch is missing."""
+    monkeypatch.setattr(attention, "gemm_peak", lambda *args: 1e12)
+    rows = timing.measure(pretended, timing.TOY, 1, (dtype,))
+    rows += attention.measure(pretended, attention.TOY, 1, (dtype,))
+    assert all(row.without[in_torch.TORCH] == "no torch" for row in rows)
+    if dtype == "bfloat16":
+        assert all(row.without[device.LIBRARY] == "no bfloat16" and not row.libraries for row in rows)
+    else:
+        timed = [row.name for row in rows if device.LIBRARY in row.libraries]
+        assert len(timed) == len(rows), [row.without for row in rows]
+    text = device_rows.markdown(rows, table.conditions(2) | device_rows.facts(rows))
+    assert text.count(f"| {rows[0].without.get(device.LIBRARY, '1.00 ms (1.00x)')} |") == len(rows)
+
+
+def test_a_library_that_differs_is_not_timed(pretended, monkeypatch):
+    monkeypatch.setattr(timing, "copy_bandwidth", lambda *args: 1.0)
+    wrong = timing.Case("wrong", lambda: (np.ones(3),), lambda: (np.ones(3),), 1, lambda: lambda: (np.zeros(3),))
+    monkeypatch.setattr(timing, "cases", lambda *args: [wrong])
+    (row,) = timing.measure(pretended, timing.TOY, 1, ("float16",))
+    assert row.without[device.LIBRARY] == "differs by 1.0e+00 of the largest value" and pretended.timed == 1
+    assert f"{device.LIBRARY}: differs by 1.0e+00" in row.note
+
+
+@pytest.mark.parametrize("dtype", device.DTYPES)
+def test_torch_does_the_same_jobs(pretended, dtype):
+    """Each case's job in torch, on a CPU, against the reference."""
+    torch, done = pytest.importorskip("torch"), []
+    for case in timing.cases(pretended, timing.TOY, dtype):
+        if case.name == "residual + norm backward":
+            with pytest.raises(table.Skip, match="no such job"):
+                case.torch(torch)
+            continue
+        got = [in_torch.to_array(np, x) for x in case.torch(torch)()]
+        wanted = case.wanted()
+        assert not device.differs(got, wanted, device.TOLERANCE[dtype]), case.name
+        done.append(case.name)
+    assert len(set(done)) == {"float32": 25}.get(dtype, 22)
+
+
+@no_gpu
+@pytest.mark.parametrize("name", ["kernels", "attention"])
+def test_without_a_gpu_nothing_is_timed(name, command):
+    with pytest.raises(table.Skip, match="no GPU here"):
+        bench.ROWS[name](1)
+    status, out, err = command("bench", name)
+    assert status == 2 and out == "" and "no GPU here" in err and err.count("\n") == 1
+    with pytest.raises(table.Skip, match="not on fast"):
+        bench.ROWS[name](1, "fast")
+
+
+def test_the_emulator_writes_no_table(tmp_path, command):
+    shipped = kernel_source.folder() / "README.md"
+    readme = shutil.copy(shipped, tmp_path / "README.md")
+    before = shipped.read_text(encoding="utf-8")
+    assert all(before.count(marker) == 1 for marker in device.MARKERS)
+    status, out, err = command("bench", "kernels", "--backend", "emulator", "--readme", readme)
+    assert status == 2 and out == "" and "emulator's times say nothing about a GPU" in err and err.count("\n") == 1
+    if why_no_gpu():
+        status, _, err = command("bench", "kernels", "--readme", readme)
+        assert status == 2 and "no GPU in this run" in err
+    with pytest.raises(minast.Error, match="nothing was measured"):
+        device_rows.write_readme(readme, [device_rows.DeviceRow("x", 1.0, device="emulator")], {})
+    assert (tmp_path / "README.md").read_text(encoding="utf-8") == before
+
+
+@pytest.mark.parametrize("dtype", device.DTYPES)
+def test_torch_does_the_same_job(dtype):
+    """The comparison's own packing, on a CPU."""
+    torch = pytest.importorskip("torch")
+    B, H, N, D = attention.TOY
+    rng = np.random.default_rng(0)
+    qkv, do = (device.cast(rng.standard_normal((B, N, C), np.float32), dtype) for C in (3 * H * D, H * D))
+    results, calls = in_torch.sdpa(torch, *(in_torch.to_torch(torch, x) for x in (qkv, do)), H)
+    for result, wanted in zip(results, attention.reference(np, qkv, do, H)[:2], strict=True):
+        device.check(result().float().numpy(), wanted, device.TOLERANCE[dtype], "torch")
+    assert len(calls[1]()) == 3
+
+
+def test_rows_of_16_bits_are_checked_against_float32(emulator, monkeypatch):
+    rows = backends.narrow("emulator", backends.TOY, 2, 1, "toy")
+    assert [(r.dtype, r.against) for r in rows] == [
+        (d, "emulator, float32") for d in ("float16", "bfloat16") for _ in "ab"
+    ]
+    assert not device_rows.measured(rows)
+
+    right = half_encoder.add_columns
+    monkeypatch.setattr(half_encoder, "add_columns", lambda x, out, *rest: right(x, out * 0, *rest))
+    with pytest.raises(
+        minast.Error, match=r"emulator, toy, float16, gradient of blocks\.1\.attn\.qkv\.bias: off by 100"
+    ):
+        backends.narrow("emulator", backends.TOY, 2, 1, "toy")

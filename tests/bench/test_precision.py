@@ -1,0 +1,42 @@
+"""The command that writes the table of 16-bit gradients."""
+
+import pytest
+
+from minast.bench.kernels import precision, registers
+from minast.gpu import kernel_source
+from tests.kernel_cases import need_compiler
+
+
+def test_the_table_has_a_row_a_tensor():
+    gaps = {
+        d: {f"blocks.{i}.norm1.bias": 0.001 * (i + 1) * k for i in range(3)}
+        for d, k in (("float16", 1), ("bfloat16", 8))
+    }
+    gaps["float16"]["cls_token"], gaps["bfloat16"]["cls_token"] = 0.5, 0.25
+    assert precision.table(gaps).split("\n")[2:] == [
+        "| `blocks.*.norm1.bias` | 2.0e-03 | 3.0e-03 | 1.6e-02 | 2.4e-02 |",
+        "| `cls_token` | 5.0e-01 | 5.0e-01 | 2.5e-01 | 2.5e-01 |",
+    ]
+
+
+def test_the_command_writes_between_its_markers(tmp_path, monkeypatch):
+    need_compiler()
+    text = (kernel_source.folder() / "README.md").read_text()
+    written = []
+    monkeypatch.setattr(precision, "write_between", lambda path, markers, text: written.append((path, markers, text)))
+    assert precision.main(["--frames", "16", "--clips", "1", "--readme"]) == 0
+    ((path, markers, new),) = written
+    assert all(text.count(m) == 1 for m in markers) and text.index(markers[0]) < text.index(markers[1])
+    assert path == kernel_source.folder() / "README.md" and new.count("\n|") == 24
+    copy = tmp_path / "README.md"
+    copy.write_text(text)
+    registers.write_between(copy, markers, "\nhere")
+    assert copy.read_text().count(registers.MARKERS[0]) == 1 and "\n\nhere\n" in copy.read_text()
+
+
+@pytest.mark.parametrize("backend", ["emulator"])
+def test_it_measures_16_bits(backend):
+    need_compiler()
+    gaps, losses, tokens = precision.measured(backend, "nano", 16, 1)
+    assert tokens == 13 and 1e-5 < max(gaps["float16"].values()) < 1e-2 < max(gaps["bfloat16"].values()) < 0.1
+    assert losses["float16"] < losses["bfloat16"]

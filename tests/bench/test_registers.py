@@ -1,0 +1,184 @@
+"""Every instantiation of every kernel compiles for real GPUs and spills nothing; the table in kernels/README.md."""
+
+import os
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from minast import files
+from minast.bench.kernels import registers as compiling
+from minast.errors import Error
+from minast.gpu import kernel_source, nvrtc
+from tests.emulated import FEATURES
+
+CACHE = files.cache_folder()  # the user's own, kept by content: compiling everything takes minutes
+SOURCES = sorted(p.name for p in kernel_source.folder().glob("*.cu"))
+
+
+@pytest.fixture
+def needs_compiler():
+    """A compiler for GPUs: where there is none the test is skipped, but in CI (CI=true) it fails."""
+    if compiling.compiler() is None:
+        without(f"no nvcc and no NVRTC: {nvrtc.INSTALL}")
+
+
+@pytest.fixture
+def needs_nvrtc():
+    if not nvrtc.available():
+        without(f"no NVRTC: {nvrtc.INSTALL}")
+
+
+def without(reason):
+    (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(reason)
+
+
+@pytest.mark.parametrize("ci,outcome", [("true", pytest.fail.Exception), ("", pytest.skip.Exception)])
+def test_without_a_compiler_ci_fails_and_others_skip(monkeypatch, ci, outcome):
+    monkeypatch.setenv("CI", ci)
+    with pytest.raises(outcome, match="pip install nvidia-cuda-nvrtc"):
+        without(nvrtc.INSTALL)
+
+
+def test_the_extra_has_what_the_sentence_names():
+    setup = (Path(__file__).resolve().parents[2] / "setup.py").read_text()
+    wheels = re.search(r"^nvrtc = \((.*)\)$", setup, re.M)[1].replace('"', "").split(", ")
+    assert nvrtc.INSTALL.split()[2:] == wheels and "*compile_" in re.search(r'"dev": \[(.*)\]', setup)[1]
+    ci = (Path(__file__).resolve().parents[2] / ".ci" / "run").read_text()
+    assert "'.[dev]'" in ci and "export CI=true" in ci
+
+
+def test_every_kernel_is_listed_for_compilation():
+    for source in SOURCES:
+        loaded = kernel_source.load(source)
+        listed = {name.split("<")[0] for group in loaded.groups for name in group}
+        assert listed == set(loaded.kernels), f"{source}: its `// instantiate:` lines"
+        for group in loaded.groups:
+            for name in group:
+                kernel, arguments, _ = loaded.split(name)
+                assert all(p.pointer or p.type in kernel_source.TYPES for p in kernel.bind(arguments)), name
+
+
+@pytest.mark.parametrize("arch", compiling.ARCHITECTURES)
+@pytest.mark.parametrize("source", SOURCES)
+def test_compiles_without_spills(needs_compiler, source, arch):
+    for usage in compiling.usages(source, arch, cache=CACHE):
+        assert usage.spills == 0, f"{usage.kernel} spills {usage.spills} bytes on sm_{arch}"
+        assert usage.registers <= 255 and usage.shared <= 48 * 1024
+
+
+def test_the_emulators_test_kernels_are_cuda_too(needs_compiler):
+    assert compiling.usages(FEATURES, "80", cache=CACHE)
+
+
+def test_the_compilers_messages_name_the_kernels_own_lines(needs_compiler, tmp_path):
+    wrong = tmp_path / "wrong.cu"
+    wrong.write_text("// instantiate: f\n__global__ void f(int n) {\n  n = undeclared;\n}\n")
+    with pytest.raises(Error, match=r"for compute capability 90:\n(.*/)?wrong.cu\(3\).*undeclared"):
+        compiling.usages(wrong, "90", cache=tmp_path)
+
+
+def test_the_run_time_compiler_takes_them_too(needs_nvrtc, tmp_path):
+    """A table from NVRTC alone, in a fresh folder; only some files, since all take a minute."""
+    found = {
+        (source, arch): compiling.usages(source, arch, use="nvrtc", cache=tmp_path)
+        for source in ("softmax.cu", "loss.cu")
+        for arch in compiling.ARCHITECTURES
+    }
+    for (source, _), listed in found.items():
+        assert {u.kernel for u in listed} == {n for g in kernel_source.load(source).groups for n in g}
+        assert all(u.spills == 0 < u.registers for u in listed)
+    assert compiling.table(found).count("\n") == 1 + 3 + 5 and nvrtc.version()
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_the_run_time_compiler_reads_every_file(needs_nvrtc, source):
+    """It is stricter than nvcc: no functions of the host, no standard library. One kernel of each file."""
+    text = kernel_source.load(source)
+    assert nvrtc.compile_text(text.text, text.name, "90", text.groups[0][:1])
+
+
+SPILLING = """// instantiate: f
+__global__ void __launch_bounds__(1024) f(const float* x, float* y, int n) {
+  float kept[200];
+#pragma unroll
+  for (int i = 0; i < 200; ++i) kept[i] = x[i * n + threadIdx.x];
+  __syncthreads();
+#pragma unroll
+  for (int i = 0; i < 200; ++i) y[i * n + threadIdx.x] = kept[i] * kept[(i + 77) % 200];
+}
+"""
+
+
+@pytest.mark.parametrize("use", ["nvcc", "nvrtc"])
+def test_a_kernel_that_spills_is_seen(use, tmp_path):
+    if use == "nvcc" and not shutil.which("nvcc"):
+        pytest.skip("no nvcc")
+    if use == "nvrtc" and not nvrtc.available():
+        without(nvrtc.INSTALL)
+    (tmp_path / "spills.cu").write_text(SPILLING)
+    (usage,) = compiling.usages(tmp_path / "spills.cu", "80", use=use, cache=tmp_path)
+    assert usage.spills > 0 and usage.registers <= 64
+
+
+def test_another_compiler_compiles_again(needs_compiler, monkeypatch, tmp_path):
+    (tmp_path / "f.cu").write_text("// instantiate: f\n__global__ void f(int* x) { *x = 1; }\n")
+    for version in ("1", "2", "2"):
+        monkeypatch.setattr(compiling, "_version", lambda use, version=version: version)
+        compiling.usages(tmp_path / "f.cu", "80", cache=tmp_path)
+    assert len(list((tmp_path / "compile").glob("*.json"))) == 2
+
+
+LOG = """ptxas info    : Compiling entry function '_Z1fIfLb1ELi64EEvPKf' for 'sm_90'
+ptxas info    : Function properties for _Z1fIfLb1ELi64EEvPKf
+    16 bytes stack frame, 8 bytes spill stores, 12 bytes spill loads
+ptxas info    : Used 48 registers, used 1 barriers, 4224 bytes smem
+ptxas info    : Compiling entry function 'g' for 'sm_90'
+    0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads
+ptxas info    : Used 8 registers
+"""
+
+
+def test_what_ptxas_says_is_read():
+    assert compiling._parse(LOG, "90") == [
+        compiling.Usage("f<float,true,64>", "90", 48, 4224, 20),
+        compiling.Usage("g", "90", 8, 0, 0),
+    ]
+
+
+def test_without_binutils_the_sentence_names_the_package(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(Error, match=r"read by c\+\+filt, which is not here: install the package binutils"):
+        compiling._parse(LOG, "90")
+
+
+def test_the_table_has_a_row_per_kernel(tmp_path):
+    found = {}
+    for arch, f, half, g in (("75", 30, 40, 8), ("80", 32, 20, 9)):
+        needs = (("g", g, 0, 4 if arch == "75" else 0), ("f<__half>", half, 64, 0), ("f<float>", f, 128, 0))
+        found["a.cu", arch] = [compiling.Usage(name, arch, *numbers) for name, *numbers in needs]
+    rows = compiling.table(found, ("75", "80")).splitlines()
+    assert rows[0].count("|") == rows[1].count("|") == rows[2].count("|")
+    assert rows[2:] == ["| `f` | a.cu | 2 | 40 | 32 | 128 | 0 |", "| `g` | a.cu | 1 | 8 | 9 | 0 | 4 |"]
+    page = tmp_path / "README.md"
+    page.write_text("before\n<b>\nold\n<e>\nafter\n")
+    compiling.write_between(page, ("<b>", "<e>"), "new")
+    assert page.read_text() == "before\n<b>\nnew\n<e>\nafter\n"
+    with pytest.raises(Error, match="has no lines <x> and <e>"):
+        compiling.write_between(page, ("<x>", "<e>"), "new")
+
+
+def test_the_readme_lists_every_kernel():
+    page = (kernel_source.folder() / "README.md").read_text()
+    table = page[page.index(compiling.MARKERS[0]) : page.rindex(compiling.MARKERS[1])]
+    names = {name for source in SOURCES for name in kernel_source.load(source).kernels}
+    assert names == set(re.findall(r"^\| `(\w+)` \|", table, re.M)), "run python -m minast.bench registers --readme"
+
+
+def test_the_command_reports_spills(monkeypatch, capsys):
+    usage = compiling.Usage("f<float>", "90", 255, 0, 8)
+    monkeypatch.setattr(compiling, "everything", lambda *_: {("a.cu", "90"): [usage]})
+    assert compiling.main(["--arch", "90"]) == 1
+    captured = capsys.readouterr()
+    assert "| `f` | a.cu | 1 | 255 | 0 | 8 |" in captured.out and "f<float> spills 8 bytes on sm_90" in captured.err

@@ -1,0 +1,72 @@
+"""The instructions of a compiled kernel's loops."""
+
+import pytest
+
+from minast.bench.kernels import sass
+from minast.bench.kernels.registers import compiler
+from minast.errors import Error
+from minast.gpu import kernel_source
+
+LISTING = """
+.text._Z5otherIfEvPf:
+        /*0000*/                   HMMA.16816.F32 R0, R1, R2, R3 ;
+.text._Z4demoI13__nv_bfloat16Li2EEvPKT_:
+        /*0000*/                   S2R R0, SR_TID.X ;
+.L_x_1:
+        /*0010*/                   LDGSTS [R2], [R4.64] ;
+.L_x_2:
+        /*0020*/                   LDSM.16.M88.4 R8, [R0] ;
+        /*0030*/                   HMMA.16816.F32.BF16 R4, R8, R12, R4 ;
+        /*0040*/                   HMMA.16816.F32.BF16 R4, R8, R14, R4 ;
+        /*0050*/              @!P0 MUFU.EX2 R3, R3 ;
+        /*0060*/               @P1 BRA `(.L_x_2) ;
+        /*0070*/              @!PT LDS RZ, [RZ] ;
+        /*0080*/               @P2 BRA `(.L_x_1) ;
+.L_x_3:
+        /*0090*/                   FADD R1, R1, R2 ;
+        /*00a0*/               @P3 BRA `(.L_x_3) ;
+        /*00b0*/                   EXIT ;
+"""
+
+
+def test_loops_with_products_are_counted():
+    """An inner loop, the one around it; no loop without products, no other function."""
+    assert sass.counted(LISTING, "demo") == [(5, 2, 1, 1), (8, 2, 1, 1)]
+    with pytest.raises(Error, match="no code of emo"):
+        sass.counted(LISTING, "emo")
+
+
+def test_the_table_says_what_the_outer_loop_has_besides():
+    rows = sass.table({"demo<2>": sass.counted(LISTING, "demo"), "flat": [sass.Loop(30, 10, 5, 0)]}).split("\n")[2:]
+    assert rows == [
+        "| `demo<2>` | inner | 5 | 2 | 1.50 | 0.50 |",
+        "| | over the tiles, besides | 3 | 0 | | |",
+        "| `flat` | over the tiles | 30 | 10 | 2.00 | 0.50 |",
+    ]
+
+
+@pytest.fixture
+def tools():
+    if compiler() is None:
+        pytest.skip("neither nvcc nor NVRTC is installed")
+    try:
+        sass.disassembler()
+    except Error as error:
+        pytest.skip(str(error))
+
+
+def test_the_lean_kernel_is_leaner(tools):
+    """The same products and loads as the rung before it, with at least a quarter fewer instructions."""
+    before, lean = (sass.loops("attention.cu", f"attention_mma_{k}<__half,64,2>")[0] for k in ("async", "lean"))
+    assert (before.products, before.loads) == (lean.products, lean.loads) == (128, 32)
+    assert lean.instructions < 0.75 * before.instructions
+
+
+def test_two_fragments_a_warp_load_less_for_each_product(tools):
+    one, two = (sass.loops("attention_backward.cu", f"attention_mma_dkv<__nv_bfloat16,64,{m}>")[0] for m in (1, 2))
+    assert two.products == 2 * one.products and two.loads <= 0.75 * 2 * one.loads
+
+
+def test_its_place_in_the_readme():
+    text = (kernel_source.folder() / "README.md").read_text()
+    assert all(text.count(m) == 1 for m in sass.MARKERS)

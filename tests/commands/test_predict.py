@@ -1,0 +1,152 @@
+"""predict and evaluate as a user meets them."""
+
+import json
+
+import numpy as np
+import soundfile
+
+import minast
+from minast import explain, plots, scoring
+from minast.datasets import open_dataset
+from minast.training import batches
+
+BANDS = ((50, 500), (4000, 8000))  # Hz: of the fixture's low and high noises
+
+
+def test_predict(trained, tones, command):
+    status, out, err = command(
+        "predict", trained / "best.npz", tones / "low" / "3.wav", tones / "high" / "4.wav", "--top", 2
+    )
+    lines = out.splitlines()
+    assert status == 0 and err == "" and len(lines) == 6
+    assert lines[0].endswith("low/3.wav  (0.50 s)") and lines[1].split()[1] == "low" and lines[4].split()[1] == "high"
+
+
+def test_json(trained, tones, command):
+    status, out, _ = command("predict", trained / "best.npz", tones / "middle" / "0.wav", "--json")
+    (result,) = json.loads(out)
+    assert status == 0 and result["labels"][0]["label"] == "middle" and result["head"] == "softmax"
+    assert abs(sum(row["probability"] for row in result["labels"]) - 1) < 1e-5
+
+
+def test_a_long_file_is_scored_in_windows(trained, tmp_path, command):
+    t = np.arange(16000 * 3) / 16000
+    soundfile.write(tmp_path / "long.wav", 0.3 * np.sin(2 * np.pi * 250 * t), 16000)
+    _, out, _ = command("predict", trained / "best.npz", tmp_path / "long.wav", "--json")
+    assert json.loads(out)[0]["windows"] == 6  # 298 frames, 48 a window, 10 left over
+
+
+def test_one_bad_file_does_not_hide_the_others(trained, tones, tmp_path, command):
+    (tmp_path / "bad.wav").write_text("no sound")
+    status, out, err = command("predict", trained / "best.npz", tmp_path / "bad.wav", tones / "low" / "0.wav")
+    assert status == 2 and "bad.wav: this cannot be decoded" in err and err.count("\n") == 1 and "low" in out
+
+
+def test_too_short(trained, tmp_path, command):
+    soundfile.write(tmp_path / "a.wav", np.zeros(300), 16000)
+    status, _, err = command("predict", trained / "best.npz", tmp_path / "a.wav")
+    assert status == 2 and "a.wav: the waveform has 300 samples" in err
+
+
+def test_labels(trained, tones, command):
+    file = tones / "low" / "0.wav"
+    status, out, _ = command("predict", trained / "best.npz", file, "--labels", "middle;high")
+    assert status == 0 and {line.split()[1] for line in out.splitlines()[1:]} == {"middle", "high"}
+    status, _, err = command("predict", trained / "best.npz", file, "--labels", "middel")
+    assert status == 2 and "no label 'middel': did you mean middle?" in err
+    status, _, err = command("predict", trained / "best.npz", file, "--labels", "violin")
+    assert status == 2 and "no label 'violin': it has high, low, middle" in err
+
+
+def test_explain(trained, tmp_path, monkeypatch, command):
+    """A low noise, then a high one, and a rest too short for a window: the map has the file's length, 0 at its end."""
+    rng, drawn = np.random.default_rng(1), []
+    hertz = np.fft.rfftfreq(8000, 1 / 16000)
+    halves = [np.fft.irfft(np.fft.rfft(rng.standard_normal(8000)) * (a < hertz) * (hertz < b)) for a, b in BANDS]
+    soundfile.write(tmp_path / "a$b.wav", 0.1 * np.concatenate([*halves, halves[0][:2000]]), 16000)
+    monkeypatch.setattr(plots, "relevance", lambda axes, mel, values, *a, **k: drawn.append((mel, values)))
+    status, _, err = command("predict", trained / "best.npz", tmp_path / "a$b.wav", "--explain", tmp_path / "why.png")
+    ((mel, values),) = drawn
+    assert status == 0 and err == "" and mel.shape == values.shape and values.min() >= 0 and not values[96:].any()
+    assert values[:48].any() and values[48:96].any()
+    model, info = minast.load(trained / "best.npz")
+    p = scoring.clip_scores(model, info, [mel])[0]
+    one = scoring.clip_scores(model, info, [mel[:48]])[0, p.argmax()]
+    x = batches.model_inputs(mel[:48], info.features)
+    want = explain.on_spectrogram(model.config, minast.relevance(model, x, int(p.argmax())))[0] * one
+    assert np.allclose(values[:48], want, rtol=1e-4, atol=1e-7)
+
+
+def test_explain_writes_a_picture_of_one_file(trained, tones, tmp_path, command):
+    file = tones / "low" / "0.wav"
+    assert command("predict", trained / "best.npz", file, "--explain", tmp_path / "why.png")[0] == 0
+    assert (tmp_path / "why.png").read_bytes().startswith(b"\x89PNG")
+    status, _, err = command("predict", trained / "best.npz", file, file, "--explain", tmp_path / "b.png")
+    assert status == 2 and "draws one file, there are 2" in err and not (tmp_path / "b.png").exists()
+
+
+def test_a_random_head_is_said(tmp_path, tones, command):
+    model = minast.AST(minast.ModelConfig(dim=12, depth=1, heads=3, frames=48, classes=2))
+    minast.save(tmp_path / "m.npz", model, notes={"random_head": True})
+    status, _, err = command("predict", tmp_path / "m.npz", tones / "low" / "0.wav")
+    assert status == 0 and "head of this model is random" in err
+
+
+def test_evaluate(trained, tones, tmp_path, command):
+    status, out, _ = command("evaluate", trained / "best.npz", tones, "--split", "all", "--out", tmp_path / "report")
+    assert status == 0 and "30 clips, 3 classes" in out and "accuracy" in out
+    assert sorted(p.name for p in (tmp_path / "report").iterdir()) == ["confusion.png", "scores.csv"]
+    assert len((tmp_path / "report" / "scores.csv").read_text().splitlines()) == 31
+
+
+def test_evaluate_refuses_labels_that_the_model_lacks(trained, tones, tmp_path, command):
+    (tmp_path / "m.csv").write_text(f"file,labels,split\n{tones}/low/0.wav,low,train\n{tones}/low/1.wav,violin,test\n")
+    status, _, err = command("evaluate", trained / "best.npz", tmp_path / "m.csv", "--out", tmp_path / "report")
+    assert not (tmp_path / "report").exists()
+    assert status == 2 and "1 labels that" in err and "'violin'" in err
+
+
+def test_evaluate_some_of_the_models_labels(trained, tones, tmp_path, command):
+    rows = [f"{tones}/{name}/{i}.wav,{name},test" for name in ("low", "high") for i in range(3)]
+    (tmp_path / "m.csv").write_text("\n".join(["file,labels,split", f"{tones}/low/9.wav,low,train", *rows]))
+    status, out, _ = command("evaluate", trained / "best.npz", tmp_path / "m.csv", "--json")
+    result = json.loads(out)
+    assert status == 0 and result["accuracy"] == 1.0 and [row["label"] for row in result["classes"]] == ["high", "low"]
+
+
+def test_stats(tones, command):
+    status, out, _ = command("stats", tones, "--json")
+    result = json.loads(out)
+    assert status == 0 and result["clips"] == 24 and result["frames"] == 24 * 48 and result["std"] > 1
+
+
+def test_evaluate_takes_the_split_of_training(tones, tmp_path, command):
+    """With another seed than the default's, the clips that are tested are those that were held out."""
+    flags = ["--depth", "1", "--epochs", "1", "--seed", "3"]
+    assert command("train", tones, "--out", tmp_path / "run", *flags)[0] == 0
+    command("evaluate", tmp_path / "run" / "best.npz", tones, "--out", tmp_path / "report")
+    tested = {line.partition(",")[0] for line in (tmp_path / "report" / "scores.csv").read_text().splitlines()[1:]}
+    assert tested == {clip.name for clip in open_dataset(str(tones), seed=3).of("test")}
+
+
+def test_evaluate_takes_pure_test_material(trained, tones, tmp_path, command):
+    (tmp_path / "m.csv").write_text(f"file,labels,split\n{tones}/low/0.wav,low,test\n{tones}/low/1.wav,low,test\n")
+    status, out, err = command("evaluate", trained / "best.npz", tmp_path / "m.csv")
+    assert status == 0 and "2 clips, 1 classes" in out, err
+
+
+def test_empty_choices(trained, tones, command):
+    status, _, err = command("predict", trained / "best.npz", tones / "low" / "0.wav", "--labels", ";")
+    assert status == 2 and "at least one label" in err
+    for verb in ("stats", "train"):
+        status, _, err = command(verb, tones, "--seed", -1)
+        assert status == 2 and "the seed is -1" in err and err.count("\n") == 1
+
+
+def test_scores_that_are_no_numbers_are_refused(trained, tones, tmp_path, command):
+    model, info = minast.load(trained / "best.npz")
+    model.w.flat *= np.float32(1e30)  # finite, and too large to compute with
+    minast.save(tmp_path / "huge.npz", model, info.labels, info.features, info.loss)
+    with np.errstate(all="ignore"):
+        status, out, err = command("predict", tmp_path / "huge.npz", tones / "low" / "0.wav")
+    assert status == 2 and "0.wav: the model's scores are not numbers" in err and "%" not in out

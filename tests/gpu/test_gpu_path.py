@@ -1,0 +1,258 @@
+"""The way through CuPy, on tests/fake_cupy.py: planned memory, CUDA graphs, cuBLAS, batches copied ahead."""
+
+import os
+import signal
+
+import numpy as np
+import pytest
+
+from minast import AST, ModelConfig
+from minast.cuda import cublas
+from minast.errors import Error
+from minast.gpu.executor import KEPT, NEVER
+from minast.gpu.graph import Graph
+from minast.gpu.transfer import feed, pinning
+from tests import fake_cupy
+from tests.kernel_cases import ROUNDING, close, get, need_compiler
+
+CONFIG = ModelConfig.preset("nano", dim=32, heads=2, depth=2, mel_bins=32, frames=46, classes=5, prefix_tokens=2)
+LATE = [None, "compute", "copy", "all"]
+
+
+@pytest.fixture(params=LATE, ids=str)
+def cuda(request, monkeypatch):
+    need_compiler()
+    return fake_cupy.install(monkeypatch, request.param)
+
+
+def batches(count, clips=3):
+    rng = np.random.default_rng(4)
+    for _ in range(count):
+        x = rng.standard_normal((clips, CONFIG.frames, CONFIG.mel_bins)).astype(np.float32)
+        yield x, rng.random((clips, CONFIG.classes)).astype(np.float32)
+
+
+def trained(backend, dtype, steps=5, **options):
+    """Weights, losses and logits of some training steps."""
+    model = AST(CONFIG, backend, seed=1, dtype=dtype, **options)
+    adam, seen = model.ops.Adam(model.w.flat), []
+    for (x, y), _ in feed(batches(steps), model.xp):
+        model.zero_grad()
+        loss, logits = model.loss_and_grad(x, y, "ce", wait=False)
+        extras = {"copy": model.copy_to_update()} if model.encoder else {}
+        adam.take(model.dw.flat, 1e-2, 1.0, **extras)
+        seen.append((loss, logits))
+    return model, [(float(loss), model.numpy(logits)) for loss, logits in seen]
+
+
+def replays(model):
+    """How often each graph of a model was replayed."""
+    return [known.graph.launches for known in model.runner.graphs.values() if isinstance(known, Graph)]
+
+
+@pytest.mark.parametrize("replay", [False, True])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_training_is_the_emulators_bit_for_bit(cuda, dtype, replay):
+    """Five steps: as ever, recorded, then replayed. Results of a step outlive the steps after it."""
+    plain, want = trained("emulator", dtype)
+    ours, got = trained("cuda", dtype, replay=replay)
+    for (a, x), (b, y) in zip(got, want, strict=True):
+        assert a == b and np.array_equal(x, y)
+    assert np.array_equal(ours.numpy(ours._w.flat), plain._w.flat)
+    assert replays(ours) == ([3] if replay else []) and cuda.gemms > 0
+    assert all(memory.pool is None for memory in cublas.workspaces.values())  # no graph's own
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_inference_replays_what_comes_again(cuda, dtype):
+    """Each shape has a graph of its own; changed weights are seen, in 16 bits through a fresh copy."""
+    plain, ours = AST(CONFIG, "emulator", seed=1, dtype=dtype), AST(CONFIG, "cuda", seed=1, dtype=dtype, replay=True)
+    for turn in range(4):
+        for clips in (2, 1):
+            (x, _), *_ = batches(1, clips)
+            for name in ("forward", "embed"):
+                assert np.array_equal(ours.numpy(getattr(ours, name)(x)), getattr(plain, name)(x))
+        for model in (plain, ours):
+            model.w["mlp_head.1.bias"][...] = turn
+            model.w["blocks.0.mlp.fc1.weight"][:1] = 0.1 * turn
+    assert replays(ours) == [2, 2, 2, 2]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_replayed_step_allocates_its_results_alone(cuda, dtype):
+    model = AST(CONFIG, "cuda", seed=1, dtype=dtype, replay=True)
+    adam, (batch,) = model.ops.Adam(model.w.flat), batches(1)
+    counts, (x, y) = [], (fake_cupy.asarray(a) for a in batch)
+    for _ in range(4):
+        before = fake_cupy.state.allocated
+        model.zero_grad()
+        model.loss_and_grad(x, y, wait=False)
+        adam.take(model.dw.flat, 1e-3, 1.0, *([model.copy_to_update()] if model.encoder else []))
+        counts.append(fake_cupy.state.allocated - before)
+    assert counts[2] == counts[3] <= 4  # loss and logits, and the loss's sum over parts
+
+
+def test_a_16_bit_step_allocates_nothing_large_without_a_graph(cuda):
+    model, (batch,) = AST(CONFIG, "cuda", seed=1, dtype="bfloat16"), batches(1)
+    x, y = (fake_cupy.asarray(a) for a in batch)
+    model.loss_and_grad(x, y)
+    before, arena = fake_cupy.state.allocated, model.runner.arena.bytes
+    model.loss_and_grad(x, y, wait=False)
+    assert fake_cupy.state.allocated - before <= 5 and model.runner.arena.bytes == arena > 0
+
+
+def test_what_cannot_be_recorded_runs_launch_by_launch(cuda, monkeypatch):
+    model, want = AST(CONFIG, "cuda", seed=1, replay=True), AST(CONFIG, "emulator", seed=1)
+    plain, ((x, _),) = AST._logits, batches(1)
+    monkeypatch.setattr(AST, "_logits", lambda self, x: (float(x.sum()), *plain(self, x))[1:])
+    for turn in range(4):
+        if turn == 1:
+            with pytest.warns(RuntimeWarning, match=r"no CUDA graph, every launch on its own: .*a copy to the host"):
+                got = model.forward(x)
+        else:
+            got = model.forward(x)
+        assert np.array_equal(model.numpy(got), plain(want, x)[0])
+
+
+def test_what_cannot_be_recorded_is_not_tried_again(cuda, monkeypatch):
+    model = AST(CONFIG, "cuda", seed=1, replay=True)
+    plain, ((x, _),) = AST._logits, batches(1)
+    monkeypatch.setattr(AST, "_logits", lambda self, x: (float(x.sum()), *plain(self, x))[1:])
+    with pytest.warns(RuntimeWarning) as caught:
+        for _ in range(5):
+            model.forward(x)
+    assert len(caught) == 1 and list(model.runner.graphs.values()) == [NEVER]
+
+
+def test_the_shapes_asked_for_last_keep_their_graphs(cuda):
+    """Of many shapes those in use stay; an old one starts anew, and a larger arena lets go of all."""
+    model = AST(CONFIG, "cuda", seed=1, replay=True)
+    largest, *others = (next(batches(1, clips))[0] for clips in range(KEPT + 3, 0, -1))
+    for x in (largest, *others):
+        for _ in range(3):
+            model.forward(x)
+            model.forward(largest)
+    assert len(replays(model)) == KEPT and max(replays(model)) > KEPT
+    arena = model.runner.arena.bytes
+    ((x, y),) = batches(1, KEPT + 3)
+    model.loss_and_grad(x, y)
+    assert model.runner.arena.bytes > arena and replays(model) == []
+
+
+def test_another_stream_waits_for_the_pass_before(cuda):
+    import cupy
+
+    model, want = AST(CONFIG, "cuda", seed=1, replay=True), AST(CONFIG, "emulator", seed=1)
+    inputs, got = [x for x, _ in batches(6)], []
+    streams = [cupy.cuda.get_current_stream(), cupy.cuda.Stream(non_blocking=True)]
+    for n, x in enumerate(inputs):
+        with streams[n % 2]:
+            got.append((streams[n % 2], model.forward(x)))
+    for (stream, y), x in zip(got, inputs, strict=True):
+        with stream:
+            assert np.array_equal(y.get(), want.forward(x))
+
+
+def test_a_training_run_goes_on_from_its_checkpoint(cuda, tones, tmp_path, monkeypatch):
+    """Stopped and resumed on CuPy's arrays: the very weights of a run in one go."""
+    from minast import load, train
+
+    flags = [str(tones), "--backend", "cuda", "--dtype", "bfloat16", "--depth", "1", "--epochs", "2", "--batch", "6"]
+    assert train.main([*flags, "--out", str(tmp_path / "a")]) == 0
+    take, count = train.take_step, []
+
+    def stopping(*args):
+        count.append(None)
+        if len(count) == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        return take(*args)
+
+    monkeypatch.setattr(train, "take_step", stopping)
+    assert train.main([*flags, "--out", str(tmp_path / "b")]) == 130
+    assert train.main(["--resume", str(tmp_path / "b")]) == 0
+    one, other = (load(tmp_path / name / "last.npz", "numpy")[0].w.flat for name in "ab")
+    assert np.array_equal(one, other)
+
+
+# -- batches ahead -----------------------------------------------------------------------------------------------------
+
+
+def test_batches_arrive_whole_and_in_order(cuda):
+    """Also of changing shapes; what the step of a batch has queued reads that batch, however late it runs."""
+    import cupy
+
+    sent = [*batches(3), *batches(2, 4), *batches(4)]
+    sums, hosts = [], []
+    for (x, y), host in feed(iter(sent), cupy):
+        sums.append((x.sum(), y.copy()))
+        hosts.append(host)
+    assert len(sums) == len(sent) and all(a is b for a, b in zip(hosts, sent, strict=True))
+    for (total, y), (x, want) in zip(sums, sent, strict=True):
+        assert float(total) == x.sum() and np.array_equal(y.get(), want)
+
+
+def test_pinned_memory_stays_until_it_is_copied(cuda):
+    """Nobody but the feed refers to a batch, and a batch's memory is overwritten when it goes."""
+    import cupy
+
+    def host(step):
+        return (np.full((3, 4), step, np.float32),)
+
+    made = map(pinning(host, cupy), range(6))
+    sums = [x.sum() for (x,), _ in feed(made, cupy)]
+    assert [float(total) for total in sums] == [12.0 * step for step in range(6)]
+
+
+def test_no_batch_and_one_batch(cuda):
+    import cupy
+
+    assert list(feed(iter([]), cupy)) == []
+    assert len([float(x.sum()) for (x, _), _ in feed(batches(1), cupy)]) == 1
+
+
+def test_a_cpu_gets_its_batches_as_they_are():
+    one, two = batches(2)
+    assert [(d is h) for d, h in feed([one, two], np)] == [True, True]
+    assert pinning(max, np) is max
+
+
+def test_pinned_batches_are_copies(cuda):
+    import cupy
+
+    ((x, y),) = batches(1)
+    got = pinning(lambda step: (x * step, y), cupy)(2)
+    assert np.array_equal(got[0], 2 * x) and np.array_equal(got[1], y) and got[1] is not y
+
+
+# -- cuBLAS ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+@pytest.mark.parametrize("case", ["plain", "transposed", "rows apart"])
+@pytest.mark.parametrize("wide", [False, True])
+@pytest.mark.parametrize("M,K,N", [(1, 1, 1), (5, 1, 3), (1, 7, 13), (33, 20, 9), (1, 4, 1)])
+def test_gemm_through_cublas(monkeypatch, rng, dtype, case, wide, M, K, N):
+    from tests.gpu.test_half import operands, stored
+
+    fake_cupy.install(monkeypatch)
+    a, b = operands(rng, dtype, case, M, K, N)
+    kind = "float32" if wide else dtype
+    start, start64 = stored(rng, M, 2, N, dtype=kind)
+    for beta in (0.0, 1.0):
+        out = start.copy()
+        cublas.gemm(*(fake_cupy.ndarray(x) for x in (a, b, out[:, 1])), beta)
+        close(out[:, 1], get(a) @ get(b) + beta * start64[:, 1], ROUNDING[kind])
+        assert (out[:, 0] == start[:, 0]).all()
+
+
+def test_what_cublas_does_not_like_is_said(monkeypatch, rng):
+    library = fake_cupy.install(monkeypatch)
+    library.cublasGemmEx = lambda *_: 15
+    x = fake_cupy.ndarray(np.ones((2, 2), np.float32))
+    with pytest.raises(Error, match=r"cublasGemmEx failed: not supported \(15\)"):
+        cublas.gemm(x, x, x)
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)

@@ -1,0 +1,144 @@
+"""Learning rates, gradient clipping, and which weights decay."""
+
+import numpy as np
+import pytest
+
+import minast
+from minast import optim
+from minast.config import ModelConfig, TrainConfig
+from minast.errors import Error
+from minast.training import start
+
+
+def test_cosine_after_a_linear_warm_up():
+    rates = [optim.cosine(step, 110, 2.0, warmup=10, final=0.1) for step in range(112)]
+    np.testing.assert_allclose(rates[:10], 0.2 * np.arange(1, 11), rtol=1e-12)  # the first step is not lost
+    assert rates[9] == rates[10] == 2.0
+    assert rates[60] == pytest.approx(2 * 0.55) and rates[35] == pytest.approx(2 * (0.1 + 0.9 * (2 + 2**0.5) / 4))
+    assert rates[110] == rates[111] == pytest.approx(0.2) and np.all(np.diff(rates[10:111]) < 0)
+    assert optim.cosine(0, 5, 2.0) == 2.0 and optim.cosine(5, 5, 2.0) == pytest.approx(0)
+
+
+def test_the_schedule_of_a_short_run_warms_up_shortly():
+    config = TrainConfig(epochs=5, lr=1.0, warmup=100)
+    for per_epoch, warmup in ((20, 20), (100, 100), (1000, 100)):
+        rates = [optim.schedule(config, step, per_epoch) for step in range(5 * per_epoch)]
+        np.testing.assert_allclose(rates[:warmup], np.arange(1, warmup + 1) / warmup, rtol=1e-12)
+        assert rates[warmup] == 1.0 > rates[warmup + 1] and 0 < rates[-1] < 0.01
+    assert optim.schedule(TrainConfig(epochs=1, warmup=100, lr=1.0), 0, 4) == 1.0
+
+
+def test_the_staircase_begins_with_fifty_steps_of_nothing():
+    rates = np.array([optim.staircase(step, 2.0) for step in range(1200)])
+    assert (rates[:50] == 0).all() and (rates[50:100] == 0.1).all() and rates[949] == pytest.approx(1.8)
+    np.testing.assert_allclose(rates[:1000].reshape(20, 50), np.repeat(np.arange(20)[:, None] / 10, 50, axis=1))
+    assert (rates[1000:] == 2.0).all()
+
+
+def test_milestones_decay_first_in_the_epoch_after_start():
+    rates = [optim.milestones(epoch, 8.0, 3, 2, 0.5) for epoch in range(1, 9)]
+    assert rates == [8, 8, 8, 4, 4, 2, 2, 1]
+
+
+def test_the_schedule_of_milestones_counts_epochs_from_one():
+    config = TrainConfig(epochs=30, lr=8.0, schedule="milestones", warmup=0, milestones=(3, 2, 0.5))
+    rates = [optim.schedule(config, step, 10) for step in range(80)]
+    np.testing.assert_array_equal(rates, np.repeat([8.0, 8, 8, 4, 4, 2, 2, 1], 10))
+
+
+def test_milestones_follow_a_warm_up_in_a_long_run():
+    config = TrainConfig(epochs=25, lr=1.0, schedule="milestones", warmup=1000)
+    rates = [optim.schedule(config, step, 1000) for step in (0, 49, 50, 999, 1000, 9999, 10000)]
+    np.testing.assert_allclose(rates, [0, 0, 0.05, 0.95, 1, 1, 0.5], rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("length", "limit", "after"), ((5.0, 1.0, 1.0), (5.0, 0, 5.0), (0.5, 1.0, 0.5), (5.0, 5.0, 5.0))
+)
+def test_clip_shortens_what_is_too_long(length, limit, after):
+    g = np.array([3.0, 0.0, -4.0]) * length / 5
+    before = g.copy()
+    assert optim.clip(g, limit) == pytest.approx(length, rel=1e-12)
+    assert np.linalg.norm(g) == pytest.approx(after, rel=1e-5)
+    np.testing.assert_allclose(g / after, before / length, rtol=1e-5)
+    if after == length:
+        assert np.array_equal(g, before)
+
+
+def test_clip_reaches_every_block():
+    g = np.ones(3 * optim.BLOCK + 5, np.float32)
+    assert optim.clip(g, 2.0) == pytest.approx(len(g) ** 0.5)
+    assert len(set(g.tolist())) == 1 and np.linalg.norm(g) == pytest.approx(2.0, rel=1e-4)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return minast.AST(minast.ModelConfig(dim=8, depth=1, heads=2, mel_bins=16, frames=26, classes=3), "numpy")
+
+
+def test_adamw_decays_the_matrices(model):
+    adam = start.new_optimizer(model, TrainConfig(weight_decay=0.25, betas=(0.8, 0.9)))
+    assert adam.decoupled and adam.weight_decay == 0.25 and adam.betas == (0.8, 0.9) and adam.w is model.w.flat
+    decayed = {name for name, view in model.layout(adam.decay).items() if view.all()}
+    assert decayed == {
+        "patch_embed.proj.weight",
+        "blocks.0.attn.qkv.weight",
+        "blocks.0.attn.proj.weight",
+        "blocks.0.mlp.fc1.weight",
+        "blocks.0.mlp.fc2.weight",
+        "mlp_head.1.weight",
+    }
+    assert all(not view.any() for name, view in model.layout(adam.decay).items() if name not in decayed)
+
+
+def test_adam_decays_everything_through_the_gradient(model):
+    adam = start.new_optimizer(model, TrainConfig(optimizer="adam", weight_decay=0.25))
+    assert not adam.decoupled and adam.decay is None and adam.weight_decay == 0.25
+
+
+def test_the_two_ways_to_decay():
+    g, w = np.array([1.0, 1.0]), np.array([4.0, 4.0])
+    beside = optim.Adam(w.copy(), weight_decay=0.5, decoupled=True, decay=np.array([1.0, 0.0]))
+    beside.step(g, 0.1)
+    np.testing.assert_allclose(beside.w, [4 - 0.1 * 0.5 * 4 - 0.1, 4 - 0.1], rtol=1e-7)
+    through = optim.Adam(w.copy(), weight_decay=0.5)
+    through.step(g, 0.1)
+    np.testing.assert_allclose(through.w, 4 - 0.1, rtol=1e-7)  # the first step is of length lr, whatever the gradient
+    np.testing.assert_allclose(through.m, 0.1 * (1 + 0.5 * 4), rtol=1e-12)
+    assert np.array_equal(g, [1, 1])
+
+
+def test_fitting_frames_fits_95_of_100_clips_within_bounds():
+    lengths = np.arange(100, 201)
+    assert start.fitting_frames(lengths) == 195 and type(start.fitting_frames(lengths)) is int
+    assert start.fitting_frames([5, 6]) == 32 and start.fitting_frames([3000]) == 1024
+
+
+def test_an_unknown_schedule_is_refused():
+    class Unknown:
+        schedule = "stairs"
+
+    with pytest.raises(Error, match="stairs"):
+        optim.schedule(Unknown, 0, 1)
+
+
+def test_layer_decay_slows_each_block_by_the_same_factor():
+    config = ModelConfig.preset("nano", depth=3, frames=32, classes=4)
+    model = minast.AST(config, backend="numpy")
+    adam = start.new_optimizer(model, TrainConfig(layer_decay=0.5, weight_decay=0.1))
+    before, rates = model.w.flat.copy(), model.layout(adam.rates)
+    wanted = {"mlp_head.1.bias": 1, "norm.weight": 1, "blocks.2.mlp.fc1.bias": 1 / 2, "blocks.0.norm1.weight": 1 / 8}
+    wanted |= {"pos_embed": 1 / 16, "cls_token": 1 / 16, "patch_embed.proj.weight": 1 / 16}
+    assert {name: float(rates[name].min()) for name in wanted} == wanted
+    assert all(float(view.min()) == float(view.max()) > 0 for view in rates.values())
+    adam.step(np.ones_like(before), lr=1e-2)
+    plain = optim.Adam(before.copy(), weight_decay=0.1, decoupled=True, decay=adam.decay)
+    plain.step(np.ones_like(before), lr=1e-2)
+    np.testing.assert_allclose(before - model.w.flat, (before - plain.w) * adam.rates, atol=3e-7)
+
+
+def test_without_layer_decay_there_are_no_rates():
+    model = minast.AST(ModelConfig.preset("nano", depth=1, frames=32, classes=4), backend="numpy")
+    assert start.new_optimizer(model, TrainConfig()).rates is None
+    with pytest.raises(minast.Error, match=r"layer_decay is 1[.]5"):
+        TrainConfig(layer_decay=1.5)

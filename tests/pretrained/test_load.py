@@ -1,0 +1,379 @@
+"""Pretrained weights against other people's code: transformers' AST and ViT, torch's interpolation.
+
+Answers are in golden/pretrained/answers.npz (golden/make_pretrained.py); the weights are made again from their seed.
+"""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import minast
+from minast import ModelConfig, convert, init, predict, pretrained
+from minast.pretrained import adapt, settings
+from tests.golden import pretrained_cases as cases
+
+FILES = Path(__file__).parents[1] / "golden" / "pretrained"
+VIT_SMALL = Path(__file__).parents[3] / "shared" / "data" / "vit_s16_dinov2_fp16.npz"
+ROOT = "audio_spectrogram_transformer."
+
+
+@pytest.fixture(scope="module")
+def answers():
+    return np.load(FILES / "answers.npz")
+
+
+def close(got, wanted, within=1e-5):
+    assert got.shape == wanted.shape
+    assert np.abs(got - wanted).max() <= within, np.abs(got - wanted).max()
+
+
+# -- Hugging Face's AST --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("old", [True, False], ids=["names on disk", "names in memory"])
+@pytest.mark.parametrize("dtype", ["F32", "F16", "BF16"])
+def test_hugging_face_ast(tmp_path, answers, dtype, old):
+    path = tmp_path / "ast.safetensors"
+    cases.write_safetensors(path, cases.to_hf(cases.ast_weights(), ROOT, old), dtype)
+    shutil.copy(FILES / "hf_ast" / "config.json", tmp_path)
+    model, info, report = pretrained.load(path)
+    x = cases.spectrogram(2, cases.AST["frames"], cases.AST["mel_bins"])
+    close(model.forward(x), answers["ast_logits"])
+    assert not (report.fresh or report.changed or report.ignored or info.notes["random_head"])
+
+
+def test_hugging_face_folder_brings_labels_features_and_loss(answers):
+    """The folder that save_pretrained wrote, in bfloat16."""
+    model, info, report = pretrained.load(FILES / "hf_ast")
+    close(model.forward(cases.spectrogram(2, cases.AST["frames"], cases.AST["mel_bins"])), answers["ast_logits"])
+    c, f = model.config, info.features
+    assert (c.fstride, c.tstride, c.heads, c.prefix_tokens) == (10, 12, 2, 2)
+    assert c.encoder_eps == c.head_eps == 1e-12
+    assert (f.window, f.rate, f.frames, f.mel_bins, f.mean, f.std) == ("hann", 16000, 96, 64, -5.5, 3.25)
+    assert info.labels == cases.LABELS
+    assert info.loss == "bce" and info.head == "sigmoid"
+    assert "hf_ast: a Hugging Face AST" in str(report) and "blocks.0-1.attn.qkv.weight" in str(report)
+
+
+def test_config_is_believed_over_shapes_only_where_they_agree(tmp_path):
+    shutil.copytree(FILES / "hf_ast", tmp_path, dirs_exist_ok=True)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"max_length": 108}))
+    with pytest.raises(minast.Error, match=r"37 rows, not 2 \+ 5 x 8 = 42, as 108 frames of 64 mel bins"):
+        pretrained.load(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps(config | {"hidden_act": "relu"}))
+    with pytest.raises(minast.Error, match='hidden_act is "relu"'):
+        pretrained.load(tmp_path)
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(minast.Error, match="no JSON"):
+        pretrained.load(tmp_path)
+
+
+# -- ViT -----------------------------------------------------------------------------------------------------------
+
+
+def vit_file(folder, style="official", root="", extra=(), dtype=np.float32):
+    arrays = cases.to_jax(cases.vit_weights(), cases.VIT["heads"], style)
+    if dtype == "bfloat16":  # JAX's, which NumPy saves as two raw bytes
+        arrays = {
+            name: (np.ascontiguousarray(x).view("<u4") >> 16).astype("<u2").view("V2") for name, x in arrays.items()
+        }
+        dtype = "V2"
+    arrays = {root + name: x.astype(dtype) for name, x in arrays.items()}
+    np.savez(folder / "vit.npz", **arrays, **{name: np.zeros(3, np.float32) for name in extra})
+    return folder / "vit.npz"
+
+
+SQUARE = {
+    "classes": 3,
+    "frames": 64,
+    "mel_bins": 64,
+    "fstride": 16,
+    "tstride": 16,
+}  # the ViT's own grid: nothing is cut
+
+
+@pytest.mark.parametrize("activation", ["gelu", "gelu_pytorch_tanh"])
+def test_vit_npz_equals_the_image_model_on_equal_channels(tmp_path, answers, activation):
+    model = minast.from_pretrained(vit_file(tmp_path), gelu="erf" if activation == "gelu" else "tanh", **SQUARE)
+    tokens = model.encode(cases.spectrogram(2, 64, 64))
+    close(tokens, answers[f"vit_tokens_{activation}"])
+    close(model.embed(cases.spectrogram(2, 64, 64)), answers[f"vit_tokens_{activation}"][:, 0])
+
+
+@pytest.mark.parametrize(
+    ("style", "root"), [("official", "opt/target/"), ("big_vision", "params/"), ("stacked", ""), ("big_vision", "")]
+)
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, "bfloat16"])
+def test_vit_npz_names(tmp_path, answers, style, root, dtype):
+    path = vit_file(tmp_path, style, root, extra=("head/kernel", "head/bias", "pre_logits/kernel"), dtype=dtype)
+    model, info, report = pretrained.load(path, **SQUARE)
+    close(model.encode(cases.spectrogram(2, 64, 64)), answers["vit_tokens_gelu"])
+    assert report.ignored == ["head/kernel", "head/bias", "pre_logits/kernel"]
+    assert report.fresh == [f"mlp_head.{name}" for name in ("0.weight", "0.bias", "1.weight", "1.bias")]
+    assert info.notes["random_head"] and "3 colour channels to one, by sum" in report.changed["patch_embed.proj.weight"]
+
+
+@pytest.mark.parametrize(("dim", "depth", "heads", "side"), [(8, 16, 2, 5), (24, 32, 3, 3), (40, 1, 5, 7)])
+def test_vit_npz_sizes_are_read_from_the_shapes(tmp_path, dim, depth, heads, side):
+    w = cases.weights(dim, depth, side * side, prefix=1, channels=3)
+    np.savez(tmp_path / "vit.npz", **cases.to_jax(w, heads))
+    model = minast.from_pretrained(tmp_path / "vit.npz", classes=2, frames=100)
+    c = model.config
+    assert (c.dim, c.depth, c.heads, c.prefix_tokens, c.grid) == (dim, depth, heads, 1, (12, 9))
+    last = f"blocks.{depth - 1}."
+    for name in ("attn.qkv.weight", "attn.proj.weight", "mlp.fc1.weight", "mlp.fc2.bias"):
+        assert np.array_equal(model.w[last + name], w[last + name])
+
+
+@pytest.mark.parametrize("old", [True, False])
+@pytest.mark.parametrize("root", ["vit.", ""])
+def test_hugging_face_vit(tmp_path, answers, root, old):
+    arrays = cases.to_hf(cases.vit_weights(), root, old)
+    arrays |= {"classifier.weight": np.zeros((9, 32), np.float32), "classifier.bias": np.zeros(9, np.float32)}
+    cases.write_safetensors(tmp_path / "model.safetensors", arrays)
+    config = {"hidden_size": 32, "num_attention_heads": 4, "layer_norm_eps": 1e-6, "hidden_act": "gelu"}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    model, _, report = pretrained.load(tmp_path, **SQUARE)
+    close(model.encode(cases.spectrogram(2, 64, 64)), answers["vit_tokens_gelu"])
+    assert report.ignored == ["classifier.weight", "classifier.bias"]
+    assert model.config.head_eps == 1e-5
+
+
+def test_real_vit_small():
+    """The whole way on a real file: 37 x 37 positions, float16, one prefix token."""
+    if not VIT_SMALL.exists():
+        pytest.skip("../shared/data is not here")
+    model, _, report = pretrained.load(VIT_SMALL, classes=10, frames=128, tstride=16, fstride=16)
+    c = model.config
+    assert (c.dim, c.depth, c.heads, c.prefix_tokens, c.grid, c.gelu) == (384, 12, 6, 1, (8, 8), "erf")
+    assert not report.ignored and "37 x 37 -> 8 x 8" in report.changed["pos_embed"]
+    features = model.embed(cases.spectrogram(3, 128, 128))
+    assert np.isfinite(features).all() and 0.5 < features.std() < 5
+    assert np.abs(features[0] - features[1]).max() > 0.01
+
+
+# -- DeiT and the official AST, from files of torch.save -----------------------------------------------------------
+
+
+def test_deit_adapted_as_torch_does(answers):
+    d = cases.DEIT
+    size = {"frames": d["frames"], "mel_bins": d["mel_bins"], "fstride": d["stride"], "tstride": d["stride"]}
+    model, info, report = pretrained.load(FILES / "deit.pth", classes=2, heads=d["heads"], **size)
+    close(model.encode(cases.spectrogram(2, d["frames"], d["mel_bins"])), answers["deit_tokens"])
+    assert model.config.prefix_tokens == 2 and info.notes["random_head"]
+    assert report.ignored == ["head.weight", "head.bias", "head_dist.weight", "head_dist.bias"]
+    assert report.changed["pos_embed"].startswith("2 prefix + 5 x 5 -> 4 x 9: frequency 5 -> 4 (cut), time 5 -> 9")
+
+
+@pytest.mark.parametrize("old", [True, False])
+def test_hugging_face_deit(tmp_path, answers, old):
+    d = cases.DEIT
+    w = {name: x for name, x in cases.deit_weights().items() if not name.startswith("head")}
+    cases.write_safetensors(tmp_path / "w.safetensors", cases.to_hf(w, "deit.", old))
+    (tmp_path / "config.json").write_text('{"hidden_size": 16, "num_attention_heads": 2, "layer_norm_eps": 1e-6}')
+    size = {"frames": d["frames"], "mel_bins": d["mel_bins"], "fstride": d["stride"], "tstride": d["stride"]}
+    model = minast.from_pretrained(tmp_path / "w.safetensors", classes=2, **size)
+    close(model.encode(cases.spectrogram(2, d["frames"], d["mel_bins"])), answers["deit_tokens"])
+
+
+def test_a_file_of_torch_save_in_a_folder(tmp_path):
+    shutil.copy(FILES / "deit.pth", tmp_path / "pytorch_model.bin")
+    model, _, _ = pretrained.load(tmp_path, classes=2, heads=2)
+    assert model.config.prefix_tokens == 2 and model.config.grid == (12, 101)
+
+
+def test_a_distilled_model_without_its_token_is_no_vit(tmp_path):
+    """27 rows are 2 + 5 x 5: taken for a ViT's, every position would be off by one."""
+    w = {name: x for name, x in cases.deit_weights().items() if name != "dist_token"}
+    cases.write_safetensors(tmp_path / "w.safetensors", w)
+    with pytest.raises(minast.Error, match="27 rows: less 1 of the prefix token that is 26"):
+        pretrained.load(tmp_path / "w.safetensors", classes=2, heads=2)
+
+
+def test_official_ast(answers):
+    model, info, report = pretrained.load(FILES / "ast.pth", heads=2)
+    c = model.config
+    close(model.forward(cases.spectrogram(2, 36, 128)), answers["official_logits"])
+    assert (c.frames, c.fstride, c.tstride, c.encoder_eps, c.head_eps) == (36, 10, 10, 1e-6, 1e-5)
+    assert info.features.window == "hann" and info.labels == list("01234")
+    assert "module.v.head_dist.weight" in report.ignored
+    assert any("numbered 0 to 4" in note for note in report.notes)
+    assert not info.notes["random_head"]
+
+
+def test_head_is_kept_only_where_it_fits():
+    kept = pretrained.load(FILES / "ast.pth", heads=2)[0]
+    same = pretrained.load(FILES / "ast.pth", heads=2, classes=5)[0]
+    named, info, _ = pretrained.load(FILES / "ast.pth", heads=2, labels=list("abcde"), loss="bce")
+    other, _, report = pretrained.load(FILES / "ast.pth", heads=2, classes=4, seed=3)
+    again = minast.from_pretrained(FILES / "ast.pth", heads=2, classes=5, fresh_head=True)
+    for model in (same, named):
+        assert np.array_equal(model.w.flat, kept.w.flat)
+    assert info.labels == list("abcde") and info.loss == "bce"
+    assert "mlp_head.1.weight" in report.fresh and other.w["mlp_head.1.weight"].shape == (4, 16)
+    fresh = init.head(4, 16, np.random.default_rng(3))
+    assert np.array_equal(other.w["mlp_head.1.weight"], fresh["mlp_head.1.weight"].astype(np.float32))
+    assert np.array_equal(again.w["norm.weight"], kept.w["norm.weight"])
+    assert not np.array_equal(again.w["mlp_head.1.weight"], kept.w["mlp_head.1.weight"])
+    with pytest.raises(minast.Error, match="5 labels for 4 classes"):
+        pretrained.load(FILES / "ast.pth", heads=2, labels=list("abcde"), classes=4)
+
+
+@pytest.mark.parametrize("frames", [26, 36, 66])
+def test_official_ast_for_another_length(frames):
+    model, info, report = pretrained.load(FILES / "ast.pth", heads=2, frames=frames)
+    assert model.config.frames == info.features.frames == frames
+    rows = model.w["pos_embed"]
+    assert np.array_equal(rows[:2], cases.official_weights()["module.v.pos_embed"][0, :2])
+    assert ("pos_embed" in report.changed) == (frames != 36)
+
+
+# -- the steps -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("old", "new"), cases.GRIDS)
+def test_positions_as_torch_interpolates(answers, old, new):
+    pos = cases.numbers(f"positions {old}", (1, 2 + old[0] * old[1], 3))[0]
+    close(adapt.adapt_positions(pos.astype(np.float64), 2, old, new), answers[f"positions_{old}_{new}"], 1e-12)
+    close(adapt.adapt_positions(pos, 2, old, new), answers[f"positions_{old}_{new}"].astype(np.float32), 1e-6)
+
+
+def test_positions_of_prefix_tokens_stay_and_the_same_grid_changes_nothing():
+    pos = cases.numbers("stay", (2 + 12, 4))
+    assert np.array_equal(adapt.adapt_positions(pos, 2, (3, 4), (5, 9))[:2], pos[:2])
+    assert np.array_equal(adapt.adapt_positions(pos, 2, (3, 4), (3, 4)), pos)
+    with pytest.raises(minast.Error, match=r"14 rows: 1 prefix \+ 3 x 4 patches need 13"):
+        adapt.adapt_positions(pos, 1, (3, 4), (3, 4))
+
+
+@pytest.mark.parametrize(("n", "size", "first"), [(24, 12, 6), (24, 9, 8), (14, 12, 1), (101, 50, 25), (37, 8, 14)])
+def test_cut_begins_where_the_official_code_cuts(n, size, first):
+    assert adapt.cut_middle(np.arange(n), size, 0).tolist() == list(range(first, first + size))
+
+
+@pytest.mark.parametrize(
+    ("rows", "prefix", "left"), [(577, 2, 575), (578, 1, 577), (197, 2, 195), (1, 1, 0), (0, 2, -2)]
+)
+def test_a_grid_that_does_not_come_out_whole_says_the_counts(rows, prefix, left):
+    with pytest.raises(minast.Error, match=f"{rows} rows: less {prefix} .* is {left}, "):
+        adapt.square_grid(rows, prefix)
+    assert adapt.square_grid(577, 1) == adapt.square_grid(578, 2) == (24, 24)
+
+
+def test_summed_filters_are_the_colour_model_on_three_equal_channels():
+    filters, x = cases.numbers("filters", (8, 3, 16, 16)), cases.numbers("patch", (16, 16))
+    colour = np.einsum("dcij,cij->d", filters, np.stack([x] * 3))
+    close(adapt.merge_rgb(filters, "sum") @ x.reshape(-1), colour, 1e-6)
+    close(3 * (adapt.merge_rgb(filters, "mean") @ x.reshape(-1)), colour, 1e-6)
+    grey = filters[:, :1]
+    for how in ("sum", "mean"):
+        assert np.array_equal(adapt.merge_rgb(grey, how), grey.reshape(8, 256))
+    with pytest.raises(minast.Error, match="rgb is 'max'"):
+        adapt.merge_rgb(filters, "max")
+    with pytest.raises(minast.Error, match="16 x 16"):
+        adapt.merge_rgb(filters[..., :14, :14])
+
+
+@pytest.mark.parametrize(
+    ("patches", "stride", "frames"),
+    [(1212, 10, 1024), (600, 10, 512), (144, 10, 128), (850, 12, 1024), (657, 14, 1024), (512, 16, 1024)],
+)
+def test_published_checkpoints_are_known_by_their_patches(patches, stride, frames):
+    known = settings.geometry_of(settings.official_grid(patches))
+    assert known == {"mel_bins": 128, "frames": frames, "fstride": stride, "tstride": stride}
+
+
+def test_other_grids_come_out_whole_or_are_refused():
+    assert settings.official_grid(12 * 29) == (12, 29)
+    assert settings.geometry_of((12, 29))["frames"] == 16 + 28 * 10
+    assert settings.geometry_of((8, 18)) == {"mel_bins": 128, "frames": 288, "fstride": 16, "tstride": 16}
+    with pytest.raises(minast.Error, match=r"1211 patches: .* not whole columns of 12"):
+        settings.official_grid(1211)
+    model, _, _ = pretrained.load(FILES / "ast.pth", heads=2, source_grid=(9, 4))
+    assert model.config.grid == (9, 4) and model.config.fstride == 14
+    with pytest.raises(minast.Error, match=r"38 rows, not 2 \+ 9 x 5 = 47"):
+        pretrained.load(FILES / "ast.pth", heads=2, source_grid=(9, 5))
+
+
+# -- minast's own checkpoints --------------------------------------------------------------------------------------
+
+
+def own_checkpoint(folder):
+    config = ModelConfig(
+        dim=16, depth=1, heads=2, mel_bins=48, frames=60, fstride=10, tstride=8, classes=3, prefix_tokens=2
+    )
+    model = minast.AST(config, seed=1)
+    minast.save(folder / "own.npz", model, labels=["a", "b", "c"], features={"frames": 60, "mel_bins": 48, "mean": 1.5})
+    return folder / "own.npz", model
+
+
+@pytest.mark.parametrize("frames", [30, 60, 95])
+def test_load_adapts_the_positions_to_another_length(tmp_path, frames):
+    path, saved = own_checkpoint(tmp_path)
+    model, info = minast.load(path, frames=frames)
+    assert model.config.frames == info.features.frames == frames and info.features.mean == 1.5
+    wanted = adapt.adapt_positions(saved.w["pos_embed"], 2, saved.config.grid, model.config.grid)
+    for name, view in model.w.items():
+        assert np.array_equal(view, wanted if name == "pos_embed" else saved.w[name]), name
+    assert model.forward(cases.spectrogram(1, frames, 48)).shape == (1, 3)
+
+
+def test_load_for_too_short_a_length(tmp_path):
+    with pytest.raises(minast.Error, match="frames is 8"):
+        minast.load(own_checkpoint(tmp_path)[0], frames=8)
+
+
+def test_own_checkpoint_as_pretrained_weights(tmp_path):
+    path, saved = own_checkpoint(tmp_path)
+    model, info, report = pretrained.load(path)
+    assert np.array_equal(model.w.flat, saved.w.flat) and model.config == saved.config
+    assert info.labels == ["a", "b", "c"] and info.features.window == "hamming" and not report.changed
+    other = minast.from_pretrained(path, classes=7, frames=90, seed=2)
+    assert other.config.classes == 7 and other.report.fresh and "pos_embed" in other.report.changed
+    assert np.array_equal(other.w["blocks.0.attn.qkv.weight"], saved.w["blocks.0.attn.qkv.weight"])
+
+
+# -- the command ---------------------------------------------------------------------------------------------------
+
+
+def test_convert_then_predict(tmp_path, capsys):
+    """A converted model predicts straight away, by the source's names and features; a random head is said so."""
+    import soundfile
+
+    wave = 0.1 * np.random.default_rng(0).standard_normal(16000)
+    soundfile.write(tmp_path / "noise.wav", wave, 16000)
+    out = str(tmp_path / "ast.npz")
+    assert convert.main([str(FILES / "hf_ast"), out]) == 0
+    assert "taken" in capsys.readouterr().out
+    assert predict.main([out, str(tmp_path / "noise.wav"), "--top", "7", "--json"]) == 0
+    printed = capsys.readouterr()
+    result = json.loads(printed.out)[0]
+    assert result["head"] == "sigmoid" and {row["label"] for row in result["labels"]} == set(cases.LABELS)
+    assert "random" not in printed.err
+
+    labels = tmp_path / "labels.txt"
+    labels.write_text("yes\nno\n", encoding="utf-8")
+    assert convert.main([str(FILES / "ast.pth"), out, "--heads", "2", "--labels", str(labels), "--frames", "98"]) == 0
+    assert "fresh    mlp_head.1.weight" in capsys.readouterr().out
+    assert predict.main([out, str(tmp_path / "noise.wav")]) == 0
+    printed = capsys.readouterr()
+    assert "yes" in printed.out and "random" in printed.err
+
+
+def test_audioset_sizes_bring_audiosets_settings(tmp_path):
+    """527 classes and 1212 patches, as published, with the names of a CSV in AudioSet's format."""
+    w = cases.weights(16, 1, 1212, classes=527)
+    cases.write_safetensors(
+        tmp_path / "w.safetensors", {f"module.v.{k}" if "mlp_head" not in k else f"module.{k}": x for k, x in w.items()}
+    )
+    rows = [f'{i},/m/{i:04d},"Class, number {i}"' for i in range(527)]
+    (tmp_path / "labels.csv").write_text("index,mid,display_name\n" + "\n".join(rows[::-1]) + "\n")
+    model, info, _ = pretrained.load(tmp_path / "w.safetensors", heads=2, labels=tmp_path / "labels.csv")
+    f = info.features
+    assert (f.window, f.frames, f.mean, f.std, f.rate) == ("hann", 1024, -4.2677393, 4.5689974, 16000)
+    assert model.config.grid == (12, 101) and info.head == "sigmoid"
+    assert info.labels[3] == "Class, number 3" and not info.notes["random_head"]

@@ -1,0 +1,125 @@
+"""What a training step takes: the order of augmentation, the labels, and where its randomness comes from."""
+
+import numpy as np
+import pytest
+
+from minast.config import FeatureConfig, TrainConfig
+from minast.training import batches
+
+FEATURES = FeatureConfig(frames=12, mel_bins=8, mean=-4.0, std=2.5)
+PLAIN = FeatureConfig(frames=12, mel_bins=8, mean=0.0, std=0.5)  # normalisation changes nothing
+ZERO = (0 - FEATURES.mean) / (2 * FEATURES.std)
+ALL = tuple(range(20))
+SOFT = {"mixup": 0.5, "freq_mask": 4, "time_mask": 5, "noise": True, "roll": 3, "gain": 0.5}
+
+
+def made(config, features=FEATURES, epoch=0, step=0, frames=12, chosen=ALL):
+    """A batch of constant clips: clip i is -i / 4 - 1 everywhere, and its label is class i."""
+    store = [np.full((frames, 8), -i / 4 - 1, np.float32) for i in range(20)]
+    return batches.training_batch(store, np.eye(20, dtype=np.float32), np.array(chosen), features, config, epoch, step)
+
+
+@pytest.mark.parametrize("settings", ({"freq_mask": 5}, {"time_mask": 7}))
+def test_masks_come_before_normalisation(settings):
+    x, _ = made(TrainConfig(**settings))
+    plain, _ = made(TrainConfig())
+    changed = x != plain
+    assert changed.any() and np.allclose(x[changed], ZERO)
+    along = (1, 2) if "freq_mask" in settings else (2, 1)  # a mel bin is masked in all frames, or a frame in all bins
+    assert np.array_equal(changed.any(axis=along[0]), changed.all(axis=along[0]))
+    assert not changed.all(axis=along[1]).any()
+
+
+def test_padding_comes_before_normalisation_and_after_mixup_and_gain():
+    for settings in ({}, {"mixup": 1.0}, {"gain": 0.5}):
+        x, _ = made(TrainConfig(**settings), frames=9)
+        assert x.shape == (20, 12, 8) and x.dtype == np.float32
+        assert np.allclose(x[:, 9:], ZERO) and not np.isclose(x[:, :9], ZERO).any()
+
+
+def test_plain_clips_are_normalised_and_keep_their_order_and_labels():
+    x, y = made(TrainConfig(), chosen=[7, 3, 11])
+    np.testing.assert_allclose(x[:, 0, 0], ((-np.array([7, 3, 11]) / 4 - 1) + 4) / 5, rtol=1e-6)
+    assert np.array_equal(y, np.eye(20)[[7, 3, 11]]) and y.dtype == np.float32
+
+
+def test_noise_comes_after_normalisation_and_gain_before():
+    plain, _ = made(TrainConfig())
+    noise = made(TrainConfig(noise=True))[0] - plain
+    assert noise.min() > -1e-6 and 0.08 < noise.max() <= 0.1001
+    shift = (made(TrainConfig(gain=1.0))[0] - plain) * 5
+    assert np.ptp(shift, axis=(1, 2)).max() < 1e-5 and 0.5 < np.abs(shift).max() <= 1.0001
+
+
+def test_roll_turns_padding_along():
+    x, _ = made(TrainConfig(roll=4), frames=9)
+    loud = np.isclose(x[:, :, 0], ZERO)
+    assert (loud.sum(axis=1) == 3).all() and len(set(map(tuple, loud))) > 3
+
+
+def test_mixup_mixes_labels_as_it_mixes_sounds():
+    x, y = made(TrainConfig(mixup=1.0), PLAIN)
+    np.testing.assert_allclose(y.sum(axis=1), 1, atol=1e-6)
+    partners = []
+    for i in range(20):
+        others = [j for j in np.flatnonzero(y[i]) if j != i]
+        if not others:  # mixed with itself
+            continue
+        (j,), share = others, float(y[i, i])
+        wanted = np.log(share**2 * np.exp(-i / 4 - 1) + (1 - share) ** 2 * np.exp(-j / 4 - 1))
+        np.testing.assert_allclose(x[i], wanted, atol=1e-5)
+        assert 0.1 < share < 0.9
+        partners.append(j)
+    assert len(partners) > 10 and len(set(partners)) > 5
+
+
+def test_mixup_is_the_share_of_clips_that_are_mixed():
+    mixed = [np.count_nonzero(y) > 1 for step in range(40) for y in made(TrainConfig(mixup=0.3), step=step)[1]]
+    assert np.mean(mixed) == pytest.approx(0.3 * 19 / 20, abs=0.05)
+
+
+@pytest.mark.parametrize("name", SOFT)
+def test_augmentation_starts_with_its_epoch(name):
+    config = TrainConfig(augment_from=2, **{name: SOFT[name]})
+    plain = made(TrainConfig(), frames=9)
+    assert all(np.array_equal(a, b) for a, b in zip(made(config, epoch=1, frames=9), plain, strict=True))
+    assert not np.array_equal(made(config, epoch=2, frames=9)[0], plain[0])
+
+
+def test_a_batch_is_a_function_of_seed_epoch_and_step():
+    def batch(seed=0, epoch=3, step=5):
+        return made(TrainConfig(seed=seed, **SOFT), epoch=epoch, step=step, frames=15)
+
+    np.random.seed(0)  # noqa: NPY002 - a global generator must make no difference
+    first = batch()
+    np.random.seed(1)  # noqa: NPY002
+    assert all(np.array_equal(a, b) for a, b in zip(first, batch(), strict=True))
+    for other in ({"seed": 1}, {"epoch": 4}, {"step": 6}, {"epoch": 5, "step": 3}):
+        assert not np.array_equal(first[0], batch(**other)[0]), other
+
+
+def test_order_is_a_permutation_of_its_seed_and_epoch():
+    first = batches.order(50, TrainConfig(seed=1), 2)
+    assert sorted(first) == list(range(50)) and np.array_equal(first, batches.order(50, TrainConfig(seed=1), 2))
+    for seed, epoch in ((1, 3), (2, 2), (2, 1)):
+        assert not np.array_equal(first, batches.order(50, TrainConfig(seed=seed), epoch))
+
+
+def test_hits_count_the_strongest_label():
+    scores = np.array([[0.1, 0.9, 0.2], [0.8, 0.1, 0.2], [0.1, 0.2, 0.9], [-3.0, -1.0, -2.0]])
+    assert batches.hits(scores, np.array([[0, 1, 0], [1, 0, 0], [0, 0, 1], [0, 1, 0.0]])) == 4
+    assert batches.hits(scores, np.array([[0.6, 0.4, 0], [0.6, 0.4, 0], [0, 0.4, 0.6], [0, 0.4, 0.6]])) == 2
+    assert batches.hits(scores, np.array([[1, 1, 0], [0, 1, 1], [1, 0, 1], [1, 0, 1.0]])) == 2  # several labels
+    assert type(batches.hits(scores, np.ones((4, 3)))) is int
+
+
+def test_steps_per_epoch_leaves_out_the_rest_unless_it_is_all():
+    assert [batches.steps_per_epoch(clips, 8) for clips in (1, 7, 8, 15, 16, 17)] == [1, 1, 1, 1, 2, 2]
+
+
+def test_model_inputs_are_whole_windows_padded_and_normalised():
+    for frames, count in ((5, 1), (12, 1), (17, 1), (18, 2), (24, 2), (29, 2), (30, 3)):
+        x = batches.model_inputs(np.full((frames, 8), -1, np.float32), FEATURES)
+        assert x.shape == (count, 12, 8) and x.dtype == np.float32
+        flat = x.reshape(-1, 8)
+        assert np.allclose(flat[:frames], (-1 + 4) / 5) and np.allclose(flat[frames:], ZERO)

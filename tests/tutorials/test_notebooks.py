@@ -1,0 +1,299 @@
+"""The tutorials: sources run as plain scripts, notebooks are those of the sources, exercises judge rightly."""
+
+import base64
+import importlib
+import importlib.util
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.emulated import missing
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / "tutorials"
+SOURCES = sorted(FOLDER.glob("[0-9][0-9]_*.py"))
+NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+TOPICS = sorted(p.stem for p in (FOLDER / "exercises").glob("*.py") if p.stem not in ("__init__", "verdict"))
+
+sys.path.insert(0, str(FOLDER))
+
+
+def load_build():
+    """tutorials/build.py under another name: `build` belongs to others."""
+    spec = importlib.util.spec_from_file_location("build_tutorials", FOLDER / "build.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+build = load_build()
+
+
+def exercises(topic):
+    """{name: check} of a topic."""
+    module = importlib.import_module(f"exercises.{topic}")
+    return {k: v for k, v in vars(module).items() if getattr(v, "is_exercise", False)}
+
+
+ALL = [(topic, name) for topic in TOPICS for name in exercises(topic)]
+
+
+def need_emulator_for(topic):
+    """Skip a test of a notebook on kernels where the emulator cannot run; in CI (CI=true) that is a failure."""
+    if topic not in TOPICS or not getattr(importlib.import_module(f"exercises.{topic}"), "NEEDS_EMULATOR", False):
+        return
+    why = missing()
+    if why:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"{topic} runs kernels: {why}")
+
+
+def stems(paths):
+    return [p.stem for p in paths]
+
+
+# -- sources ---------------------------------------------------------------------------------------------------
+
+
+def in_folder():
+    return {p: p.stat().st_mtime_ns for p in FOLDER.rglob("*") if "__pycache__" not in p.parts}
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=stems(SOURCES))
+def test_runs_as_a_script(source, tmp_path):
+    """From another folder, without a warning of arithmetic, leaving nothing behind; no exercise is answered in it."""
+    need_emulator_for(source.stem[3:])
+    before = in_folder()
+    work, temporary = tmp_path / "work", tmp_path / "temporary"
+    work.mkdir(), temporary.mkdir()
+    environment = {**os.environ, "MPLBACKEND": "Agg", "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+    warnings = (
+        "-W",
+        "error::RuntimeWarning",
+        "-W",
+        "ignore:More than",
+    )  # a notebook closes its figures, a script does not
+    result = subprocess.run(
+        [sys.executable, *warnings, str(source)],
+        capture_output=True,
+        text=True,
+        cwd=work,
+        env={**environment, "TMPDIR": str(temporary)},
+        timeout=600,
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert list(work.iterdir()) == [] and list(temporary.iterdir()) == []
+    assert in_folder() == before
+    topic = source.stem[3:]
+    if topic in TOPICS:
+        assert result.stdout.count("Not done yet: ") == len(exercises(topic)), (
+            "an exercise is missing, or has an answer"
+        )
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=stems(SOURCES))
+def test_form(source):
+    """A title, no magics, no shell: what a plain Python can run and a reader can find the way in."""
+    text = source.read_text(encoding="utf-8")
+    assert re.match(rf"# %% \[markdown\]\n# # {int(source.stem[:2])}\. \w", text)
+    assert not re.search(r"^\s*(%|!|get_ipython)", text, re.M)
+    for part in ("What to remember", "Where this is in minast", "Next"):
+        assert re.search(rf"^# ##+ {part}", text, re.M), f"there is no part {part!r}"
+
+
+# -- notebooks -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=stems(NOTEBOOKS))
+def test_notebook_is_that_of_its_source(notebook):
+    pytest.importorskip("jupytext", reason="jupytext is not installed: pip install '.[tutorials]'")
+    source = notebook.with_suffix(".py")
+    assert source.is_file(), "there is no source for it"
+    assert build.stale(source) is None
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=stems(NOTEBOOKS))
+def test_notebook_has_its_outputs(notebook):
+    assert notebook.stat().st_size < 1_000_000
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    code = [c for c in cells if c["cell_type"] == "code"]
+    assert [c["execution_count"] for c in code] == list(range(1, len(code) + 1)), "it has not been run in order"
+    outputs = [o for c in code for o in c["outputs"]]
+    assert outputs and not [o for o in outputs if o["output_type"] == "error"]
+    assert any("image/png" in o.get("data", {}) for o in outputs)
+
+
+# -- exercises -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("topic", TOPICS)
+def test_every_exercise_has_a_solution_and_wrong_answers(topic):
+    names = set(exercises(topic))
+    wrong = importlib.import_module(f"exercises.{topic}").WRONG
+    solutions = importlib.import_module(f"solutions.{topic}")
+    assert names and set(wrong) == names and all(wrong.values())
+    assert all(hasattr(solutions, name) for name in names)
+    (source,) = FOLDER.glob(f"[0-9][0-9]_{topic}.py")
+    text = source.read_text(encoding="utf-8")
+    assert all(f"check.{name}(" in text for name in names)
+
+
+@pytest.mark.parametrize(("topic", "name"), ALL)
+def test_the_solution_is_right_and_a_stub_is_not_done(topic, name, capsys):
+    need_emulator_for(topic)
+    check, solution = exercises(topic)[name], getattr(importlib.import_module(f"solutions.{topic}"), name)
+    assert check(solution) is True, capsys.readouterr().out
+    assert capsys.readouterr().out.startswith("Right. ")
+    assert check(None if isinstance(solution, str) else lambda *a, **k: None) is None
+    assert capsys.readouterr().out.startswith("Not done yet: ")
+
+
+@pytest.mark.parametrize(("topic", "name"), ALL)
+def test_wrong_answers_are_noticed(topic, name, capsys):
+    need_emulator_for(topic)
+    for i, answer in enumerate(importlib.import_module(f"exercises.{topic}").WRONG[name]):
+        assert exercises(topic)[name](answer) is False, f"wrong answer {i}: {capsys.readouterr().out}"
+        assert capsys.readouterr().out.startswith("Wrong: ")
+
+
+def test_notebooks_on_kernels_say_that_they_need_the_emulator():
+    for topic in TOPICS:
+        text = (FOLDER / "exercises" / f"{topic}.py").read_text(encoding="utf-8")
+        needs = getattr(importlib.import_module(f"exercises.{topic}"), "NEEDS_EMULATOR", False)
+        assert needs == ("judged_run(" in text), topic
+
+
+@pytest.mark.parametrize(("ci", "outcome"), [("true", pytest.fail.Exception), ("", pytest.skip.Exception)])
+def test_without_a_compiler_ci_fails_and_others_skip(monkeypatch, ci, outcome):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    monkeypatch.setenv("CI", ci)
+    for topic in ("first_kernel", "fast_attention"):
+        with pytest.raises(outcome, match=f"{topic} runs kernels: .*no-such-compiler"):
+            need_emulator_for(topic)
+    need_emulator_for("attention")
+
+
+# -- the README and the builder --------------------------------------------------------------------------------
+
+
+def test_the_readme_names_every_notebook():
+    readme = (FOLDER / "README.md").read_text(encoding="utf-8")
+    for source in SOURCES:
+        assert f"({source.stem}.ipynb)" in readme, source.stem
+        assert f"<!-- time:{source.stem} -->" in readme, source.stem
+
+
+def test_the_readmes_map_leads_somewhere():
+    """Each `file.py: name` of the map from formulas to functions and tests exists."""
+    readme = (FOLDER / "README.md").read_text(encoding="utf-8")
+    places = re.findall(r"`((?:minast|tests|kernels)/[\w/.]+?)(?:: (\w+))?`", readme)
+    assert len(places) > 20
+    for path, name in places:
+        text = (ROOT / path).read_text(encoding="utf-8")
+        head = rf"(def|class) {name}\b" if path.endswith(".py") else rf"^[^/]*\b{name}\("
+        assert not name or re.search(head, text, re.M), f"{path} has no {name}"
+
+
+def test_a_time_goes_between_its_markers():
+    text = "| <!-- time:01_a -->3 s<!-- end --> | <!-- time:02_b --><!-- end --> |"
+    assert (
+        build.with_time(text, "02_b", 7.4)
+        == "| <!-- time:01_a -->3 s<!-- end --> | <!-- time:02_b -->7 s<!-- end --> |"
+    )
+    with pytest.raises(build.Error, match="03_c"):
+        build.with_time(text, "03_c", 1)
+
+
+def test_an_unknown_name_is_one_sentence():
+    result = subprocess.run([sys.executable, FOLDER / "build.py", "99"], capture_output=True, text=True, timeout=120)
+    assert result.returncode == 2 and result.stderr.startswith("build: there is no tutorial 99")
+
+
+def test_missing_tools_are_one_sentence(monkeypatch):
+    monkeypatch.setitem(sys.modules, "jupytext", None)  # what Python does where it is not installed
+    with pytest.raises(build.Error, match=r"jupytext is not installed.*pip install '\.\[tutorials\]'"):
+        build.main([])
+
+
+def test_progress_bars_leave_nothing():
+    assert build.without_bars("a\n\r 0%|  |\r100%|##|\nb\n") == "a\nb\n"
+
+
+def test_pictures_and_sounds_may_spell_anything():
+    data = {
+        "image/png": "abc/tmp/def",
+        "text/html": "<audio src='data:audio/wav;base64,abc/tmp/def='>",
+        "text/plain": "x",
+    }
+    assert "/tmp/" not in build.readable({"output_type": "display_data", "data": data})
+    assert "/tmp/" in build.readable({"output_type": "stream", "text": "/tmp/a"})
+
+
+def test_a_palette_makes_a_picture_smaller_and_keeps_it():
+    from PIL import Image
+
+    ramp = np.tile(np.arange(256, dtype=np.uint8), (64, 1))
+    rgb = np.stack([ramp, ramp // 2, 255 - ramp, np.full_like(ramp, 255)], axis=-1)
+    buffer = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).permutation(rgb, axis=1)).save(buffer, "png")
+    png = base64.b64encode(buffer.getvalue()).decode()
+    small = build.smaller(png)
+    back = np.asarray(Image.open(io.BytesIO(base64.b64decode(small))).convert("RGBA")).astype(int)
+    assert len(small) < len(png) and np.abs(back - np.random.default_rng(0).permutation(rgb, axis=1)).max() <= 4
+
+
+@pytest.fixture
+def small(tmp_path, monkeypatch):
+    """A tutorials folder with one small notebook."""
+    pytest.importorskip("jupytext", reason="jupytext is not installed: pip install '.[tutorials]'")
+    monkeypatch.setattr(build, "HERE", tmp_path)
+    source = tmp_path / "01_small.py"
+    source.write_text(
+        "# %% [markdown]\n# # 1. Small $x^2$\n# %%\nimport sys\nprint('\\r', 5 * 10, 'done', end='', file=sys.stderr)\n"
+        "print('four')\n# %%\n2 + 3\n# %%\n2 + 3\n"
+    )
+    return source
+
+
+def test_building_twice_gives_the_same_bytes(small, capsys):
+    target = small.with_suffix(".ipynb")
+    assert build.main(["--check"]) == 1 and "it does not exist" in capsys.readouterr().out and not target.exists()
+    assert build.main([]) == 0
+    first = target.read_bytes()
+    text = first.decode()
+    assert "four" in text and "50 done" not in text and "shell.execute_reply" not in text
+    assert build.main(["01"]) == 0 and target.read_bytes() == first
+    assert build.main(["--check"]) == 0
+    small.write_text(small.read_text().replace("2 + 3", "2 + 4"))
+    assert build.main(["--check"]) == 1 and target.read_bytes() == first
+    assert "differ from cell 3" in capsys.readouterr().out
+    assert sorted(p.name for p in small.parent.iterdir()) == ["01_small.ipynb", "01_small.py"]
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("1 / 0", "ZeroDivisionError"),
+        ("print('x' * 1_100_000)", "the limit is 1 MB"),
+        ("import pathlib; print(pathlib.Path.home() / 'a')", "names a place on this machine"),
+    ],
+)
+def test_what_is_refused_leaves_no_notebook(small, code, words):
+    small.write_text(f"# %%\n{code}\n")
+    with pytest.raises(build.Error, match=words):
+        build.main([])
+    assert [p.name for p in small.parent.iterdir()] == ["01_small.py"]
+
+
+def test_html_and_times(small, tmp_path):
+    readme = small.parent / "README.md"
+    readme.write_text("<!-- time:01_small --><!-- end -->")
+    assert build.main(["--html", str(tmp_path / "pages"), "--times"]) == 0
+    assert "Small" in (tmp_path / "pages" / "01_small.html").read_text()
+    assert re.fullmatch(r"<!-- time:01_small -->\d+ s<!-- end -->", readme.read_text())
