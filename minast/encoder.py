@@ -39,7 +39,7 @@ def last_block_forward(ops, x, w, c):
     h, norm1 = ops.layernorm_forward(x, w["norm1.weight"], w["norm1.bias"], c.encoder_eps)
     q, query = ops.linear_forward(h[:, :P], qkv_w[:D], qkv_b[:D])  # (B, P, D)
     kv, keys = ops.linear_forward(h, qkv_w[D:], qkv_b[D:])  # (B, T, 2 D)
-    h, attention = ops.attend_forward(q, kv, c.heads)
+    h, attention = ops.class_attention_forward(q, kv, c.heads)
     h, proj = ops.linear_forward(h, w["attn.proj.weight"], w["attn.proj.bias"])
     h += x[:, :P]
     x, mlp = mlp_forward(ops, h, w, c)
@@ -52,7 +52,7 @@ def last_block_backward(ops, dx, cache, w, dw, c):
     norm1, query, keys, attention, proj, mlp = cache
     dx = mlp_backward(ops, dx, mlp, w, dw, c)
     dh = ops.linear_backward(dx, proj, dw["attn.proj.weight"], dw["attn.proj.bias"])
-    dq, dkv = ops.attend_backward(dh, attention)
+    dq, dkv = ops.class_attention_backward(dh, attention)
     dqkv_w, dqkv_b = dw["attn.qkv.weight"], dw["attn.qkv.bias"]
     dh = ops.linear_backward(dkv, keys, dqkv_w[D:], dqkv_b[D:])
     dh[:, :P] += ops.linear_backward(dq, query, dqkv_w[:D], dqkv_b[:D])

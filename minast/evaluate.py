@@ -16,7 +16,7 @@ from .checkpoint import load
 from .datasets import open_dataset
 from .errors import Error
 from .files import writable_folder
-from .training.feature_cache import Store
+from .training.feature_cache import FeatureCache
 
 
 def main(argv=None):
@@ -44,7 +44,7 @@ def main(argv=None):
         )
     if args.out:
         writable_folder(args.out)
-    scores = progress_scores(model, info, Store(clips, info.features, not args.no_cache))
+    scores = progress_scores(model, info, FeatureCache(clips, info.features, not args.no_cache))
     result = scoring.measures(scores, targets, "bce" if data.multilabel else "ce")
     report(args, data, info, clips, scores, targets, result)
     return 0

@@ -219,19 +219,19 @@ class Watched:
             self.backward(_probabilities(q, k), _split(do, 1, heads)[0] @ v.swapaxes(-1, -2))
         return self.ops.attention_backward(do, cache)
 
-    def attend_forward(self, q, kv, heads):
-        o, cache = self.ops.attend_forward(q, kv, heads)
+    def class_attention_forward(self, q, kv, heads):
+        o, cache = self.ops.class_attention_forward(q, kv, heads)
         if self.forward:
             self.forward(_probabilities(_split(q, 1, heads)[0], _split(kv, 2, heads)[0]))
         return o, (q, kv, heads, cache)
 
-    def attend_backward(self, do, cache):
+    def class_attention_backward(self, do, cache):
         q, kv, heads, cache = cache
         if self.backward:
             k, v = _split(kv, 2, heads)
             p = _probabilities(_split(q, 1, heads)[0], k)
             self.backward(p, _split(do, 1, heads)[0] @ v.swapaxes(-1, -2))
-        return self.ops.attend_backward(do, cache)
+        return self.ops.class_attention_backward(do, cache)
 
 
 def _split(x, parts, heads):

@@ -138,7 +138,7 @@ def log_mel(wave, rate=16000, mel_bins=128, window="hamming"):
     return mel
 
 
-def fit(mel, frames):
+def pad_or_trim(mel, frames):
     """The first `frames` frames; a shorter clip is padded at its end with 0.0.   (T, F) -> (frames, F)
 
     AST pads BEFORE normalisation. Zero is loud there, silence is -15.94: pretrained weights expect just that.
@@ -153,10 +153,10 @@ def normalise(mel, mean, std):
     return ((mel - mean) / (2 * std)).astype(np.float32, copy=False)
 
 
-def windows(mel, frames):
-    """A clip of any length as model inputs, end to end.   (T, F) -> (W, frames, F), padded by `fit`
+def segments(mel, frames):
+    """A clip of any length as model inputs, end to end.   (T, F) -> (W, frames, F), padded by `pad_or_trim`
 
     What is left over after the last whole window is one more if it fills at least half of one.
     """
     count = max(1, len(mel) // frames + (len(mel) % frames >= (frames + 1) // 2))
-    return np.stack([fit(mel[i * frames :], frames) for i in range(count)])
+    return np.stack([pad_or_trim(mel[i * frames :], frames) for i in range(count)])

@@ -182,7 +182,7 @@ def attention_backward(do, cache):
     return xp.stack([dq, dk, dv]).transpose(1, 3, 0, 2, 4).reshape(B, T, 3 * C)
 
 
-def attend_forward(q, kv, heads):
+def class_attention_forward(q, kv, heads):
     """The same for a few queries: o = softmax(q k^T / sqrt(D)) v.   q (B, P, H D), kv (B, T, 2 H D) -> o (B, P, H D)
 
     For the last block, of which only the prefix tokens are read. The probabilities (B, H, P, T) are few, and are kept.
@@ -199,7 +199,7 @@ def attend_forward(q, kv, heads):
     return o, (q, k, v, p)
 
 
-def attend_backward(do, cache):
+def class_attention_backward(do, cache):
     """dv = p^T do, dp = do v^T, ds = p (dp - sum dp p), dq = ds k / sqrt(D), dk = ds^T q / sqrt(D) -> dq, dkv"""
     q, k, v, p = cache
     xp = array_module(do)

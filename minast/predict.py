@@ -17,7 +17,7 @@ from . import cli
 from .audio import load_audio
 from .checkpoint import load
 from .errors import Error
-from .features import log_mel, windows
+from .features import log_mel, segments
 from .scoring import clip_scores
 from .training.batches import model_inputs
 
@@ -78,7 +78,7 @@ def predict(model, info, path, chosen=None, top=5):
     return {
         "file": path,
         "seconds": round(len(wave) / features.rate, 3),
-        "windows": len(windows(mel, features.frames)),
+        "windows": len(segments(mel, features.frames)),
         "head": info.head,
         "labels": [{"label": info.labels[k], "probability": round(float(scores[k]), 6)} for k in best],
     }

@@ -4,7 +4,7 @@ import numpy as np
 
 from . import metrics
 from .errors import Error
-from .features import SHIFT, fit, normalise
+from .features import SHIFT, normalise, pad_or_trim
 from .layers import softmax_forward
 from .training.batches import model_inputs
 
@@ -48,12 +48,12 @@ def clip_scores(model, info, mels, batch=16, bar=None):
 def sliding(mel, features, hop):
     """Model inputs that start every `hop` frames, for a long recording.   (T, F) -> starts (W,) s, (W, frames, F)
 
-    Only whole windows, but at least one: a clip shorter than a window is padded by `fit`, as everywhere.
+    Only whole windows, but at least one: a clip shorter than a window is padded by `pad_or_trim`, as everywhere.
     """
     if not isinstance(hop, (int, np.integer)) or hop < 1:
         raise Error(f"the hop between windows is {hop!r}: it must be a whole number of frames, at least 1.")
     first = np.arange(0, max(1, len(mel) - features.frames + 1), hop)
-    x = np.stack([fit(mel[i:], features.frames) for i in first])
+    x = np.stack([pad_or_trim(mel[i:], features.frames) for i in first])
     return first * SHIFT, normalise(x, features.mean, features.std)
 
 

@@ -11,7 +11,7 @@ import json
 from . import cli
 from .config import FeatureConfig
 from .datasets import open_dataset
-from .training.feature_cache import Store
+from .training.feature_cache import FeatureCache
 
 
 def main(argv=None):
@@ -27,7 +27,7 @@ def main(argv=None):
     args = p.parse_args(argv)
     data = open_dataset(args.data, args.seed, args.fold)
     features = FeatureConfig(rate=args.rate, mel_bins=args.mel_bins, window=args.window)
-    store = Store(data.of("train"), features, not args.no_cache)
+    store = FeatureCache(data.of("train"), features, not args.no_cache)
     (mean, std), lengths = store.mean_std(), store.lengths()
     if args.json:
         print(

@@ -21,10 +21,10 @@ import numpy as np
 from . import cli, optim, plots, scoring
 from .checkpoint import load
 from .errors import Error
-from .gpu.transfer import feed, pinning
+from .gpu.transfer import pin_memory, to_device
 from .training import batches, run_folder
-from .training.feature_cache import Store
-from .training.prefetch import Ahead
+from .training.feature_cache import FeatureCache
+from .training.prefetch import Prefetcher
 from .training.start import begun, parser, resumed
 
 
@@ -60,8 +60,8 @@ def train(job):
     from tqdm import tqdm
 
     config, model, data, features = job.config, job.model, job.data, job.info.features
-    store = job.store or Store(data.of("train"), features, job.cache)
-    valid = Store(data.of(data.validation_split), features, job.cache, label="held-out features")
+    store = job.store or FeatureCache(data.of("train"), features, job.cache)
+    valid = FeatureCache(data.of(data.validation_split), features, job.cache, label="held-out features")
     targets, valid_targets = data.targets(store.clips), data.targets(valid.clips)
     per_epoch = batches.steps_per_epoch(len(store), config.batch)
     total, size = per_epoch * config.epochs, min(config.batch, len(store))
@@ -77,10 +77,10 @@ def train(job):
     with (
         run_folder.Stopper() as stop,
         np.errstate(all="ignore"),  # every loss and gradient is looked at
-        Ahead(pinning(batch, model.xp), range(step, total)) as ahead,
+        Prefetcher(pin_memory(batch, model.xp), range(step, total)) as ahead,
         tqdm(total=total, initial=step, unit="step", disable=None, dynamic_ncols=True) as bar,
     ):
-        for (x, y), (_, labels) in feed(ahead, model.xp):
+        for (x, y), (_, labels) in to_device(ahead, model.xp):
             epoch, at = divmod(step, per_epoch)
             if at == 0:
                 loss_sum, hits = 0.0, 0
@@ -179,7 +179,7 @@ def finish(job, valid, targets):
         f"(mAP {result['mAP']:.3f}, AUC {result['AUC']:.4f}) after epoch {info.history[-1]['epoch']}, the best on them"
     )
     if data.validation_split == "valid" and (test := data.of("test")):
-        store = Store(test, info.features, job.cache, label="test features")
+        store = FeatureCache(test, info.features, job.cache, label="test features")
         scores, targets = scoring.clip_scores(model, info, store), data.targets(test)
         value = scoring.measures(scores, targets, info.loss)[measure]
         print(f"test: {measure} {value:.2%} on {len(test)} clips never looked at before")

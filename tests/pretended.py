@@ -3,7 +3,7 @@
 import numpy as np
 
 from minast.bench.gpu import device, device_rows
-from minast.bench.kernels.attention import GOALS, RUNGS
+from minast.bench.kernels.attention import GOALS, VERSIONS
 
 
 class Pretended(device.Place):
@@ -26,16 +26,21 @@ class Pretended(device.Place):
 
 
 def ladder_rows(name="Pretended GPU", flop=1e9):
-    """Rows of the attention benchmark: rung r takes 1 / (1 + r) ms for 1 GFLOP, flash 0.1 ms, cuBLAS 20 TFLOP/s."""
+    """Rows of the attention benchmark: version r takes 1 / (1 + r) ms for 1 GFLOP, flash 0.1 ms, cuBLAS 20 TFLOP/s."""
     where, done = device.Place(gpu=False), []
     where.name = name
-    for dtype, rungs in RUNGS.items():
-        for rung in rungs:
-            ours = np.full(3, 1e-3 / (1 + rung))
+    for dtype, versions in VERSIONS.items():
+        for version in versions:
+            ours = np.full(3, 1e-3 / (1 + version))
             beside = {"torch: flash": np.full(3, 1e-4), "torch: math": np.full(3, 1e-2)}
-            goals = [GOALS["forward", dtype]] if ("forward", dtype) in GOALS and rung == rungs[-1] else []
-            more = {"job": "attention forward", "rung": rung, "goals": goals, "without": {"torch: cudnn": "no kernel"}}
-            title, kind = f"attention, rung {rung}, {dtype}", f"cuBLAS's {dtype} GEMM"
+            goals = [GOALS["forward", dtype]] if ("forward", dtype) in GOALS and version == versions[-1] else []
+            more = {
+                "job": "attention forward",
+                "version": version,
+                "goals": goals,
+                "without": {"torch: cudnn": "no kernel"},
+            }
+            title, kind = f"attention, version {version}, {dtype}", f"cuBLAS's {dtype} GEMM"
             done.append(
                 device_rows.row(where, title, dtype, ours, flop, "GFLOP/s", 20e12, kind, libraries=beside, **more)
             )

@@ -605,7 +605,7 @@ check.model_input(model_input)
 # %%
 settings = minast.FeatureConfig()  # AudioSet's mean and deviation
 mean, std = settings.mean, settings.std
-x = features.normalise(features.fit(minast.log_mel(wave), 120), mean, std)
+x = features.normalise(features.pad_or_trim(minast.log_mel(wave), 120), mean, std)
 ends = features.normalise(np.array([np.log(features.LOG_FLOOR), 0.0]), mean, std)
 print(f"AudioSet: mean {mean:.2f} nats, deviation {std:.2f} nats")
 print(f"x (frames, mel bins) = {x.shape}; silence becomes {ends[0]:.3f}, padding {ends[1]:.3f}")

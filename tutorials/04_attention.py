@@ -637,7 +637,7 @@ assert max(errors) < 1e-5
 #
 # ## Where this is in minast
 #
-# - [`minast/layers.py`](../minast/layers.py): `attention_forward`, `attention_backward`; `attend_forward` for the last
+# - [`minast/layers.py`](../minast/layers.py): `attention_forward`, `attention_backward`; `class_attention_forward` for the last
 #   block, where only the first one or two tokens ask
 # - [`minast/fast/attention.py`](../minast/fast/attention.py): tiles on the CPU
 # - [`kernels/attention.cu`](../kernels/attention.cu),

@@ -28,7 +28,7 @@ from minast import encoder, gradcheck, layers, metrics, optim, params, plots, sc
 from minast.datasets import open_dataset
 from minast.datasets.synthetic import generate
 from minast.training import batches
-from minast.training.feature_cache import Store
+from minast.training.feature_cache import FeatureCache
 
 # %% [markdown]
 # ## One block
@@ -295,7 +295,7 @@ for label in ("siren", "clock", "bird"):
 data = open_dataset("builtin", seed=0)
 features = minast.FeatureConfig(frames=98)
 train_clips, held_out_clips = data.of("train")[:960], data.of("test")[:200]
-store, held_out = (Store(clips, features, cache=False, quiet=True) for clips in (train_clips, held_out_clips))
+store, held_out = (FeatureCache(clips, features, cache=False, quiet=True) for clips in (train_clips, held_out_clips))
 targets, held_out_targets = data.targets(train_clips), data.targets(held_out_clips)
 mean, std = store.mean_std()
 features = minast.FeatureConfig(frames=98, mean=mean, std=std)

@@ -40,7 +40,7 @@ from minast.pretrained import adapt
 from minast.pretrained.layouts import jax
 from minast.pretrained.readers import npz
 from minast.training import batches, linear_probe
-from minast.training.feature_cache import Store
+from minast.training.feature_cache import FeatureCache
 
 given_vit, given_clips = os.environ.get("MINAST_VIT"), os.environ.get("MINAST_CLIPS")
 folder = tempfile.TemporaryDirectory()
@@ -451,7 +451,7 @@ chosen = [i for k in range(len(data.labels)) for i in [j for j in order if train
 train_clips = [train[i] for i in chosen]
 held = data.of(data.validation_split)
 held_clips = [held[i] for i in sorted(rng.permutation(len(held))[:HELD_OUT])]
-store, held_out = (Store(clips, features, cache=False, quiet=True) for clips in (train_clips, held_clips))
+store, held_out = (FeatureCache(clips, features, cache=False, quiet=True) for clips in (train_clips, held_clips))
 targets, held_targets = data.targets(train_clips), data.targets(held_clips)
 mean, std = store.mean_std()
 features = minast.FeatureConfig(frames=frames, mean=mean, std=std)
@@ -480,7 +480,7 @@ draw_probabilities(axes[0], model, "before: random head")
 untrained = right_answers(model).mean()
 probed = {}
 for name, start in (("pretrained", model), ("random", fresh)):
-    linear_probe.fit_head(start, store, targets, features, "ce")
+    linear_probe.fit_linear_probe(start, store, targets, features, "ce")
     probed[name] = right_answers(start)
 draw_probabilities(axes[1], model, "after: head fitted, encoder untouched")
 fig.suptitle("What the model says about one held-out clip (green: what the clip is)", fontsize=10)

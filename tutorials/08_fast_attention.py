@@ -106,7 +106,7 @@ truth, _ = layers.attention_forward(qkv.astype(np.float64), heads=2)
 
 def run(rung, x=qkv, want=truth):
     """The largest error of one rung in the emulator, relative to the largest value."""
-    o, _ = cuda.attention_forward(x, 2, rung=rung)
+    o, _ = cuda.attention_forward(x, 2, version=rung)
     error = np.abs(widened(o) - want).max() / np.abs(want).max()
     kind = "bfloat16" if x.dtype == np.uint16 else x.dtype
     print(f"rung {rung}, {kind}: largest error {error:.1e}")
@@ -629,9 +629,9 @@ show.kernel("attention_backward.cu", "attention_tiles_dq", start="for (int first
 # %%
 do = rng.normal(size=truth.shape).astype(np.float32)
 want = layers.attention_backward(do.astype(float), layers.attention_forward(qkv.astype(float), 2)[1])
-got = cuda.attention_backward(do, cuda.attention_forward(qkv, 2, rung=2)[1])
+got = cuda.attention_backward(do, cuda.attention_forward(qkv, 2, version=2)[1])
 error = np.abs(got - want).max() / np.abs(want).max()
-again = cuda.attention_backward(do, cuda.attention_forward(qkv, 2, rung=2)[1])
+again = cuda.attention_backward(do, cuda.attention_forward(qkv, 2, version=2)[1])
 print(f"dqkv: largest error {error:.1e}; a second run gives the same bits: {(got == again).all()}")
 print(
     f"FLOP of the backward pass at B = {B}: {7 * work / 2 / 1e9:.0f} G; with five products {5 * work / 2 / 1e9:.0f} G"

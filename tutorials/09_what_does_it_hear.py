@@ -29,7 +29,7 @@ from minast.config import FeatureConfig, TrainConfig
 from minast.datasets.common import Clip, Dataset
 from minast.datasets.synthetic import generate, synth
 from minast.training import batches
-from minast.training.feature_cache import Store
+from minast.training.feature_cache import FeatureCache
 
 RATE = 16000  # samples a second
 LABELS = ["alarm", "bell", "bird", "siren", "speech"]
@@ -73,7 +73,7 @@ def clips(count, seed):
 
 train, held_out = clips(1200, seed=0), clips(200, seed=1)
 plain = FeatureConfig(frames=98)  # one second
-store, held_store = (Store(data.clips, plain, cache=False, quiet=True) for data in (train, held_out))
+store, held_store = (FeatureCache(data.clips, plain, cache=False, quiet=True) for data in (train, held_out))
 mean, std = store.mean_std()
 features = FeatureConfig(frames=98, mean=mean, std=std)
 info = Info(labels=LABELS, features=features, loss="bce")
@@ -303,8 +303,8 @@ show.source(explain.relevance, start="def prefix_rows", stop="rows = np.concaten
 class Nudged(explain.Watched):
     """The model's layers, but head `h` takes `by` more of token `j` for the class token, in the last block."""
 
-    def attend_forward(self, q, kv, heads):
-        o, cache = self.ops.attend_forward(q, kv, heads)
+    def class_attention_forward(self, q, kv, heads):
+        o, cache = self.ops.class_attention_forward(q, kv, heads)
         v = kv.reshape(kv.shape[1], 2, heads, -1)[:, 1]  # (tokens, heads, D), of one clip
         D = v.shape[-1]
         o[0, 0, self.h * D : (self.h + 1) * D] += self.by * v[self.j, self.h]  # o_0 = sum_j A_0j v_j

@@ -5,7 +5,7 @@
   python -m minast.bench --json FILE           the same numbers for programs
   python -m minast.bench --readme README.md    write the table between the README's markers
   python -m minast.bench --backend cuda --json FILE --readme kernels/README.md --ladder kernels/ladder.png
-                                               on a GPU: each kernel, rung and backend, and the whole model,
+                                               on a GPU: each kernel, version and backend, and the whole model,
                                                checked, then timed; the picture is of the attention kernels
   python -m minast.bench --from FILE --readme kernels/README.md
                                                the same table, and picture, from kept numbers; measures nothing

@@ -60,8 +60,8 @@ def _row(stored, where):
             values = getattr(row, name).values()
             if not all(isinstance(v, kind) and (kind is str or v > 0) for v in values):
                 raise Error(f"{where}: {name} has a value of another kind.")
-        if row.job == "attention forward" and row.rung is None:
-            raise Error(f"{where}: it is of a ladder and has no rung.")
+        if row.job == "attention forward" and row.version is None:
+            raise Error(f"{where}: it is of a ladder and has no version.")
         if set(row.libraries) != set(row.ratios):
             raise Error(f"{where}: libraries and ratios have different names.")
     return row

@@ -2,13 +2,13 @@
 
 Every line is shared by the backends `cuda` and `emulator`; `launch` looks at the arrays. float32, float16 and bfloat16
 (on NumPy as uint16) have kernels; everything else, float64 first of all, takes the reference's own function.
-Products go through `gemm`: cuBLAS on a GPU, NumPy in the emulator. `rung` picks a version from the head of a .cu file.
+Products go through `gemm`: cuBLAS on a GPU, NumPy in the emulator. `version` is a number from the head of a .cu file.
 """
 
 from ..layers import *
 from .adam import Adam, gradient_norm
-from .attention import TILES, attention_backward, attention_forward, attention_rung, tile_bytes
-from .class_attention import attend_backward, attend_forward
+from .attention import TILES, attention_backward, attention_forward, attention_version, tile_bytes
+from .class_attention import class_attention_backward, class_attention_forward
 from .common import HEAD_WIDTHS, add_columns, fits
 from .linear import linear_backward, linear_forward
 from .losses import bce_backward, bce_forward, ce_backward, ce_forward

@@ -6,7 +6,7 @@ from .. import optim
 from ..errors import Error
 from ..gpu.memory import empty
 from ..launch import launch
-from .common import GROUPS, blocks, c_type, checked_rung
+from .common import GROUPS, blocks, c_type, checked_version
 
 
 def gradient_norm(g, room=None):
@@ -30,7 +30,7 @@ class Adam(optim.Adam):
 
     room = None  # for the norm, made once
 
-    def step(self, g, lr, norm=None, clip=0.0, copy=None, scale=1.0, rung=1):
+    def step(self, g, lr, norm=None, clip=0.0, copy=None, scale=1.0, version=1):
         """One update in place.
 
         norm: as of `gradient_norm(g)`; the gradient is clipped to `clip`, and where norm is not finite nothing is done.
@@ -44,7 +44,7 @@ class Adam(optim.Adam):
             return super().step(g, lr)
         self.t += 1
         (b1, b2), n = self.betas, self.w.size
-        name, each = ("adam_plain", 256) if checked_rung(rung, 1) == 0 else ("adam_step", 1024)
+        name, each = ("adam_plain", 256) if checked_version(version, 1) == 0 else ("adam_step", 1024)
         kernel = f"{name}<{'float' if copy is None else c_type(copy)},{'true' if self.decoupled else 'false'}>"
         corrections = 1 - b1**self.t, 1 - b2**self.t
         arrays = (self.w, g, self.m, self.v, copy, self.decay, self.rates, norm)

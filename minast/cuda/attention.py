@@ -1,15 +1,17 @@
-"""Attention by kernels: `rung` picks a version of attention.cu, the default is the last that fits."""
+"""Attention by kernels: `version` picks a version of attention.cu, the default is the last that fits."""
 
 import numpy as np
 
 from ..errors import Error
 from ..gpu.memory import empty
 from ..launch import launch
-from .common import GROUPS, HEAD_WIDTHS, add_columns, blocks, c_type, checked_rung, finish_columns, overrides, packed
+from .common import GROUPS, HEAD_WIDTHS, add_columns, blocks, c_type, checked_version, finish_columns, overrides, packed
 
-TILES = {2: (64, 32, 4, 4), 3: (128, 64, 8, 8)}  # rung: queries, keys, and the scores of a thread
+TILES = {2: (64, 32, 4, 4), 3: (128, 64, 8, 8)}  # version: queries, keys, and the scores of a thread
 TENSOR_CORES = {4: "attention_mma", 5: "attention_mma_async", 6: "attention_mma_lean"}
-LONG = 256  # tokens from which float32 takes rung 3, not measured: below, that has at most two blocks of queries a head
+LONG = (
+    256  # tokens from which float32 takes version 3, not measured: below, that has at most two blocks of queries a head
+)
 
 
 def _forward_fits(qkv, heads, *_, **__):
@@ -20,13 +22,13 @@ def _backward_fits(do, cache, *_, **__):
     return do.shape[2] // cache[3] in HEAD_WIDTHS
 
 
-def tile_bytes(rung, D):
+def tile_bytes(version, D):
     """Shared memory of attention_tiles: queries, keys, values, probabilities."""
-    BM, BN, _, TN = TILES[rung]
+    BM, BN, _, TN = TILES[version]
     return 4 * ((BM + 2 * BN) * (D + 4) + BM * (BN + BN // TN))
 
 
-def attention_rung(qkv, heads):
+def attention_version(qkv, heads):
     """The version that `attention_forward` takes: the last one for 16 bits, for float32 what fits the device and N."""
     N, C = qkv.shape[1:]
     if qkv.dtype == np.float32:
@@ -58,20 +60,20 @@ def _shared_memory(x):
 
 
 @overrides(_forward_fits)
-def attention_forward(qkv, heads, rung=None, fragments=None, bias=None):
+def attention_forward(qkv, heads, version=None, fragments=None, bias=None):
     """o = softmax(q k^T / sqrt(D)) v for each head.   qkv (B, T, 3 H D), packed (3, H, D) -> o (B, T, H D)
 
     bias (3 H D,) float32 or None: that of the product which made qkv. It is added on the way, and qkv's queries are
     left with theirs: qkv is the kernel's from then on. For 16-bit types only.
-    Raises Error for a rung of another type, and for bfloat16 on a GPU before compute capability 8.0.
+    Raises Error for a version of another type, and for bfloat16 on a GPU before compute capability 8.0.
     """
     qkv = packed(qkv)
     (B, N, C), T = qkv.shape, c_type(qkv)
     D, scale = C // 3 // heads, (C // 3 // heads) ** -0.5
-    rung = attention_rung(qkv, heads) if rung is None else checked_rung(rung, 6)
-    if (rung < 4) != (T == "float"):
-        wanted = "float32" if rung < 4 else "16-bit types"
-        raise Error(f"rung {rung} of attention is for {wanted}, not for {qkv.dtype}.")
+    version = attention_version(qkv, heads) if version is None else checked_version(version, 6)
+    if (version < 4) != (T == "float"):
+        wanted = "float32" if version < 4 else "16-bit types"
+        raise Error(f"version {version} of attention is for {wanted}, not for {qkv.dtype}.")
     if bias is not None:
         if T == "float":
             raise Error("attention adds a bias for 16-bit types only: of float32 it is in qkv already.")
@@ -79,22 +81,22 @@ def attention_forward(qkv, heads, rung=None, fragments=None, bias=None):
     _check_tensor_cores(qkv)
     o, lse = empty(qkv, (B, N, C // 3)), empty(qkv, (B, heads, N, 1), np.float32)
     args = (qkv, o, lse, N, heads, scale)
-    if rung == 0:
+    if version == 0:
         scores = empty(qkv, (B, heads, N, N), np.float32)
         grid = (blocks(N, 32), blocks(N, 8), B * heads)
         launch("attention.cu", "attention_scores", grid, (32, 8), (qkv, scores, N, heads, D, scale))
         launch("attention.cu", "attention_softmax", blocks(lse.size, 128), 128, (scores, lse, N, lse.size))
         launch("attention.cu", "attention_values", (N, B * heads), D, (qkv, scores, o, N, heads, D))
-    elif rung == 1:
+    elif version == 1:
         launch("attention.cu", f"attention_rows<{D}>", (blocks(N, 64), heads, B), 64, args)
-    elif rung in TILES:
-        BM, BN, TM, TN = TILES[rung]
+    elif version in TILES:
+        BM, BN, TM, TN = TILES[version]
         kernel = f"attention_tiles<{D},{BM},{BN},{TM},{TN}>"
-        launch("attention.cu", kernel, (blocks(N, BM), heads, B), BM // TM * (BN // TN), args, tile_bytes(rung, D))
+        launch("attention.cu", kernel, (blocks(N, BM), heads, B), BM // TM * (BN // TN), args, tile_bytes(version, D))
     else:
         M = fragments or _fragments(B, N, heads)
-        grid, shared = (blocks(N, 64 * M), heads, B), (1 if rung == 4 else 2) * 256 * (D + 8)
-        launch("attention.cu", f"{TENSOR_CORES[rung]}<{T},{D},{M}>", grid, 128, (qkv, bias, *args[1:]), shared)
+        grid, shared = (blocks(N, 64 * M), heads, B), (1 if version == 4 else 2) * 256 * (D + 8)
+        launch("attention.cu", f"{TENSOR_CORES[version]}<{T},{D},{M}>", grid, 128, (qkv, bias, *args[1:]), shared)
     return o, (qkv, o, lse, heads, bias)
 
 

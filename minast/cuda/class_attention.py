@@ -18,7 +18,7 @@ def _backward_fits(do, cache, *_, **__):
 
 
 @overrides(_forward_fits)
-def attend_forward(q, kv, heads, bias=None):
+def class_attention_forward(q, kv, heads, bias=None):
     """o = softmax(q k^T / sqrt(D)) v for each head.   q (B, P, H D), kv (B, T, 2 H D) -> o (B, P, H D)
 
     kv is packed (2, H, D). bias (3 H D,) float32 or None: that of the product which made q, k and v, added here.
@@ -26,18 +26,18 @@ def attend_forward(q, kv, heads, bias=None):
     q, kv, bias = packed(q), packed(kv), bias if bias is None else packed(bias)
     (B, P, C), T = q.shape, kv.shape[1]
     o, lse = empty(q, q.shape), empty(q, (B, heads, P), np.float32)
-    kernel = f"attend_forward<{c_type(q)},{C // heads},{P}>"
-    launch("attend.cu", kernel, (heads, B), 256, (q, kv, bias, o, lse, T, heads, (C // heads) ** -0.5))
+    kernel = f"class_attention_forward<{c_type(q)},{C // heads},{P}>"
+    launch("class_attention.cu", kernel, (heads, B), 256, (q, kv, bias, o, lse, T, heads, (C // heads) ** -0.5))
     return o, (q, kv, o, lse, heads, bias)
 
 
 @overrides(_backward_fits)
-def attend_backward(do, cache):
+def class_attention_backward(do, cache):
     """dv = p^T do, dk = ds^T q, dq = ds k, ds = p (do v^T - delta) / sqrt(D) -> dq (B, P, H D), dkv (B, T, 2 H D)"""
     q, kv, o, lse, heads, bias = cache
     (B, P, C), T = q.shape, kv.shape[1]
     dq, dkv = empty(q, q.shape), empty(kv, kv.shape)
-    kernel = f"attend_backward<{c_type(q)},{C // heads},{P}>"
+    kernel = f"class_attention_backward<{c_type(q)},{C // heads},{P}>"
     args = (q, kv, bias, o, lse, packed(do), dq, dkv, T, heads, (C // heads) ** -0.5)
-    launch("attend.cu", kernel, (heads, B), 128, args)
+    launch("class_attention.cu", kernel, (heads, B), 128, args)
     return dq, dkv

@@ -16,7 +16,7 @@ GROUPS = 264  # partial sums per column: two blocks for each multiprocessor of a
 
 
 KERNELS_ALONE = {  # what the reference's functions do not take
-    "rung": "there is no rung to choose",
+    "version": "there is no version to choose",
     "bias": "nobody adds the bias",
     "dbias": "nobody sums the bias's gradient",
 }
@@ -59,11 +59,11 @@ def fits(dim, heads):
     return dim % heads == 0 and dim // heads in HEAD_WIDTHS and dim <= 128 * LAYERNORM_CHUNKS[-1]
 
 
-def checked_rung(rung, last):
-    """A rung of which there is a kernel: 0 to last."""
-    if rung not in range(last + 1):
-        raise Error(f"rung is {rung!r}: there are 0 to {last}.")
-    return rung
+def checked_version(version, last):
+    """A version of which there is a kernel: 0 to last."""
+    if version not in range(last + 1):
+        raise Error(f"version is {version!r}: there are 0 to {last}.")
+    return version
 
 
 def blocks(count, size):
@@ -89,10 +89,10 @@ def rows_of(x):
     return x.size // x.shape[-1], x.shape[-1]
 
 
-def add_columns(x, out, rung=1):
+def add_columns(x, out, version=1):
     """out += sum of x over its rows.   x (R, C), out (C,) float32"""
     R, C = x.shape
-    if checked_rung(rung, 1) == 0:
+    if checked_version(version, 1) == 0:
         launch("columns.cu", f"column_sum<{c_type(x)}>", blocks(C, 128), 128, (packed(x), out, R, C))
         return
     groups = min(GROUPS, blocks(R, 8))

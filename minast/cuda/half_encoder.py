@@ -16,10 +16,10 @@ from ..gpu.memory import empty
 from ..params import ALIGN, Views, shapes
 from . import (
     add_columns,
-    attend_backward,
-    attend_forward,
     attention_backward,
     attention_forward,
+    class_attention_backward,
+    class_attention_forward,
     gelu_backward,
     gelu_forward,
     tokens_backward,
@@ -169,7 +169,7 @@ def last_block_forward(stream, w, half, c, T, out):
     q = empty(n, (len(n), P, D))
     for p in range(P):  # rows of one prefix token lie a clip apart, which a product takes as it is
         gemm(n[:, p], weight[:D].T, q[:, p])
-    h, attention = attend_forward(q, kv, c.heads, w["attn.qkv.bias"])
+    h, attention = class_attention_forward(q, kv, c.heads, w["attn.qkv.bias"])
     h, proj = linear_forward(h, half["attn.proj.weight"])
     stream, mlp = mlp_forward((x, h, w["attn.proj.bias"]), w, half, c, T, out, P)
     return stream, (norm1, weight[:D], keys, attention, proj, mlp)
@@ -181,7 +181,7 @@ def last_block_backward(dx, d, cache, dw, dbias, c):
     n, P, D = keys[0], c.prefix_tokens, c.dim
     dx, d = mlp_backward(dx, d, mlp, dw)
     dh = linear_backward(d, proj, dw["attn.proj.weight"])
-    dq, dkv = attend_backward(dh, attention)
+    dq, dkv = class_attention_backward(dh, attention)
     dweight, dqkv_bias = dw["attn.qkv.weight"], dw["attn.qkv.bias"]
     add_columns(rows(dq), dqkv_bias[:D])
     add_columns(rows(dkv), dqkv_bias[D:])

@@ -4,7 +4,7 @@ import numpy as np
 
 from ..gpu.memory import empty
 from ..launch import launch
-from .common import blocks, c_type, checked_rung, overrides, packed
+from .common import blocks, c_type, checked_version, overrides, packed
 
 
 def _whole_patches(x, fstride, tstride, size=16, *_, **__):
@@ -12,7 +12,7 @@ def _whole_patches(x, fstride, tstride, size=16, *_, **__):
 
 
 @overrides(_whole_patches)
-def unfold_forward(x, fstride, tstride, size=16, rung=1, dtype=None):
+def unfold_forward(x, fstride, tstride, size=16, version=1, dtype=None):
     """Overlapping patches, flattened, in x's type or `dtype`.   x (B, T, F) -> patches (B, N, 256)
 
     The kernel reads float32: a float16 spectrogram is widened first, which is exact. bfloat16 is for patches only.
@@ -23,7 +23,7 @@ def unfold_forward(x, fstride, tstride, size=16, rung=1, dtype=None):
     gf, gt = (F - size) // fstride + 1, (T - size) // tstride + 1
     patches = empty(x, (B, gf * gt, size * size), dtype)
     args = (x, patches, T, F, gf, gt, fstride, tstride)
-    if checked_rung(rung, 1) == 0:
+    if checked_version(version, 1) == 0:
         launch("unfold.cu", f"unfold_plain<{c_type(patches)}>", blocks(patches.size, 256), 256, (*args, patches.size))
     else:
         pitch = blocks(F, 32) * 32 + 2  # keeps the gather of four frames free of bank conflicts

@@ -5,7 +5,17 @@ import numpy as np
 from ..errors import Error
 from ..gpu.memory import empty
 from ..launch import launch
-from .common import GROUPS, LAYERNORM_CHUNKS, blocks, c_type, checked_rung, finish_columns, overrides, packed, rows_of
+from .common import (
+    GROUPS,
+    LAYERNORM_CHUNKS,
+    blocks,
+    c_type,
+    checked_version,
+    finish_columns,
+    overrides,
+    packed,
+    rows_of,
+)
 
 # -- layer norm ----------------------------------------------------------------------------------------------------
 
@@ -19,12 +29,12 @@ def _chunks(C):
 
 
 @overrides(_narrow)
-def layernorm_forward(x, w, b, eps=1e-6, rung=1):
+def layernorm_forward(x, w, b, eps=1e-6, version=1):
     """y = (x - mean) * rstd * w + b over the last axis.   x (..., C) -> y (..., C)"""
     (R, C), x = rows_of(x), packed(x)
     y, (mean, rstd) = empty(x, x.shape), (empty(x, (*x.shape[:-1], 1), np.float32) for _ in range(2))
     args = (x, w, b, y, mean, rstd, R, C, float(eps))
-    if checked_rung(rung, 1) == 0:
+    if checked_version(version, 1) == 0:
         launch("layernorm.cu", f"layernorm_plain<{c_type(x)}>", blocks(R, 128), 128, args)
     else:
         launch("layernorm.cu", f"layernorm_forward<{c_type(x)},{_chunks(C)}>", blocks(R, 4), (32, 4), args)
@@ -48,11 +58,11 @@ def layernorm_backward(dy, cache, dw, db):
 
 
 @overrides()
-def gelu_forward(x, kind="erf", bias=None, rung=1):
+def gelu_forward(x, kind="erf", bias=None, version=1):
     """y = z Phi(z), z = x + bias.   x (..., C), bias (C,) or None -> y (..., C)"""
     x = packed(x)
     y = empty(x, x.shape)
-    name, each = ("gelu_plain", 256) if checked_rung(rung, 1) == 0 else ("gelu_forward", 1024)
+    name, each = ("gelu_plain", 256) if checked_version(version, 1) == 0 else ("gelu_forward", 1024)
     kernel = f"{name}<{c_type(x)},{_tanh(kind)}>"
     launch("gelu.cu", kernel, blocks(x.size, each), 256, (x, bias, y, x.size, x.shape[-1]))
     return y, (x, bias, kind)
@@ -92,11 +102,11 @@ def _tanh(kind):
 
 
 @overrides()
-def softmax_forward(x, rung=1):
+def softmax_forward(x, version=1):
     """p = exp(x - max) / sum exp(x - max) over the last axis.   x (..., C) -> p (..., C)"""
     x, (R, C) = packed(x), rows_of(x)
     p = empty(x, x.shape)
-    if checked_rung(rung, 1) == 0:
+    if checked_version(version, 1) == 0:
         launch("softmax.cu", f"softmax_plain<{c_type(x)}>", blocks(R, 128), 128, (x, p, R, C))
     else:
         launch("softmax.cu", f"softmax_forward<{c_type(x)}>", blocks(R, 4), (32, 4), (x, p, R, C))

@@ -1,16 +1,16 @@
 """Training batches on their way to the GPU: the next one is copied while the step before computes.
 
 A copy runs beside the computation if it comes from pinned memory, which the system never moves, and on a stream of its
-own. The threads that make the batches leave them in pinned memory (`pinning`). Two places on the device take turns: one
-is read by the step, the other is being filled. Events keep the order: a step waits for its batch to arrive, and a batch
-for the step that last read its place.
+own. The threads that make the batches leave them in pinned memory (`pin_memory`). Two places on the device take turns:
+one is read by the step, the other is being filled. Events keep the order: a step waits for its batch to arrive, and a
+batch for the step that last read its place.
 Source: CUDA C++ Best Practices Guide, "Asynchronous and Overlapping Transfers with Computation".
 """
 
 import numpy as np
 
 
-def pinning(make, xp):
+def pin_memory(make, xp):
     """`make`, a function that returns a tuple of arrays, so that they lie in pinned memory where xp is CuPy."""
     if xp is np:
         return make
@@ -26,7 +26,7 @@ def pinning(make, xp):
     return pinned
 
 
-def feed(batches, xp):
+def to_device(batches, xp):
     """For each tuple of NumPy arrays in `batches`: (its arrays where xp computes, the tuple itself).
 
     On a GPU the former are overwritten when the batch after the next one is asked for.

@@ -7,7 +7,7 @@ not: there is no generator whose state would have to be kept.
 import numpy as np
 
 from .. import augment
-from ..features import fit, normalise, windows
+from ..features import normalise, pad_or_trim, segments
 
 ORDER, AUGMENT = 1, 2  # purposes
 
@@ -36,7 +36,7 @@ def training_batch(store, targets, chosen, features, config, epoch, step):
             y = share * y + (1 - share) * targets[j]
         if on and config.gain:
             mel = augment.gain(mel, config.gain, rng)
-        mels.append(fit(mel, features.frames))
+        mels.append(pad_or_trim(mel, features.frames))
         rows.append(y)
     x = np.stack(mels)
     if on and config.freq_mask:
@@ -58,4 +58,4 @@ def hits(scores, y):
 
 def model_inputs(mel, features):
     """All windows of one clip, padded and normalised.   (T, F) -> (W, frames, F)"""
-    return normalise(windows(mel, features.frames), features.mean, features.std)
+    return normalise(segments(mel, features.frames), features.mean, features.std)

@@ -18,7 +18,7 @@ VERSION = 2  # of the features: raise it when `log_mel` or `load_audio` gives ot
 IN_MEMORY = 2**31  # bytes of features that are held in memory; more stay on disk and are read when needed
 
 
-class Store:
+class FeatureCache:
     """`store[i]` is the log-mel (T, F) of clip i, whole and not normalised.
 
     clips: Clips. features: FeatureConfig (its rate, mel_bins and window count). Files are found again by their content,

@@ -8,11 +8,11 @@ Pretrained Features and Underperform Out-of-Distribution", ICLR 2022 (linear pro
 import numpy as np
 
 from .. import layers, optim
-from ..features import fit, normalise
+from ..features import normalise, pad_or_trim
 from ..params import zeros
 
 
-def fit_head(model, store, targets, features, loss, steps=100, lr=3e-3, batch=8):
+def fit_linear_probe(model, store, targets, features, loss, steps=100, lr=3e-3, batch=8):
     """Fit `mlp_head` on the training clips' embeddings, everything else left alone. -> loss after the last step
 
     store: log-mels of n clips, of which the first `features.frames` frames are seen. targets (n, K). Adam over all
@@ -22,7 +22,7 @@ def fit_head(model, store, targets, features, loss, steps=100, lr=3e-3, batch=8)
 
     x = np.empty((len(store), model.config.dim), model.dtype)
     for i in tqdm(range(0, len(store), batch), desc="features for the head", unit="batch", disable=None, leave=False):
-        mels = [fit(store[j], features.frames) for j in range(i, min(i + batch, len(store)))]
+        mels = [pad_or_trim(store[j], features.frames) for j in range(i, min(i + batch, len(store)))]
         x[i : i + batch] = model.numpy(model.embed(normalise(np.stack(mels), features.mean, features.std)))
     shapes = {name: view.shape for name, view in model.w.items() if name.startswith("mlp_head.")}
     w, dw = zeros(shapes, model.dtype), zeros(shapes, model.dtype)

@@ -9,8 +9,8 @@ from .. import threads
 DEPTH = 4  # batches that wait ready
 
 
-class Ahead:
-    """for batch in Ahead(make, steps): the same as `for batch in map(make, steps)`, made by threads ahead of time.
+class Prefetcher:
+    """for batch in Prefetcher(make, steps): the same as `for batch in map(make, steps)`, made by threads ahead of time.
 
     make: a pure function of the step, so that neither order nor timing can change a batch. Its error is raised when
     that batch's turn comes. `waited`: seconds that the loop had to wait for a batch. Leaving the loop for good ends in

@@ -13,8 +13,8 @@ from ..datasets import NAMED, Dataset, open_dataset
 from ..errors import Error
 from ..model import AST, checked_dtype
 from . import run_folder
-from .feature_cache import Store
-from .linear_probe import fit_head
+from .feature_cache import FeatureCache
+from .linear_probe import fit_linear_probe
 from .loss_scale import LossScale, loss_scale
 from .recipes import recipe
 
@@ -31,7 +31,7 @@ class Job:
     optimizer: optim.Adam
     scale: LossScale
     data: Dataset
-    store: Store | None = None  # features of the training clips, if they are there already
+    store: FeatureCache | None = None  # features of the training clips, if they are there already
     step: int = 0  # steps done
     sums: tuple = (0.0, 0)  # of this epoch: losses, hits
     backend: str | None = None
@@ -62,7 +62,7 @@ def prepared(args, data, config, rest, out, size):
     features = FeatureConfig(rate=rest["rate"], **{k: given[k] for k in ("mel_bins", "window") if given[k] is not None})
     source = heard(args.pretrained) if args.pretrained else {}
     features = replace(features, **{k: v for k, v in source.items() if given[k] is None})
-    store = Store(data.of("train"), features, not args.no_cache)
+    store = FeatureCache(data.of("train"), features, not args.no_cache)
     features = replace(features, frames=fitting_frames(store.lengths()) if rest["frames"] is None else rest["frames"])
     features = replace(features, **scaling(args, store, source))
     shape = {k: given[k] for k in ("fstride", "tstride") if given[k] is not None}
@@ -95,7 +95,7 @@ def prepared(args, data, config, rest, out, size):
     describe(data, model, features, size, out)
     if args.pretrained and not args.random_head:
         print("fitting the new head to the features as they are", flush=True)
-        loss = fit_head(model, store, data.targets(store.clips), features, config.loss)
+        loss = fit_linear_probe(model, store, data.targets(store.clips), features, config.loss)
         print(f"the new head is fitted: training loss {loss:.3f}")
     return Job(
         out, settings, config, model, info, optimizer, scale, data, store,

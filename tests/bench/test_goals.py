@@ -109,8 +109,8 @@ def test_the_emulator_reaches_no_goal():
 def test_kernels_that_move_memory_have_a_goal(monkeypatch):
     monkeypatch.setattr(timing, "copy_bandwidth", lambda *args: 5e6)
     monkeypatch.setattr(in_torch, "torch_with_cuda", no_torch)
-    case = timing.Case("Adam, rung 1", lambda: (np.ones(3),), lambda: (np.ones(3),), 4500)
-    monkeypatch.setattr(timing, "cases", lambda *args: [case, case._replace(name="softmax, rung 1")])
+    case = timing.Case("Adam, version 1", lambda: (np.ones(3),), lambda: (np.ones(3),), 4500)
+    monkeypatch.setattr(timing, "cases", lambda *args: [case, case._replace(name="softmax, version 1")])
     adam, softmax = timing.measure(Pretended(), timing.TOY, 2, ("float32",))
     assert adam.goals[0].value == pytest.approx(0.9) and adam.goals[0].reached and not softmax.goals
     assert adam.goal == "80 %: 90%, reached"
@@ -143,7 +143,7 @@ def test_attention_meets_the_best_backend_of_sdpa(dtype, monkeypatch):
     for r in rows:
         assert "torch: flash" in r.libraries and ("torch: math" in r.libraries) == (dtype == "float32")
         assert "RuntimeError" in r.without["torch: cudnn"]
-        held = r.rung == taken if r.job == "attention forward" else dtype == "bfloat16"
+        held = r.version == taken if r.job == "attention forward" else dtype == "bfloat16"
         assert [g.library.split(": ")[0] for g in r.goals] == (["torch"] if held else [])
         assert all(g.reached and g.value == 1 for g in r.goals)
 
@@ -159,8 +159,8 @@ def test_the_tables(tmp_path):
     assert "| step | 1.00 s | transformers: SDPA | 2.00 s | 2.00x | 1.0x | reached |" in lines
     assert "| step | 1.00 s | transformers: SDPA, torch.compile |  |  | 0.85x | not measured: no compiler |" in lines
     assert "| step | 1.00 s | transformers: eager attention | 3.00 s | 3.00x |  |  |" in lines
-    one = "| attention, rung 3, float32 | 0.25 ms | torch: flash | 0.10 ms | 0.40x | 1.0x | **missed** |"
+    one = "| attention, version 3, float32 | 0.25 ms | torch: flash | 0.10 ms | 0.40x | 1.0x | **missed** |"
     assert one in lines and text.count("| step |") == 3
-    kernel = "| attention, rung 3, float32 | float32 | 0.25 ms | 4000 GFLOP/s | 20% | 0.10 ms (0.40x, flash) |"
+    kernel = "| attention, version 3, float32 | float32 | 0.25 ms | 4000 GFLOP/s | 20% | 0.10 ms (0.40x, flash) |"
     assert kernel in lines and sum(line.startswith("![attention") for line in lines) == 1
     assert all(line.count("|") == lines[0].count("|") for line in lines[: lines.index("")])

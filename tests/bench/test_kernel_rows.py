@@ -48,16 +48,16 @@ def test_all_rows_in_the_emulator(tmp_path, command, monkeypatch):
     rows = {row["name"]: row for row in stored["rows"]}
     for kernel in ("unfold", "layer norm", "bias + GELU", "softmax"):
         for dtype in device.DTYPES:
-            wanted = {f"{kernel}, rung 0, {dtype}", f"{kernel}, rung 1, {dtype}", f"{kernel} backward, {dtype}"}
+            wanted = {f"{kernel}, version 0, {dtype}", f"{kernel}, version 1, {dtype}", f"{kernel} backward, {dtype}"}
             assert wanted <= set(rows)
-    assert {"bce, float32", "ce backward, bfloat16", "Adam, rung 1, float32", "gradient norm, float32"} <= set(rows)
+    assert {"bce, float32", "ce backward, bfloat16", "Adam, version 1, float32", "gradient norm, float32"} <= set(rows)
     assert {f"residual + norm{way}, {dtype}" for way in ("", " backward") for dtype in ("float16", "bfloat16")} <= set(
         rows
     )
     for dtype in device.DTYPES:
         assert {f"{name}, {dtype}" for name in ("tokens backward", "attention of two queries, backward")} <= set(rows)
-    for dtype, rungs in attention.RUNGS.items():
-        assert {f"attention, rung {rung}, {dtype}" for rung in rungs} <= set(rows)
+    for dtype, versions in attention.VERSIONS.items():
+        assert {f"attention, version {version}, {dtype}" for version in versions} <= set(rows)
         assert f"attention backward, {attention.BACKWARD[dtype]}, {dtype}" in rows
     assert "emulator: toy, training step, batch 2" in rows
     assert stored["about"]["device"] == "emulator" and out.count("says nothing about a GPU") == len(rows)
@@ -97,9 +97,9 @@ def test_a_wrong_kernel_is_not_timed(pretended, monkeypatch, name):
 
 
 NAMES = {
-    "softmax_forward": "softmax, rung 1",
+    "softmax_forward": "softmax, version 1",
     "layernorm_backward": "layer norm backward",
-    "gelu_forward": "bias + GELU, rung 0",
+    "gelu_forward": "bias + GELU, version 0",
     "unfold_backward": "unfold backward",
     "ce_backward": "ce backward",
 }
@@ -123,7 +123,7 @@ def test_wrong_attention_is_not_timed(emulator, monkeypatch, result):
         return got
 
     monkeypatch.setattr(cuda, name, wrong)
-    says = {"o": "^attention, rung 0", "lse": "^lse of attention, rung 0", "dqkv": "^attention backward"}[result]
+    says = {"o": "^attention, version 0", "lse": "^lse of attention, version 0", "dqkv": "^attention backward"}[result]
     with pytest.raises(minast.Error, match=says + ".*float32.*nothing was timed"):
         attention.measure(emulator, attention.TOY, 1, ("float32",))
 
@@ -131,8 +131,8 @@ def test_wrong_attention_is_not_timed(emulator, monkeypatch, result):
 def test_a_wrong_backend_is_not_timed(emulator, monkeypatch):
     right = linear.add_columns
 
-    def wrong(x, out, rung=1):
-        right(x, out, rung)
+    def wrong(x, out, version=1):
+        right(x, out, version)
         out *= 1.01
 
     monkeypatch.setattr(linear, "add_columns", wrong)
@@ -168,7 +168,7 @@ def test_the_table_of_a_device(pretended, tmp_path):
         device_rows.write_readme(readme, [*rows, *other], table.conditions(2) | device_rows.facts(rows))
     text = readme.read_text()
     assert text.startswith("before\n") and text.endswith("\nafter") and "from the emulator" not in text
-    assert text.count("| attention, rung 3, float32 | float32 | 1.00 ms |") == 1 and "other table" not in text
+    assert text.count("| attention, version 3, float32 | float32 | 1.00 ms |") == 1 and "other table" not in text
     assert "1.00 ms (1.00x)" in text and "Pretended GPU" in text
 
 

@@ -46,7 +46,7 @@ def test_bytes_of_a_few_kernels():
     qkv = next(w for w in done if w.name.startswith("attention_mma_lean"))
     assert 6 * rows <= qkv.read < 6.2 * rows
     assert 4 * rows <= qkv.written < 4.1 * rows  # out, and the queries with their bias
-    attend = next(w for w in done if w.name.startswith("attend_backward"))
+    attend = next(w for w in done if w.name.startswith("class_attention_backward"))
     assert 4 * rows <= attend.read < 4.2 * rows and 4 * rows <= attend.written < 4.1 * rows  # kv, dkv
     gelu = [w for w in done if w.name.startswith("gelu_backward")]
     assert len(gelu) == 3 and not [w for w in done if w.shape.endswith("x 768") and "column_partials" in w.name]

@@ -56,7 +56,7 @@ def tools():
 
 
 def test_the_lean_kernel_is_leaner(tools):
-    """The same products and loads as the rung before it, with at least a quarter fewer instructions."""
+    """The same products and loads as the version before it, with at least a quarter fewer instructions."""
     before, lean = (sass.loops("attention.cu", f"attention_mma_{k}<__half,64,2>")[0] for k in ("async", "lean"))
     assert (before.products, before.loads) == (lean.products, lean.loads) == (128, 32)
     assert lean.instructions < 0.75 * before.instructions

@@ -44,7 +44,7 @@ def test_table_and_picture_without_measuring(kept, readme, tmp_path, command, mo
     status, out, _ = command("bench", "--from", kept, "--readme", readme, "--ladder", picture)
     text = readme.read_text(encoding="utf-8")
     assert status == 0 and out.count("\n") == 10 and "goal 1.0x of torch: flash: 0.40x, missed" in out
-    assert text.count("](ladder.png)") == 1 and "| attention, rung 6, bfloat16 | bfloat16 |" in text
+    assert text.count("](ladder.png)") == 1 and "| attention, version 6, bfloat16 | bfloat16 |" in text
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert command("bench", "--from", kept, "--readme", readme)[0] == 0
     assert "ladder.png)" not in readme.read_text(encoding="utf-8")  # no picture was asked for
@@ -83,7 +83,7 @@ def damaged(row):
         "a library's text": ({"about": about, "rows": [row | {"libraries": {"torch: flash": "1"}}]}, "another kind"),
         "no ratio": ({"about": about, "rows": [row | {"ratios": {}}]}, "different names"),
         "a goal": ({"about": about, "rows": [row | {"goals": [{"text": "1x"}]}]}, "goal 0: the field 'at_least'"),
-        "no rung": ({"about": about, "rows": [row | {"rung": None}]}, "has no rung"),
+        "no version": ({"about": about, "rows": [row | {"version": None}]}, "has no version"),
     }
 
 
@@ -137,12 +137,12 @@ def test_bars_and_lines_of_the_ladder():
     """Rung r does 1 GFLOP in 1 / (1 + r) ms: (1 + r) TFLOP/s; flash 10 TFLOP/s, cuBLAS 20."""
     from minast.plots import figure
 
-    found = ladder.rungs([*ladder_rows(), *ladder_rows(device.EMULATED)])
+    found = ladder.versions([*ladder_rows(), *ladder_rows(device.EMULATED)])
     assert {dtype: len(rows) for dtype, rows in found.items()} == {"float32": 4, "float16": 3, "bfloat16": 3}
     axes = figure().subplots()
     ladder.draw(axes, found["float32"])
     assert [bar.get_height() for bar in axes.patches] == pytest.approx([1, 2, 3, 4])
-    assert [label.get_text() for label in axes.get_xticklabels()] == [f"rung {r}" for r in range(4)]
+    assert [label.get_text() for label in axes.get_xticklabels()] == [f"version {r}" for r in range(4)]
     assert {line.get_label(): line.get_ydata()[0] for line in axes.lines} == pytest.approx(
         {"best SDPA (flash): 10": 10, "cuBLAS GEMM: 20": 20}
     )
@@ -150,8 +150,8 @@ def test_bars_and_lines_of_the_ladder():
 
 
 def test_a_ladder_without_a_library():
-    rows = [device_rows.DeviceRow("a", 1.0, device="GPU", job="attention forward", rung=2, rate=3000.0)]
-    assert ladder.lines(rows) == {} and list(ladder.rungs(rows)) == ["float32"]
+    rows = [device_rows.DeviceRow("a", 1.0, device="GPU", job="attention forward", version=2, rate=3000.0)]
+    assert ladder.lines(rows) == {} and list(ladder.versions(rows)) == ["float32"]
 
 
 def test_a_ladder_is_refused_before_anything_runs(tmp_path, command, monkeypatch):

@@ -11,7 +11,7 @@ from minast.cuda import cublas
 from minast.errors import Error
 from minast.gpu.executor import KEPT, NEVER
 from minast.gpu.graph import Graph
-from minast.gpu.transfer import feed, pinning
+from minast.gpu.transfer import pin_memory, to_device
 from tests import fake_cupy
 from tests.kernel_cases import ROUNDING, close, get, need_compiler
 
@@ -36,7 +36,7 @@ def trained(backend, dtype, steps=5, **options):
     """Weights, losses and logits of some training steps."""
     model = AST(CONFIG, backend, seed=1, dtype=dtype, **options)
     adam, seen = model.ops.Adam(model.w.flat), []
-    for (x, y), _ in feed(batches(steps), model.xp):
+    for (x, y), _ in to_device(batches(steps), model.xp):
         model.zero_grad()
         loss, logits = model.loss_and_grad(x, y, "ce", wait=False)
         extras = {"copy": model.copy_to_update()} if model.encoder else {}
@@ -183,7 +183,7 @@ def test_batches_arrive_whole_and_in_order(cuda):
 
     sent = [*batches(3), *batches(2, 4), *batches(4)]
     sums, hosts = [], []
-    for (x, y), host in feed(iter(sent), cupy):
+    for (x, y), host in to_device(iter(sent), cupy):
         sums.append((x.sum(), y.copy()))
         hosts.append(host)
     assert len(sums) == len(sent) and all(a is b for a, b in zip(hosts, sent, strict=True))
@@ -198,29 +198,29 @@ def test_pinned_memory_stays_until_it_is_copied(cuda):
     def host(step):
         return (np.full((3, 4), step, np.float32),)
 
-    made = map(pinning(host, cupy), range(6))
-    sums = [x.sum() for (x,), _ in feed(made, cupy)]
+    made = map(pin_memory(host, cupy), range(6))
+    sums = [x.sum() for (x,), _ in to_device(made, cupy)]
     assert [float(total) for total in sums] == [12.0 * step for step in range(6)]
 
 
 def test_no_batch_and_one_batch(cuda):
     import cupy
 
-    assert list(feed(iter([]), cupy)) == []
-    assert len([float(x.sum()) for (x, _), _ in feed(batches(1), cupy)]) == 1
+    assert list(to_device(iter([]), cupy)) == []
+    assert len([float(x.sum()) for (x, _), _ in to_device(batches(1), cupy)]) == 1
 
 
 def test_a_cpu_gets_its_batches_as_they_are():
     one, two = batches(2)
-    assert [(d is h) for d, h in feed([one, two], np)] == [True, True]
-    assert pinning(max, np) is max
+    assert [(d is h) for d, h in to_device([one, two], np)] == [True, True]
+    assert pin_memory(max, np) is max
 
 
 def test_pinned_batches_are_copies(cuda):
     import cupy
 
     ((x, y),) = batches(1)
-    got = pinning(lambda step: (x * step, y), cupy)(2)
+    got = pin_memory(lambda step: (x * step, y), cupy)(2)
     assert np.array_equal(got[0], 2 * x) and np.array_equal(got[1], y) and got[1] is not y
 
 

@@ -185,7 +185,7 @@ def test_nothing_falls_back_unnoticed():
     T = "<__nv_bfloat16"
     narrow = {"residual_norm_forward", "residual_norm_backward", "gelu_forward", "gelu_backward_sums"}
     narrow |= {"attention_mma_lean", "attention_delta", "attention_mma_dkv", "attention_mma_dq"}
-    narrow |= {"attend_forward", "attend_backward"}
+    narrow |= {"class_attention_forward", "class_attention_backward"}
     wanted = {name + T for name in narrow}
     wanted |= {name + T + ">" for name in ("narrow", "unfold_strip", "column_partials", "tokens_backward")}
     norms = {f"{kind}norm_{way}<float" for kind in ("layer", "residual_") for way in ("forward", "backward")}

@@ -32,15 +32,15 @@ def rng():
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("rung", [0, 1])
+@pytest.mark.parametrize("version", [0, 1])
 @pytest.mark.parametrize(
     "shape,strides",
     [((2, 37, 29), (10, 10)), ((1, 16, 16), (10, 10)), ((3, 50, 128), (16, 7)), ((1, 60, 80), (33, 20))],
 )
-def test_unfold(put, rng, rung, dtype, shape, strides):
+def test_unfold(put, rng, version, dtype, shape, strides):
     x = rng.standard_normal(shape).astype(np.float32)
     want, _ = layers.unfold_forward(x, *strides)
-    got, _ = cuda.unfold_forward(put(x), *strides, rung=rung, dtype=CASTS[dtype](x).dtype)
+    got, _ = cuda.unfold_forward(put(x), *strides, version=version, dtype=CASTS[dtype](x).dtype)
     assert (get(got) == get(CASTS[dtype](want))).all()  # only copied and rounded
 
 
@@ -80,12 +80,12 @@ def test_unfold_of_bfloat16_is_refused(put, rng):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("rung", [0, 1])
+@pytest.mark.parametrize("version", [0, 1])
 @pytest.mark.parametrize("R,C", [(1, 1), (7, 13), (100, 130), (2500, 96)])
-def test_column_sums_are_added(put, rng, rung, dtype, R, C):
+def test_column_sums_are_added(put, rng, version, dtype, R, C):
     (x, exact), start = rows(rng, R, C, dtype=dtype), rng.standard_normal(C).astype(np.float32)
     out = put(start)
-    cuda.add_columns(put(x), out, rung)
+    cuda.add_columns(put(x), out, version)
     close(out, start + exact.sum(axis=0), 2e-6)
 
 
@@ -112,9 +112,9 @@ def test_layernorm(put, rng, dtype, shape):
     want, cache = layers.layernorm_forward(x64, w, b, 1e-5)
     want_dw, want_db = dw.astype(np.float64), db.astype(np.float64)
     want_dx = layers.layernorm_backward(dy64, cache, want_dw, want_db)
-    for rung in (0, 1):
-        y, cache = cuda.layernorm_forward(put(x), put(w), put(b), 1e-5, rung=rung)
-        close(y, want, 2 * ROUNDING[dtype], f"y of rung {rung}")
+    for version in (0, 1):
+        y, cache = cuda.layernorm_forward(put(x), put(w), put(b), 1e-5, version=version)
+        close(y, want, 2 * ROUNDING[dtype], f"y of version {version}")
     dw, db = put(dw), put(db)
     dx = cuda.layernorm_backward(put(dy), cache, dw, db)
     close(dx, want_dx, 5 * ROUNDING[dtype], "dx")
@@ -122,12 +122,12 @@ def test_layernorm(put, rng, dtype, shape):
     close(db, want_db, 1e-5, "db")
 
 
-@pytest.mark.parametrize("rung", [0, 1])
-def test_layernorm_far_from_zero(put, rng, rung):
+@pytest.mark.parametrize("version", [0, 1])
+def test_layernorm_far_from_zero(put, rng, version):
     """Values around 1000: a variance made as <x^2> - <x>^2 would keep no correct digit."""
     x, one = (1000 + rng.standard_normal((5, 130))).astype(np.float32), np.ones(130, np.float32)
     want, _ = layers.layernorm_forward(x.astype(np.float64), one, one)
-    close(cuda.layernorm_forward(put(x), put(one), put(one), rung=rung)[0], want, 1e-4)
+    close(cuda.layernorm_forward(put(x), put(one), put(one), version=version)[0], want, 1e-4)
 
 
 # -- GELU ------------------------------------------------------------------------------------------------------
@@ -143,9 +143,9 @@ def test_gelu(put, rng, kind, dtype, shape):
         want, cache = layers.gelu_forward(x64 if b is None else x64 + b, kind)
         want_dx = layers.gelu_backward(dy64, cache)
         placed = None if b is None else put(b)
-        for rung in (0, 1):
-            y, cache = cuda.gelu_forward(put(x), kind, placed, rung=rung)
-            close(y, want, ROUNDING[dtype], f"y of rung {rung}")
+        for version in (0, 1):
+            y, cache = cuda.gelu_forward(put(x), kind, placed, version=version)
+            close(y, want, ROUNDING[dtype], f"y of version {version}")
         dbias = put(start)
         dx, alone = cuda.gelu_backward(put(dy), cache, dbias), cuda.gelu_backward(put(dy), cache)
         close(dx, want_dx, 2 * ROUNDING[dtype], "dx")
@@ -166,17 +166,17 @@ def test_gelu(put, rng, kind, dtype, shape):
 def test_softmax(put, rng, dtype, R, C):
     (x, x64), (dp, dp64) = rows(rng, R, C, dtype=dtype), rows(rng, R, C, dtype=dtype)
     want, _ = layers.softmax_forward(x64)
-    for rung in (0, 1):
-        p, cache = cuda.softmax_forward(put(x), rung)
-        close(p, want, ROUNDING[dtype], f"p of rung {rung}")
+    for version in (0, 1):
+        p, cache = cuda.softmax_forward(put(x), version)
+        close(p, want, ROUNDING[dtype], f"p of version {version}")
     close(cuda.softmax_backward(put(dp), cache), layers.softmax_backward(dp64, (get(p),)), 2 * ROUNDING[dtype], "dx")
 
 
-@pytest.mark.parametrize("rung", [0, 1])
-def test_softmax_of_far_apart_values(put, rng, rung):
+@pytest.mark.parametrize("version", [0, 1])
+def test_softmax_of_far_apart_values(put, rng, version):
     x = np.sort(rng.uniform(-1000, 1000, (4, 300)), axis=1).astype(np.float32)  # each value is a new maximum
     x[1], x[2, 7:] = -1000, -np.inf
-    close(cuda.softmax_forward(put(x), rung)[0], layers.softmax_forward(x.astype(np.float64))[0], 2e-6)
+    close(cuda.softmax_forward(put(x), version)[0], layers.softmax_forward(x.astype(np.float64))[0], 2e-6)
 
 
 # -- losses ----------------------------------------------------------------------------------------------------
@@ -375,28 +375,28 @@ def test_an_unaligned_array_that_is_not_copied_is_noticed(monkeypatch, rng, guar
         transposed_and_unaligned(np.array, rng)
 
 
-@pytest.mark.parametrize("rung", [-1, 2, 7, "1"])
-def test_a_rung_that_is_not_there(rung):
+@pytest.mark.parametrize("version", [-1, 2, 7, "1"])
+def test_a_version_that_is_not_there(version):
     x = np.ones((4, 8), np.float32)
     calls = (
-        lambda: cuda.softmax_forward(x, rung=rung),
-        lambda: cuda.gelu_forward(x, rung=rung),
-        lambda: cuda.layernorm_forward(x, x[0], x[0], rung=rung),
-        lambda: cuda.unfold_forward(np.ones((1, 16, 16), np.float32), 10, 10, rung=rung),
-        lambda: cuda.add_columns(x, x[0].copy(), rung=rung),
-        lambda: cuda.Adam(x[0].copy()).step(x[1], 1e-3, rung=rung),
+        lambda: cuda.softmax_forward(x, version=version),
+        lambda: cuda.gelu_forward(x, version=version),
+        lambda: cuda.layernorm_forward(x, x[0], x[0], version=version),
+        lambda: cuda.unfold_forward(np.ones((1, 16, 16), np.float32), 10, 10, version=version),
+        lambda: cuda.add_columns(x, x[0].copy(), version=version),
+        lambda: cuda.Adam(x[0].copy()).step(x[1], 1e-3, version=version),
     )
     for call in calls:
-        with pytest.raises(Error, match=r"rung is .*: there are 0 to 1"):
+        with pytest.raises(Error, match=r"version is .*: there are 0 to 1"):
             call()
 
 
-@pytest.mark.parametrize(("dtype", "rung"), [(np.float32, -1), (np.float16, 9)])
-def test_a_rung_of_attention_that_is_not_there(dtype, rung):
+@pytest.mark.parametrize(("dtype", "version"), [(np.float32, -1), (np.float16, 9)])
+def test_a_version_of_attention_that_is_not_there(dtype, version):
     with pytest.raises(Error, match=r"there are 0 to 6"):
-        cuda.attention_forward(np.ones((1, 4, 48), dtype), 1, rung=rung)
-    with pytest.raises(Error, match="no rung to choose"):  # no kernel is 17 wide
-        cuda.attention_forward(np.ones((1, 4, 51), dtype), 1, rung=1)
+        cuda.attention_forward(np.ones((1, 4, 48), dtype), 1, version=version)
+    with pytest.raises(Error, match="no version to choose"):  # no kernel is 17 wide
+        cuda.attention_forward(np.ones((1, 4, 51), dtype), 1, version=1)
     with pytest.raises(Error, match="nobody adds the bias"):
         cuda.attention_forward(np.ones((1, 4, 51), dtype), 1, bias=np.ones(51, np.float32))
 

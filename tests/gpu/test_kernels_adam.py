@@ -10,11 +10,11 @@ from tests.kernel_cases import CASTS, close, get
 put = kernel_cases.put  # a fixture: pytest finds it by this name
 
 
-@pytest.mark.parametrize("rung", [0, 1])
+@pytest.mark.parametrize("version", [0, 1])
 @pytest.mark.parametrize("decoupled", [False, True])
 @pytest.mark.parametrize("faded", [False, True])
 @pytest.mark.parametrize("n", [1, 13, 4099])
-def test_adam(put, rung, decoupled, faded, n):
+def test_adam(put, version, decoupled, faded, n):
     rng = np.random.default_rng(9)
     w = rng.standard_normal(n).astype(np.float32)
     fade = rng.integers(0, 2, n).astype(np.float32) if faded else None
@@ -24,7 +24,7 @@ def test_adam(put, rung, decoupled, faded, n):
     for step in range(5):
         g = rng.standard_normal(n).astype(np.float32)
         reference.step(g.astype(np.float64), 0.01 * (step + 1))
-        kernel.step(put(g), 0.01 * (step + 1), rung=rung)
+        kernel.step(put(g), 0.01 * (step + 1), version=version)
     for name in ("w", "m", "v"):
         close(getattr(kernel, name), getattr(reference, name), 5e-6, name)
 
@@ -36,8 +36,8 @@ def test_gradient_norm(put, n):
 
 
 @pytest.mark.parametrize("limit", [0.5, 1e6, 0])
-@pytest.mark.parametrize("rung", [0, 1])
-def test_clipping_on_the_device(put, rung, limit):
+@pytest.mark.parametrize("version", [0, 1])
+def test_clipping_on_the_device(put, version, limit):
     rng = np.random.default_rng(11)
     w, g = rng.standard_normal((2, 1001)).astype(np.float32)
     reference, kernel = optim.Adam(w.astype(np.float64), weight_decay=0.1), cuda.Adam(put(w), weight_decay=0.1)
@@ -45,19 +45,19 @@ def test_clipping_on_the_device(put, rung, limit):
     optim.clip(g64, limit)
     reference.step(g64, 0.1)
     placed = put(g)
-    kernel.step(placed, 0.1, norm=cuda.gradient_norm(placed), clip=limit, rung=rung)
+    kernel.step(placed, 0.1, norm=cuda.gradient_norm(placed), clip=limit, version=version)
     for name in ("w", "m", "v"):
         close(getattr(kernel, name), getattr(reference, name), 5e-6, name)
     assert (get(placed) == g).all()  # the gradient is left as it was
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-@pytest.mark.parametrize("rung", [0, 1])
-def test_copy_in_16_bits(put, rung, dtype):
+@pytest.mark.parametrize("version", [0, 1])
+def test_copy_in_16_bits(put, version, dtype):
     rng = np.random.default_rng(12)
     w, g = rng.standard_normal((2, 131)).astype(np.float32)
     kernel, copy = cuda.Adam(put(w)), put(np.zeros_like(CASTS[dtype](w)))
-    kernel.step(put(g), 0.1, copy=copy, rung=rung)
+    kernel.step(put(g), 0.1, copy=copy, version=version)
     assert (get(copy) == get(CASTS[dtype](get(kernel.w).astype(np.float32)))).all()
 
 
@@ -69,9 +69,9 @@ def test_float64_takes_the_reference(put):
     assert (get(other.w) == one.w).all()
 
 
-@pytest.mark.parametrize("rung", [0, 1])
+@pytest.mark.parametrize("version", [0, 1])
 @pytest.mark.parametrize("decoupled", [False, True])
-def test_a_learning_rate_for_each_weight(put, rung, decoupled):
+def test_a_learning_rate_for_each_weight(put, version, decoupled):
     rng = np.random.default_rng(14)
     w, g = rng.standard_normal((2, 131)).astype(np.float32)
     rates, settings = rng.random(131).astype(np.float32), {"weight_decay": 0.1, "decoupled": decoupled}
@@ -79,27 +79,27 @@ def test_a_learning_rate_for_each_weight(put, rung, decoupled):
     kernel = cuda.Adam(put(w), rates=put(rates), **settings)
     for _ in range(3):
         reference.step(g.astype(np.float64), 0.1)
-        kernel.step(put(g), 0.1, rung=rung)
+        kernel.step(put(g), 0.1, version=version)
     close(kernel.w, reference.w, 5e-6)
 
 
-@pytest.mark.parametrize("rung", [0, 1])
+@pytest.mark.parametrize("version", [0, 1])
 @pytest.mark.parametrize("limit", [0.5, 1e6, 0])
-def test_a_scaled_gradient_is_the_same_step(put, rung, limit):
+def test_a_scaled_gradient_is_the_same_step(put, version, limit):
     """Powers of two lose nothing; the length that is clipped is the true one's."""
     rng = np.random.default_rng(15)
     w, g = rng.standard_normal((2, 1001)).astype(np.float32)
     plain, scaled = (cuda.Adam(put(w), weight_decay=0.1) for _ in range(2))
     for adam, factor in ((plain, 1), (scaled, 2**10)):
         dw = put(g * np.float32(factor))
-        adam.step(dw, 0.1, norm=cuda.gradient_norm(dw), clip=limit, scale=1 / factor, rung=rung)
+        adam.step(dw, 0.1, norm=cuda.gradient_norm(dw), clip=limit, scale=1 / factor, version=version)
     for name in ("w", "m", "v"):
         close(getattr(scaled, name), get(getattr(plain, name)), 1e-6, name)
 
 
 @pytest.mark.parametrize("wrong", [np.nan, np.inf, 1e30])
-@pytest.mark.parametrize("rung", [0, 1])
-def test_a_step_with_an_overflow_does_not_happen(put, rung, wrong):
+@pytest.mark.parametrize("version", [0, 1])
+def test_a_step_with_an_overflow_does_not_happen(put, version, wrong):
     """Weights, moments, copy and the count of steps stay, bit for bit; 1e30 overflows when it is squared."""
     rng = np.random.default_rng(16)
     w, g = rng.standard_normal((2, 131)).astype(np.float32)
@@ -109,7 +109,7 @@ def test_a_step_with_an_overflow_does_not_happen(put, rung, wrong):
     bad = g.copy()
     bad[77] = wrong
     placed = put(bad)
-    adam.step(placed, 0.1, norm=cuda.gradient_norm(placed), clip=1.0, copy=copy, rung=rung)
+    adam.step(placed, 0.1, norm=cuda.gradient_norm(placed), clip=1.0, copy=copy, version=version)
     adam.t -= 1
     assert not np.isfinite(adam.take(placed, 0.1, 0.0, copy)) and adam.t == 1
     assert all((get(x) == old).all() for x, old in zip((adam.w, adam.m, adam.v, copy), before, strict=True))

@@ -77,6 +77,6 @@ def test_the_emulator_takes_the_kernels():
             m.loss_and_grad(x, y, loss)
     names = {name.split("<")[0].split("_")[0] for name in seen if " x " not in name}
     assert names == {
-        "unfold", "layernorm", "column", "attention", "attend", "gelu", "bce", "ce", "mean", "tokens", "pool", "spread"
+        "unfold", "layernorm", "column", "attention", "class", "gelu", "bce", "ce", "mean", "tokens", "pool", "spread"
     }  # fmt: skip
     assert m.ops is cuda

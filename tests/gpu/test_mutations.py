@@ -29,19 +29,19 @@ from tests.kernel_cases import ORDERS, unwritten_is_nan
 pytestmark = needs_emulator
 
 
-def attention(dtype, rung, size=(1, 146, 1, 16)):
-    """One rung of attention and the backward kernels, as test_kernels_attention holds them against the reference."""
+def attention(dtype, version, size=(1, 146, 1, 16)):
+    """One version of attention and the backward kernels, as test_kernels_attention holds them against the reference."""
 
-    def one_rung(put):
+    def one_version(put):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setitem(test_kernels_attention.RUNGS, dtype, (rung,))
+            patch.setitem(test_kernels_attention.VERSIONS, dtype, (version,))
             test_kernels_attention.test_forward_and_backward(put, dtype, size)
 
-    return one_rung
+    return one_version
 
 
-def biased(dtype, rung, size=(1, 146, 1, 16)):
-    return lambda put: test_kernels_attention.check_bias(put, dtype, size, rung)
+def biased(dtype, version, size=(1, 146, 1, 16)):
+    return lambda put: test_kernels_attention.check_bias(put, dtype, size, version)
 
 
 def attend(dtype, size=(1, 2, 130, 1, 16)):
@@ -112,9 +112,10 @@ MUTATIONS = {
         "gelu.cu", removed("__syncthreads();  // all eight rows of threads have left their sums"),
         check(test_kernels.test_gelu, "erf", "bfloat16", (19, 130))),
     "a few queries' sums are collected too early": (
-        "attend.cu", removed("__syncthreads();  // all warps have left their sums"), attend("float32")),
+        "class_attention.cu", removed("__syncthreads();  // all warps have left their sums"), attend("float32")),
     "parts of a query's gradient are collected too early": (
-        "attend.cu", removed("__syncthreads();  // all warps have left their parts of dq"), attend("bfloat16")),
+        "class_attention.cu", removed("__syncthreads();  // all warps have left their parts of dq"),
+        attend("bfloat16")),
     "sums over clips are collected too early": (
         "tokens.cu", removed("__syncthreads();  // all eight tokens' sums are here"),
         check(test_kernels_tokens.check_tokens, "float32", 2, 3, 7, 13)),
@@ -131,10 +132,10 @@ MUTATIONS = {
     "a query too many gets its bias": (
         "attention_mma.cuh", ("if (r >= rows) break;", "if (r > rows) break;"), biased("float16", 4)),
     "keys that are not there weigh in a few queries' gradient": (
-        "attend.cu", ("j < N ? exp2f(score", "j >= 0 ? exp2f(score"),
+        "class_attention.cu", ("j < N ? exp2f(score", "j >= 0 ? exp2f(score"),
         lambda put: test_kernels_class_attention.test_huge_scores_that_grow(put, "float16", -1)),
     "a group without keys has a maximum": (
-        "attend.cu", ("top[i] == -INFINITY ? 0.0f : exp2f", "exp2f"), attend("float32", (1, 1, 1, 1, 16))),
+        "class_attention.cu", ("top[i] == -INFINITY ? 0.0f : exp2f", "exp2f"), attend("float32", (1, 1, 1, 1, 16))),
     "a key too many": (
         "attention.cu", ("n * 8 + pair + e % 2 >= valid", "n * 8 + pair + e % 2 > valid"), attention("float16", 4)),
     "a row too many is loaded": (
@@ -191,9 +192,10 @@ MUTATIONS = {
     "the values' bias is left in delta, of all queries": (
         "attention_backward.cu", ("x[k] -= bias[(2 * H + h) * D + d + k];", ";"), biased("float16", 5)),
     "the values' bias is left in delta": (
-        "attend.cu", ("sums[i][e] -= bias[2 * width", "sums[i][e] -= 0.0f * bias[2 * width"), attend("float16")),
+        "class_attention.cu", ("sums[i][e] -= bias[2 * width", "sums[i][e] -= 0.0f * bias[2 * width"),
+        attend("float16")),
     "what was summed does not fade": (
-        "attend.cu", ("sums[i][e] = sums[i][e] * fade + p", "sums[i][e] = sums[i][e] + p"), attend("float32")),
+        "class_attention.cu", ("sums[i][e] = sums[i][e] * fade + p", "sums[i][e] = sums[i][e] + p"), attend("float32")),
     "the norm's gradient alone, without what comes along the stream": (
         "residual.cu", ("z[i][k] = past[k] + scale *", "z[i][k] = scale *"),
         check(test_half.check_residual_norm, "float16", (7, 13))),

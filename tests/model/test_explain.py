@@ -49,7 +49,7 @@ class Nudged:
         qkv = qkv.reshape(*qkv.shape[:2], 3, heads, -1)
         return self._attention(*(qkv[:, :, i] for i in range(3)))
 
-    def attend_forward(self, q, kv, heads):
+    def class_attention_forward(self, q, kv, heads):
         kv = kv.reshape(*kv.shape[:2], 2, heads, -1)
         return self._attention(q.reshape(*q.shape[:2], heads, -1), kv[:, :, 0], kv[:, :, 1])
 

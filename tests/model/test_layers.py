@@ -40,14 +40,14 @@ LAYERS = {
     "attention, 1 head": (lambda x: layers.attention_forward(x, 1), layers.attention_backward, normal(1, 5, 39), []),
     "attention, T = 1": (lambda x: layers.attention_forward(x, 2), layers.attention_backward, normal(1, 1, 12), []),
     "attend": (
-        lambda q, kv: layers.attend_forward(q, kv, 3),
-        lambda do, cache, dkv: add_second(layers.attend_backward(do, cache), dkv),
+        lambda q, kv: layers.class_attention_forward(q, kv, 3),
+        lambda do, cache, dkv: add_second(layers.class_attention_backward(do, cache), dkv),
         normal(2, 2, 15),
         [normal(2, 7, 30)],
     ),
     "attend, 1 of 1": (
-        lambda q, kv: layers.attend_forward(q, kv, 1),
-        lambda do, cache, dkv: add_second(layers.attend_backward(do, cache), dkv),
+        lambda q, kv: layers.class_attention_forward(q, kv, 1),
+        lambda do, cache, dkv: add_second(layers.class_attention_backward(do, cache), dkv),
         normal(1, 1, 5),
         [normal(1, 1, 10)],
     ),
@@ -134,7 +134,7 @@ def test_unfold_is_adjoint_and_too_small_is_an_error():
 
 def test_attend_is_attention_of_the_first_rows():
     qkv = normal(2, 7, 45)
-    o, _ = layers.attend_forward(qkv[:, :2, :15], qkv[:, :, 15:], 3)
+    o, _ = layers.class_attention_forward(qkv[:, :2, :15], qkv[:, :, 15:], 3)
     np.testing.assert_allclose(o, layers.attention_forward(qkv, 3)[0][:, :2], rtol=0, atol=1e-14)
 
 

@@ -9,7 +9,7 @@ import soundfile
 
 import minast
 from minast.datasets import open_dataset
-from minast.training.feature_cache import Store
+from minast.training.feature_cache import FeatureCache
 
 
 def write(path, seconds=0.1):
@@ -146,30 +146,30 @@ def test_store_finds_features_again_by_content(tones, tmp_path, monkeypatch):
     monkeypatch.setenv("MINAST_CACHE", str(tmp_path / "cache"))
     copy = tmp_path / "copy"
     shutil.copytree(tones, copy)
-    first = Store(open_dataset(str(copy)).clips, FEATURES, quiet=True)
+    first = FeatureCache(open_dataset(str(copy)).clips, FEATURES, quiet=True)
     files = sorted((tmp_path / "cache").rglob("*.npy"))
     assert len(files) == 30 and first[0].shape == (48, 128)
     (copy / "low" / "0.wav").rename(copy / "low" / "zero.wav")
     times = [f.stat().st_mtime_ns for f in files]
-    Store(open_dataset(str(copy)).clips, FEATURES, quiet=True)
+    FeatureCache(open_dataset(str(copy)).clips, FEATURES, quiet=True)
     assert sorted((tmp_path / "cache").rglob("*.npy")) == files and [f.stat().st_mtime_ns for f in files] == times
     write(copy / "low" / "1.wav", 0.2)
-    Store(open_dataset(str(copy)).clips, FEATURES, quiet=True)
+    FeatureCache(open_dataset(str(copy)).clips, FEATURES, quiet=True)
     assert len(list((tmp_path / "cache").rglob("*.npy"))) == 31
     hann = minast.FeatureConfig(frames=48, window="hann")
-    assert not np.array_equal(Store(open_dataset(str(copy)).clips, hann, quiet=True)[5], first[5])
+    assert not np.array_equal(FeatureCache(open_dataset(str(copy)).clips, hann, quiet=True)[5], first[5])
 
 
 def test_store_survives_a_damaged_entry_and_an_unwritable_cache(tones, tmp_path, monkeypatch, capsys):
     clips = open_dataset(str(tones)).clips[:3]
     monkeypatch.setenv("MINAST_CACHE", str(tmp_path / "cache"))
-    first = Store(clips, FEATURES, quiet=True)
+    first = FeatureCache(clips, FEATURES, quiet=True)
     for path in (tmp_path / "cache").rglob("*.npy"):
         path.write_bytes(path.read_bytes()[:50])
-    assert np.array_equal(Store(clips, FEATURES, quiet=True)[2], first[2])
+    assert np.array_equal(FeatureCache(clips, FEATURES, quiet=True)[2], first[2])
     (tmp_path / "file").touch()
     monkeypatch.setenv("MINAST_CACHE", str(tmp_path / "file"))
-    assert np.array_equal(Store(clips, FEATURES, quiet=True)[2], first[2])
+    assert np.array_equal(FeatureCache(clips, FEATURES, quiet=True)[2], first[2])
     assert "not kept" in capsys.readouterr().err
 
 
@@ -177,15 +177,15 @@ def test_store_on_disk_equals_store_in_memory(tones, monkeypatch):
     from minast.training import feature_cache
 
     clips = open_dataset(str(tones)).clips
-    memory = Store(clips, FEATURES, quiet=True)
+    memory = FeatureCache(clips, FEATURES, quiet=True)
     monkeypatch.setattr(feature_cache, "IN_MEMORY", 10000)
-    disk = Store(clips, FEATURES, quiet=True)
+    disk = FeatureCache(clips, FEATURES, quiet=True)
     assert isinstance(disk._rows[-1], str) and not isinstance(memory._rows[-1], str)
     assert all(np.array_equal(a, b) for a, b in zip(memory, disk, strict=True))
 
 
 def test_statistics(tones):
-    store = Store(open_dataset(str(tones)).clips, FEATURES, quiet=True)
+    store = FeatureCache(open_dataset(str(tones)).clips, FEATURES, quiet=True)
     everything = np.concatenate([store[i] for i in range(len(store))]).astype(np.float64)
     assert np.allclose(store.mean_std(), (everything.mean(), everything.std()))
 
@@ -197,4 +197,4 @@ def test_a_bad_clip_is_named(tmp_path):
         str(manifest(tmp_path / "m.csv", [["a/short.wav", "a", "train"], ["b/fine.wav", "b", "test"]]))
     ).clips
     with pytest.raises(minast.Error, match=r"short\.wav.*320 samples.*400"):
-        Store(clips, FEATURES, quiet=True)
+        FeatureCache(clips, FEATURES, quiet=True)

@@ -193,12 +193,12 @@ def test_unknown_window():
 
 def test_padding_is_zero_before_normalisation():
     mel = minast.log_mel(noise(1000))  # 4 frames
-    padded = features.fit(mel, 7)
+    padded = features.pad_or_trim(mel, 7)
     assert padded.shape == (7, 128) and padded.dtype == np.float32
     np.testing.assert_array_equal(padded[:4], mel)
     assert not padded[4:].any()
-    np.testing.assert_array_equal(features.fit(mel, 3), mel[:3])  # a cut keeps the beginning
-    np.testing.assert_array_equal(features.fit(mel, 4), mel)
+    np.testing.assert_array_equal(features.pad_or_trim(mel, 3), mel[:3])  # a cut keeps the beginning
+    np.testing.assert_array_equal(features.pad_or_trim(mel, 4), mel)
 
 
 @pytest.mark.parametrize(
@@ -223,12 +223,12 @@ def test_normalisation_divides_by_twice_the_deviation(mean, std, padding, silenc
 )
 def test_windows_of_a_long_clip(frames, wanted):
     mel = noise(frames * 3).reshape(frames, 3)
-    x = features.windows(mel, 10)
+    x = features.segments(mel, 10)
     assert x.shape == (wanted, 10, 3)
     np.testing.assert_array_equal(x.reshape(-1, 3)[:frames], mel[: wanted * 10])
     assert not x.reshape(-1, 3)[frames:].any()
 
 
 def test_windows_of_odd_length_want_more_than_half():
-    assert len(features.windows(np.ones((7 + 3, 2)), 7)) == 1
-    assert len(features.windows(np.ones((7 + 4, 2)), 7)) == 2
+    assert len(features.segments(np.ones((7 + 3, 2)), 7)) == 1
+    assert len(features.segments(np.ones((7 + 4, 2)), 7)) == 2

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import minast
-from minast.training.linear_probe import fit_head
+from minast.training.linear_probe import fit_linear_probe
 
 
 @pytest.mark.parametrize("loss", ["ce", "bce"])
@@ -16,9 +16,9 @@ def test_only_the_head_moves_and_the_loss_falls(loss):
     kinds = np.arange(10) % 3
     store = [rng.normal(-5 + 2 * k, 3, (20 + 5 * i, 32)).astype(np.float32) for i, k in enumerate(kinds)]
     targets = np.eye(3, dtype=np.float32)[kinds]
-    first = fit_head(model, store, targets, features, loss, steps=1)
+    first = fit_linear_probe(model, store, targets, features, loss, steps=1)
     model = minast.AST(config, seed=1)
-    assert fit_head(model, store, targets, features, loss, lr=0.1, batch=4) < first / 3
+    assert fit_linear_probe(model, store, targets, features, loss, lr=0.1, batch=4) < first / 3
     for name, view in model.w.items():
         assert np.array_equal(view, untouched.w[name]) != name.startswith("mlp_head."), name
 
@@ -29,6 +29,6 @@ def test_fitting_twice_gives_the_same_bits():
     heads = []
     for _ in range(2):
         model = minast.AST(config, seed=1)
-        fit_head(model, store, np.eye(2, dtype=np.float32), minast.FeatureConfig(frames=36, mel_bins=32), "ce")
+        fit_linear_probe(model, store, np.eye(2, dtype=np.float32), minast.FeatureConfig(frames=36, mel_bins=32), "ce")
         heads.append(model.w["mlp_head.1.weight"].copy())
     assert np.array_equal(*heads)

@@ -52,12 +52,17 @@ def test_a_start_that_fails_leaves_no_folder(tmp_path, monkeypatch):
     assert os.listdir(tmp_path / "runs") == []
 
 
-PLACES = ["begun.open_dataset", "prepared.AST", "train.Store", "train.Ahead"]  # in the order a run comes to them
+PLACES = [
+    "begun.open_dataset",
+    "prepared.AST",
+    "train.FeatureCache",
+    "train.Prefetcher",
+]  # in the order a run comes to them
 
 
 @pytest.fixture
 def stopping_at(monkeypatch):
-    """stopping_at("train.Store", SIGINT): the signal comes when `train` or `training.start` calls that."""
+    """stopping_at("train.FeatureCache", SIGINT): the signal comes when `train` or `training.start` calls that."""
 
     def patch(place, number):
         function, _, name = place.rpartition(".")
@@ -66,7 +71,7 @@ def stopping_at(monkeypatch):
 
         def stopping(*args, **options):
             os.kill(os.getpid(), number)
-            if name == "Ahead":  # inside the Stopper, where the first one only asks
+            if name == "Prefetcher":  # inside the Stopper, where the first one only asks
                 os.kill(os.getpid(), number)
             return real(*args, **options)
 
@@ -135,7 +140,7 @@ def test_held_out_clips_that_cannot_be_read_leave_no_folder(tones, tmp_path, mon
     def unreadable(*args, **options):
         raise minast.Error("a.wav: this is no sound.")
 
-    monkeypatch.setattr(train, "Store", unreadable)
+    monkeypatch.setattr(train, "FeatureCache", unreadable)
     status, _, err = command("train", tones, "--out", tmp_path / "run", *TINY_RUN)
     assert (status, err) == (2, "minast: a.wav: this is no sound.\n") and os.listdir(tmp_path) == []
 

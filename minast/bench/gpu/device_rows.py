@@ -45,7 +45,7 @@ class DeviceRow(Row):
 
     libraries: name -> its median at the same job, in `unit`; "torch: flash" and "torch: math" stand in one column.
     ratios: name -> median over the rounds of theirs / ours. `against`, `theirs` and `ratio` are the best library's.
-    without: name of a library -> why there is nothing of it. job, rung: what programs tell rows apart by; job "" for
+    without: name of a library -> why there is nothing of it. job, version: what programs tell rows apart by; job "" for
     what has no other version.
     """
 
@@ -60,7 +60,7 @@ class DeviceRow(Row):
     without: dict = field(default_factory=dict)
     goals: list = field(default_factory=list)
     job: str = ""
-    rung: int | None = None
+    version: int | None = None
 
 
 def row(
@@ -158,7 +158,7 @@ def markdown(rows, about, picture=None):
     if kernels := [r for r in rows if r.rate_unit and not whole(r)]:
         lines += ["", *kernels_table(kernels)] if lines else kernels_table(kernels)
     if picture:
-        lines += ["", f"![attention, rung by rung, beside the library and cuBLAS]({picture})"]
+        lines += ["", f"![attention, version by version, beside the library and cuBLAS]({picture})"]
     ceilings = "; ".join(dict.fromkeys(r.ceiling for r in rows if r.ceiling))
     facts = ", ".join(f"{k} {v}" for k, v in about.items() if k in ("python", "torch", "transformers", *CUPY))
     clock = "Medians by CUDA events, from a cold L2 cache; a ratio is the median over rounds in which all took turns"

@@ -1,4 +1,4 @@
-"""The ladder of attention kernels as a picture: TFLOP/s of each rung, a panel for each type.
+"""The ladder of attention kernels as a picture: TFLOP/s of each version, a panel for each type.
 
 Lines across a panel: the fastest backend of torch's attention, and cuBLAS's largest product, in that type. Counted are
 4 B H N^2 D FLOP for everybody. matplotlib is imported when it is drawn.
@@ -14,15 +14,15 @@ from .device_rows import in_column, measured
 COLOURS = {"float32": "tab:blue", "float16": "tab:orange", "bfloat16": "tab:red"}
 
 
-def rungs(rows):
-    """{type: [rows of its rungs, from the first]} of those that a GPU gave."""
-    mine = sorted((r for r in measured(rows) if r.job == "attention forward"), key=lambda r: r.rung)
+def versions(rows):
+    """{type: [rows of its versions, from the first]} of those that a GPU gave."""
+    mine = sorted((r for r in measured(rows) if r.job == "attention forward"), key=lambda r: r.version)
     found = {dtype: [r for r in mine if r.dtype == dtype] for dtype in DTYPES}
     return {dtype: ladder for dtype, ladder in found.items() if ladder}
 
 
 def lines(ladder):
-    """{label: TFLOP/s} of the two lines of a panel, as they stood beside its last rung."""
+    """{label: TFLOP/s} of the two lines of a panel, as they stood beside its last version."""
     last, found = ladder[-1], {}
     column = {name: seconds for name, seconds in last.libraries.items() if in_column(name, TORCH)}
     if column:
@@ -36,7 +36,7 @@ def lines(ladder):
 def draw(axes, ladder):
     """One type's bars and lines.   axes: of matplotlib; ladder: its rows"""
     dtype = ladder[0].dtype
-    bars = axes.bar([f"rung {r.rung}" for r in ladder], [r.rate / 1000 for r in ladder], color=COLOURS[dtype])
+    bars = axes.bar([f"version {r.version}" for r in ladder], [r.rate / 1000 for r in ladder], color=COLOURS[dtype])
     axes.bar_label(bars, fmt="%.3g")
     for (label, value), style in zip(lines(ladder).items(), ("-", "--"), strict=False):
         axes.axhline(value, color="k", linestyle=style, label=f"{label}: {value:.3g}")
@@ -51,7 +51,7 @@ def refuse(path, rows=None):
     folder = os.path.dirname(os.fspath(path)) or "."
     if not os.path.isdir(folder):
         raise Error(f"{path}: there is no folder {folder}.")
-    if rows is not None and not rungs(rows):
+    if rows is not None and not versions(rows):
         raise Error(f"{path}: the ladder shows what a GPU was measured to do, and these rows hold no attention of one.")
 
 
@@ -60,7 +60,7 @@ def write(path, rows):
     from ... import plots
 
     refuse(path, rows)
-    found = rungs(rows)
+    found = versions(rows)
     figure = plots.figure(1.5 + 2.8 * len(found), 4.2)
     for axes, ladder in zip(figure.subplots(1, len(found), squeeze=False)[0], found.values(), strict=True):
         draw(axes, ladder)

@@ -1,11 +1,11 @@
-"""The attention kernels, rung by rung: GFLOP/s, the share of cuBLAS's largest product, and of the libraries' attention.
+"""The versions of the attention kernel: GFLOP/s, the share of cuBLAS's largest product and of the libraries' attention.
 
 Counted are 4 B H N^2 D FLOP forward (two products) and 10 B H N^2 D backward (five), whatever a kernel does: ours makes
 two of the five twice, so as to need no atomics. Checked are o, the rows' lse, and dqkv.
 
-Beside ours, in turns with each rung: the reference on CuPy, which has no bfloat16, and whose products of float16 are
+Beside ours, in turns with each version: the reference on CuPy, which has no bfloat16, and whose products of float16 are
 made in float32; and torch's scaled_dot_product_attention, in all three types, by each of its backends that takes the
-inputs, float32 without TF32. The goals hold for the rung that the model takes, against the best of these backends. A
+inputs, float32 without TF32. The goals hold for the version that the model takes, against the best of these backends. A
 library whose result differs is not timed, and says so.
 """
 
@@ -21,8 +21,12 @@ from ..table import Skip
 from . import in_torch
 from .in_torch import TORCH
 
-RUNGS = {"float32": (0, 1, 2, 3), "float16": (4, 5, 6), "bfloat16": (4, 5, 6)}
-BACKWARD = {"float32": "as rung 2", "float16": "as rung 6", "bfloat16": "as rung 6"}  # how its products are made
+VERSIONS = {"float32": (0, 1, 2, 3), "float16": (4, 5, 6), "bfloat16": (4, 5, 6)}
+BACKWARD = {
+    "float32": "as version 2",
+    "float16": "as version 6",
+    "bfloat16": "as version 6",
+}  # how its products are made
 GOALS = {  # of torch's speed
     ("forward", "bfloat16"): Goal("0.7x", 0.7, TORCH),
     ("backward", "bfloat16"): Goal("0.6x", 0.6, TORCH),
@@ -33,7 +37,7 @@ CLIPS = 4  # whose N x N scores the reference holds at a time
 
 
 def measure(where, size, rounds, dtypes=DTYPES):
-    """Rows of all rungs and types.   size: B, H, N, D"""
+    """Rows of all versions and types.   size: B, H, N, D"""
     try:
         torch = in_torch.torch_with_cuda() if where.gpu else None
     except Skip as reason:
@@ -49,25 +53,25 @@ def of_type(where, B, H, N, D, rounds, dtype, torch=None):
     want, want_dqkv, want_lse = reference(where.xp, qkv, do, H)
     one = 4 * H * N * N * D  # FLOP of a clip's forward pass
 
-    def line(name, call, flop, clips, found, way, rung=None, goals=()):
+    def line(name, call, flop, clips, found, way, version=None, goals=()):
         calls, without = found
         ours, *theirs = where.turns([call, *(call for call, _ in calls.values())], rounds)
         sizes = [b for _, b in calls.values()]
         beside = {library: t * clips / b for library, t, b in zip(calls, theirs, sizes, strict=True)}
         note = f"batch {clips}" if clips < B else ""
-        more = {"without": without, "job": f"attention {way}", "rung": rung, "goals": goals}
+        more = {"without": without, "job": f"attention {way}", "version": version, "goals": goals}
         return row(where, name, dtype, ours, flop * clips, "GFLOP/s", ceiling, kind, beside, note, **more)
 
-    found, taken = libraries(where, torch, "forward", qkv, do, H, want, dtype), cuda.attention_rung(qkv, H)
-    for rung in RUNGS[dtype]:
-        name = f"attention, rung {rung}, {dtype}"
-        clips = room(where, B, 4 * H * N * N) if rung == 0 else B  # rung 0 writes all scores
-        call = partial(cuda.attention_forward, qkv[:clips], H, rung=rung)
+    found, taken = libraries(where, torch, "forward", qkv, do, H, want, dtype), cuda.attention_version(qkv, H)
+    for version in VERSIONS[dtype]:
+        name = f"attention, version {version}, {dtype}"
+        clips = room(where, B, 4 * H * N * N) if version == 0 else B  # version 0 writes all scores
+        call = partial(cuda.attention_forward, qkv[:clips], H, version=version)
         o, (_, _, lse, *_) = call()
         check(o, want[:clips], TOLERANCE[dtype], name)
         check(lse, want_lse[:clips], TOLERANCE["float32"], f"lse of {name}")  # float32 in every type
-        goals = [GOALS["forward", dtype]] if rung == taken and ("forward", dtype) in GOALS else []
-        yield line(name, call, one, clips, found, "forward", rung, goals)
+        goals = [GOALS["forward", dtype]] if version == taken and ("forward", dtype) in GOALS else []
+        yield line(name, call, one, clips, found, "forward", version, goals)
     del o, lse, found
     where.release()
     name = f"attention backward, {BACKWARD[dtype]}, {dtype}"

@@ -73,18 +73,23 @@ def few_queries(where, s, dtype):
 
     yield Case(
         "attention of two queries",
-        lambda: cuda.attend_forward(q, kv, s.H)[:1],
-        lambda: layers.attend_forward(wide(q), wide(kv), s.H)[:1],
+        lambda: cuda.class_attention_forward(q, kv, s.H)[:1],
+        lambda: layers.class_attention_forward(wide(q), wide(kv), s.H)[:1],
         kv.nbytes + 2 * q.nbytes,
-        lambda: lambda: layers.attend_forward(q, kv, s.H)[:1],
+        lambda: lambda: layers.class_attention_forward(q, kv, s.H)[:1],
         lambda t: in_torch.forward(t, function(t), q, kv),
     )
-    cache, plain = cuda.attend_forward(q, kv, s.H)[1], layers.attend_forward(wide(q), wide(kv), s.H)[1]
+    cache, plain = (
+        cuda.class_attention_forward(q, kv, s.H)[1],
+        layers.class_attention_forward(wide(q), wide(kv), s.H)[1],
+    )
     yield Case(
         "attention of two queries, backward",
-        lambda: cuda.attend_backward(do, cache),
-        lambda: layers.attend_backward(wide(do), plain),
+        lambda: cuda.class_attention_backward(do, cache),
+        lambda: layers.class_attention_backward(wide(do), plain),
         2 * kv.nbytes + 4 * q.nbytes,
-        lambda: (lambda kept: lambda: layers.attend_backward(do, kept))(layers.attend_forward(q, kv, s.H)[1]),
+        lambda: (lambda kept: lambda: layers.class_attention_backward(do, kept))(
+            layers.class_attention_forward(q, kv, s.H)[1]
+        ),
         lambda t: in_torch.backward(t, function(t), do, q, kv),
     )

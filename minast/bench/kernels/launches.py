@@ -41,7 +41,7 @@ WRITTEN = {  # the same of one that it writes
 }
 LEAST = 5e-4  # share of a step's bytes or arithmetic from which work has a row of its own
 PRODUCTS = {"attention_mma_lean": 2, "attention_mma_dkv": 4, "attention_mma_dq": 3}  # of tokens x tokens x head width
-FEW = {"attend_forward": 2, "attend_backward": 5}  # of queries x tokens x head width
+FEW = {"class_attention_forward": 2, "class_attention_backward": 5}  # of queries x tokens x head width
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from ... import cli
 from ...backend import why_no_gpu
 from ...config import ModelConfig
 from ...datasets.synthetic import generate
-from ...features import fit, log_mel, normalise
+from ...features import log_mel, normalise, pad_or_trim
 from ...gpu import kernel_source
 from ...model import AST, NARROW
 from .registers import write_between
@@ -26,7 +26,7 @@ def measured(backend, preset, frames, clips):
     """-> {"float16": {name: |difference| / |float32's gradient|}, "bfloat16": ...}, the same of the losses, tokens"""
     config = ModelConfig.preset(preset, frames=frames, classes=len(generate.LABELS))
     sounds = [generate.clip(i, seed=0) for i in range(clips)]
-    mels = np.stack([fit(log_mel(wave), frames) for wave, _ in sounds])
+    mels = np.stack([pad_or_trim(log_mel(wave), frames) for wave, _ in sounds])
     x, y = normalise(mels, mels.mean(), mels.std()), np.array([target for _, target in sounds])
     plain = AST(config, backend)
     loss, _ = plain.loss_and_grad(x, y, "ce")

@@ -24,7 +24,7 @@ from .in_torch import TORCH
 
 COPY = "the measured copy"
 SHARE = Goal("80 %", 0.8)  # of it, for the kernels that the model takes of these jobs
-HELD = [f"{name}, rung 1" for name in ("unfold", "layer norm", "bias + GELU", "Adam")]
+HELD = [f"{name}, version 1" for name in ("unfold", "layer norm", "bias + GELU", "Adam")]
 
 
 PER_CLIP = 2**29  # bytes: the GELU's arrays, the reference's and its temporaries
@@ -48,8 +48,8 @@ def cases(where, s, dtype):
 
 
 def _ladder(name, call, wanted, size, half, torch):
-    for rung in (0, 1):
-        yield Case(f"{name}, rung {rung}", partial(call, rung=rung), wanted, size, half, torch)
+    for version in (0, 1):
+        yield Case(f"{name}, version {version}", partial(call, version=version), wanted, size, half, torch)
 
 
 def patches(where, s, dtype):
@@ -57,8 +57,8 @@ def patches(where, s, dtype):
     want, cache = layers.unfold_forward(x, 10, 10)
     size = 4 * x.size + kind.itemsize * want.size
 
-    def call(rung):
-        return cuda.unfold_forward(x, 10, 10, rung=rung, dtype=kind)[:1]
+    def call(version):
+        return cuda.unfold_forward(x, 10, 10, version=version, dtype=kind)[:1]
 
     def half():
         return lambda: (layers.unfold_forward(x, 10, 10)[0].astype(kind),)
@@ -88,8 +88,8 @@ def norms(where, s, dtype):
     w, b, dw, db = (where.normal(C, seed=3), where.normal(C, seed=4), xp.zeros(C, np.float32), xp.zeros(C, np.float32))
     once = x.nbytes + 8 * R  # with mean and rstd
 
-    def call(rung):
-        return cuda.layernorm_forward(x, w, b, rung=rung)[:1]
+    def call(version):
+        return cuda.layernorm_forward(x, w, b, version=version)[:1]
 
     def half():
         return lambda: layers.layernorm_forward(x, cast(w, dtype), cast(b, dtype))[:1]
@@ -173,8 +173,8 @@ def gelus(where, s, dtype):
     R, C = s.rows[0], 4 * s.rows[1]
     x, dy, bias = cast(where.normal(R, C, seed=1), dtype), cast(where.normal(R, C, seed=2), dtype), where.normal(C)
 
-    def call(rung):
-        return cuda.gelu_forward(x, "erf", bias, rung=rung)[:1]
+    def call(version):
+        return cuda.gelu_forward(x, "erf", bias, version=version)[:1]
 
     def half():
         return lambda: layers.gelu_forward(x + cast(bias, dtype))[:1]
@@ -211,8 +211,8 @@ def gelus(where, s, dtype):
 def softmaxes(where, s, dtype):
     x, dp = (cast(where.normal(s.rows[0], s.N, seed=seed), dtype) for seed in (1, 2))
 
-    def call(rung):
-        return cuda.softmax_forward(x, rung)[:1]
+    def call(version):
+        return cuda.softmax_forward(x, version)[:1]
 
     def half():
         return lambda: layers.softmax_forward(x)[:1]
@@ -282,10 +282,10 @@ def columns(where, s, dtype):
     def wanted():
         return (wide(x).sum(axis=0),)
 
-    for rung in (0, 1):
-        call = partial(_columns, x, xp.zeros(C, np.float32), rung)
+    for version in (0, 1):
+        call = partial(_columns, x, xp.zeros(C, np.float32), version)
         yield Case(
-            f"column sums, rung {rung}",
+            f"column sums, version {version}",
             call,
             wanted,
             x.nbytes,
@@ -294,19 +294,19 @@ def columns(where, s, dtype):
         )
 
 
-def _columns(x, out, rung):
-    cuda.add_columns(x, out, rung)
+def _columns(x, out, version):
+    cuda.add_columns(x, out, version)
     return (out,)
 
 
 def adam(where, s):
     g, start = where.normal(s.weights, seed=1), where.normal(s.weights, seed=2)
-    for rung in (0, 1):
+    for version in (0, 1):
         ours, theirs = (kind(start.copy(), weight_decay=0.1, decoupled=True) for kind in (cuda.Adam, optim.Adam))
         # read w, m, v and g, write w, m and v
         yield Case(
-            f"Adam, rung {rung}",
-            partial(_step, ours, g, rung=rung),
+            f"Adam, version {version}",
+            partial(_step, ours, g, version=version),
             partial(_step, theirs, g),
             28 * s.weights,
             torch=lambda t, like=ours: in_torch.adam(t, start.copy(), g, like, 0.1),
@@ -321,8 +321,8 @@ def adam(where, s):
     yield Case("gradient norm", lambda: (cuda.gradient_norm(g),), norm, g.nbytes, torch=forward)
 
 
-def _step(adam, g, **rung):
-    adam.step(g, 0.1, **rung)  # so large that w alone would show a wrong step
+def _step(adam, g, **version):
+    adam.step(g, 0.1, **version)  # so large that w alone would show a wrong step
     return adam.w, adam.m, adam.v
 
 

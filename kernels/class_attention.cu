@@ -15,18 +15,18 @@
 //     does not see. lse is that of the scores without it, and in dq it would meet sum_j ds_ij = 0.
 // Backward: do v^T has no values' bias in it, so delta must not either: delta = do (o - b). Else the difference is off.
 //
-//   attend_forward    keys and values read once; a maximum, a sum and D sums of values per query and group
-//   attend_backward   p from lse; dk and dv of a key are complete at once, dq is summed over the groups
+//   class_attention_forward    keys and values read once; a maximum, a sum and D sums of values per query and group
+//   class_attention_backward   p from lse; dk and dv of a key are complete at once, dq is summed over the groups
 // D is 16, 32, 48 or 64. Arrays start on 16 bytes, and then so does every row.
 //
-// instantiate: attend_forward<{float,__half,__nv_bfloat16},16,1> attend_backward<{float,__half,__nv_bfloat16},16,1>
-// instantiate: attend_forward<{float,__half,__nv_bfloat16},16,2> attend_backward<{float,__half,__nv_bfloat16},16,2>
-// instantiate: attend_forward<{float,__half,__nv_bfloat16},32,1> attend_backward<{float,__half,__nv_bfloat16},32,1>
-// instantiate: attend_forward<{float,__half,__nv_bfloat16},32,2> attend_backward<{float,__half,__nv_bfloat16},32,2>
-// instantiate: attend_forward<{float,__half,__nv_bfloat16},48,1> attend_backward<{float,__half,__nv_bfloat16},48,1>
-// instantiate: attend_forward<{float,__half,__nv_bfloat16},48,2> attend_backward<{float,__half,__nv_bfloat16},48,2>
-// instantiate: attend_forward<{float,__half,__nv_bfloat16},64,1> attend_backward<{float,__half,__nv_bfloat16},64,1>
-// instantiate: attend_forward<{float,__half,__nv_bfloat16},64,2> attend_backward<{float,__half,__nv_bfloat16},64,2>
+// instantiate: class_attention_forward<{float,__half,__nv_bfloat16},16,1> class_attention_backward<{float,__half,__nv_bfloat16},16,1>
+// instantiate: class_attention_forward<{float,__half,__nv_bfloat16},16,2> class_attention_backward<{float,__half,__nv_bfloat16},16,2>
+// instantiate: class_attention_forward<{float,__half,__nv_bfloat16},32,1> class_attention_backward<{float,__half,__nv_bfloat16},32,1>
+// instantiate: class_attention_forward<{float,__half,__nv_bfloat16},32,2> class_attention_backward<{float,__half,__nv_bfloat16},32,2>
+// instantiate: class_attention_forward<{float,__half,__nv_bfloat16},48,1> class_attention_backward<{float,__half,__nv_bfloat16},48,1>
+// instantiate: class_attention_forward<{float,__half,__nv_bfloat16},48,2> class_attention_backward<{float,__half,__nv_bfloat16},48,2>
+// instantiate: class_attention_forward<{float,__half,__nv_bfloat16},64,1> class_attention_backward<{float,__half,__nv_bfloat16},64,1>
+// instantiate: class_attention_forward<{float,__half,__nv_bfloat16},64,2> class_attention_backward<{float,__half,__nv_bfloat16},64,2>
 #include "common.cuh"
 
 constexpr int FORWARD = 256, BACKWARD = 128;  // threads; backward has three sets of registers a query, forward two
@@ -95,7 +95,7 @@ template <int GROUP> __device__ __forceinline__ float sum_of_groups(float x) {
 // grid: (H, B), block: 256
 template <typename T, int D, int P>
 __global__ void __launch_bounds__(FORWARD, 2)
-    attend_forward(const T* q, const T* kv, const float* bias, T* o, float* lse, int N, int H, float scale) {
+    class_attention_forward(const T* q, const T* kv, const float* bias, T* o, float* lse, int N, int H, float scale) {
   constexpr int GROUP = LANES<T, D>, GROUPS = FORWARD / GROUP, WARPS = FORWARD / WARP;
   const int at = threadIdx.x % GROUP * WIDE<T>, group = threadIdx.x / GROUP, warp = threadIdx.x / WARP;
   const bool mine = at < D;
@@ -169,7 +169,7 @@ __global__ void __launch_bounds__(FORWARD, 2)
 // grid: (H, B), block: 128
 template <typename T, int D, int P>
 __global__ void __launch_bounds__(BACKWARD, 4)
-    attend_backward(const T* q, const T* kv, const float* bias, const T* o, const float* lse, const T* dout, T* dq,
+    class_attention_backward(const T* q, const T* kv, const float* bias, const T* o, const float* lse, const T* dout, T* dq,
                     T* dkv, int N, int H, float scale) {
   constexpr int GROUP = LANES<T, D>, GROUPS = BACKWARD / GROUP, WARPS = BACKWARD / WARP;
   const int at = threadIdx.x % GROUP * WIDE<T>, group = threadIdx.x / GROUP, warp = threadIdx.x / WARP;
