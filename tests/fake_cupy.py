@@ -360,7 +360,7 @@ class Cublas:
 
     def cublasGemmEx(self, handle, ta, tb, m, n, k, alpha, A, at, lda, B, bt, ldb, beta, C, ct, ldc, compute, algo):
         """C (m, n) = alpha op(A) op(B) + beta C, all by columns; parameters as in cuBLAS's manual."""
-        from minast.cuda.gemm import rounded, widened
+        from minast.bfloat16 import from_float32, to_float32
 
         assert (handle.value, compute, algo) == (11, 68, -1) and at == bt
         assert self.stream == state.current.ptr and self.workspace, "on the current stream, with a workspace of its own"
@@ -372,8 +372,8 @@ class Cublas:
 
         def multiply():
             with np.errstate(all="ignore"):
-                total = one * (widened(a.T if ta else a) @ widened(b.T if tb else b))
-                c[...] = rounded(np.ascontiguousarray(total + two * widened(c) if two else total), c.dtype)
+                total = one * (to_float32(a.T if ta else a) @ to_float32(b.T if tb else b))
+                c[...] = from_float32(np.ascontiguousarray(total + two * to_float32(c) if two else total), c.dtype)
 
         state.current.do(multiply)
         return 0

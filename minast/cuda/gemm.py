@@ -5,6 +5,7 @@ T is float32, float16, or bfloat16 in the bits of uint16. Sums are float32 in ev
 
 import numpy as np
 
+from ..bfloat16 import from_float32, to_float32
 from ..gpu import dry_run
 from . import cublas
 
@@ -26,23 +27,9 @@ def gemm(a, b, out, beta=0.0):
 def in_numpy(a, b, out, beta):
     with np.errstate(all="ignore"):  # an overflow becomes an infinity, as on a GPU
         if out.dtype == np.float32 and not beta:
-            np.matmul(widened(a), widened(b), out=out)
+            np.matmul(to_float32(a), to_float32(b), out=out)
             return
-        total = widened(a) @ widened(b)
+        total = to_float32(a) @ to_float32(b)
         if beta:
-            total += np.float32(beta) * widened(out)
-        out[...] = rounded(total, out.dtype)
-
-
-def widened(x):
-    """float32 of a NumPy array of T or float32."""
-    return (x.astype(np.uint32) << 16).view(np.float32) if x.dtype == np.uint16 else x.astype(np.float32, copy=False)
-
-
-def rounded(x, dtype):
-    """float32 -> T by NumPy, to nearest, ties to even; not a number stays that."""
-    if dtype != np.uint16:
-        return x.astype(dtype, copy=False)
-    bits = np.ascontiguousarray(x).view(np.uint32)
-    nearest = (bits + np.uint32(0x7FFF) + (bits >> 16 & 1)) >> 16
-    return np.where(np.isnan(x), np.uint32(0x7FFF), nearest).astype(np.uint16)
+            total += np.float32(beta) * to_float32(out)
+        out[...] = from_float32(total, out.dtype)

@@ -12,8 +12,8 @@ import sys
 import numpy as np
 
 from ...backend import why_no_gpu
+from ...bfloat16 import from_float32, to_float32
 from ...cuda.gemm import gemm
-from ...cuda.gemm import widened as wide  # `cast` undone, exactly
 from ...emulator import build as emulator_build
 from ...errors import Error
 from ..table import PAUSE, Skip, interleaved
@@ -22,7 +22,8 @@ MARKERS = "<!-- bench:kernels:start -->", "<!-- bench:kernels:end -->"
 EMULATED, CPU = "emulator", "CPU"  # instead of a GPU's name
 LIBRARY = "layers.py on CuPy"  # its column
 NO_BFLOAT16 = "no bfloat16"  # CuPy has none: what stands in that column instead of a time
-DTYPES = ("float32", "float16", "bfloat16")
+STORAGE = {"float32": np.float32, "float16": np.float16, "bfloat16": np.uint16}
+DTYPES = tuple(STORAGE)
 # The largest error over the largest value. float32: sums in another order. 16 bits: half a unit is 2^-11 and 2^-8, and
 # intermediate results are rounded too.
 TOLERANCE = {"float32": 2e-5, "float16": 3e-3, "bfloat16": 2e-2}
@@ -131,18 +132,15 @@ def why_not(backend):
 
 
 def cast(x, dtype):
-    """float32 -> `dtype`, rounded to the nearest, ties to even."""
-    if dtype != "bfloat16":
-        return x.astype(dtype)
-    bits = x.view(np.uint32)
-    return ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype(np.uint16)
+    """float32 -> the type of this name, rounded to the nearest."""
+    return from_float32(x, STORAGE[dtype])
 
 
 def check(got, wanted, tolerance, what):
     """An error if a result is not the reference's: max |got - wanted| / max |wanted| <= tolerance, on the device."""
     if got.shape != wanted.shape:
         raise Error(f"{what}: the result has shape {got.shape}, the reference's {wanted.shape}: nothing was timed.")
-    error = float(abs(wide(got) - wide(wanted)).max()) / max(float(abs(wanted).max()), 1e-30)
+    error = float(abs(to_float32(got) - to_float32(wanted)).max()) / max(float(abs(wanted).max()), 1e-30)
     if not error <= tolerance:
         raise Error(f"{what}: differs by {error:.1e} of the largest value from the reference: nothing was timed.")
 
@@ -175,5 +173,5 @@ def gemm_peak(where, rounds, dtype, n=8192):
         return gemm(a, b, c)
 
     product()
-    check(c[:64], wide(a[:64]) @ wide(b), TOLERANCE[dtype], f"GEMM in {dtype}")
+    check(c[:64], to_float32(a[:64]) @ to_float32(b), TOLERANCE[dtype], f"GEMM in {dtype}")
     return 2 * n**3 / where.seconds(product, rounds)

@@ -15,7 +15,8 @@ from functools import partial
 import numpy as np
 
 from ... import cuda, layers
-from ..gpu.device import DTYPES, LIBRARY, NO_BFLOAT16, TOLERANCE, cast, check, differs, gemm_peak, place, wide
+from ...bfloat16 import to_float32
+from ..gpu.device import DTYPES, LIBRARY, NO_BFLOAT16, TOLERANCE, cast, check, differs, gemm_peak, place
 from ..gpu.device_rows import Goal, row
 from ..table import Skip
 from . import in_torch
@@ -88,8 +89,8 @@ def reference(xp, qkv, do, heads):
     lse = xp.empty((len(qkv), heads, qkv.shape[1], 1), np.float32)
     for b in range(0, len(qkv), CLIPS):
         part = slice(b, b + CLIPS)
-        o[part], cache = layers.attention_forward(wide(qkv[part]), heads)
-        dqkv[part], lse[part] = layers.attention_backward(wide(do[part]), cache), cache[2]
+        o[part], cache = layers.attention_forward(to_float32(qkv[part]), heads)
+        dqkv[part], lse[part] = layers.attention_backward(to_float32(do[part]), cache), cache[2]
     return o, dqkv, lse
 
 

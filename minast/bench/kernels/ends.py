@@ -6,7 +6,8 @@ They move memory like the others: attention of two queries reads all keys and va
 import numpy as np
 
 from ... import cuda, layers
-from ..gpu.device import cast, wide
+from ...bfloat16 import to_float32
+from ..gpu.device import cast
 from . import in_torch
 from .cases import Case
 
@@ -74,19 +75,19 @@ def few_queries(where, s, dtype):
     yield Case(
         "attention of two queries",
         lambda: cuda.class_attention_forward(q, kv, s.H)[:1],
-        lambda: layers.class_attention_forward(wide(q), wide(kv), s.H)[:1],
+        lambda: layers.class_attention_forward(to_float32(q), to_float32(kv), s.H)[:1],
         kv.nbytes + 2 * q.nbytes,
         lambda: lambda: layers.class_attention_forward(q, kv, s.H)[:1],
         lambda t: in_torch.forward(t, function(t), q, kv),
     )
     cache, plain = (
         cuda.class_attention_forward(q, kv, s.H)[1],
-        layers.class_attention_forward(wide(q), wide(kv), s.H)[1],
+        layers.class_attention_forward(to_float32(q), to_float32(kv), s.H)[1],
     )
     yield Case(
         "attention of two queries, backward",
         lambda: cuda.class_attention_backward(do, cache),
-        lambda: layers.class_attention_backward(wide(do), plain),
+        lambda: layers.class_attention_backward(to_float32(do), plain),
         2 * kv.nbytes + 4 * q.nbytes,
         lambda: (lambda kept: lambda: layers.class_attention_backward(do, kept))(
             layers.class_attention_forward(q, kv, s.H)[1]

@@ -13,9 +13,10 @@ from functools import partial
 import numpy as np
 
 from ... import cuda, layers, optim
+from ...bfloat16 import to_float32
 from ...cuda import half
 from ..gpu import backends
-from ..gpu.device import DTYPES, LIBRARY, NO_BFLOAT16, TOLERANCE, cast, check, copy_bandwidth, differs, place, wide
+from ..gpu.device import DTYPES, LIBRARY, NO_BFLOAT16, TOLERANCE, cast, check, copy_bandwidth, differs, place
 from ..gpu.device_rows import Goal, row
 from ..table import Skip
 from . import attention, ends, in_torch
@@ -75,7 +76,7 @@ def patches(where, s, dtype):
     yield Case(
         "unfold backward",
         lambda: (cuda.unfold_backward(d, cache),),
-        lambda: (layers.unfold_backward(wide(d), cache),),
+        lambda: (layers.unfold_backward(to_float32(d), cache),),
         size,
         lambda: lambda: (layers.unfold_backward(d, cache),),
         backward,
@@ -108,15 +109,15 @@ def norms(where, s, dtype):
         return in_torch.backward(t, in_t(t), dy, x, cast(w, dtype), cast(b, dtype))
 
     def wanted():
-        return layers.layernorm_forward(wide(x), w, b)[:1]
+        return layers.layernorm_forward(to_float32(x), w, b)[:1]
 
     yield from _ladder("layer norm", call, wanted, once + x.nbytes, half, forward)
-    cache, plain = cuda.layernorm_forward(x, w, b)[1], layers.layernorm_forward(wide(x), w, b)[1]
+    cache, plain = cuda.layernorm_forward(x, w, b)[1], layers.layernorm_forward(to_float32(x), w, b)[1]
     ddw, ddb = xp.zeros_like(dw), xp.zeros_like(db)
     yield Case(  # gradients are added to: compared after one call each, and the sums of the timed calls are of no use
         "layer norm backward",
         lambda: (cuda.layernorm_backward(dy, cache, dw, db), dw, db),
-        lambda: (layers.layernorm_backward(wide(dy), plain, ddw, ddb), ddw, ddb),
+        lambda: (layers.layernorm_backward(to_float32(dy), plain, ddw, ddb), ddw, ddb),
         once + 2 * x.nbytes,
         half_backward,
         backward,
@@ -134,7 +135,7 @@ def residuals(where, s, dtype):
         return layers.layernorm_forward(x + branch + bias, w, b)[0].astype(kind)
 
     def backward(sums):
-        dx = layers.layernorm_backward(wide(dn), plain, *sums[:2])
+        dx = layers.layernorm_backward(to_float32(dn), plain, *sums[:2])
         dx += dy
         sums[2] += dx.sum(axis=0)
         return dx, dx, *sums
@@ -151,13 +152,13 @@ def residuals(where, s, dtype):
     yield Case(
         "residual + norm",
         lambda: half.residual_norm_forward(x, branch, bias, w, b, 1e-6, kind)[0][1:],
-        lambda: (forward(wide(branch), np.float32),),
+        lambda: (forward(to_float32(branch), np.float32),),
         2 * x.nbytes + 2 * branch.nbytes + stats,
         lambda: lambda: (forward(branch, kind),),
         in_torch_forward,
     )
     cache = half.residual_norm_forward(x, branch, bias, w, b, 1e-6, kind)[1]
-    plain = layers.layernorm_forward(x + wide(branch) + bias, w, b)[1]
+    plain = layers.layernorm_forward(x + to_float32(branch) + bias, w, b)[1]
     ours, theirs = xp.zeros((3, C), np.float32), xp.zeros((3, C), np.float32)
     yield Case(  # gradients are added to: compared after one call each
         "residual + norm backward",
@@ -194,14 +195,14 @@ def gelus(where, s, dtype):
         return in_torch.backward(t, in_t(t), dy, x)
 
     def wanted():
-        return layers.gelu_forward(wide(x) + bias)[:1]
+        return layers.gelu_forward(to_float32(x) + bias)[:1]
 
     yield from _ladder("bias + GELU", call, wanted, 2 * x.nbytes, half, forward)
-    cache, plain = cuda.gelu_forward(x, "erf", bias)[1], layers.gelu_forward(wide(x) + bias)[1]
+    cache, plain = cuda.gelu_forward(x, "erf", bias)[1], layers.gelu_forward(to_float32(x) + bias)[1]
     yield Case(
         "bias + GELU backward",
         lambda: (cuda.gelu_backward(dy, cache),),
-        lambda: (layers.gelu_backward(wide(dy), plain),),
+        lambda: (layers.gelu_backward(to_float32(dy), plain),),
         3 * x.nbytes,
         half_backward,
         backward,
@@ -223,12 +224,12 @@ def softmaxes(where, s, dtype):
     def backward(t):
         return in_torch.backward(t, partial(t.softmax, dim=-1), dp, x)
 
-    yield from _ladder("softmax", call, lambda: layers.softmax_forward(wide(x))[:1], 2 * x.nbytes, half, forward)
+    yield from _ladder("softmax", call, lambda: layers.softmax_forward(to_float32(x))[:1], 2 * x.nbytes, half, forward)
     cache = cuda.softmax_forward(x)[1]
     yield Case(
         "softmax backward",
         lambda: (cuda.softmax_backward(dp, cache),),
-        lambda: (layers.softmax_backward(wide(dp), (wide(cache[0]),)),),
+        lambda: (layers.softmax_backward(to_float32(dp), (to_float32(cache[0]),)),),
         3 * x.nbytes,
         lambda: lambda: (layers.softmax_backward(dp, cache),),
         backward,
@@ -243,10 +244,10 @@ def losses(where, s, dtype):
     for name in ("bce", "ce"):
         forward, backward = getattr(cuda, f"{name}_forward"), getattr(cuda, f"{name}_backward")
         plain, adjoint = getattr(layers, f"{name}_forward"), getattr(layers, f"{name}_backward")
-        own, theirs = forward(logits, y)[1], plain(wide(logits), y)[1]
+        own, theirs = forward(logits, y)[1], plain(to_float32(logits), y)[1]
         half = partial(_half_loss, plain, adjoint, logits, y)
         ahead, back = (partial(_torch_loss, name, adjoint, logits, y) for adjoint in (False, True))
-        wanted = partial(_first, plain, wide(logits), y)
+        wanted = partial(_first, plain, to_float32(logits), y)
         yield Case(name, partial(_first, forward, logits, y), wanted, size, partial(half, False), ahead)
         call, wanted = partial(_one, backward, own), partial(_one, adjoint, theirs)
         yield Case(f"{name} backward", call, wanted, size + logits.nbytes, partial(half, True), back)
@@ -280,7 +281,7 @@ def columns(where, s, dtype):
     x = cast(where.normal(R, C), dtype)
 
     def wanted():
-        return (wide(x).sum(axis=0),)
+        return (to_float32(x).sum(axis=0),)
 
     for version in (0, 1):
         call = partial(_columns, x, xp.zeros(C, np.float32), version)

@@ -6,8 +6,9 @@ import zlib
 
 import numpy as np
 
+from ...bfloat16 import to_float32
 from ...errors import Error
-from .tensors import Tensors, bfloat16
+from .tensors import Tensors
 
 BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError, RuntimeError, SyntaxError)
 BROKEN += (tokenize.TokenError,)  # NumPy parses the header with ast and tokenize
@@ -53,7 +54,7 @@ class NpzFile(Tensors):
                 f"{self.path}: the array {name!r} cannot be read ({_reason(error)}): the file is damaged."
             ) from None
         if array.dtype == np.dtype("V2"):
-            return bfloat16(array.reshape(-1).view(np.uint16)).reshape(array.shape)
+            return to_float32(array.reshape(-1).view(np.uint16)).reshape(array.shape)
         return array
 
     def text(self, name):

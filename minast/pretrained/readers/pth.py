@@ -12,8 +12,9 @@ import zlib
 
 import numpy as np
 
+from ...bfloat16 import to_float32
 from ...errors import Error
-from .tensors import Tensors, bfloat16
+from .tensors import Tensors
 from .unpickle import Refused, Tensor, Unpickler
 
 MAGIC = 0x1950A86A20F9469CFC6C  # of the stream format
@@ -54,7 +55,7 @@ class PthFile(Tensors):
 
 def decode(raw, dtype):
     """Bytes of a storage -> its numbers."""
-    return bfloat16(np.frombuffer(raw, "<u2")) if dtype == "bf16" else np.frombuffer(raw, dtype)
+    return to_float32(np.frombuffer(raw, "<u2")) if dtype == "bf16" else np.frombuffer(raw, dtype)
 
 
 def state_dict(path, root):

@@ -9,8 +9,9 @@ from math import prod
 
 import numpy as np
 
+from ...bfloat16 import to_float32
 from ...errors import Error
-from .tensors import Tensors, bfloat16
+from .tensors import Tensors
 
 DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4", "I16": "<i2"}
 DTYPES |= {"I8": "<i1", "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "<u1", "BOOL": "<u1"}
@@ -38,7 +39,7 @@ class SafetensorsFile(Tensors):
         self._file.seek(self._start + begin)
         if self._file.readinto(raw.view(np.uint8)) != end - begin:
             raise Error(f"{self.path}: the array {name!r} cannot be read whole: the file is cut short.")
-        return (bfloat16(raw) if dtype == "BF16" else raw).reshape(shape)
+        return (to_float32(raw) if dtype == "BF16" else raw).reshape(shape)
 
 
 def _header(path, f):

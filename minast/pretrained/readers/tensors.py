@@ -7,13 +7,6 @@ import numpy as np
 from ...errors import Error
 
 
-def bfloat16(bits):
-    """bfloat16 is the upper half of a float32, whose lower half is zero.   (n,) uint16 -> (n,) float32, exact"""
-    halves = np.zeros((bits.size, 2), "<u2")
-    halves[:, 1] = bits
-    return halves.reshape(-1).view("<f4")
-
-
 @dataclass
 class Tensors:
     """A file of named arrays. Nothing but names and shapes is in memory: `read(name)` fetches one array.
