@@ -386,7 +386,7 @@ overfit = []
 for _ in range(40):
     model.zero_grad()
     loss, logits = model.loss_and_grad(x, y, "ce")
-    optim.clip(model.dw.flat, 1.0)  # a gradient longer than 1 is shortened to 1
+    optim.clip_gradient(model.dw.flat, 1.0)  # a gradient longer than 1 is shortened to 1
     adam.step(model.dw.flat, lr=1e-3)
     overfit.append(loss)
 
@@ -452,7 +452,7 @@ def train(model, config):
         x, y = batches.training_batch(store, targets, chosen, features, config, epoch, at)
         model.zero_grad()
         loss, logits = model.loss_and_grad(x, y, config.loss)
-        optim.clip(model.dw.flat, config.clip)
+        optim.clip_gradient(model.dw.flat, config.clip)
         adam.step(model.dw.flat, optim.schedule(config, step, per_epoch))
         losses.append((loss, batches.hits(logits, y) / len(y)))
         if at == per_epoch - 1:
@@ -538,7 +538,7 @@ def one_batch(lr=1e-3, clip=1.0, sign=1, scale=lambda x: x, before=lambda model:
         losses.append(model.loss_and_grad(scale(x), y, "ce")[0])
         if step == 0:
             squares = [sum(np.sum(g**2) for g in dw.values()) for _, dw in model.blocks]
-        optim.clip(model.dw.flat, clip)
+        optim.clip_gradient(model.dw.flat, clip)
         adam.step(sign * model.dw.flat, lr * min(1, (step + 1) / 10))
     return np.array(losses), np.sqrt(squares)
 

@@ -88,7 +88,7 @@ def pretrain(steps=200, batch=32):
         x, y = small_vit.pictures(batch, SIDE, np.random.default_rng([1, step]))
         model.zero_grad()
         losses.append(model.loss_and_grad(x, y, "ce")[0])
-        optim.clip(model.dw.flat, 1.0)
+        optim.clip_gradient(model.dw.flat, 1.0)
         adam.step(model.dw.flat, optim.cosine(step, steps, 1e-3, warmup=30))
     return model, losses
 
@@ -514,7 +514,7 @@ def fine_tune(model, seed, epochs, lr):
         x, y = batches.training_batch(store, targets, chosen, features, recipe, epoch, at)
         model.zero_grad()
         model.loss_and_grad(x, y, "ce")
-        optim.clip(model.dw.flat, recipe.clip)
+        optim.clip_gradient(model.dw.flat, recipe.clip)
         adam.step(model.dw.flat, optim.schedule(recipe, step, per_epoch))
         if at == per_epoch - 1 and epoch % 2:
             answers = right_answers(model)
