@@ -2,13 +2,16 @@
 
 import json
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import minast
 from minast.checkpoint import load_state
+from tests.golden import cases
 
+OLD = Path(__file__).parents[1] / "golden" / "checkpoint_0.1.npz"  # written by minast 0.1.0; it is never written again
 CONFIG = minast.ModelConfig(dim=12, depth=2, heads=3, mel_bins=32, frames=36, classes=3)
 
 
@@ -47,6 +50,27 @@ def test_state(tmp_path):
     minast.save(tmp_path / "a.npz", model, state={"m": model.w.flat * 2, "t": 7, "settings": {"lr": 1e-3}})
     state = load_state(tmp_path / "a.npz")
     assert np.array_equal(state["m"], model.w.flat * 2) and state["t"] == 7 and state["settings"] == {"lr": 1e-3}
+
+
+def test_a_file_of_the_first_version_loads():
+    """Its logits were computed in float64 by the version that wrote it."""
+    x = cases.uniform("checkpoint x", (2, 46, 32), -2, 2)
+    logits = np.array([[0.01073506, 1.03004072, -0.37312990], [0.84598659, 1.47708661, -0.59162672]])
+    model, info = minast.load(OLD, backend="numpy", dtype="float64")
+    assert np.abs(model.forward(x) - logits).max() < 1e-6
+    assert np.abs(minast.load(OLD)[0].forward(x.astype(np.float32)) - logits).max() < 1e-5
+    assert info.labels == ["rain", "dog, barking", "Sirène"] and info.loss == "bce" and info.version == "0.1.0"
+    assert info.features == minast.FeatureConfig(8000, 32, "hann", 46, -5.0, 3.25)
+    assert info.history == [{"epoch": 1, "loss": 0.75}] and info.notes == {"random_head": True}
+    state = load_state(OLD)
+    assert state["m"].tolist() == [0, 0.125, 0.25, 0.375] and (state["t"], state["settings"]) == (7, {"lr": 0.001})
+
+
+def test_a_file_of_the_first_version_for_longer_clips():
+    x = cases.uniform("checkpoint x", (2, 96, 32), -2, 2)
+    logits = np.array([[0.7286314, 1.44083215, -0.6570724], [-0.10987758, -0.01858515, 0.55532165]])
+    model, info = minast.load(OLD, backend="numpy", dtype="float64", frames=96)
+    assert np.abs(model.forward(x) - logits).max() < 1e-6 and info.features.frames == 96
 
 
 def refused(path, match):
