@@ -18,6 +18,7 @@ from .errors import Error
 from .files import atomic
 from .model import AST
 from .params import shapes
+from .version import __version__
 
 FORMAT = 1
 
@@ -48,8 +49,6 @@ def save(path, model, labels=None, features=None, loss="ce", history=(), notes=N
     labels: K names (default: numbers). features: FeatureConfig or a dict of its fields. state: dict of arrays and plain
     values, for a run that will go on. Raises minast.Error where the parts do not fit or the file cannot be written.
     """
-    from . import __version__
-
     config = model.config
     labels = [str(k) for k in range(config.classes)] if labels is None else [str(name) for name in labels]
     if len(labels) != config.classes or len(set(labels)) != len(labels):
