@@ -106,14 +106,14 @@ def test_foreign(tmp_path):
     np.save(tmp_path / "b.npy", np.zeros(3))
     refused(tmp_path / "b.npy", "single array")
     (tmp_path / "c.npz").write_text("not a zip file")
-    refused(tmp_path / "c.npz", "this is no .npz file: it is empty or has another format")
+    refused(tmp_path / "c.npz", "this is not a .npz file: it is empty or has another format")
     (tmp_path / "d.npz").touch()
-    refused(tmp_path / "d.npz", "this is no .npz file: it is empty")
+    refused(tmp_path / "d.npz", "this is not a .npz file: it is empty")
 
 
 def test_object_arrays_are_refused(tmp_path):
     np.savez(tmp_path / "a.npz", minast=np.array([{"format": 1}], dtype=object))
-    refused(tmp_path / "a.npz", "cannot be read")
+    refused(tmp_path / "a.npz", "'minast' holds pickled Python objects: only numbers are read, nothing was run")
 
 
 def rewritten(path, change):
@@ -147,7 +147,8 @@ def test_inconsistent_files(saved):
         (misshapen, r"norm.bias.*\(5,\).*\(12,\)"),
         (not_finite, "norm.bias.*NaN"),
         (about(format=99), "format 99"),
-        (about(labels=["a"]), "labels do not match"),
+        (about(labels=["a"]), "labels do not match its 3 classes"),
+        (about(labels=None), "labels do not match its 3 classes"),
         (about(model={"dim": 7, "heads": 3}), "multiple of the heads"),
         (about(model={"colour": 3}), "colour"),
         (about(features=None), "FeatureConfig"),
@@ -163,6 +164,8 @@ def test_save_refuses(tmp_path):
         minast.save(tmp_path / "a.npz", model, ["a", "b"])
     with pytest.raises(minast.Error, match="frames"):
         minast.save(tmp_path / "a.npz", model, features={"frames": 40, "mel_bins": 32})
+    with pytest.raises(minast.Error, match="no field 'hop': they have rate, mel_bins, window, frames, mean, std"):
+        minast.save(tmp_path / "a.npz", model, features={"hop": 10})
     with pytest.raises(minast.Error, match="cannot be written"):
         minast.save(tmp_path / "none" / "a.npz", model)
     assert not list(tmp_path.iterdir())

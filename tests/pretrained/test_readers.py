@@ -314,7 +314,9 @@ def test_missing_and_misshapen_arrays_are_named(tmp_path):
     refused(saved(tmp_path, {k: x for k, x in arrays.items() if k != "cls"}), "no 'cls' token")
     refused(saved(tmp_path, arrays | {"embedding/kernel": np.zeros((14, 14, 3, 32))}), "patches are 16 x 16")
     positions = {"Transformer/posembed_input/pos_embedding": np.zeros((1, 18, 32), np.float32)}
-    refused(saved(tmp_path, arrays | positions), "18 rows: less 1 of the prefix token that is 17, which is no square")
+    refused(
+        saved(tmp_path, arrays | positions), "18 rows: less 1 of the prefix token that is 17, which is not a square"
+    )
 
 
 def test_foreign_files(tmp_path):
@@ -322,7 +324,7 @@ def test_foreign_files(tmp_path):
     np.savez(path, x=np.zeros(3), y=np.zeros(2))
     refused(path, "not the weights of a ViT, DeiT or AST that is known here .it holds x, y")
     path.write_bytes(path.read_bytes()[:-30])
-    refused(path, "no whole .npz file")
+    refused(path, "not a complete .npz file")
     for name, raw in (("empty.pth", b""), ("text.npz", b"hello, this is text"), ("one.npy", b"\x93NUMPY\x01\x00")):
         (tmp_path / name).write_bytes(raw)
         refused(tmp_path / name, "none of the formats")
@@ -366,7 +368,7 @@ def test_nothing_but_headers_is_read_on_opening(tmp_path):
     path = saved(tmp_path, vit_arrays())
     with open_tensors(path) as file:
         assert file.shapes["cls"] == (1, 1, 32)
-        file._file.fp = io.BytesIO()  # whatever is read from now on fails
+        file._file.zip.fp = io.BytesIO()  # whatever is read from now on fails
         with pytest.raises(minast.Error, match="'cls' cannot be read"):
             file.read("cls")
 
