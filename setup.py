@@ -28,6 +28,7 @@ setup(
     install_requires=[
         "numpy>=1.26",
         "scipy>=1.11",
+        "safetensors>=0.4.5",
         "soundfile>=0.12",
         "soxr>=0.3.7",
         "tqdm>=4.65",

@@ -4,7 +4,7 @@ import numpy as np
 
 from ...bfloat16 import to_float32
 from ...npz import Archive
-from .tensors import Tensors
+from .base import Tensors
 
 
 class NpzFile(Tensors):
