@@ -261,7 +261,7 @@ def test_a_file_that_the_safetensors_library_wrote(tmp_path, dtype):
 
 
 def test_bfloat16_in_a_safetensors_file(tmp_path):
-    """The library cannot give it to NumPy: read by minast, arrays of odd sizes one after the other."""
+    """NumPy has no bfloat16: arrays of odd sizes, one after the other, in any order."""
     shapes = {"a": (3, 5), "b": (0, 4), "c": (), "é": (7,)}
     arrays = {name: cases.numbers(name, shape) for name, shape in shapes.items()}
     cases.write_safetensors(tmp_path / "x.safetensors", arrays, "BF16")

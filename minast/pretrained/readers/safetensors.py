@@ -1,7 +1,8 @@
-"""Reader of .safetensors, by the library of that name; bfloat16, which it cannot give to NumPy, is read here.
+"""Reader of .safetensors: 8 bytes of header length, a JSON header, raw little-endian numbers. Nothing in it can run.
 
-The format: 8 bytes of header length, a JSON header, raw little-endian numbers; nothing in it can run. The library
-checks the header before anything else: offsets inside the file, arrays end to end without overlap or gap.
+The library of that name checks the file: offsets inside it, arrays end to end without overlap or gap. The numbers are
+read here: its NumPy interface has no bfloat16, and it keeps the whole file mapped, so that the weights would be in
+memory twice.
 Source: github.com/huggingface/safetensors, "Format".
 """
 
@@ -13,39 +14,36 @@ from ...bfloat16 import to_float32
 from ...errors import Error, reason
 from .base import Tensors
 
-FLOATS = ("F64", "F32", "F16", "BF16")
+FLOATS = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
 
 
 class SafetensorsFile(Tensors):
     """Arrays of a .safetensors by name."""
 
     def __init__(self, path):
-        from safetensors import SafetensorError, safe_open  # only here: most of minast needs NumPy alone
+        from safetensors import SafetensorError, safe_open  # only here: the rest of minast works without it
 
         super().__init__(path)
         try:
-            self._file = safe_open(path, framework="np")
+            with safe_open(path, framework="np"):
+                pass
         except (SafetensorError, OSError) as error:
             raise Error(
                 f"{path}: this is not a valid .safetensors file ({reason(error)}): it is damaged or truncated."
             ) from None
-        entries = {name: self._file.get_slice(name) for name in self._file.keys()}  # noqa: SIM118  not a dict
-        self.shapes = {name: tuple(entry.get_shape()) for name, entry in entries.items()}
-        self._dtypes = {name: entry.get_dtype() for name, entry in entries.items()}
+        self._file = open(path, "rb")  # noqa: SIM115  closed by close()
+        length = int.from_bytes(self._file.read(8), "little")
+        self._header, self._start = json.loads(self._file.read(length)), 8 + length
+        self._header.pop("__metadata__", None)
+        self.shapes = {name: tuple(entry["shape"]) for name, entry in self._header.items()}
 
     def _read(self, name):
-        dtype = self._dtypes[name]
+        entry = self._header[name]
+        dtype, (begin, _) = entry["dtype"], entry["data_offsets"]
         if dtype not in FLOATS:
             raise Error(f"{self.path}: the array {name!r} has dtype {dtype}: weights are {', '.join(FLOATS)}.")
-        return self._bfloat16(name) if dtype == "BF16" else self._file.get_tensor(name)
-
-    def _bfloat16(self, name):
-        """NumPy has no bfloat16: the bits, from where the header, which the library has checked, says they are."""
-        with open(self.path, "rb") as f:
-            length = int.from_bytes(f.read(8), "little")
-            begin, end = json.loads(f.read(length))[name]["data_offsets"]
-            f.seek(8 + length + begin)
-            return to_float32(np.frombuffer(f.read(end - begin), "<u2")).reshape(self.shapes[name])
-
-    def close(self):
-        self._file.__exit__(None, None, None)
+        array = np.empty(self.shapes[name], FLOATS[dtype])
+        self._file.seek(self._start + begin)
+        if self._file.readinto(array.reshape(-1).view(np.uint8)) != array.nbytes:
+            raise Error(f"{self.path}: the array {name!r} is incomplete: the file was truncated while it was read.")
+        return to_float32(array) if dtype == "BF16" else array
