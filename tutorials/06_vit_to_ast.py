@@ -617,9 +617,10 @@ folder.cleanup()
 # ## Where this is in minast
 #
 # [pretrained/](../minast/pretrained/README.md): [npz.py](../minast/pretrained/readers/npz.py) reads,
-# [jax_names.py](../minast/pretrained/layouts/jax.py) names, [adapt.py](../minast/pretrained/adapt.py) merges, cuts and
-# stretches, [load.py](../minast/pretrained/load.py) is the whole way, one step a line. [probe.py](../minast/training/linear_probe.py)
-# fits the head first. The small ViT is [small_vit.py](small_vit.py), beside this notebook.
+# [jax.py](../minast/pretrained/layouts/jax.py) knows the names, [adapt.py](../minast/pretrained/adapt.py) merges the
+# colours, [positions.py](../minast/positions.py) cuts and stretches, [load.py](../minast/pretrained/load.py) is the whole
+# way, one step a line. [linear_probe.py](../minast/training/linear_probe.py) fits the head first. The small ViT is
+# [small_vit.py](small_vit.py), beside this notebook.
 #
 # ## Next
 #

@@ -11,9 +11,8 @@ import numpy as np
 from minast import AST, ModelConfig, layers
 from minast.encoder import Encoder
 from minast.params import shapes, zeros
-from minast.pretrained.layouts.jax import jax_layout
-from minast.pretrained.layouts.layout import fetch, fill
-from minast.pretrained.load import open_tensors
+from minast.pretrained import open_tensors
+from minast.pretrained.layouts import fetch, fill, jax_layout
 
 LABELS = ("lines", "harmonics", "rising", "falling", "wave", "strokes", "dashes", "fading", "blobs", "grain")
 PATCH = 16
