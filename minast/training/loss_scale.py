@@ -34,7 +34,7 @@ class LossScale:
         return {"value": self.value, "good": self.good}
 
     def load_state(self, state: dict) -> None:
-        """Raises KeyError, TypeError or ValueError for a damaged state."""
+        """Continue from what `state` returned. Raises KeyError, TypeError or ValueError if it is damaged."""
         self.value, self.good = float(state["value"]), int(state["good"])
 
 

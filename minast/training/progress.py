@@ -27,7 +27,7 @@ class Progress:
 
     @classmethod
     def from_saved(cls, counters: dict) -> "Progress":
-        """What `to_save` gave. Raises KeyError, TypeError or ValueError if it is damaged."""
+        """What `to_save` gave. Damaged counters raise what `damage_as_error` expects."""
         loss_sum, hits = counters["sums"]
         return cls(int(counters["step"]), float(loss_sum), int(hits))
 

@@ -24,8 +24,8 @@ def resumed_run(options: Namespace) -> Run:
     Only the place of its data, the backend and the number of threads may be given anew. Raises minast.Error for other
     flags, a damaged folder, and data that have changed.
     """
-    others = [flag(name) for name, value in vars(options).items() if value not in (None, False) and name not in ALLOWED]
-    if others:
+    given = [name for name, value in vars(options).items() if value is not None and value is not False]
+    if others := [flag(name) for name in given if name not in ALLOWED]:
         raise Error(f"--resume continues with the run's own settings: leave out {', '.join(others)}.")
     out = options.resume
     state = run_folder.load_state_of(out)
@@ -48,10 +48,10 @@ def resumed_run(options: Namespace) -> Run:
 
 @contextlib.contextmanager
 def damage_as_error(out: str):
-    """What a state with parts missing or wrong raises, as minast.Error."""
+    """Errors from a state with parts that are missing or wrong become minast.Error."""
     try:
         yield
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise Error(
             f"--resume {out}: the state in {run_folder.LAST} is damaged ({error!r}): start a new run."
         ) from None

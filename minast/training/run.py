@@ -33,7 +33,7 @@ class Settings:
 
     @classmethod
     def from_saved(cls, saved: dict) -> "Settings":
-        """What `to_save` gave, now or in version 0.1.0. Raises KeyError, TypeError or ValueError if it is damaged."""
+        """What `to_save` gave, now or in version 0.1.0. Damaged settings raise what `damage_as_error` expects."""
         return cls(**{**saved, "train": TrainConfig.from_saved(saved["train"])})
 
 

@@ -158,6 +158,7 @@ def test_refusals(tones, trained, tmp_path, command):
         (["--resume", tmp_path / "none"], "no such folder"),
         (["--resume", tmp_path], "no last.npz"),
         (["--resume", trained, "--max-grad-norm", "1", "--noise"], "leave out --max-grad-norm, --noise."),
+        (["--resume", trained, "--seed", "0"], "leave out --seed."),
         ([tmp_path / "none"], "no such folder or file"),
         ([tones, "--out", tmp_path / "a", "--lr", "-1"], "lr is -1.0"),
         ([tones, "--out", tmp_path / "a", "--batch", "0"], "batch is 0"),
@@ -169,6 +170,25 @@ def test_refusals(tones, trained, tmp_path, command):
     ]:
         status, _, err = command("train", *arguments)
         assert status == 2 and words in err and err.count("\n") == 1, (arguments, err)
+
+
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [
+        ("settings", {"train": None}),
+        ("settings", {"train": {"lr": -1}}),
+        ("settings", {"colour": "red"}),
+        ("counters", {"sums": 3}),
+        ("counters", {"step": "many"}),
+    ],
+)
+def test_a_damaged_state_is_one_sentence(trained, tmp_path, command, part, value):
+    arrays = dict(np.load(trained / "last.npz"))
+    about = json.loads(arrays["minast"].item())
+    about["state"][part] |= value
+    np.savez(tmp_path / "last.npz", **{**arrays, "minast": np.array(json.dumps(about))})
+    status, _, err = command("train", "--resume", tmp_path)
+    assert status == 2 and "the state in last.npz is damaged" in err and err.count("\n") == 1
 
 
 def test_resume_refuses_other_data(tones, tmp_path):
