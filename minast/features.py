@@ -8,6 +8,7 @@ from functools import lru_cache
 import numpy as np
 
 from . import threads
+from .config import FeatureConfig
 from .errors import Error
 
 FRAME, SHIFT = 0.025, 0.010  # seconds
@@ -160,3 +161,8 @@ def segments(mel, frames):
     """
     count = max(1, len(mel) // frames + (len(mel) % frames >= (frames + 1) // 2))
     return np.stack([pad_or_trim(mel[i * frames :], frames) for i in range(count)])
+
+
+def model_inputs(mel: np.ndarray, features: FeatureConfig) -> np.ndarray:
+    """All segments of a clip, padded and normalised: what `AST.forward` takes.   (T, F) -> (W, frames, F)"""
+    return normalise(segments(mel, features.frames), features.mean, features.std)

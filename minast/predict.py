@@ -17,9 +17,8 @@ from . import cli
 from .audio import load_audio
 from .checkpoint import load
 from .errors import Error
-from .features import log_mel, segments
+from .features import log_mel, model_inputs, segments
 from .scoring import clip_scores
-from .training.batches import model_inputs
 
 
 def main(argv=None):

@@ -4,9 +4,8 @@ import numpy as np
 
 from . import metrics
 from .errors import Error
-from .features import SHIFT, normalise, pad_or_trim
+from .features import SHIFT, model_inputs, normalise, pad_or_trim
 from .layers import softmax_forward
-from .training.batches import model_inputs
 
 
 def probabilities(logits, loss):
