@@ -11,6 +11,11 @@ PRESETS = {  # width and heads; head width is 32 in nano and 64 elsewhere; all a
     "small": {"dim": 384, "heads": 6},
     "base": {"dim": 768, "heads": 12},
 }
+RENAMED = {  # TrainConfig's fields in version 0.1.0 and today: old files hold the former, flags refuse them
+    "clip": "max_grad_norm",
+    "accumulate": "grad_accum",
+    "recompute": "activation_checkpointing",
+}
 PATCH = 16  # AST's patches are 16 mel bins x 16 frames
 
 
@@ -105,37 +110,41 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How a model is trained. `recipe()` in recipes.py says which values each data set starts from."""
+    """How a model is trained. A value out of range raises minast.Error.
+
+    Each data set starts from its own values: see `recipe` in training/recipes.py. Source of the values marked AST:
+    Gong, Chung, Glass, "AST: Audio Spectrogram Transformer", Interspeech 2021, and its official code.
+    """
 
     epochs: int = 25
-    batch: int = 16
-    lr: float = 5e-4
-    optimizer: str = "adamw"  # "adam": AST's, with weight decay coupled into the gradient
-    betas: tuple = (0.9, 0.999)  # AST: (0.95, 0.999)
+    batch: int = 16  # clips per optimizer step
+    lr: float = 5e-4  # peak learning rate
+    optimizer: str = "adamw"  # or "adam": AST's, with weight decay added to the gradient
+    betas: tuple[float, float] = (0.9, 0.999)  # decay rates of Adam's moments; AST: (0.95, 0.999)
     weight_decay: float = 0.05
-    layer_decay: float = 1.0  # below 1, each block learns by this factor slower than the one above it
-    clip: float = 1.0  # largest global gradient norm; 0 switches clipping off
+    layer_decay: float = 1.0  # learning rate of a block as a fraction of that of the block above it
+    max_grad_norm: float = 1.0  # gradients are clipped to this global norm; 0 disables clipping
     schedule: str = "cosine"  # or "milestones": AST's
-    warmup: int = 100  # steps
-    milestones: tuple = (10, 5, 0.5)  # AST's start epoch, epochs between, factor
-    loss: str = "ce"  # "bce" for several labels a clip
-    mixup: float = 0.0  # share of the batch that is mixed with another clip
-    freq_mask: int = 0  # widest mask, in mel bins
-    time_mask: int = 0  # widest mask, in frames
-    noise: bool = False  # AST's Speech Commands recipe: uniform noise after normalisation
-    roll: int = 0  # largest circular shift in time, in frames
-    gain: float = 0.0  # largest change of level, in nats of power (2.3 = 10 dB)
-    dtype: str = "float32"  # or "bfloat16", "float16": what the encoder computes in on cuda and emulator
-    accumulate: int = 1  # parts that a batch goes through in, one after the other
-    recompute: bool = False  # make a block's activations again in the backward pass, instead of keeping them
-    augment_from: int = 0  # first epoch (from 0) that is augmented: a transformer learns the plain clips first
-    seed: int = 0
+    warmup: int = 100  # steps, at most a fifth of the run
+    milestones: tuple[float, float, float] = (10, 5, 0.5)  # AST's start epoch, epochs between decays, factor
+    loss: str = "ce"  # softmax, one label per clip; "bce": sigmoid, any number of labels
+    mixup: float = 0.0  # probability, 0 to 1, that a clip is mixed with another
+    freq_mask: int = 0  # maximum width, in mel bins
+    time_mask: int = 0  # maximum width, in frames of 10 ms
+    noise: bool = False  # uniform noise after normalisation, as in AST's Speech Commands recipe
+    roll: int = 0  # maximum circular shift in time, in frames of 10 ms
+    gain: float = 0.0  # maximum change of level, as the natural logarithm of the power ratio; 2.3 is 10 dB
+    dtype: str = "float32"  # compute dtype of the encoder; "bfloat16" and "float16" need the backend cuda or emulator
+    grad_accum: int = 1  # parts of a batch that are processed one after another, their gradients accumulated
+    activation_checkpointing: bool = False  # recompute activations in the backward pass, to save memory
+    augment_from: int = 0  # first epoch that is augmented, from 0: a transformer learns the plain clips first
+    seed: int = 0  # of weights, order and augmentation
 
     def __post_init__(self):
         for name, least in (
             ("epochs", 1),
             ("batch", 1),
-            ("accumulate", 1),
+            ("grad_accum", 1),
             ("warmup", 0),
             ("freq_mask", 0),
             ("time_mask", 0),
@@ -151,11 +160,11 @@ class TrainConfig:
         ):
             if getattr(self, name) not in allowed:
                 raise Error(f"{name} is {getattr(self, name)!r}: it must be one of {', '.join(allowed)}.")
-        if self.accumulate > self.batch:
-            raise Error(f"accumulate is {self.accumulate}: a batch of {self.batch} has not so many parts.")
+        if self.grad_accum > self.batch:
+            raise Error(f"grad_accum is {self.grad_accum}: it must be at most the batch, {self.batch} clips.")
         if not 0 < self.lr < float("inf"):
             raise Error(f"lr is {self.lr}: it must be above 0.")
-        for name in ("weight_decay", "clip", "gain"):
+        for name in ("weight_decay", "max_grad_norm", "gain"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise Error(f"{name} is {getattr(self, name)}: it must be 0 or more.")
         if len(self.betas) != 2 or not all(0 <= b < 1 for b in self.betas):
@@ -163,7 +172,13 @@ class TrainConfig:
         if not 0 < self.layer_decay <= 1:
             raise Error(f"layer_decay is {self.layer_decay}: it must be above 0 and at most 1.")
         if not 0 <= self.mixup <= 1:
-            raise Error(f"mixup is {self.mixup}: it is a share of the clips, 0 to 1.")
+            raise Error(f"mixup is {self.mixup}: it must be a probability, 0 to 1.")
+
+    @classmethod
+    def from_saved(cls, saved: dict) -> "TrainConfig":
+        """The settings that last.npz keeps (JSON: lists for tuples), under their present names or those of 0.1.0."""
+        values = {RENAMED.get(name, name): value for name, value in saved.items()}
+        return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
 
 
 def _whole(config, name, least):

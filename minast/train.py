@@ -22,21 +22,43 @@ from . import cli, optim, plots, scoring
 from .checkpoint import load
 from .errors import Error
 from .gpu.transfer import pin_memory, to_device
-from .training import batches, run_folder
+from .training import batches, flags, run_folder
 from .training.feature_cache import FeatureCache
 from .training.prefetch import Prefetcher
-from .training.start import begun, parser, resumed
+from .training.start import begun, resumed
 
 
 def main(argv=None):
-    args, job = parser(__doc__).parse_args(argv), None
+    try:
+        return run(flags.parser(__doc__).parse_args(argv))[0]
+    except KeyboardInterrupt:
+        return 130
+
+
+def fit(data, *, out=None, **options) -> str:
+    """Train as the command does.   -> the path of the best checkpoint, best.npz
+
+    data: as DATA of the command, str or path. out: output folder. options: the other flags with underscores:
+    fit("my_sounds", preset="tiny", epochs=5, pretrained="vit.npz", noise=True). It prints what the command prints.
+    Raises minast.Error for an unknown option, naming the nearest, and whatever stops the command; KeyboardInterrupt
+    after Ctrl-C, with the state saved for `resume=`.
+    """
+    status, job = run(flags.from_keywords(data, out=out, **options))
+    if status:
+        raise KeyboardInterrupt
+    return os.path.join(job.out, run_folder.BEST)
+
+
+def run(args):
+    """-> exit status, Job"""
+    job = None
     with ExitStack() as leaving, run_folder.sigterm_is_ctrl_c():
         try:
             job = begun(args, leaving) if args.resume is None else resumed(args)
-            return train(job)
+            return train(job), job
         except KeyboardInterrupt:
             print(stopped_at_once(args, job))
-            return 130
+            raise
 
 
 def stopped_at_once(args, job):
@@ -136,9 +158,9 @@ def take_step(job, x, y, lr):
     The loss is looked at last: on a GPU all is queued by then, and the host was never waited for.
     """
     config, model, scale = job.config, job.model, job.scale.value
-    loss, logits = model.loss_and_grad(x, y, config.loss, config.accumulate, scale, wait=False)
+    loss, logits = model.loss_and_grad(x, y, config.loss, config.grad_accum, scale, wait=False)
     extras = {"copy": model.copy_to_update(), "scale": 1 / scale} if model.encoder else {}
-    norm = job.optimizer.take(model.dw.flat, lr, config.clip, **extras)
+    norm = job.optimizer.take(model.dw.flat, lr, config.max_grad_norm, **extras)
     job.scale.update(norm)
     return float(loss), norm, logits
 

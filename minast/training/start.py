@@ -5,10 +5,10 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
-from .. import cli, optim, threads
+from .. import optim, threads
 from ..backend import choose
 from ..checkpoint import Info, load
-from ..config import PRESETS, FeatureConfig, ModelConfig, TrainConfig
+from ..config import FeatureConfig, ModelConfig, TrainConfig
 from ..datasets import NAMED, Dataset, open_dataset
 from ..errors import Error
 from ..model import AST, checked_dtype
@@ -73,7 +73,7 @@ def prepared(args, data, config, rest, out, size):
         shape |= {k: given[k] for k in ("prefix_tokens", "depth") if given[k] is not None}
         origin = "random weights"
         model = AST(ModelConfig.preset(rest["preset"], **shape), args.backend, config.seed, config.dtype)
-    model.recompute, model.replay = config.recompute, True
+    model.recompute, model.replay = config.activation_checkpointing, True
     info = Info(
         list(data.labels),
         features,
@@ -114,13 +114,13 @@ def resumed(args):
     state = run_folder.load_state_of(args.resume)
     try:
         settings, step, sums = state["settings"], int(state["counters"]["step"]), tuple(state["counters"]["sums"])
-        config = TrainConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in settings["train"].items()})
+        config = TrainConfig.from_saved(settings["train"])
         same_machinery(args, settings)
         data = open_dataset(args.data or located(settings), config.seed, settings["fold"])
         if run_folder.fingerprint(data) != settings["fingerprint"]:
             raise Error(f"{data.name}: these are not the clips that {args.resume} was trained on: start anew.")
         model, info = load(os.path.join(args.resume, run_folder.LAST), args.backend, config.dtype)
-        model.recompute, model.replay = config.recompute, True
+        model.recompute, model.replay = config.activation_checkpointing, True
         optimizer = new_optimizer(model, config)
         optimizer.load_state(state)
         scale = loss_scale(config.dtype)
@@ -259,64 +259,3 @@ def describe(data, model, features, preset, out):
     )
     if model.backend == "emulator":
         print("The emulator runs the GPU's kernels on the CPU: right, and slow. To train on a CPU take --backend fast.")
-
-
-def parser(doc):
-    """The flags of train. None means: as the data's recipe says."""
-    p = cli.Parser("train", doc)
-    p.add_argument("data", nargs="?", metavar="DATA", help=f"{cli.DATA} (default builtin)")
-    p.add_argument("--out", metavar="DIR", help="output folder (default: runs/<data>-<preset>)")
-    p.add_argument("--resume", metavar="DIR", help="go on with the run in DIR (and DATA, if they moved)")
-    cli.add_backend(p)
-    p.add_argument(
-        "--seed",
-        type=int,
-        help="of all that is random (default 0); the last digits also depend on --threads",
-    )
-    p.add_argument("--fold", type=int, help="test fold of esc10 and esc50 (default 1)")
-    p.add_argument("--no-cache", action="store_true", help="do not keep features on disk for next time")
-    p.add_argument(
-        "--pretrained", metavar="FILE", help="start from a ViT or AST, as convert reads them, with a new head"
-    )
-    p.add_argument("--random-head", action="store_true", help="with --pretrained: do not fit the new head first")
-    g = p.add_argument_group("model")
-    g.add_argument("--preset", choices=PRESETS, help="nano 1.4 M, tiny 5.5 M, small 22 M, base 87 M weights")
-    g.add_argument("--fstride", type=int, help="patch stride in mel bins (default 10)")
-    g.add_argument("--tstride", type=int, help="patch stride in frames (default 10)")
-    g.add_argument("--prefix-tokens", type=int, choices=(1, 2), help="1: [CLS]; 2: distillation token too (default 1)")
-    g.add_argument("--depth", type=int, help="encoder blocks (default 12)")
-    g = p.add_argument_group("features")
-    g.add_argument("--rate", type=int, help="sample rate in Hz that audio is brought to")
-    g.add_argument("--frames", type=int, help="input length, 100 a second (default: fits 95 %% of the clips)")
-    g.add_argument("--mel-bins", type=int, help="default 128")
-    g.add_argument("--window", choices=("hamming", "hann"), help="default hamming")
-    g.add_argument("--mean", type=float, help="of the log-mels (default: measured on the training clips)")
-    g.add_argument("--std", type=float, help="likewise")
-    g = p.add_argument_group("training (defaults depend on the data: see minast/training/recipes.py)")
-    g.add_argument("--epochs", type=int)
-    g.add_argument("--batch", type=int, help="clips a step (default 16)")
-    g.add_argument("--dtype", help="float32, or bfloat16 or float16 on the backends cuda and emulator")
-    g.add_argument("--accumulate", type=int, metavar="N", help="put a batch through in N parts, to save memory")
-    g.add_argument(
-        "--recompute", action="store_true", default=None, help="make activations again in the backward pass, to save it"
-    )
-    g.add_argument("--lr", type=float, help="highest learning rate")
-    g.add_argument("--optimizer", choices=("adamw", "adam"), help="adam: with coupled weight decay, as AST")
-    g.add_argument("--betas", type=float, nargs=2, metavar=("B1", "B2"), help="Adam's (default 0.9 0.999; adam: 0.95)")
-    g.add_argument("--weight-decay", type=float, help="default 0.05; with --optimizer adam 5e-7, as AST")
-    g.add_argument(
-        "--layer-decay", type=float, help="learning rate of a block as a share of the next one's (default 1)"
-    )
-    g.add_argument("--clip", type=float, help="largest length of the gradient, 0 for any (default 1)")
-    g.add_argument("--schedule", choices=("cosine", "milestones"), help="milestones: AST's")
-    g.add_argument("--milestones", type=float, nargs=3, metavar=("START", "EVERY", "FACTOR"), help="default 10 5 0.5")
-    g.add_argument("--warmup", type=int, help="steps (at most a fifth of the run)")
-    g.add_argument("--loss", choices=("ce", "bce"), help="default: ce; bce where clips have several labels")
-    g.add_argument("--mixup", type=float, help="share of clips mixed with another")
-    g.add_argument("--freq-mask", type=int, help="widest mask in mel bins")
-    g.add_argument("--time-mask", type=int, help="widest mask in frames")
-    g.add_argument("--noise", action="store_true", default=None, help="AST's uniform noise")
-    g.add_argument("--roll", type=int, help="largest shift in time, in frames")
-    g.add_argument("--gain", type=float, help="largest change of level, in nats of power (2.3 is 10 dB)")
-    g.add_argument("--augment-from", type=int, metavar="EPOCH", help="first epoch, from 0, that is augmented")
-    return p
