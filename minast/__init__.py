@@ -1,9 +1,17 @@
 """minast: the Audio Spectrogram Transformer, written by hand in NumPy, small enough to read.
 
-wave -> `log_mel` -> `AST.forward` -> logits. `import minast` needs NumPy and SciPy alone.
+A trained classifier, in two lines (`Classifier`; the console command `minast` does the same):
+
+    classifier = minast.Classifier.load("best.npz")
+    classifier.predict("street.wav")
+
+The parts: file -> `load_audio` -> waveform -> `log_mel` -> spectrogram -> `AST.forward` -> logits.
+`import minast` needs NumPy and SciPy alone; what needs more is imported when it is first used.
 """
 
 __version__ = "0.1.0"
+
+from typing import TYPE_CHECKING
 
 from . import metrics
 from .audio import load_audio
@@ -14,8 +22,13 @@ from .features import log_mel
 from .model import AST
 from .pretrained import from_pretrained
 
+if TYPE_CHECKING:
+    from .classifier import Classifier
+    from .explain import attention_maps, input_relevance, relevance, rollout
+
 __all__ = [
     "AST",
+    "Classifier",
     "Error",
     "FeatureConfig",
     "ModelConfig",
@@ -31,12 +44,14 @@ __all__ = [
     "rollout",
     "save",
 ]
-EXPLAIN = ("attention_maps", "input_relevance", "relevance", "rollout")  # from explain.py, read when first asked for
+# name: the module that has it, imported when the name is first asked for
+LAZY = {"Classifier": "classifier"}
+LAZY |= dict.fromkeys(("attention_maps", "input_relevance", "relevance", "rollout"), "explain")
 
 
 def __getattr__(name):
-    if name in EXPLAIN:
-        from . import explain
+    if name in LAZY:
+        from importlib import import_module
 
-        return getattr(explain, name)
+        return getattr(import_module(f".{LAZY[name]}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -53,7 +53,9 @@ def usage():
     """What `minast --help` prints."""
     width = max(map(len, COMMANDS))
     commands = "\n".join(f"  {verb:{width}}  {line}" for verb, line in COMMANDS.items())
-    shell = os.path.basename(os.environ.get("SHELL", "bash"))
+    shell = os.path.basename(os.environ.get("SHELL", ""))
+    script = f"minast {COMPLETION} {shell if shell in ('zsh', 'fish') else 'bash'}"
+    switch_on = f"{script} | source" if shell == "fish" else f'eval "$({script})"'
     return f"""usage: minast COMMAND ...
 
 Audio Spectrogram Transformers from scratch: train, use and study them.
@@ -62,7 +64,7 @@ commands:
 {commands}
 
 `minast COMMAND --help` lists a command's arguments; `minast --version` prints the version.
-Shell completion, for this session or in your shell's start-up file:  eval "$(minast {COMPLETION} {shell})\""""
+Shell completion, in this session or your shell's start-up file:  {switch_on}"""
 
 
 def completion(shell="bash"):
@@ -78,7 +80,10 @@ def completion(shell="bash"):
     root.add_argument(COMPLETION, choices=shtab.SUPPORTED_SHELLS)
     verbs = root.add_subparsers()
     for verb, line in COMMANDS.items():
-        verbs.add_parser(verb, help=line, parents=[module(verb).parser()], add_help=False)
+        parser = verbs.add_parser(verb, help=line, parents=[module(verb).parser()], add_help=False)
+        for action in parser._actions:
+            if action.nargs != 0 and action.type is None and action.choices is None:  # a text: most are paths
+                action.complete = shtab.DIRECTORY if action.metavar == "DIR" else shtab.FILE
     return shtab.complete(root, shell)
 
 

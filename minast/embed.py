@@ -3,9 +3,9 @@
   python -m minast.embed model.npz my_sounds/ --out embeddings.npz
   python -m minast.embed model.npz street.wav --per segment --out street.npz
 
-An embedding is what the model's head sees of a sound: D numbers. Files longer than the model's input are cut into
-segments; a file's row is the mean over them. The .npz holds embeddings (n, D), files (n names), with --per segment
-starts and ends in seconds, and about, a JSON text: checkpoint, model, features, version. Load it with numpy.load.
+An embedding is the vector of D numbers that the model's head classifies. A file longer than the model's input is cut
+into segments, and its embedding is the mean over them. The .npz, for numpy.load, holds: embeddings (n, D); files (n
+names); with --per segment, starts and ends in seconds; about, a JSON text with checkpoint, model, features, version.
 """
 
 import json

@@ -30,9 +30,13 @@ from .training.start import begun, resumed
 
 def main(argv=None):
     try:
-        return run(flags.parser(__doc__).parse_args(argv))[0]
+        return run(parser().parse_args(argv))[0]
     except KeyboardInterrupt:
         return 130
+
+
+def parser():
+    return flags.parser(__doc__)
 
 
 def fit(data, *, out=None, **options) -> str:
