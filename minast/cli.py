@@ -21,7 +21,7 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, verb, doc):
         super().__init__(
             prog=as_started(f"python -m minast.{verb}"),
-            description=as_started(doc),
+            description=as_started(doc or ""),
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
 
@@ -39,7 +39,11 @@ def add_backend(parser):
 def add_threads(parser):
     """--threads alone, for commands that run no model."""
     parser.add_argument(
-        "--threads", action=Threads, type=int, help="CPU threads (default: $MINAST_THREADS, else one a core)"
+        "--threads",
+        action=Threads,
+        type=int,
+        metavar="N",
+        help="number of CPU threads (default: $MINAST_THREADS, else all cores)",
     )
 
 

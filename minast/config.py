@@ -1,4 +1,7 @@
-"""Settings as frozen dataclasses: how sound becomes features, the shape of the model, how it is trained."""
+"""Settings as frozen dataclasses: how sound becomes features, the shape of the model, how it is trained.
+
+A value that makes no sense raises minast.Error when the dataclass is created.
+"""
 
 from dataclasses import asdict, dataclass, fields, replace
 from math import isfinite
@@ -19,8 +22,8 @@ RENAMED = {  # TrainConfig's fields in version 0.1.0 and today: old files hold t
 PATCH = 16  # AST's patches are 16 mel bins x 16 frames
 
 
-def grid_shape(mel_bins, frames, fstride, tstride):
-    """Patches along each axis, (floor((F - 16) / fstride) + 1, floor((T - 16) / tstride) + 1); no padding.
+def grid_shape(mel_bins: int, frames: int, fstride: int, tstride: int) -> tuple[int, int]:
+    """Patches along (frequency, time): (floor((F - 16) / fstride) + 1, floor((T - 16) / tstride) + 1); no padding.
 
     128 mel bins and 1024 frames at stride 10 give (12, 101): 1212 patches. Source: AST, section 2.
     """
@@ -29,14 +32,17 @@ def grid_shape(mel_bins, frames, fstride, tstride):
 
 @dataclass(frozen=True)
 class FeatureConfig:
-    """How a waveform becomes the model's input: (log_mel(wave) cut or padded to `frames` - mean) / (2 std)."""
+    """How a waveform becomes the model's input: (pad_or_trim(log_mel(wave), frames) - mean) / (2 std).
 
-    rate: int = 16000  # Hz; audio at another rate is resampled
-    mel_bins: int = 128
+    Source: AST, section 2, and the official code's dataloader.py.
+    """
+
+    rate: int = 16000  # sample rate in Hz, 100 to 768000; audio at other rates is resampled
+    mel_bins: int = 128  # F, at least 4
     window: str = "hamming"  # the paper's text; "hann" is what the official code and its checkpoints use
-    frames: int = 1024  # one frame each 10 ms
-    mean: float = -4.2677393  # AudioSet's, from the official code
-    std: float = 4.5689974
+    frames: int = 1024  # T, one frame every 10 ms
+    mean: float = -4.2677393  # of the log-mels, in nats; AudioSet's, from the official code
+    std: float = 4.5689974  # likewise; above 0
 
     def __post_init__(self):
         if self.window not in ("hamming", "hann"):
@@ -56,14 +62,14 @@ class FeatureConfig:
 class ModelConfig:
     """The shape of an AST. Defaults: AST base on 10 s of AudioSet (1212 patches, 1 prefix token)."""
 
-    dim: int = 768
-    depth: int = 12
-    heads: int = 12
-    mel_bins: int = 128
-    frames: int = 1024
-    fstride: int = 10
-    tstride: int = 10
-    classes: int = 527
+    dim: int = 768  # D, width of a token; a multiple of `heads`
+    depth: int = 12  # encoder blocks
+    heads: int = 12  # H, attention heads of a block
+    mel_bins: int = 128  # F, at least 16
+    frames: int = 1024  # T, one every 10 ms; at least 16
+    fstride: int = 10  # patch stride in mel bins
+    tstride: int = 10  # patch stride in frames
+    classes: int = 527  # K
     prefix_tokens: int = 1  # 1: [CLS] (ViT); 2: [CLS] and the distillation token (DeiT, the official AST)
     encoder_eps: float = 1e-6
     head_eps: float = 1e-5  # the head's layer norm keeps PyTorch's default in the official code
@@ -81,13 +87,16 @@ class ModelConfig:
         for name in ("encoder_eps", "head_eps"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1:
-                raise Error(f"{name} is {value}: it must be a small number above 0.")
+                raise Error(f"{name} is {value}: it must be a number between 0 and 1.")
         if self.gelu not in ("erf", "tanh"):
             raise Error(f'gelu is {self.gelu!r}: it must be "erf" or "tanh".')
 
     @classmethod
-    def preset(cls, name, **changes):
-        """The named size (nano, tiny, small, base) with any field changed by keyword."""
+    def preset(cls, name: str, **changes) -> "ModelConfig":
+        """A named size (nano, tiny, small, base), any field changed by keyword: preset("tiny", classes=10, frames=128).
+
+        Raises minast.Error for an unknown preset or field.
+        """
         if name not in PRESETS:
             raise Error(f"there is no preset {name!r}: choose one of {', '.join(PRESETS)}.")
         unknown = set(changes) - {f.name for f in fields(cls)}
@@ -98,13 +107,13 @@ class ModelConfig:
         return cls(**{**PRESETS[name], **changes})
 
     @property
-    def grid(self):
+    def grid(self) -> tuple[int, int]:
         """Patches along (frequency, time)."""
         return grid_shape(self.mel_bins, self.frames, self.fstride, self.tstride)
 
     @property
-    def tokens(self):
-        """Length of the encoder's sequence: prefix tokens + patches."""
+    def tokens(self) -> int:
+        """Length of the encoder's sequence, P + N: prefix tokens and patches."""
         return self.prefix_tokens + self.grid[0] * self.grid[1]
 
 
@@ -181,7 +190,7 @@ class TrainConfig:
         return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
 
 
-def _whole(config, name, least):
+def _whole(config, name: str, least: int) -> None:
     value = getattr(config, name)
     if isinstance(value, bool) or not isinstance(value, (int, float)) or value % 1 or value < least:
         raise Error(f"{name} is {value}: it must be a whole number of at least {least}.")

@@ -47,18 +47,27 @@ def parser():
     p = cli.Parser("convert", __doc__)
     p.add_argument("source", metavar="SOURCE", help="a .npz, .pth or .safetensors file, or a Hugging Face folder")
     p.add_argument("out", metavar="OUT.npz", help="the checkpoint to write")
-    p.add_argument("--classes", type=int, help="number of classes (default: the source's)")
+    p.add_argument("--classes", type=int, metavar="N", help="number of classes (default: the source's)")
     p.add_argument("--labels", metavar="FILE", help="class names, one per line, or AudioSet's class_labels_indices.csv")
     p.add_argument("--fresh-head", action="store_true", help="start a new head even if the source's head would fit")
     p.add_argument("--loss", choices=("bce", "ce"), help="turn logits into scores by sigmoid (bce) or softmax (ce)")
     p.add_argument(
-        "--frames", type=int, help="input length, 100 frames per second (default: the source's; for a ViT 1024)"
+        "--frames",
+        type=int,
+        metavar="N",
+        help="input length in frames of 10 ms (default: the source's; for a ViT 1024)",
     )
-    p.add_argument("--fstride", type=int, help="patch stride in mel bins (default: the source's; for a ViT 10)")
-    p.add_argument("--tstride", type=int, help="patch stride in frames (default: likewise)")
-    p.add_argument("--mel-bins", type=int, help="number of mel filters (default: the source's; for a ViT 128)")
     p.add_argument(
-        "--rgb", choices=RGB, default="sum", help="how to merge the filters of the three colour channels (default sum)"
+        "--fstride", type=int, metavar="N", help="patch stride in mel bins (default: the source's; for a ViT 10)"
+    )
+    p.add_argument(
+        "--tstride", type=int, metavar="N", help="patch stride in frames (default: the source's; for a ViT 10)"
+    )
+    p.add_argument(
+        "--mel-bins", type=int, metavar="N", help="number of mel filters (default: the source's; for a ViT 128)"
+    )
+    p.add_argument(
+        "--rgb", choices=RGB, default="sum", help="how to merge the filters of the three colour channels (default: sum)"
     )
     p.add_argument(
         "--gelu",
@@ -66,7 +75,10 @@ def parser():
         help="exact (erf) or approximate (tanh) GELU (default: the config.json's, else erf)",
     )
     p.add_argument(
-        "--heads", type=int, help="number of attention heads, if the source does not say and they are not 64 wide"
+        "--heads",
+        type=int,
+        metavar="N",
+        help="number of attention heads, if the source does not say and they are not 64 wide",
     )
     p.add_argument(
         "--source-grid",
@@ -74,7 +86,7 @@ def parser():
         metavar="FxT",
         help="grid of the source's position embedding, as 12x101, if it does not say",
     )
-    p.add_argument("--seed", type=int, default=0, help="random seed of a new head (default 0)")
+    p.add_argument("--seed", type=int, metavar="N", default=0, help="random seed of a new head (default: 0)")
     return p
 
 

@@ -3,8 +3,8 @@
   python -m minast.evaluate runs/fsdd-nano/best.npz fsdd:path/to/fsdd
   python -m minast.evaluate model.npz my_sounds/ --split all --out report
 
-Prints accuracy (or mAP, for several labels a clip), AUC and d', then a line per class. --out also writes every clip's
-scores and draws the confusion matrix.
+Prints accuracy (for data with one label per clip), mAP, AUC and d', then a line per class. --out also writes the scores
+of every clip and draws the confusion matrix.
 """
 
 import csv
@@ -55,12 +55,16 @@ def parser():
     p = cli.Parser("evaluate", __doc__)
     p.add_argument("checkpoint", metavar="CHECKPOINT", help=cli.CHECKPOINT)
     p.add_argument("data", metavar="DATA", help=cli.DATA)
-    p.add_argument("--split", choices=("test", "valid", "train", "all"), default="test", help="default test")
-    p.add_argument("--seed", type=int, help="draws the split of data that have none (default: the model's)")
-    p.add_argument("--fold", type=int, help="test fold of esc10 and esc50 (default: the model's)")
+    p.add_argument(
+        "--split", choices=("test", "valid", "train", "all"), default="test", help="the clips to score (default: test)"
+    )
+    p.add_argument(
+        "--seed", type=int, metavar="N", help="seed of the split, if the data have none (default: the model's)"
+    )
+    p.add_argument("--fold", type=int, metavar="N", help="test fold of esc10 and esc50, 1 to 5 (default: the model's)")
     p.add_argument("--out", metavar="DIR", help="write scores.csv and confusion.png into this folder")
     p.add_argument("--json", action="store_true", help="print one JSON object")
-    p.add_argument("--no-cache", action="store_true", help="do not keep features on disk for next time")
+    p.add_argument("--no-cache", action="store_true", help="do not cache features on disk")
     cli.add_backend(p)
     return p
 

@@ -7,9 +7,9 @@ import numpy as np
 from . import plots
 from .checkpoint import Info
 from .explain import on_spectrogram, relevance
+from .features import model_inputs
 from .model import AST
 from .scoring import clip_scores
-from .training.batches import model_inputs
 
 
 def relevance_over_time(model: AST, info: Info, mel: np.ndarray, label: int) -> np.ndarray:

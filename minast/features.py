@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from . import threads
+from .config import FeatureConfig
 from .errors import Error
 
 FRAME, SHIFT = 0.025, 0.010  # seconds
@@ -185,3 +186,8 @@ def segments(mel: np.ndarray, frames: int) -> np.ndarray:
     """
     count = segment_count(len(mel), frames)
     return np.stack([pad_or_trim(mel[i * frames :], frames) for i in range(count)])
+
+
+def model_inputs(mel: np.ndarray, features: FeatureConfig) -> np.ndarray:
+    """All segments of a clip, padded and normalised: what `AST.forward` takes.   (T, F) -> (W, frames, F)"""
+    return normalise(segments(mel, features.frames), features.mean, features.std)

@@ -50,7 +50,7 @@ def parser():
     p = cli.Parser("predict", __doc__)
     p.add_argument("checkpoint", metavar="CHECKPOINT", help=cli.CHECKPOINT)
     p.add_argument("files", nargs="+", metavar="FILE", help="wav, flac, ogg, mp3")
-    p.add_argument("--top", type=int, default=5, metavar="K", help="number of labels per file (default 5)")
+    p.add_argument("--top", type=int, default=5, metavar="K", help="number of labels per file (default: 5)")
     p.add_argument("--labels", metavar="A;B", help="choose among these labels only, separated by semicolons")
     p.add_argument("--json", action="store_true", help="print one JSON list")
     p.add_argument("--explain", metavar="PNG", help="draw where in the one FILE its likeliest label was heard")

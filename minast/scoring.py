@@ -13,10 +13,9 @@ from . import metrics
 from .checkpoint import Info
 from .config import FeatureConfig
 from .errors import Error
-from .features import SHIFT, normalise, pad_or_trim
+from .features import SHIFT, model_inputs, normalise, pad_or_trim
 from .layers import softmax_forward
 from .model import AST
-from .training.batches import model_inputs
 
 BATCH = 16  # segments that go through the model together
 

@@ -35,15 +35,21 @@ def main(argv=None):
 def parser():
     p = cli.Parser("stats", __doc__)
     p.add_argument("data", metavar="DATA", help=cli.DATA)
-    p.add_argument("--rate", type=int, default=16000, help="resample audio to this rate in Hz (default 16000)")
-    p.add_argument("--mel-bins", type=int, default=128, help="number of mel filters (default 128)")
-    p.add_argument("--window", choices=WINDOWS, default="hamming", help="window of the STFT (default hamming)")
     p.add_argument(
-        "--seed", type=int, default=0, help="draws the split of data that have none, as in train (default 0)"
+        "--rate", type=int, metavar="HZ", default=16000, help="resample audio to this rate in Hz (default: 16000)"
     )
-    p.add_argument("--fold", type=int, help="test fold of esc10 and esc50 (default 1)")
+    p.add_argument("--mel-bins", type=int, metavar="N", default=128, help="number of mel filters (default: 128)")
+    p.add_argument("--window", choices=WINDOWS, default="hamming", help="window of the STFT (default: hamming)")
+    p.add_argument(
+        "--seed",
+        type=int,
+        metavar="N",
+        default=0,
+        help="seed of the split, if the data have none (default: 0)",
+    )
+    p.add_argument("--fold", type=int, metavar="N", help="test fold of esc10 and esc50, 1 to 5 (default: 1)")
     p.add_argument("--json", action="store_true", help="print one JSON object")
-    p.add_argument("--no-cache", action="store_true", help="do not keep features on disk for next time")
+    p.add_argument("--no-cache", action="store_true", help="do not cache features on disk")
     cli.add_threads(p)
     return p
 

@@ -8,7 +8,7 @@ import soundfile
 import minast
 from minast import explain, plots, scoring
 from minast.datasets import open_dataset
-from minast.training import batches
+from minast.features import model_inputs
 
 BANDS = ((50, 500), (4000, 8000))  # Hz: of the fixture's low and high noises
 
@@ -72,7 +72,7 @@ def test_explain(trained, tmp_path, monkeypatch, command):
     model, info = minast.load(trained / "best.npz")
     p = scoring.clip_scores(model, info, [mel])[0]
     one = scoring.clip_scores(model, info, [mel[:48]])[0, p.argmax()]
-    x = batches.model_inputs(mel[:48], info.features)
+    x = model_inputs(mel[:48], info.features)
     want = explain.on_spectrogram(model.config, minast.relevance(model, x, int(p.argmax())))[0] * one
     assert np.allclose(values[:48], want, rtol=1e-4, atol=1e-7)
 

@@ -8,7 +8,7 @@ import pytest
 from minast import scoring
 from minast.config import FeatureConfig
 from minast.errors import Error
-from minast.training.batches import model_inputs
+from minast.features import model_inputs
 
 FEATURES = FeatureConfig(frames=10, mel_bins=4, mean=0.0, std=0.5)
 

@@ -153,11 +153,11 @@ def test_refusals(tones, trained, tmp_path, command):
     for arguments, words in [
         ([tones, "--out", locked / "run"], "cannot be written to"),
         ([tones, "--out", trained], "already holds a training run"),
-        ([tones, "--out", tmp_path / "half"], "half holds a best.npz and no last.npz to go on from: move it away, or"),
-        (["--resume", tmp_path / "half"], "nothing to go on from: start anew."),
+        ([tones, "--out", tmp_path / "half"], "half holds a best.npz but no last.npz to resume from: move it away, or"),
+        (["--resume", tmp_path / "half"], "there is no last.npz to resume from: start a new run."),
         (["--resume", tmp_path / "none"], "no such folder"),
         (["--resume", tmp_path], "no last.npz"),
-        (["--resume", trained, "--lr", "1"], "leave out lr"),
+        (["--resume", trained, "--max-grad-norm", "1", "--noise"], "leave out --max-grad-norm, --noise."),
         ([tmp_path / "none"], "no such folder or file"),
         ([tones, "--out", tmp_path / "a", "--lr", "-1"], "lr is -1.0"),
         ([tones, "--out", tmp_path / "a", "--batch", "0"], "batch is 0"),
@@ -340,8 +340,8 @@ def test_a_step_that_overflows_is_skipped_and_said_when_it_never_ends(few, tmp_p
     assert steps > 2 and state["t"] == steps - 2
     assert state["counters"]["scale"] == {"value": 2.0**14, "good": steps - 2}
     norms = iter([np.inf] * 100)
-    monkeypatch.setattr("minast.training.start.loss_scale", lambda dtype: loss_scale.LossScale(1.0))
-    with pytest.raises(minast.Error, match="the gradient's length inf"):
+    monkeypatch.setattr("minast.training.learner.loss_scale", lambda dtype: loss_scale.LossScale(1.0))
+    with pytest.raises(minast.Error, match="the gradient norm inf"):
         train.main([*flags, str(tmp_path / "b")])
 
 
