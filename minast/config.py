@@ -3,7 +3,7 @@
 A value that makes no sense raises minast.Error when the dataclass is created.
 """
 
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields
 from math import isfinite
 
 from .errors import Error
@@ -194,6 +194,3 @@ def _whole(config, name: str, least: int) -> None:
     value = getattr(config, name)
     if isinstance(value, bool) or not isinstance(value, (int, float)) or value % 1 or value < least:
         raise Error(f"{name} is {value}: it must be a whole number of at least {least}.")
-
-
-__all__ = ["PATCH", "PRESETS", "FeatureConfig", "ModelConfig", "TrainConfig", "asdict", "grid_shape", "replace"]

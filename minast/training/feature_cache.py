@@ -26,7 +26,7 @@ class FeatureCache:
 
     clips: the recordings. features: its rate, mel_bins and window matter here. cache: whether to read from and write
     to disk; an entry is found by the file's content, so a moved or renamed file costs nothing and a changed one is
-    computed again. workers: threads (default: all). label: of the progress bar; quiet: no bar.
+    computed again. label: of the progress bar; quiet: no bar.
     Raises minast.Error, naming the clip, for one that cannot be read.
     """
 
@@ -35,7 +35,6 @@ class FeatureCache:
         clips: Sequence[Clip],
         features: FeatureConfig,
         cache: bool = True,
-        workers: int | None = None,
         label: str = "features",
         quiet: bool = False,
     ):
@@ -45,7 +44,7 @@ class FeatureCache:
         self.settings = json.dumps([VERSION, features.rate, features.mel_bins, features.window])
         self.folder = os.path.join(cache_folder(), "features") if cache else None
         self._rows, self._bytes, self._lock = [], 0, Lock()
-        pool = ThreadPoolExecutor(workers or threads.count(), initializer=threads.stay_alone)  # all release the GIL
+        pool = ThreadPoolExecutor(threads.count(), initializer=threads.stay_alone)  # all release the GIL
         try:
             results = pool.map(self._get, clips)
             for path, mel in tqdm(
@@ -106,7 +105,7 @@ class FeatureCache:
         except (OSError, Error) as error:  # a full disk costs time, not the run
             with self._lock:
                 if self.folder is not None:
-                    print(f"note: features are not cached: {error}", file=sys.stderr)
+                    print(f"note: features are not kept on disk: {error}", file=sys.stderr)
                 self.folder = None
             return None, mel
         return path, mel

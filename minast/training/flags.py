@@ -12,21 +12,27 @@ from .recipes import default
 
 
 def parser(doc: str | None = None) -> cli.Parser:
-    """The command line of train. What is not given is None, or False where giving it means yes."""
+    """The command line of train. A flag that is not given is None (or False), and then the data's recipe decides."""
     p = cli.Parser("train", doc)
     p.add_argument("data", nargs="?", metavar="DATA", help=f"{cli.DATA} (default: builtin)")
     p.add_argument("--out", metavar="DIR", help="output folder (default: runs/<data>-<preset>)")
     p.add_argument("--resume", metavar="DIR", help="resume the run in DIR; give DATA as well if the data have moved")
     cli.add_backend(p)
-    add(p, "seed", int, "N", "seed of all random numbers; the number of threads affects rounding as well")
+    add(p, "seed", int, "N", "seed of all random numbers; rounding also depends on --threads")
     p.add_argument("--fold", type=int, metavar="N", help="test fold of esc10 and esc50, 1 to 5 (default: 1)")
     p.add_argument("--no-cache", action="store_true", help="do not cache features on disk")
-    p.add_argument("--pretrained", metavar="FILE", help="fine-tune a ViT or AST: any file that convert reads")
     p.add_argument(
-        "--random-head", action="store_true", help="with --pretrained: do not fit the new head (linear probe) first"
+        "--pretrained", metavar="FILE", help="fine-tune pretrained ViT or AST weights, in any format that convert reads"
     )
-    add_model_flags(p.add_argument_group("model (--pretrained brings its own preset, depth and prefix tokens)"))
-    add_feature_flags(p.add_argument_group("features (with --pretrained AST weights: as they were trained)"))
+    p.add_argument(
+        "--random-head", action="store_true", help="with --pretrained: start from a random head, without a linear probe"
+    )
+    add_model_flags(
+        p.add_argument_group("model (--pretrained weights come with their own preset, depth and prefix tokens)")
+    )
+    add_feature_flags(
+        p.add_argument_group("features (the defaults with --pretrained AST weights are those they were trained with)")
+    )
     add_training_flags(p.add_argument_group("training"))
     add_augmentation_flags(p.add_argument_group("augmentation"))
     for old, new in RENAMED.items():
@@ -40,6 +46,7 @@ def add(group, name: str, kind: type, metavar, text: str, **options):
 
 
 def add_model_flags(g):
+    """The shape of the model: fields of ModelConfig."""
     sizes = "nano 1.4 M, tiny 5.5 M, small 22 M, base 87 M weights"
     g.add_argument("--preset", choices=PRESETS, help=f"model size: {sizes} (default: {default('preset')})")
     g.add_argument("--fstride", type=int, metavar="N", help="patch stride in frequency, in mel bins (default: 10)")
@@ -54,6 +61,7 @@ def add_model_flags(g):
 
 
 def add_feature_flags(g):
+    """How sound becomes features: fields of FeatureConfig."""
     add(g, "rate", int, "HZ", "sample rate in Hz; audio at other rates is resampled")
     add(g, "frames", int, "N", "input length in frames of 10 ms")
     g.add_argument("--mel-bins", type=int, metavar="N", help="mel bins per frame (default: 128)")
@@ -65,6 +73,7 @@ def add_feature_flags(g):
 
 
 def add_training_flags(g):
+    """How the weights are trained: fields of TrainConfig."""
     add(g, "epochs", int, "N", "passes over the training clips")
     add(g, "batch", int, "N", "clips per optimizer step")
     add(g, "dtype", str, "TYPE", "compute dtype: float32, or bfloat16 or float16 on the backends cuda and emulator")
@@ -76,7 +85,7 @@ def add_training_flags(g):
         help="recompute activations in the backward pass to save memory",
     )
     add(g, "lr", float, "X", "peak learning rate")
-    add(g, "optimizer", str, None, "adam is AST's, with coupled weight decay", choices=("adamw", "adam"))
+    add(g, "optimizer", str, None, "AdamW, or AST's Adam with coupled weight decay", choices=("adamw", "adam"))
     add(g, "betas", float, ("B1", "B2"), "decay rates of Adam's moments", nargs=2)
     add(g, "weight_decay", float, "X", "weight decay")
     add(g, "layer_decay", float, "X", "learning rate of a block as a fraction of that of the block above it")
@@ -87,7 +96,7 @@ def add_training_flags(g):
         "milestones",
         float,
         ("START", "EVERY", "FACTOR"),
-        "after epoch START, multiply the learning rate by FACTOR every EVERY epochs",
+        "with --schedule milestones: after epoch START, multiply the learning rate by FACTOR every EVERY epochs",
         nargs=3,
     )
     add(g, "warmup", int, "N", "warm-up in steps, at most a fifth of the run")
@@ -99,6 +108,7 @@ def add_training_flags(g):
 
 
 def add_augmentation_flags(g):
+    """How training clips are varied: the other fields of TrainConfig."""
     add(g, "mixup", float, "P", "probability that a clip is mixed with another, 0 to 1")
     add(g, "freq_mask", int, "N", "maximum width of the SpecAugment mask in frequency, in mel bins")
     add(g, "time_mask", int, "N", "maximum width of the SpecAugment mask in time, in frames of 10 ms")
@@ -150,7 +160,7 @@ def from_keywords(data: str | os.PathLike | None = None, **options) -> argparse.
 
 
 def unknown(name: str, known: Sequence[str]) -> str:
-    """The sentence for an option that there is not."""
+    """The sentence for an option that does not exist."""
     if name in RENAMED:
         return f"the option {name!r} is now {RENAMED[name]!r}."
     nearest = difflib.get_close_matches(name, known, 1, 0.0)[0]

@@ -10,6 +10,8 @@ from .loss_scale import LossScale, loss_scale
 
 @dataclass
 class Learner:
+    """A model that is being trained, and all that a step changes."""
+
     config: TrainConfig
     model: AST
     optimizer: optim.Adam

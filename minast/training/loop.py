@@ -42,12 +42,12 @@ def train(run: Run) -> None:
             progress.add(loss, batches.hits(model.numpy(logits), labels))
 
             clock.clips += len(x)
-            bar.set_postfix_str(now(run, epoch, at + 1, clock, prefetcher.waited), refresh=False)
+            bar.set_postfix_str(bar_text(run, epoch, at + 1, clock, prefetcher.waited), refresh=False)
             bar.update()
             if progress.step % per_epoch == 0:
                 row = validate(run, epoch, lr, clock)
                 run_folder.keep(run, row)
-                bar.write(epoch_line(row, run.measure, clock.speed))
+                bar.write(epoch_text(row, run.measure, clock.speed))
             if stop.asked and progress.step < run.steps:
                 run_folder.save_last(run)
                 raise KeyboardInterrupt
@@ -58,29 +58,29 @@ def validate(run: Run, epoch: int, lr: float, clock: Clock) -> dict:
     scores = scoring.clip_scores(run.learner.model, run.info, run.data.valid)
     if not np.isfinite(scores).all():
         raise not_finite(run, run.progress.step, "the held-out scores are no longer finite")
-    clips = run.steps_per_epoch * min(run.config.batch, len(run.data.train))
     return {
         "epoch": epoch + 1,
         "lr": lr,  # of its last step
         "train_loss": run.progress.loss_sum / run.steps_per_epoch,
-        "train_top1": run.progress.hits / clips,
+        "train_top1": run.progress.hits / (run.steps_per_epoch * run.batch_size),
         "valid_loss": scoring.mean_loss(scores, run.data.valid_targets, run.config.loss),
         **scoring.measures(scores, run.data.valid_targets, run.config.loss),
         "seconds": round(clock.seconds, 1),
     }
 
 
-def now(run: Run, epoch: int, steps: int, clock: Clock, waited: float) -> str:
-    """What the progress bar says after `steps` steps of an epoch."""
+def bar_text(run: Run, epoch: int, steps: int, clock: Clock, waited: float) -> str:
+    """What the progress bar says after `steps` steps of an epoch.   waited: seconds spent waiting for batches"""
     top = "accuracy" if run.config.loss == "ce" else "top-1"  # fraction of clips whose top guess is one of their labels
-    clips = steps * min(run.config.batch, len(run.data.train))
+    loss, right = run.progress.loss_sum / steps, run.progress.hits / (steps * run.batch_size)
     return (
-        f"epoch {epoch + 1}/{run.config.epochs} loss {run.progress.loss_sum / steps:.3f} "
-        f"{top} {run.progress.hits / clips:.1%} {clock.speed:.0f} clips/s waiting {waited / clock.session:.0%}"
+        f"epoch {epoch + 1}/{run.config.epochs} loss {loss:.3f} {top} {right:.1%} "
+        f"{clock.speed:.0f} clips/s waiting {waited / clock.session:.0%}"
     )
 
 
-def epoch_line(row: dict, measure: str, speed: float) -> str:
+def epoch_text(row: dict, measure: str, speed: float) -> str:
+    """The line printed after an epoch.   speed: clips per second"""
     return (
         f"epoch {row['epoch']:3d}  loss {row['train_loss']:.4f}  held out: loss {row['valid_loss']:.4f}  "
         f"{measure} {row[measure]:.1%}  {speed:.0f} clips/s  {row['seconds']:.0f} s"

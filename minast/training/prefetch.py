@@ -8,19 +8,20 @@ from concurrent.futures import ThreadPoolExecutor
 from .. import threads
 
 DEPTH = 4  # batches prepared ahead of the one in use
+WORKERS = 2  # threads that prepare them
 
 
 class Prefetcher:
-    """`for batch in Prefetcher(make, steps)` is `for batch in map(make, steps)`, computed ahead by `workers` threads.
+    """`for batch in Prefetcher(make, steps)` is `for batch in map(make, steps)`, computed ahead by threads.
 
     make: a pure function of the step, so that neither order nor timing can change a batch. An exception in it is raised
     when its batch is due. `waited`: seconds that the loop had to wait for batches. Use it in a `with` statement, or
     call `close` at the end.
     """
 
-    def __init__(self, make: Callable, steps: Iterable[int], workers: int = 2):
+    def __init__(self, make: Callable, steps: Iterable[int]):
         self.make, self.steps, self.waited = make, iter(steps), 0.0
-        self._pool = ThreadPoolExecutor(min(workers, threads.count()), "minast-batch", threads.stay_alone)
+        self._pool = ThreadPoolExecutor(min(WORKERS, threads.count()), "minast-batch", threads.stay_alone)
         self._ready = deque()
 
     def __iter__(self) -> Iterator:

@@ -14,19 +14,20 @@ class Progress:
     saved: int | None = None  # the step at which this session last saved the run, if it has
 
     def begin_epoch(self) -> None:
+        """Set the epoch's sums to zero."""
         self.loss_sum, self.hits = 0.0, 0
 
     def add(self, loss: float, hits: int) -> None:
         """Count a step with its loss and hits."""
         self.step, self.loss_sum, self.hits = self.step + 1, self.loss_sum + loss, self.hits + hits
 
-    def counters(self) -> dict:
-        """What last.npz keeps."""
+    def to_save(self) -> dict:
+        """The counters that last.npz keeps."""
         return {"step": self.step, "sums": [self.loss_sum, self.hits]}
 
     @classmethod
     def from_saved(cls, counters: dict) -> "Progress":
-        """Raises KeyError, TypeError or ValueError for counters that are damaged."""
+        """What `to_save` gave. Raises KeyError, TypeError or ValueError if it is damaged."""
         loss_sum, hits = counters["sums"]
         return cls(int(counters["step"]), float(loss_sum), int(hits))
 

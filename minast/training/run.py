@@ -28,11 +28,12 @@ class Settings:
     threads: int
 
     def to_save(self) -> dict:
+        """Plain values for last.npz."""
         return asdict(self)
 
     @classmethod
     def from_saved(cls, saved: dict) -> "Settings":
-        """Raises KeyError, TypeError or ValueError for settings that are damaged."""
+        """What `to_save` gave, now or in version 0.1.0. Raises KeyError, TypeError or ValueError if it is damaged."""
         return cls(**{**saved, "train": TrainConfig.from_saved(saved["train"])})
 
 
@@ -47,7 +48,9 @@ class TrainingData:
     valid_targets: np.ndarray
 
     @classmethod
-    def read(cls, dataset: Dataset, features: FeatureConfig, cache: bool, train: FeatureCache | None = None):
+    def read(
+        cls, dataset: Dataset, features: FeatureConfig, cache: bool, train: FeatureCache | None = None
+    ) -> "TrainingData":
         """Compute all features, or read them from the cache. train: those of the training clips, if there already."""
         train = train or FeatureCache(dataset.of("train"), features, cache)
         valid = FeatureCache(dataset.of(dataset.validation_split), features, cache, label="held-out features")
@@ -67,6 +70,7 @@ class Run:
 
     @property
     def config(self) -> TrainConfig:
+        """How the model is trained."""
         return self.settings.train
 
     @property
@@ -75,7 +79,13 @@ class Run:
         return "accuracy" if self.config.loss == "ce" else "mAP"
 
     @property
+    def batch_size(self) -> int:
+        """Clips per step: the batch asked for, or all clips if there are fewer."""
+        return min(self.config.batch, len(self.data.train))
+
+    @property
     def steps_per_epoch(self) -> int:
+        """Optimizer steps in an epoch."""
         return batches.steps_per_epoch(len(self.data.train), self.config.batch)
 
     @property
@@ -85,9 +95,7 @@ class Run:
 
     def batch(self, step: int) -> tuple[np.ndarray, np.ndarray]:
         """The batch of a step, a pure function of its number.   -> x (B, frames, F), y (B, K)"""
+        mels, targets, size = self.data.train, self.data.train_targets, self.batch_size
         epoch, at = divmod(step, self.steps_per_epoch)
-        data, size = self.data, min(self.config.batch, len(self.data.train))
-        chosen = batches.order(len(data.train), self.config, epoch)[at * size : (at + 1) * size]
-        return batches.training_batch(
-            data.train, data.train_targets, chosen, self.info.features, self.config, epoch, at
-        )
+        chosen = batches.order(len(mels), self.config, epoch)[at * size : (at + 1) * size]
+        return batches.training_batch(mels, targets, chosen, self.info.features, self.config, epoch, at)

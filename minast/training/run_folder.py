@@ -38,6 +38,7 @@ def new_folder(out: str | None, default: str, leaving: ExitStack) -> str:
 
 
 def remove_empty(folder: str) -> None:
+    """Remove a folder unless there is something in it."""
     with contextlib.suppress(OSError):
         os.rmdir(folder)
 
@@ -65,13 +66,14 @@ def best_epoch(history: list[dict], measure: str) -> int:
 
 def save_last(run: Run) -> None:
     """What a run needs to go on bit for bit: weights, moments, progress, the settings it began with."""
-    counters = {**run.progress.counters(), "scale": run.learner.scale.state()}
+    counters = {**run.progress.to_save(), "scale": run.learner.scale.state()}
     state = {**run.learner.optimizer.state(), "settings": run.settings.to_save(), "counters": counters}
     save_checkpoint(run, LAST, state)
     run.progress.saved = run.progress.step
 
 
 def save_checkpoint(run: Run, name: str, state: dict | None = None) -> None:
+    """Write the model as it is to last.npz or best.npz.   state: as in checkpoint.save"""
     info = run.info
     path = os.path.join(run.out, name)
     save(path, run.learner.model, info.labels, info.features, info.loss, info.history, info.notes, state)

@@ -24,7 +24,12 @@ from .run import Run, Settings, TrainingData
 
 
 def new_run(options: Namespace, leaving: ExitStack) -> Run:
-    """Data, features, model and optimizer, as the flags and the recipe say. leaving: as in run_folder.new_folder"""
+    """Data, features, model and optimizer, as the flags and the recipe say.   leaving: as in run_folder.new_folder
+
+    Raises minast.Error for everything that makes training impossible; an output folder made here is then removed.
+    """
+    if options.pretrained and any(getattr(options, name) is not None for name in ("preset", "depth", "prefix_tokens")):
+        raise Error("--pretrained brings its own size: leave out --preset, --depth and --prefix-tokens.")
     dataset = open_dataset(options.data or "builtin", options.seed or 0, options.fold)
     config, rest = recipe(dataset.kind, dataset.multilabel, vars(options))
     checked_dtype(config.dtype, choose(options.backend)[0])
@@ -37,7 +42,7 @@ def new_run(options: Namespace, leaving: ExitStack) -> Run:
     learner = new_learner(model, config)
     describe(dataset, model, features, preset, out)
     if options.pretrained and not options.random_head:
-        print("fitting the new head to the features as they are (linear probe)", flush=True)
+        print("fitting the new head to frozen features (linear probe)", flush=True)
         loss = fit_linear_probe(model, clips, dataset.targets(clips.clips), features, config.loss)
         print(f"the new head is fitted: training loss {loss:.3f}")
 
@@ -99,8 +104,6 @@ def new_model(options: Namespace, preset: str, classes: int, features: FeatureCo
 
 def fine_tuned(options: Namespace, shape: dict, config: TrainConfig) -> AST:
     """A model with pretrained weights and a new head; prints what became of every array."""
-    if options.preset or options.depth or options.prefix_tokens:
-        raise Error("--pretrained brings its own size: leave out --preset, --depth and --prefix-tokens.")
     model, _, report = pretrained.load(
         options.pretrained, fresh_head=True, seed=config.seed, backend=options.backend, dtype=config.dtype, **shape
     )
