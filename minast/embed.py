@@ -23,8 +23,6 @@ from .files import atomic, writable_folder
 from .scoring import BATCH, clip_embeddings, segment_times
 from .training.prefetch import Prefetcher
 
-READERS = 4  # threads that decode files while the model is busy
-
 
 def main(argv=None):
     args = parser().parse_args(argv)
@@ -117,7 +115,7 @@ def embed_files(classifier, files, per, batch):
                 yield found[1]
 
     with (
-        Prefetcher(read, files, READERS) as ahead,
+        Prefetcher(read, files) as ahead,
         tqdm(total=len(files), desc="embeddings", unit="file", disable=None, leave=False) as bar,
     ):
         found = clip_embeddings(classifier.model, classifier.features, mels(ahead, bar), batch)
