@@ -9,8 +9,6 @@ The parts: file -> `load_audio` -> waveform -> `log_mel` -> spectrogram -> `AST.
 `import minast` needs NumPy and SciPy alone; what needs more is imported when it is first used.
 """
 
-__version__ = "0.1.0"
-
 from typing import TYPE_CHECKING
 
 from . import metrics
@@ -21,6 +19,7 @@ from .errors import Error
 from .features import log_mel
 from .model import AST
 from .pretrained import from_pretrained
+from .version import __version__
 
 if TYPE_CHECKING:
     from .classifier import Classifier
@@ -33,6 +32,7 @@ __all__ = [
     "FeatureConfig",
     "ModelConfig",
     "TrainConfig",
+    "__version__",
     "attention_maps",
     "from_pretrained",
     "input_relevance",

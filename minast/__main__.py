@@ -4,8 +4,9 @@ import difflib
 import importlib
 import os
 
-from . import __version__, cli
+from . import cli
 from .errors import Error
+from .version import __version__
 
 COMMANDS = {
     "train": "train a classifier on a folder of sounds, a manifest, or a known data set",

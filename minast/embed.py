@@ -15,13 +15,14 @@ from dataclasses import asdict
 
 import numpy as np
 
-from . import __version__, cli
+from . import cli
 from .classifier import Classifier
 from .datasets.common import audio_files
 from .errors import Error
 from .files import atomic, writable_folder
 from .scoring import BATCH, clip_embeddings, segment_times
 from .training.prefetch import Prefetcher
+from .version import __version__
 
 
 def main(argv=None):

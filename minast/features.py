@@ -108,7 +108,9 @@ def log_mel(wave: np.ndarray, rate: int = 16000, mel_bins: int = 128, window: st
     Of each frame (25 ms, one every 10 ms) the mean is subtracted; then pre-emphasis, y[t] = x[t] - 0.97 x[t-1] with
     x[-1] = x[0]; the window, "hamming" or "hann"; zero-padding to a power of two; |FFT|^2; the mel filters; the natural
     log, floored at log(1.19e-7) = -15.94. The unit is nats of power: +2.3 is 10 dB. Computed in float32: filters more
-    than 65 dB below the loudest of their frame hold rounding errors only. rate: Hz.
+    than 65 dB below the loudest of their frame hold rounding errors only. rate: Hz. The same waveform gives the same
+    bits on any number of threads; the same frame at another place in a waveform may differ in its last bits, because
+    BLAS sums a row of a product in an order that depends on the row.
 
         >>> minast.log_mel(minast.load_audio("street.wav")).shape           # 10 s
         (998, 128)
@@ -135,7 +137,7 @@ def log_mel(wave: np.ndarray, rate: int = 16000, mel_bins: int = 128, window: st
     frames = np.lib.stride_tricks.sliding_window_view(wave.astype(np.float32, copy=False), frame)[::shift]  # (T, frame)
     mel = np.empty((len(frames), mel_bins), np.float32)
 
-    def block(r):  # fits into the CPU's cache, and is the same for any number of threads
+    def block(r):  # fits into the CPU's cache; does not depend on the number of threads
         x = frames[r] - frames[r].mean(axis=1, keepdims=True)
         padded = np.zeros((len(x), fft_size), np.float32)
         y = padded[:, :frame]
