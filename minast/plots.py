@@ -66,10 +66,10 @@ def draw_learning_curves(axes: Sequence["Axes"], history: Sequence[dict], measur
     right.plot(epochs, [row["train_top1"] for row in history], marker=".", label=top1)
     right.plot(epochs, [row[measure] for row in history], marker=".", label="held out")
     right.set(xlabel="epoch", ylabel=measure, ylim=(0, 1.02))
-    for axes in (left, right):
-        axes.grid(alpha=0.3)
-        axes.legend()
-        axes.xaxis.get_major_locator().set_params(integer=True)
+    for each in (left, right):
+        each.grid(alpha=0.3)
+        each.legend()
+        each.xaxis.get_major_locator().set_params(integer=True)
 
 
 def confusion(matrix: np.ndarray, labels: Sequence[str], path: str | os.PathLike) -> None:

@@ -90,7 +90,7 @@ def stratified(clips: list[Clip], seed: int, share: float = 0.2) -> list[Clip]:
     return [replace(clip, split="test" if i in test else "train") for i, clip in enumerate(clips)]
 
 
-def audio_files(folder: str | os.PathLike) -> list[str]:
+def audio_files(folder: str) -> list[str]:
     """All audio files in a folder and its sub-folders, sorted, without hidden ones (their names begin with a dot).
 
     A file counts by its suffix (`audio.EXTENSIONS`). Raises minast.Error for a folder that cannot be read.
