@@ -27,10 +27,14 @@ from .training.stopping import sigterm_as_ctrl_c
 def main(argv: list[str] | None = None) -> int:
     """The command.   -> exit status: 0 done, 130 stopped by Ctrl-C"""
     try:
-        train(flags.parser(__doc__).parse_args(argv))
+        train(parser().parse_args(argv))
     except KeyboardInterrupt:
         return 130
     return 0
+
+
+def parser() -> cli.Parser:
+    return flags.parser(__doc__)
 
 
 def fit(data: str | os.PathLike | None, *, out: str | os.PathLike | None = None, **options) -> str:
@@ -60,7 +64,7 @@ def train(options: Namespace) -> str:
             loop.train(run)
             return finish(run)
         except KeyboardInterrupt:
-            print(stopped(options, run))
+            print(cli.as_started(stopped(options, run)))
             raise
 
 

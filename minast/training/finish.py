@@ -3,7 +3,7 @@
 import os
 import shlex
 
-from .. import plots, scoring
+from .. import cli, plots, scoring
 from ..checkpoint import Info, load
 from ..datasets import Dataset
 from ..files import atomic
@@ -33,7 +33,7 @@ def finish(run: Run) -> str:
     plots.per_class(scores, targets, info.labels, info.loss, os.path.join(run.out, "confusion.png"))
     example = write_examples(run.out, dataset) if dataset.kind == "builtin" else shlex.quote(valid.clips[0].path)
     print(f"{run.out}: best.npz, last.npz, history.csv, curves.png, confusion.png")
-    print(f"Predict with:\n  python -m minast.predict {shlex.quote(best)} {example}")
+    print(cli.as_started(f"Predict with:\n  python -m minast.predict {shlex.quote(best)} {example}"))
     return best
 
 

@@ -29,11 +29,11 @@ def test_json(trained, tones, command):
     assert abs(sum(row["probability"] for row in result["labels"]) - 1) < 1e-5
 
 
-def test_a_long_file_is_scored_in_windows(trained, tmp_path, command):
+def test_a_long_file_is_scored_in_segments(trained, tmp_path, command):
     t = np.arange(16000 * 3) / 16000
     soundfile.write(tmp_path / "long.wav", 0.3 * np.sin(2 * np.pi * 250 * t), 16000)
     _, out, _ = command("predict", trained / "best.npz", tmp_path / "long.wav", "--json")
-    assert json.loads(out)[0]["windows"] == 6  # 298 frames, 48 a window, 10 left over
+    assert json.loads(out)[0]["segments"] == 6  # 298 frames, 48 a segment, 10 left over
 
 
 def test_one_bad_file_does_not_hide_the_others(trained, tones, tmp_path, command):
@@ -59,7 +59,7 @@ def test_labels(trained, tones, command):
 
 
 def test_explain(trained, tmp_path, monkeypatch, command):
-    """A low noise, then a high one, and a rest too short for a window: the map has the file's length, 0 at its end."""
+    """A low noise, then a high one, and a rest too short for a segment: the map has the file's length, 0 at its end."""
     rng, drawn = np.random.default_rng(1), []
     hertz = np.fft.rfftfreq(8000, 1 / 16000)
     halves = [np.fft.irfft(np.fft.rfft(rng.standard_normal(8000)) * (a < hertz) * (hertz < b)) for a, b in BANDS]
