@@ -22,7 +22,7 @@ import sys
 
 from .. import cli, threads
 from ..backend import GPU
-from . import stored, table
+from . import readme, stored, table
 from .cpu import features, kept, models, process
 from .gpu import device, device_rows, ladder, whole
 from .kernels import launches, precision, registers, sass, timing
@@ -70,7 +70,7 @@ def main(argv=None):
     if args.readme and device_rows.wants_kernels(args.readme):
         device_rows.write_readme(args.readme, done, about, args.ladder)
     elif args.readme:
-        table.write_readme(args.readme, table.markdown(of_the_cpu(args.readme, done), about))
+        readme.write(args.readme, readme.CPU, table.markdown(of_the_cpu(args.readme, done), about))
     return 0
 
 

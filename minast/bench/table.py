@@ -13,8 +13,6 @@ from ..cli import printable
 from ..errors import Error
 from ..files import atomic
 
-START, END = "<!-- bench:start -->", "<!-- bench:end -->"
-
 
 class Skip(Exception):
     """A row that cannot be run here, with the reason."""
@@ -134,14 +132,3 @@ def write_json(path, rows, about):
     with atomic(path, "w", encoding="utf-8") as f:
         json.dump(printable({"about": about, "rows": [asdict(row) for row in rows]}), f, indent=1)
         f.write("\n")
-
-
-def write_readme(path, text):
-    """Put the table between the markers of a README."""
-    with open(path, encoding="utf-8") as f:
-        readme = f.read()
-    if readme.count(START) != 1 or readme.count(END) != 1:
-        raise Error(f"{path}: the lines {START} and {END}, once each, must say where the table goes.")
-    head, rest = readme.split(START)
-    with open(path, "w", encoding="utf-8") as f:
-        f.write(f"{head}{START}\n{text}\n{END}{rest.split(END)[1]}")

@@ -24,18 +24,10 @@ def test_a_difference_is_not_timed():
             table.close(wrong, [1.0, 2.0], 1e-5, "job")
 
 
-def test_the_table_goes_between_the_markers(tmp_path):
-    readme = tmp_path / "README.md"
-    readme.write_text(f"# x\n\n{table.START}\nold\n{table.END}\n\nend\n")
+def test_the_table_of_the_cpu():
     rows = [table.Row("job", 0.5, "s", "other", 1.0, 2.0, "1.5x"), table.Row("share", 0.7, "%", note="of 100")]
-    for _ in range(2):
-        table.write_readme(readme, table.markdown(rows, table.conditions(2)))
-    text = readme.read_text()
-    assert text.startswith("# x\n") and text.endswith("\n\nend\n") and "old" not in text
+    text = table.markdown(rows, table.conditions(2))
     assert text.count("| job | 0.50 s | other | 1.00 s | **2.00x** | 1.5x |") == 1 and "- share: of 100" in text
-    readme.write_text("no markers")
-    with pytest.raises(minast.Error, match="where the table goes"):
-        table.write_readme(readme, "")
 
 
 def test_flops_of_base():

@@ -10,7 +10,7 @@ import minast
 from minast import cuda
 from minast.backend import why_no_gpu
 from minast.bench import __main__ as bench
-from minast.bench import table
+from minast.bench import readme, table
 from minast.bench.gpu import backends, device, device_rows, theirs
 from minast.bench.kernels import attention, in_torch, timing
 from minast.bfloat16 import to_float32
@@ -163,11 +163,11 @@ def test_the_table_of_a_device(pretended, tmp_path):
     assert all(row.share > 0 and row.ceiling for row in rows)
     assert all(set(row.libraries) == {device.LIBRARY} and row.without == {in_torch.TORCH: "no torch"} for row in rows)
     other = device_rows.DeviceRow("from the emulator", 1.0, device="emulator"), table.Row("of the other table", 1.0)
-    readme = tmp_path / "README.md"
-    readme.write_text("\n".join(["before", *device.MARKERS, "after"]))
+    page = tmp_path / "README.md"
+    page.write_text("\n".join(["before", *readme.markers(readme.GPU), "after"]))
     for _ in range(2):
-        device_rows.write_readme(readme, [*rows, *other], table.conditions(2) | device_rows.facts(rows))
-    text = readme.read_text()
+        device_rows.write_readme(page, [*rows, *other], table.conditions(2) | device_rows.facts(rows))
+    text = page.read_text()
     assert text.startswith("before\n") and text.endswith("\nafter") and "from the emulator" not in text
     assert text.count("| attention, version 3, float32 | float32 | 1.00 ms |") == 1 and "other table" not in text
     assert "1.00 ms (1.00x)" in text and "Pretended GPU" in text
@@ -227,16 +227,15 @@ def test_without_a_gpu_nothing_is_timed(name, command):
 
 def test_the_emulator_writes_no_table(tmp_path, command):
     shipped = kernel_source.folder() / "README.md"
-    readme = shutil.copy(shipped, tmp_path / "README.md")
+    page = shutil.copy(shipped, tmp_path / "README.md")
     before = shipped.read_text(encoding="utf-8")
-    assert all(before.count(marker) == 1 for marker in device.MARKERS)
-    status, out, err = command("bench", "kernels", "--backend", "emulator", "--readme", readme)
+    status, out, err = command("bench", "kernels", "--backend", "emulator", "--readme", page)
     assert status == 2 and out == "" and "emulator's times say nothing about a GPU" in err and err.count("\n") == 1
     if why_no_gpu():
-        status, _, err = command("bench", "kernels", "--readme", readme)
+        status, _, err = command("bench", "kernels", "--readme", page)
         assert status == 2 and "no GPU in this run" in err
     with pytest.raises(minast.Error, match="nothing was measured"):
-        device_rows.write_readme(readme, [device_rows.DeviceRow("x", 1.0, device="emulator")], {})
+        device_rows.write_readme(page, [device_rows.DeviceRow("x", 1.0, device="emulator")], {})
     assert (tmp_path / "README.md").read_text(encoding="utf-8") == before
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from minast import files
+from minast.bench import readme
 from minast.bench.kernels import registers as compiling
 from minast.errors import Error
 from minast.gpu import kernel_source, nvrtc
@@ -153,7 +154,7 @@ def test_without_binutils_the_sentence_names_the_package(monkeypatch, tmp_path):
         compiling._parse(LOG, "90")
 
 
-def test_the_table_has_a_row_per_kernel(tmp_path):
+def test_the_table_has_a_row_per_kernel():
     found = {}
     for arch, f, half, g in (("75", 30, 40, 8), ("80", 32, 20, 9)):
         needs = (("g", g, 0, 4 if arch == "75" else 0), ("f<__half>", half, 64, 0), ("f<float>", f, 128, 0))
@@ -161,17 +162,10 @@ def test_the_table_has_a_row_per_kernel(tmp_path):
     rows = compiling.table(found, ("75", "80")).splitlines()
     assert rows[0].count("|") == rows[1].count("|") == rows[2].count("|")
     assert rows[2:] == ["| `f` | a.cu | 2 | 40 | 32 | 128 | 0 |", "| `g` | a.cu | 1 | 8 | 9 | 0 | 4 |"]
-    page = tmp_path / "README.md"
-    page.write_text("before\n<b>\nold\n<e>\nafter\n")
-    compiling.write_between(page, ("<b>", "<e>"), "new")
-    assert page.read_text() == "before\n<b>\nnew\n<e>\nafter\n"
-    with pytest.raises(Error, match="has no lines <x> and <e>"):
-        compiling.write_between(page, ("<x>", "<e>"), "new")
 
 
 def test_the_readme_lists_every_kernel():
-    page = (kernel_source.folder() / "README.md").read_text()
-    table = page[page.index(compiling.MARKERS[0]) : page.rindex(compiling.MARKERS[1])]
+    table = readme.read(readme.of_kernels(), "registers")
     names = {name for source in SOURCES for name in kernel_source.load(source).kernels}
     assert names == set(re.findall(r"^\| `(\w+)` \|", table, re.M)), "run python -m minast.bench registers --readme"
 

@@ -5,7 +5,6 @@ import pytest
 from minast.bench.kernels import sass
 from minast.bench.kernels.registers import compiler
 from minast.errors import Error
-from minast.gpu import kernel_source
 
 LISTING = """
 .text._Z5otherIfEvPf:
@@ -65,8 +64,3 @@ def test_the_lean_kernel_is_leaner(tools):
 def test_two_fragments_a_warp_load_less_for_each_product(tools):
     one, two = (sass.loops("attention_backward.cu", f"attention_mma_dkv<__nv_bfloat16,64,{m}>")[0] for m in (1, 2))
     assert two.products == 2 * one.products and two.loads <= 0.75 * 2 * one.loads
-
-
-def test_its_place_in_the_readme():
-    text = (kernel_source.folder() / "README.md").read_text()
-    assert all(text.count(m) == 1 for m in sass.MARKERS)

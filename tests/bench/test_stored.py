@@ -8,7 +8,7 @@ import pytest
 import minast
 from minast.backend import why_no_gpu
 from minast.bench import __main__ as bench
-from minast.bench import stored, table
+from minast.bench import readme, stored, table
 from minast.bench.gpu import device, device_rows, ladder
 from minast.gpu import kernel_source
 from tests.pretended import ladder_rows
@@ -25,7 +25,7 @@ def kept(tmp_path):
 
 
 @pytest.fixture
-def readme(tmp_path):
+def page(tmp_path):
     return shutil.copy(kernel_source.folder() / "README.md", tmp_path / "README.md")
 
 
@@ -38,16 +38,16 @@ def test_rows_come_back_as_they_were(kept):
     ]
 
 
-def test_table_and_picture_without_measuring(kept, readme, tmp_path, command, monkeypatch):
+def test_table_and_picture_without_measuring(kept, page, tmp_path, command, monkeypatch):
     monkeypatch.setattr(bench, "measure", None)
     picture = tmp_path / "ladder.png"
-    status, out, _ = command("bench", "--from", kept, "--readme", readme, "--ladder", picture)
-    text = readme.read_text(encoding="utf-8")
+    status, out, _ = command("bench", "--from", kept, "--readme", page, "--ladder", picture)
+    text = page.read_text(encoding="utf-8")
     assert status == 0 and out.count("\n") == 10 and "goal 1.0x of torch: flash: 0.40x, missed" in out
     assert text.count("](ladder.png)") == 1 and "| attention, version 6, bfloat16 | bfloat16 |" in text
     assert picture.read_bytes().startswith(b"\x89PNG")
-    assert command("bench", "--from", kept, "--readme", readme)[0] == 0
-    assert "ladder.png)" not in readme.read_text(encoding="utf-8")  # no picture was asked for
+    assert command("bench", "--from", kept, "--readme", page)[0] == 0
+    assert "ladder.png)" not in page.read_text(encoding="utf-8")  # no picture was asked for
 
 
 def test_several_files_are_one_run(kept, tmp_path):
@@ -106,26 +106,26 @@ def test_what_cannot_stand_beside_from(kept, tmp_path, command):
     assert status == 2 and "none.json: No such file" in err
 
 
-def test_kept_rows_of_no_gpu_go_nowhere(readme, tmp_path, command):
-    before, rows = readme.read_text(encoding="utf-8"), ladder_rows(device.EMULATED)
+def test_kept_rows_of_no_gpu_go_nowhere(page, tmp_path, command):
+    before, rows = page.read_text(encoding="utf-8"), ladder_rows(device.EMULATED)
     path, picture, plain = tmp_path / "b.json", tmp_path / "l.png", tmp_path / "PLAIN.md"
     table.write_json(path, [*rows, *ladder_rows(device.CPU)], device_rows.facts(rows))
-    plain.write_text(f"{table.START}\n{table.END}\n")
+    plain.write_text("\n".join(readme.markers(readme.CPU)))
     for flags, says in (
-        (["--readme", readme], "nothing was measured on a GPU"),
+        (["--readme", page], "nothing was measured on a GPU"),
         (["--ladder", picture], "hold no attention"),
         (["--readme", plain], "none of these rows"),
     ):
         status, out, err = command("bench", "--from", path, *flags)
         assert status == 2 and out == "" and says in err and err.count("\n") == 1
-    assert not picture.exists() and readme.read_text(encoding="utf-8") == before
+    assert not picture.exists() and page.read_text(encoding="utf-8") == before
     assert command("bench", "--from", path)[0] == 0  # to look at is fine
 
 
 def test_rows_of_a_cpu_come_back_into_their_table(tmp_path, command):
     path, plain = tmp_path / "b.json", tmp_path / "PLAIN.md"
     table.write_json(path, [table.Row("job", 0.5, "s", "other", 1.0, 2.0, "1.5x")], table.conditions(2))
-    plain.write_text(f"{table.START}\n{table.END}\n")
+    plain.write_text("\n".join(readme.markers(readme.CPU)))
     assert command("bench", "--from", path, "--readme", plain)[0] == 0
     assert "| job | 0.50 s | other | 1.00 s | **2.00x** | 1.5x |" in plain.read_text()
 

@@ -18,7 +18,6 @@ from ...emulator import build as emulator_build
 from ...errors import Error
 from ..table import PAUSE, Skip, interleaved
 
-MARKERS = "<!-- bench:kernels:start -->", "<!-- bench:kernels:end -->"
 EMULATED, CPU = "emulator", "CPU"  # instead of a GPU's name
 LIBRARY = "layers.py on CuPy"  # its column
 NO_BFLOAT16 = "no bfloat16"  # CuPy has none: what stands in that column instead of a time

@@ -8,9 +8,9 @@ import numpy as np
 
 from ...backend import GPU, why_no_gpu
 from ...errors import Error
-from ..kernels.registers import write_between
+from .. import readme
 from ..table import Row, number, versions
-from .device import CPU, EMULATED, MARKERS
+from .device import CPU, EMULATED
 
 CUPY = "cupy-cuda13x", "cupy-cuda12x"  # the packages it comes in
 
@@ -129,10 +129,7 @@ def measured(rows):
 
 def wants_kernels(path):
     """Are the tables between the file's markers this module's?"""
-    try:
-        return MARKERS[0] in Path(path).read_text(encoding="utf-8")
-    except OSError as error:
-        raise Error(f"{path}: {error.strerror}.") from None
+    return readme.find(path, readme.GPU, readme.CPU) == readme.GPU
 
 
 def refuse(path, backend, table=True):
@@ -219,7 +216,7 @@ def write_readme(path, rows, about, picture=None):
     refuse_rows(path, rows)
     if picture:
         picture = Path(os.path.relpath(picture, Path(path).parent)).as_posix()
-    write_between(Path(path), MARKERS, markdown(measured(rows), about, picture))
+    readme.write(path, readme.GPU, markdown(measured(rows), about, picture))
 
 
 def facts(rows):

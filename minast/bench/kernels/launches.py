@@ -19,9 +19,8 @@ from ...config import ModelConfig
 from ...gpu import dry_run, kernel_source
 from ...gpu.executor import planned
 from ...model import AST, NARROW
-from .registers import write_between
+from .. import readme
 
-MARKERS = ("<!-- python -m minast.bench launches --readme: begin -->", "<!-- end of launches -->")
 UPDATED = {  # what a kernel reads as well as writes; what else it writes it does not read
     "adam_step": ("w", "m", "v"),
     "column_finish": ("first", "second", "third"),
@@ -189,7 +188,7 @@ def main(argv=None):
     p.add_argument("--frames", type=int, default=1024, help="default 1024")
     p.add_argument("--batch", type=int, default=32, help="default 32")
     p.add_argument("--dtype", default="bfloat16", choices=NARROW, help="default bfloat16")
-    p.add_argument("--readme", action="store_true", help="write the table into kernels/README.md")
+    readme.add_flag(p)
     args = p.parse_args(argv)
     if args.batch < 1:
         raise cli.Error(f"--batch is {args.batch}: it must be at least 1.")
@@ -200,8 +199,5 @@ def main(argv=None):
         "Each array counts once; what a kernel reads again comes on top where it is no longer in the L2 cache."
     )
     text = f"{note}\n\n{table(done)}\n\n{room(config, args.batch, args.dtype)}"
-    if args.readme:
-        write_between(kernel_source.folder() / "README.md", MARKERS, text)
-    else:
-        print(text)
+    readme.show_or_write("launches", text, args.readme)
     return 0

@@ -15,11 +15,8 @@ from ...backend import why_no_gpu
 from ...config import ModelConfig
 from ...datasets.synthetic import generate
 from ...features import log_mel, normalise, pad_or_trim
-from ...gpu import kernel_source
 from ...model import AST, NARROW
-from .registers import write_between
-
-MARKERS = ("<!-- python -m minast.bench precision --readme: begin -->", "<!-- end of precision -->")
+from .. import readme
 
 
 def measured(backend, preset, frames, clips):
@@ -60,7 +57,7 @@ def main(argv=None):
     p.add_argument("--preset", default="nano", help="default nano")
     p.add_argument("--frames", type=int, default=64, help="length of a clip (default 64: the emulator is slow)")
     p.add_argument("--clips", type=int, default=4, help="default 4")
-    p.add_argument("--readme", action="store_true", help="write the table into kernels/README.md")
+    readme.add_flag(p)
     args = p.parse_args(argv)
     backend = "emulator" if why_no_gpu() else "cuda"
     gaps, losses, tokens = measured(backend, args.preset, args.frames, args.clips)
@@ -70,8 +67,5 @@ def main(argv=None):
         f"{' and '.join(f'{losses[d]:.1e} in {d}' for d in NARROW)}."
     )
     text = f"{note}\n\n{table(gaps)}"
-    if args.readme:
-        write_between(kernel_source.folder() / "README.md", MARKERS, text)
-    else:
-        print(text)
+    readme.show_or_write("precision", text, args.readme)
     return 0

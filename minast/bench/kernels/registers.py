@@ -21,9 +21,9 @@ from ... import cli
 from ...errors import Error
 from ...files import cache_folder
 from ...gpu import kernel_source, nvrtc
+from .. import readme
 
 ARCHITECTURES = ("75", "80", "90")  # Turing, Ampere, Hopper
-MARKERS = ("<!-- python -m minast.bench registers --readme: begin -->", "<!-- end -->")
 
 
 @dataclass(frozen=True)
@@ -97,15 +97,6 @@ def table(found, architectures=ARCHITECTURES):
     return "\n".join(lines)
 
 
-def write_between(path, markers, text):
-    """Replace what stands between two marker lines of a file."""
-    old = path.read_text(encoding="utf-8")
-    begin, end = (old.find(m) for m in markers)
-    if begin < 0 or end < begin:
-        raise Error(f"{path} has no lines {markers[0]} and {markers[1]}")
-    path.write_text(old[: begin + len(markers[0])] + f"\n{text}\n" + old[end:], encoding="utf-8")
-
-
 @functools.cache
 def _version(use):
     """ "13.0.88" of nvcc, "13.0" of NVRTC."""
@@ -166,7 +157,7 @@ def main(argv=None):
     parser.add_argument("--arch", nargs="+", default=list(ARCHITECTURES), help="compute capabilities: 75 80 90")
     parser.add_argument("--with", dest="use", choices=("nvcc", "nvrtc"), help="compiler; default: what is installed")
     parser.add_argument("--all", action="store_true", help="a line for every instantiation")
-    parser.add_argument("--readme", action="store_true", help="write the table into kernels/README.md")
+    readme.add_flag(parser)
     options = parser.parse_args(argv)
     use = options.use or compiler()
     found = everything(options.arch, use)
@@ -174,7 +165,7 @@ def main(argv=None):
     if options.readme:
         note = "The most that any instantiation needs; dynamic shared memory is asked for at launch and is not in here."
         text = f"{note} Compiled by {use} {_version(use)}.\n\n{table(found, options.arch)}"
-        write_between(kernel_source.folder() / "README.md", MARKERS, text)
+        readme.write(readme.of_kernels(), "registers", text)
     elif options.all:
         for u in listed:
             print(f"{u.kernel:50} sm_{u.arch} {u.registers:4} registers {u.shared:6} shared {u.spills:4} spilled")

@@ -20,10 +20,10 @@ from typing import NamedTuple
 from ... import cli
 from ...errors import Error
 from ...gpu import kernel_source
-from .registers import compiler, write_between
+from .. import readme
+from .registers import compiler
 
 INSTALL = "pip install nvidia-cuda-nvdisasm"
-MARKERS = ("<!-- python -m minast.bench sass --readme: begin -->", "<!-- end of loops -->")
 KERNELS = {  # kernel -> the file it is in; at the size of AST's heads
     "attention_mma<__nv_bfloat16,64,2>": "attention.cu",
     "attention_mma_async<__nv_bfloat16,64,2>": "attention.cu",
@@ -122,13 +122,10 @@ def table(found):
 def main(argv=None):
     p = cli.Parser("bench sass", __doc__)
     p.add_argument("--arch", default="90", help="compute capability (default 90)")
-    p.add_argument("--readme", action="store_true", help="write the table into kernels/README.md")
+    readme.add_flag(p)
     args = p.parse_args(argv)
     if not args.arch.isdecimal():
         raise cli.Error(f"--arch is {args.arch!r}: a compute capability without its dot, as 80 or 90.")
     text = table({kernel: loops(source, kernel, args.arch) for kernel, source in KERNELS.items()})
-    if args.readme:
-        write_between(kernel_source.folder() / "README.md", MARKERS, text)
-    else:
-        print(text)
+    readme.show_or_write("sass", text, args.readme)
     return 0
