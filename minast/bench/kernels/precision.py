@@ -1,9 +1,9 @@
 """How far gradients computed in 16 bits are from those in float32, tensor by tensor.
 
-  python -m minast.bench precision                   the nano model, on the GPU if there is one, else in the emulator
-  python -m minast.bench precision --readme          the same, written into kernels/README.md
+  python -m minast.bench precision             the nano model, on the GPU if there is one, else in the emulator
+  python -m minast.bench precision --readme    writes the table into kernels/README.md
 
-Fresh weights, built-in sounds, cross-entropy. Of the tensors that every block has, the median block and the worst.
+Fresh weights, built-in sounds, cross-entropy. For tensors that every block has: the median block and the worst.
 """
 
 import re
@@ -20,7 +20,10 @@ from .. import readme
 
 
 def measured(backend, preset, frames, clips):
-    """-> {"float16": {name: |difference| / |float32's gradient|}, "bfloat16": ...}, the same of the losses, tokens"""
+    """Gradients of one batch in both 16-bit dtypes against float32 on the same backend.   -> (gaps, losses, tokens)
+
+    gaps: {dtype: {name: |difference| / |gradient in float32|}}; losses: {dtype: relative difference}; tokens of a clip.
+    """
     config = ModelConfig.preset(preset, frames=frames, classes=len(generate.LABELS))
     sounds = [generate.clip(i, seed=0) for i in range(clips)]
     mels = np.stack([pad_or_trim(log_mel(wave), frames) for wave, _ in sounds])
@@ -41,7 +44,7 @@ def measured(backend, preset, frames, clips):
 
 
 def table(gaps):
-    """Markdown: a row a tensor, those of all blocks together."""
+    """Markdown, a row per tensor; those of all blocks share one.   gaps: as from `measured`"""
     rows = {}
     for name in gaps[NARROW[0]]:
         rows.setdefault(re.sub(r"blocks\.\d+\.", "blocks.*.", name), []).append(name)
@@ -53,10 +56,11 @@ def table(gaps):
 
 
 def main(argv=None):
+    """The command; returns the exit status."""
     p = cli.Parser("bench precision", __doc__)
-    p.add_argument("--preset", default="nano", help="default nano")
-    p.add_argument("--frames", type=int, default=64, help="length of a clip (default 64: the emulator is slow)")
-    p.add_argument("--clips", type=int, default=4, help="default 4")
+    p.add_argument("--preset", default="nano", help="size of the model (default nano)")
+    p.add_argument("--frames", type=int, default=64, help="frames of a clip (default 64: the emulator is slow)")
+    p.add_argument("--clips", type=int, default=4, help="clips in the batch (default 4)")
     readme.add_flag(p)
     args = p.parse_args(argv)
     backend = "emulator" if why_no_gpu() else "cuda"

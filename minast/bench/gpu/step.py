@@ -1,0 +1,37 @@
+"""A training step of base with 32 clips in bfloat16, against transformers' AST under autocast."""
+
+from ..pytorch.memory import free_compiled
+from ..pytorch.model import NAME
+from .device import open_device
+from .rows import Goal, row
+from .whole import Ours, check_ours, checked_trainer, make_job
+
+WAYS = {  # of training: name -> the settings of a `pytorch.model.Trainer`
+    f"{NAME}: SDPA": {},
+    f"{NAME}: SDPA, torch.compile": {"compiled": True},
+    f"{NAME}: eager attention": {"attention": "eager"},
+}
+GOALS = [Goal(f"{least}x", least, name) for least, name in zip((1.0, 0.85, 1.5), WAYS, strict=True)]
+
+
+def step(rounds, backend=None):
+    """The row of a training step.
+
+    Before each call all unused memory is released, since unfused attention needs most of it. What a side keeps from
+    one step to the next stays: of ours, the arena.
+    """
+    device = open_device(backend)
+    job = make_job(device, 32)
+    name, ours = f"{job.label}, training step, batch {len(job.x)}, bfloat16", Ours(device, job)
+    check_ours(name, ours, job)
+    calls, without = {}, {}
+    for way, how in WAYS.items():
+        if trainer := checked_trainer(device, job, way, how, without):
+            calls[way] = trainer.step
+    mine, *theirs = device.interleaved([ours.step, *calls.values()], rounds, apart=True)
+    beside = dict(zip(calls, theirs, strict=True))
+    trainer = None
+    calls.clear()
+    free_compiled(device)
+    more = {"without": without, "goals": GOALS, "job": "step"}
+    return [row(device, name, "bfloat16", mine, len(job.x), "clips/s", libraries=beside, **more)]
