@@ -6,7 +6,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 here = Path(__file__).parent
-version = re.search(r'__version__ = "(.+)"', (here / "minast" / "__init__.py").read_text()).group(1)
+version = re.search(r'__version__ = "(.+)"', (here / "minast" / "version.py").read_text()).group(1)
 test = ["pytest>=8"]
 # What minast.compile needs where there is no CUDA toolkit: no GPU, no driver. NVIDIA has none for macOS.
 nvrtc = ("nvidia-cuda-nvrtc", "nvidia-cuda-runtime", "nvidia-cuda-crt")
@@ -28,6 +28,7 @@ setup(
     install_requires=[
         "numpy>=1.26",
         "scipy>=1.11",
+        "safetensors>=0.4.5",
         "soundfile>=0.12",
         "soxr>=0.3.7",
         "tqdm>=4.65",

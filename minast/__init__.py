@@ -3,8 +3,6 @@
 wave -> `log_mel` -> `AST.forward` -> logits. `import minast` needs NumPy and SciPy alone.
 """
 
-__version__ = "0.1.0"
-
 from . import metrics
 from .audio import load_audio
 from .checkpoint import load, save
@@ -13,6 +11,7 @@ from .errors import Error
 from .features import log_mel
 from .model import AST
 from .pretrained import from_pretrained
+from .version import __version__
 
 __all__ = [
     "AST",
@@ -20,6 +19,7 @@ __all__ = [
     "FeatureConfig",
     "ModelConfig",
     "TrainConfig",
+    "__version__",
     "attention_maps",
     "from_pretrained",
     "input_relevance",

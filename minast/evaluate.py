@@ -32,7 +32,7 @@ def main(argv=None):
     cli.add_backend(p)
     args = p.parse_args(argv)
     model, info = load(args.checkpoint, args.backend)
-    model.replay = True
+    model.cuda_graphs = True
     data = open_as_trained(args, info)
     clips = data.clips if args.split == "all" else data.of(args.split)
     if not clips:

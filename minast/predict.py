@@ -37,7 +37,7 @@ def main(argv=None):
     if args.explain and len(args.files) > 1:
         raise Error(f"--explain draws one file, there are {len(args.files)}: give one FILE.")
     model, info = load(args.checkpoint, args.backend)
-    model.replay = True
+    model.cuda_graphs = True
     chosen = named(args.labels, info.labels, args.checkpoint) if args.labels else range(len(info.labels))
     if info.notes.get("random_head"):
         print(

@@ -137,8 +137,7 @@ def take_step(job, x, y, lr):
     """
     config, model, scale = job.config, job.model, job.scale.value
     loss, logits = model.loss_and_grad(x, y, config.loss, config.accumulate, scale, wait=False)
-    extras = {"copy": model.copy_to_update(), "scale": 1 / scale} if model.encoder else {}
-    norm = job.optimizer.take(model.dw.flat, lr, config.clip, **extras)
+    norm = job.optimizer.clipped_step(model.dw.flat, lr, config.clip, copy=model.copy_to_update(), scale=1 / scale)
     job.scale.update(norm)
     return float(loss), norm, logits
 
@@ -171,7 +170,7 @@ def finish(job, valid, targets):
     """Pictures and words at the end of a run, from the best checkpoint."""
     best = os.path.join(job.out, run_folder.BEST)
     model, info = load(best, job.backend, job.config.dtype)
-    model.replay = True
+    model.cuda_graphs = True
     scores, measure, data = scoring.clip_scores(model, info, valid), job.measure, job.data
     result, last = scoring.measures(scores, targets, info.loss), job.info.history[-1]
     print(

@@ -100,7 +100,7 @@ def trained(seed):
         x, y = batches.training_batch(store, targets, chosen, features, settings, epoch, at)
         model.zero_grad()
         model.loss_and_grad(x, y, "bce")
-        optim.clip(model.dw.flat, settings.clip)
+        optim.clip_gradient(model.dw.flat, settings.clip)
         adam.step(model.dw.flat, optim.schedule(settings, step, steps))
     return model
 
@@ -304,7 +304,7 @@ class Nudged(explain.Watched):
     """The model's layers, but head `h` takes `by` more of token `j` for the class token, in the last block."""
 
     def class_attention_forward(self, q, kv, heads):
-        o, cache = self.ops.class_attention_forward(q, kv, heads)
+        o, cache = self.layers.class_attention_forward(q, kv, heads)
         v = kv.reshape(kv.shape[1], 2, heads, -1)[:, 1]  # (tokens, heads, D), of one clip
         D = v.shape[-1]
         o[0, 0, self.h * D : (self.h + 1) * D] += self.by * v[self.j, self.h]  # o_0 = sum_j A_0j v_j
@@ -316,7 +316,8 @@ exact = minast.AST(config, backend="numpy", seed=None, dtype="float64")
 for name, weight in exact.w.items():
     weight[...] = model.w[name]
 dA = explain.attention_gradients(exact, x, bell)[-1]  # (1, 3, 1, 73)
-exact.ops = nudged = Nudged(exact.ops)
+nudged = Nudged(exact.layers)
+exact = exact.with_layers(nudged)
 for nudged.h, nudged.j in ((0, 5), (1, 40), (2, 71)):
     logits = []
     for nudged.by in (1e-4, -1e-4):

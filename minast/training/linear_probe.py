@@ -40,4 +40,5 @@ def fit_linear_probe(model, store, targets, features, loss, steps=100, lr=3e-3, 
         adam.step(dw.flat, optim.cosine(step, steps, lr))
     for name, view in w.items():
         model.w[name][...] = model.xp.asarray(view)
+    model.weights_changed()
     return float(value)

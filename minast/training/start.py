@@ -11,7 +11,7 @@ from ..checkpoint import Info, load
 from ..config import PRESETS, FeatureConfig, ModelConfig, TrainConfig
 from ..datasets import NAMED, Dataset, open_dataset
 from ..errors import Error
-from ..model import AST, checked_dtype
+from ..model import AST
 from . import run_folder
 from .feature_cache import FeatureCache
 from .linear_probe import fit_linear_probe
@@ -49,7 +49,7 @@ def begun(args, leaving):
     given = vars(args)
     data = open_dataset(args.data or "builtin", args.seed or 0, args.fold)
     config, rest = recipe(data.kind, data.multilabel, given)
-    checked_dtype(config.dtype, choose(args.backend)[0])
+    choose(args.backend).checked_dtype(config.dtype)
     name = data.kind if data.kind != "own" else stem(args.data)
     size = stem(args.pretrained) if args.pretrained else rest["preset"]
     out = run_folder.new_folder(args.out, f"{name}-{size}", leaving)
@@ -73,7 +73,7 @@ def prepared(args, data, config, rest, out, size):
         shape |= {k: given[k] for k in ("prefix_tokens", "depth") if given[k] is not None}
         origin = "random weights"
         model = AST(ModelConfig.preset(rest["preset"], **shape), args.backend, config.seed, config.dtype)
-    model.recompute, model.replay = config.recompute, True
+    model.activation_checkpointing, model.cuda_graphs = config.recompute, True
     info = Info(
         list(data.labels),
         features,
@@ -88,7 +88,7 @@ def prepared(args, data, config, rest, out, size):
         "preset": size,
         "train": asdict(config),
         "cache": not args.no_cache,
-        "backend": model.backend,  # another one, or another number of threads, rounds differently
+        "backend": model.backend.name,  # another one, or another number of threads, rounds differently
         "threads": threads.count(),
     }
     optimizer, scale = new_optimizer(model, config), loss_scale(config.dtype)
@@ -120,7 +120,7 @@ def resumed(args):
         if run_folder.fingerprint(data) != settings["fingerprint"]:
             raise Error(f"{data.name}: these are not the clips that {args.resume} was trained on: start anew.")
         model, info = load(os.path.join(args.resume, run_folder.LAST), args.backend, config.dtype)
-        model.recompute, model.replay = config.recompute, True
+        model.activation_checkpointing, model.cuda_graphs = config.recompute, True
         optimizer = new_optimizer(model, config)
         optimizer.load_state(state)
         scale = loss_scale(config.dtype)
@@ -228,7 +228,7 @@ def new_optimizer(model, config):
     options = {"weight_decay": config.weight_decay, "decoupled": config.optimizer == "adamw", "decay": decay}
     if config.layer_decay < 1:
         options["rates"] = layer_rates(model, config.layer_decay)
-    Adam = getattr(model.ops, "Adam", optim.Adam)  # a backend with kernels has its own, in one launch
+    Adam = model.backend.Adam  # a backend with kernels has its own, in one launch
     return Adam(model.w.flat, config.betas, **options)
 
 
@@ -254,10 +254,10 @@ def describe(data, model, features, preset, out):
     print(f"{data.name}: {clips} clips, {len(data.labels)} classes; split {data.split_from}")
     print(
         f"{preset}: {model.parameters / 1e6:.2f} M weights, {model.config.tokens} tokens from {features.frames} frames "
-        f"at {features.rate} Hz, mean {features.mean:.3f}, std {features.std:.3f}; backend {model.backend}"
-        f"{'' if model.computes == 'float32' else f' in {model.computes}'}; to {out}"
+        f"at {features.rate} Hz, mean {features.mean:.3f}, std {features.std:.3f}; backend {model.backend.name}"
+        f"{'' if model.compute_dtype == 'float32' else f' in {model.compute_dtype}'}; to {out}"
     )
-    if model.backend == "emulator":
+    if model.backend.name == "emulator":
         print("The emulator runs the GPU's kernels on the CPU: right, and slow. To train on a CPU take --backend fast.")
 
 

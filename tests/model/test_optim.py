@@ -58,7 +58,7 @@ def test_milestones_follow_a_warm_up_in_a_long_run():
 def test_clip_shortens_what_is_too_long(length, limit, after):
     g = np.array([3.0, 0.0, -4.0]) * length / 5
     before = g.copy()
-    assert optim.clip(g, limit) == pytest.approx(length, rel=1e-12)
+    assert optim.clip_gradient(g, limit) == pytest.approx(length, rel=1e-12)
     assert np.linalg.norm(g) == pytest.approx(after, rel=1e-5)
     np.testing.assert_allclose(g / after, before / length, rtol=1e-5)
     if after == length:
@@ -67,7 +67,7 @@ def test_clip_shortens_what_is_too_long(length, limit, after):
 
 def test_clip_reaches_every_block():
     g = np.ones(3 * optim.BLOCK + 5, np.float32)
-    assert optim.clip(g, 2.0) == pytest.approx(len(g) ** 0.5)
+    assert optim.clip_gradient(g, 2.0) == pytest.approx(len(g) ** 0.5)
     assert len(set(g.tolist())) == 1 and np.linalg.norm(g) == pytest.approx(2.0, rel=1e-4)
 
 

@@ -4,12 +4,11 @@ All run nano on 1 s, beside the reference. Those of a GPU also run base on 10 s,
 float32. The emulator runs a toy, beside the reference and in 16 bits.
 """
 
-from ...backend import GPU, to_numpy, why_no_gpu
+from ...backend import GPU, HALF_DTYPES, to_numpy, why_no_gpu
 from ...config import ModelConfig
 from ...emulator import build as emulator_build
 from ...errors import Error
-from ...model import AST, NARROW
-from ...optim import Adam
+from ...model import AST
 from ..checks import check, check_model
 from ..row import Skip
 from .device import EMULATED, Device, Processor, why_not
@@ -47,7 +46,7 @@ class Side:
         host = Processor()
         self.x = self.model.xp.asarray(host.normal(batch, config.frames, config.mel_bins) / 2)
         self.y = self.model.xp.asarray((host.normal(batch, config.classes, seed=1) > 1).astype("float32"))
-        self.adam = getattr(self.model.ops, "Adam", Adam)(self.model.w.flat)
+        self.adam = self.model.backend.Adam(self.model.w.flat)
 
     def forward(self):
         """-> logits (B, K)"""
@@ -61,8 +60,7 @@ class Side:
     def step(self):
         """Forward, backward and Adam."""
         self.gradient()
-        copy = {"copy": self.model.copy_to_update()} if self.model.encoder else {}
-        self.adam.step(self.model.dw.flat, 1e-5, **copy)
+        self.adam.clipped_step(self.model.dw.flat, 1e-5, 0.0, self.model.copy_to_update())
 
     def results(self):
         """-> logits (B, K), loss, {name: gradient}: copies on the host"""
@@ -100,7 +98,7 @@ def narrow(backend, config, batch, rounds, label):
     device, first = device_of(backend), Side(backend, config, batch)
     wanted = first.results()
     done = []
-    for dtype in NARROW:
+    for dtype in HALF_DTYPES:
         side = Side(backend, config, batch, dtype)
         check_model((side.forward(), side.gradient(), side.model.dw), wanted, f"{backend}, {label}, {dtype}")
         done += in_turn(device, side, first, dtype, f"{backend}, float32", rounds, label, backend)
@@ -113,7 +111,7 @@ def in_turn(device, side, first, dtype, reference, rounds, label, name):
     for job, call, other in zip(JOBS, (side.forward, side.step), (first.forward, first.step), strict=True):
         ours, *theirs = device.interleaved([call] if side is first else [call, other], rounds, apart=apart)
         beside = dict(zip([reference], theirs, strict=False))
-        title = f"{name}: {label}, {job}, batch {batch}" + (f", {dtype}" if dtype in NARROW else "")
+        title = f"{name}: {label}, {job}, batch {batch}" + (f", {dtype}" if dtype in HALF_DTYPES else "")
         done.append(row(device, title, dtype, ours, batch, "clips/s", libraries=beside))
     return done
 

@@ -22,7 +22,7 @@ def forward(model, replay):
     """A function of x: model.forward launch by launch, or as a CUDA graph, which two calls here record."""
 
     def run(x):
-        model.replay = replay
+        model.cuda_graphs = replay
         return model.forward(x)
 
     for _ in range(2 * replay):

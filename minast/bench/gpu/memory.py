@@ -53,7 +53,7 @@ def held(device, job):
         device.release()  # what only creating the model took
         for _ in range(3):
             ours.step()
-        graphs = [g for g in ours.model.runner.graphs.values() if isinstance(g, Graph)]
+        graphs = [g for g in ours.model.executor.graphs.values() if isinstance(g, Graph)]
         beside = [g.pool.total_bytes() for g in graphs] + [room.nbytes for room in cublas.workspaces.values()]
         return pool.total_bytes() - before + sum(beside)
     tracemalloc.start()

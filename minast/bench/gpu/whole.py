@@ -61,13 +61,13 @@ class Ours(Side):
 
     def __init__(self, device, job):
         super().__init__("cuda" if device.gpu else "emulator", job.config, len(job.x), "bfloat16")
-        self.model.replay = True
+        self.model.cuda_graphs = True
 
     def step(self):
         """A training step as train runs it: nothing waits for the GPU before all is queued."""
         self.model.zero_grad()
         self.model.loss_and_grad(self.x, self.y, wait=False)
-        self.adam.take(self.model.dw.flat, 1e-5, 0.0, copy=self.model.copy_to_update())
+        self.adam.clipped_step(self.model.dw.flat, 1e-5, 0.0, copy=self.model.copy_to_update())
 
     def results(self):
         """-> logits (B, K), loss, {name: flat gradient} on the host"""
