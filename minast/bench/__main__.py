@@ -1,6 +1,7 @@
 """The command line of the benchmark: rows to measure, or a table by its name."""
 
 import sys
+from argparse import Namespace
 
 from .. import cli
 from ..backend import GPU
@@ -36,7 +37,7 @@ and lose far more than ours when they share their cores; --threads 1 is the fair
 than training alone, since the model exists twice."""
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> int:
     """The command; returns the exit status."""
     argv = sys.argv[1:] if argv is None else list(argv)
     if argv and argv[0] in catalogue.TABLES:
@@ -58,8 +59,8 @@ def main(argv=None):
     return 0
 
 
-def parse(argv):
-    """The arguments of a run. Raises Error for values that are out of range or do not go together."""
+def parser() -> cli.Parser:
+    """The flags of a run."""
     p = cli.Parser("bench", help_text())
     p.add_argument("rows", nargs="*", metavar="ROW", help="what to measure (default: see above)")
     p.add_argument("--rounds", type=int, default=7, help="timed rounds per row (default 7)")
@@ -68,7 +69,12 @@ def parse(argv):
     p.add_argument("--readme", metavar="FILE", help="write the table between the marker lines of FILE")
     p.add_argument("--ladder", metavar="FILE", help="draw the versions of the attention kernel into FILE, a PNG")
     cli.add_backend(p)
-    args = p.parse_args(argv)
+    return p
+
+
+def parse(argv: list[str]) -> Namespace:
+    """The arguments of a run. Raises Error for values that are out of range or do not go together."""
+    args = parser().parse_args(argv)
     for name in args.rows:
         if name in catalogue.TABLES:
             raise cli.Error(f"{name} is a table, not a row: run python -m minast.bench {name} on its own.")
@@ -81,13 +87,13 @@ def parse(argv):
     return args
 
 
-def help_text():
+def help_text() -> str:
     """The text above the list of flags in --help."""
     groups = {name: catalogue.lines(getattr(catalogue, name.upper())) for name in ("cpu", "device", "tables")}
     return HELP.format(on_request=" and ".join(catalogue.ON_REQUEST), **groups)
 
 
-def refuse(args):
+def refuse(args: Namespace) -> None:
     """Raise Error, before anything runs, for what this run cannot do."""
     outputs.refuse_run(args.readme, args.ladder, args.rows, args.backend)
     for name in args.rows:
@@ -97,7 +103,7 @@ def refuse(args):
         raise cli.Error(f"{why}.")
 
 
-def why_not(name, backend):
+def why_not(name: str, backend: str | None) -> str:
     """ "" or why a row cannot run at all with this --backend."""
     if name == "backends":  # it runs each on its own device
         return device.why_not("cuda") if backend in GPU else ""

@@ -9,7 +9,7 @@ from .gpu import backends, latency, step
 from .gpu import kept as gpu_kept
 from .gpu import memory as gpu_memory
 from .kernels import attention, launches, memory_bound, precision, registers, sass
-from .row import Skip
+from .row import Row, Skip
 
 
 class Entry(NamedTuple):
@@ -19,7 +19,7 @@ class Entry(NamedTuple):
     what: str
 
 
-def memory(rounds, backend=None):
+def memory(rounds: int, backend: str | None = None) -> list[Row]:
     """The rows of a process that trains on the CPU, and of a GPU where there is one; of the latter with --backend."""
     if backend:
         return gpu_memory.memory(rounds, backend)
@@ -63,11 +63,11 @@ TABLES = {
 }
 
 
-def default(backend=None):
+def default(backend: str | None = None) -> list[str]:
     """The rows of a run that names none."""
     return list(DEVICE) if backend else [name for name in ROWS if name not in ON_REQUEST]
 
 
-def lines(entries):
+def lines(entries: dict[str, Entry]) -> str:
     """A line of help for each entry."""
     return "\n".join(f"  {name:22}{entry.what}" for name, entry in entries.items())

@@ -1,5 +1,7 @@
 """The check before each timing: both sides must give the same results. Works on arrays of NumPy and CuPy."""
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from ..backend import to_numpy
@@ -7,7 +9,7 @@ from ..bfloat16 import to_float32
 from ..errors import Error
 
 
-def difference(got, wanted, tolerance):
+def difference(got, wanted, tolerance: float) -> str:
     """ "" if max |got - wanted| / max |wanted| <= tolerance, else what is wrong, as the end of a sentence.
 
     got, wanted: arrays of one shape, of any float type (bfloat16 as uint16); computed where they are, in float32.
@@ -18,18 +20,18 @@ def difference(got, wanted, tolerance):
     return "" if error <= tolerance else f"differs from the reference by {error:.1e} of the largest value"
 
 
-def differences(got, wanted, tolerance):
+def differences(got: Iterable, wanted: Iterable, tolerance: float) -> str:
     """The first `difference` of two tuples of arrays, or ""."""
     return next(filter(None, (difference(g, w, tolerance) for g, w in zip(got, wanted, strict=True))), "")
 
 
-def check(got, wanted, tolerance, what):
+def check(got, wanted, tolerance: float, what: str) -> None:
     """Raise Error unless a result agrees with the reference: see `difference`. what: the job, in words."""
     if wrong := difference(got, wanted, tolerance):
         raise Error(f"{what}: the result {wrong}: nothing was timed.")
 
 
-def model_difference(got, wanted):
+def model_difference(got: tuple, wanted: tuple) -> str:
     """ "" if a 16-bit model agrees with float32, else what is wrong. Both: (logits (B, K), loss, {name: gradient}).
 
     The limits: logits to 5 % of the largest, the loss to 2 %, each gradient to 10 % of its norm.
@@ -46,7 +48,7 @@ def model_difference(got, wanted):
     return ""
 
 
-def check_model(got, wanted, what):
+def check_model(got: tuple, wanted: tuple, what: str) -> None:
     """Raise Error unless a 16-bit model agrees with float32: see `model_difference`. what: the model, in words."""
     if wrong := model_difference(got, wanted):
         raise Error(f"{what}, {wrong} (compared with float32): nothing was timed.")

@@ -9,9 +9,10 @@ from . import readme, table
 from .gpu import ladder, tables
 from .gpu.device import EMULATED
 from .gpu.rows import DeviceRow
+from .row import Row
 
 
-def refuse_run(page, picture, names, backend):
+def refuse_run(page: str | None, picture: str | None, names: list[str], backend: str | None) -> None:
     """Raise Error if a run of these rows, with this --backend, could not write its files. page: the README, or None."""
     if picture:
         ladder.refuse(picture)
@@ -25,7 +26,7 @@ def refuse_run(page, picture, names, backend):
             _refuse_without_gpu(page, backend, GPU, "its table")
 
 
-def refuse_rows(page, picture, rows):
+def refuse_rows(page: str | None, picture: str | None, rows: list[Row]) -> None:
     """Raise Error if these rows cannot fill the files."""
     if picture:
         ladder.refuse(picture, rows)
@@ -35,7 +36,7 @@ def refuse_rows(page, picture, rows):
         raise Error(f"{page}: none of these rows belong in its table, which stays as it is.")
 
 
-def write(page, picture, rows, about):
+def write(page: str | None, picture: str | None, rows: list[Row], about: dict) -> None:
     """Write the picture, then the table, with a link to the picture where both are of a GPU. about: the conditions."""
     if picture:
         ladder.write(picture, rows)
@@ -46,7 +47,7 @@ def write(page, picture, rows, about):
         readme.write(page, readme.CPU, table.markdown(of_cpu(rows), about))
 
 
-def of_cpu(rows):
+def of_cpu(rows: list[Row]) -> list[Row]:
     """The rows of README.md's table."""
     return [row for row in rows if not isinstance(row, DeviceRow)]
 

@@ -4,6 +4,7 @@
 <!-- minast bench registers: end -->
 """
 
+from argparse import ArgumentParser
 from pathlib import Path
 
 from ..errors import Error
@@ -13,17 +14,17 @@ from ..gpu import kernel_source
 CPU, GPU = "cpu", "gpu"  # the tables of the timed rows: in README.md and in kernels/README.md
 
 
-def of_kernels():
+def of_kernels() -> Path:
     """The path of kernels/README.md, in a checkout or in an installed package."""
     return kernel_source.folder() / "README.md"
 
 
-def markers(table):
+def markers(table: str) -> tuple[str, str]:
     """The two marker lines of a table: (begin, end)."""
     return f"<!-- minast bench {table}: begin -->", f"<!-- minast bench {table}: end -->"
 
 
-def read(path, table):
+def read(path: str | Path, table: str) -> str:
     """The text between a table's marker lines.
 
     Raises Error if the file cannot be read, or does not have both lines once each and in order.
@@ -32,14 +33,14 @@ def read(path, table):
     return "".join(lines[begin + 1 : end]).strip("\n")
 
 
-def write(path, table, text):
+def write(path: str | Path, table: str, text: str) -> None:
     """Put `text` between a table's marker lines, atomically. Raises Error as `read` does, or if writing fails."""
     lines, begin, end = _located(path, table)
     with atomic(path, "w", encoding="utf-8") as f:
         f.writelines([*lines[: begin + 1], text.strip("\n") + "\n", *lines[end:]])
 
 
-def find(path, *tables):
+def find(path: str | Path, *tables: str) -> str:
     """The first of these tables that has a marker line in the file.
 
     Raises Error if none has one, and the errors of `read`: call it before a long measurement whose result goes there.
@@ -51,12 +52,12 @@ def find(path, *tables):
     return table
 
 
-def add_flag(parser):
+def add_flag(parser: ArgumentParser) -> None:
     """The flag of the commands whose table belongs in kernels/README.md."""
     parser.add_argument("--readme", action="store_true", help="write the table into kernels/README.md")
 
 
-def show_or_write(table, text, to_readme):
+def show_or_write(table: str, text: str, to_readme: bool) -> None:
     """Print a table, or with --readme put it into kernels/README.md."""
     if to_readme:
         write(of_kernels(), table, text)

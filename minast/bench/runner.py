@@ -5,12 +5,14 @@ import sys
 from .. import cli, threads
 from . import catalogue, table
 from .gpu.rows import facts
-from .row import Skip
+from .row import Row, Skip
 
 BUSY = 0.5  # load above which PyTorch's spinning threads slow it down much more than ours
 
 
-def measure(names, rounds, backend=None, json=None):
+def measure(
+    names: list[str], rounds: int, backend: str | None = None, json: str | None = None
+) -> tuple[list[Row], dict, list[str]]:
     """Measure rows, or with no names the default ones.   -> (rows, conditions, why rows that were named are missing)
 
     json: a file that is written anew after every row.
@@ -43,7 +45,7 @@ def measure(names, rounds, backend=None, json=None):
     return done, conditions | facts(done), failed
 
 
-def show(row):
+def show(row: Row) -> None:
     """Print a row on one line."""
     text = f"{row.name:50s} {table.number(row.ours, row.unit):>10s}"
     if row.ratio is not None:

@@ -1,6 +1,8 @@
 """Reading what `--json FILE` wrote, so that tables and pictures can be made elsewhere than where it was measured."""
 
 import json
+import os
+from collections.abc import Iterable
 from dataclasses import MISSING, fields
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from .row import Row
 NUMBERS = {float: int | float, float | None: int | float | None}  # JSON tells 1 from 1.0
 
 
-def read(paths):
+def read(paths: Iterable[str | os.PathLike]) -> tuple[list[Row], dict]:
     """The rows and conditions of one file or more, joined.   -> (rows, about)
 
     `about` is the first file's; of rows with equal names the last one counts. Raises Error for anything that

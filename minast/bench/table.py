@@ -11,9 +11,10 @@ import numpy as np
 
 from ..cli import printable
 from ..files import atomic
+from .row import Row
 
 
-def conditions(threads):
+def conditions(threads: int) -> dict:
     """{name: value} of what the numbers depend on: processor, threads, versions, and the load before the run."""
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
     return {
@@ -26,7 +27,7 @@ def conditions(threads):
     }
 
 
-def processor():
+def processor() -> str:
     """The processor's name."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as f:
@@ -35,7 +36,7 @@ def processor():
         return platform.processor() or platform.machine()
 
 
-def package_versions(*packages):
+def package_versions(*packages: str) -> dict[str, str]:
     """{package: version} of those that are installed."""
     found = {}
     for package in packages:
@@ -46,7 +47,7 @@ def package_versions(*packages):
     return found
 
 
-def number(value, unit):
+def number(value: float | None, unit: str) -> str:
     """A value as a table shows it: "12.3 µs", "4.56 ms", "7.89 s", "81%", "1.805 GiB"; "" for None."""
     if value is None:
         return ""
@@ -57,7 +58,7 @@ def number(value, unit):
     return f"{value:.0%}" if unit == "%" else f"{value:.4g} {unit}"
 
 
-def markdown(rows, about):
+def markdown(rows: list[Row], about: dict) -> str:
     """The table of README.md, with the conditions under it."""
     lines = [
         "| job, float32 | minast | against | it takes | ratio | goal |",
@@ -74,7 +75,7 @@ def markdown(rows, about):
     return "\n".join(lines)
 
 
-def write_json(path, rows, about):
+def write_json(path: str | os.PathLike, rows: list[Row], about: dict) -> None:
     """Write rows and conditions, atomically: a run that is interrupted leaves all that it had measured."""
     with atomic(path, "w", encoding="utf-8") as f:
         json.dump(printable({"about": about, "rows": [asdict(row) for row in rows]}), f, indent=1)

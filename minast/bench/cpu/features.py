@@ -5,18 +5,18 @@ import numpy as np
 from ...features import log_mel
 from ..checks import check
 from ..pytorch import features as theirs
-from ..row import Skip
+from ..row import Row, Skip
 from ..timing import alone, compare
 
 NAME = "log-mel of 10 s"
 
 
-def clip():
+def clip() -> np.ndarray:
     """Noise, (160000,) float32: 10 s at 16 kHz."""
     return np.random.default_rng(0).standard_normal(160000).astype(np.float32) / 10
 
 
-def against_torchaudio(rounds):
+def against_torchaudio(rounds: int) -> list[Row]:
     """The row beside torchaudio's Kaldi filterbank, or of ours alone where that is missing."""
     wave, goal = clip(), "1.5x"
 
@@ -31,7 +31,7 @@ def against_torchaudio(rounds):
     return [compare(NAME, ours, reference, 10 * rounds, "torchaudio, Kaldi fbank", goal)]
 
 
-def against_transformers(rounds):
+def against_transformers(rounds: int) -> list[Row]:
     """The row beside transformers' extractor in NumPy. Raises Skip where there is none, or it calls torchaudio."""
     wave = clip()
     reference = theirs.transformers(wave)

@@ -1,6 +1,7 @@
 """A forward pass and training steps against PyTorch; the share of the processor's peak; where the time goes."""
 
 import time
+from collections.abc import Callable
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from ..timing import alone, compare, interleaved
 TORCH = "transformers, SDPA"
 
 
-def setting(preset, frames, batch, classes=527):
+def setting(preset: str, frames: int, batch: int, classes: int = 527) -> tuple[AST, np.ndarray, np.ndarray]:
     """A float32 model on the backend `fast` and its data.   -> model, x (B, T, F), y (B, K)"""
     config = ModelConfig.preset(preset, frames=frames, classes=classes, **SETTINGS)
     rng = np.random.default_rng(0)
@@ -27,7 +28,7 @@ def setting(preset, frames, batch, classes=527):
     return AST(config, backend="fast"), x, y
 
 
-def forward(rounds):
+def forward(rounds: int) -> list[Row]:
     """The row of a forward pass of base on one clip of 10 s."""
     model, x, _ = setting("base", 1024, 1)
     name, goal = "base, 10 s, forward, batch 1", "1.25x"
@@ -45,7 +46,7 @@ def forward(rounds):
     return [compare(name, lambda: model.forward(x), reference, rounds, TORCH, goal)]
 
 
-def training(preset, frames, batch, seconds, goal):
+def training(preset: str, frames: int, batch: int, seconds: int, goal: str) -> Callable[[int], list[Row]]:
     """A row function: a training step of forward, backward and Adam. seconds: of a clip of so many frames."""
     name = f"{preset}, {seconds} s, training step, batch {batch}"
 
@@ -64,7 +65,7 @@ def training(preset, frames, batch, seconds, goal):
     return row
 
 
-def training_step(model, x, y):
+def training_step(model: AST, x: np.ndarray, y: np.ndarray) -> Callable[[], None]:
     """A function: one step of forward, backward and Adam."""
     adam = Adam(model.w.flat)
 
@@ -76,7 +77,7 @@ def training_step(model, x, y):
     return step
 
 
-def share_of_peak(rounds):
+def share_of_peak(rounds: int) -> list[Row]:
     """The row of a forward pass's GFLOP/s over those of its largest product alone, timed in turn."""
     model, x, _ = setting("base", 1024, 1)
     c, rng = model.config, np.random.default_rng(0)
@@ -92,7 +93,7 @@ def share_of_peak(rounds):
     return [Row("base forward, share of the SGEMM peak", float(np.median(done / peak)), "%", goal="70 %", note=note)]
 
 
-def flops(c):
+def flops(c: ModelConfig) -> int:
     """Multiplications and additions in the products of one clip's forward pass. The last block is pruned."""
     T, P, D = c.tokens, c.prefix_tokens, c.dim
     block = 2 * T * 12 * D * D + 4 * T * T * D
@@ -123,7 +124,7 @@ class Timed:
         return call
 
 
-def profile(rounds):
+def profile(rounds: int) -> list[Row]:
     """Rows of a base forward pass and a nano training step: the nine functions that take longest, and the whole."""
     rows = []
     for preset, frames, batch, what in (("base", 1024, 1, "forward"), ("nano", 98, 32, "training step")):

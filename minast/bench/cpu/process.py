@@ -22,7 +22,7 @@ from . import models
 CHILD = "import sys; from minast.bench.cpu import process; process.train(*sys.argv[1:])"
 
 
-def python(*arguments, **more):
+def python(*arguments: str, **more) -> str:
     """The standard output of a child process that finds this very package. Raises Skip with its last line if it fails.
 
     more: as for `subprocess.run`.
@@ -36,7 +36,7 @@ def python(*arguments, **more):
     return done.stdout
 
 
-def train(side, preset, frames, batch):
+def train(side: str, preset: str, frames: str, batch: str) -> None:
     """What the child of `memory` does: two training steps, then it prints its peak memory in bytes."""
     model, x, y = models.setting(preset, int(frames), int(batch))
     if side == "minast":
@@ -49,7 +49,7 @@ def train(side, preset, frames, batch):
     print(peak_memory())
 
 
-def peak_memory():
+def peak_memory() -> int:
     """The largest resident set of this process so far, in bytes.
 
     Not Linux's ru_maxrss: a process inherits that from the one that started it, here a benchmark of many GiB.
@@ -62,7 +62,7 @@ def peak_memory():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def memory(rounds):
+def memory(rounds: int) -> list[Row]:
     """The row of a base training step's peak memory, 10 s, batch 2, in GiB. It does not vary: one process a side."""
     ours = float(python("-c", CHILD, "minast", "base", "1024", "2")) / 2**30
     row = Row("base, 10 s, training step, batch 2: peak memory", ours, "GiB", goal="0.6 of it")
@@ -76,7 +76,7 @@ def memory(rounds):
     return [row]
 
 
-def imports(rounds):
+def imports(rounds: int) -> list[Row]:
     """The row of `import minast`, without the start of Python itself."""
     spent = []
     for _ in range(rounds):
@@ -101,7 +101,7 @@ SCRIPT = """
 """
 
 
-def cold_start(rounds):
+def cold_start(rounds: int) -> list[Row]:
     """The row of a process that labels one 10 s clip: `predict`, beside a script with transformers."""
     import scipy.io.wavfile
 

@@ -4,6 +4,8 @@ All run nano on 1 s, beside the reference. Those of a GPU also run base on 10 s,
 float32. The emulator runs a toy, beside the reference and in 16 bits.
 """
 
+import numpy as np
+
 from ...backend import GPU, HALF_DTYPES, to_numpy, why_no_gpu
 from ...config import ModelConfig
 from ...emulator import build as emulator_build
@@ -12,7 +14,7 @@ from ...model import AST
 from ..checks import check, check_model
 from ..row import Skip
 from .device import EMULATED, Device, Processor, why_not
-from .rows import row
+from .rows import DeviceRow, row
 
 TOY = ModelConfig.preset("nano", dim=32, heads=2, depth=2, mel_bins=32, frames=46, classes=5)
 NANO = ModelConfig.preset("nano", frames=98, classes=35)
@@ -20,7 +22,7 @@ BASE = ModelConfig.preset("base")
 MEMORY = 3 * 2**30  # bytes for a clip of base: the backward pass and the reference's temporaries
 
 
-def available():
+def available() -> list[str]:
     """The names of the backends that this machine can run."""
     names = ["numpy", "fast"]
     try:
@@ -31,7 +33,7 @@ def available():
     return names + ([] if why_no_gpu() else list(GPU))
 
 
-def device_of(backend):
+def device_of(backend: str) -> Device:
     """The Device whose clock times a backend."""
     if backend in GPU:
         return Device(gpu=True)
@@ -41,7 +43,7 @@ def device_of(backend):
 class Side:
     """One backend's model, with its input x (B, T, F), targets y (B, K) and optimizer; equal weights on all of them."""
 
-    def __init__(self, backend, config, batch, dtype="float32"):
+    def __init__(self, backend: str, config: ModelConfig, batch: int, dtype: str = "float32"):
         self.model = AST(config, backend=backend, dtype=dtype)  # the same seed: the same weights everywhere
         host = Processor()
         self.x = self.model.xp.asarray(host.normal(batch, config.frames, config.mel_bins) / 2)
@@ -52,17 +54,17 @@ class Side:
         """-> logits (B, K)"""
         return self.model.forward(self.x)
 
-    def gradient(self):
+    def gradient(self) -> float:
         """-> loss; the gradients are in model.dw"""
         self.model.zero_grad()
         return self.model.loss_and_grad(self.x, self.y)[0]
 
-    def step(self):
+    def step(self) -> None:
         """Forward, backward and Adam."""
         self.gradient()
         self.adam.clipped_step(self.model.dw.flat, 1e-5, 0.0, self.model.copy_to_update())
 
-    def results(self):
+    def results(self) -> tuple[np.ndarray, float, dict[str, np.ndarray]]:
         """-> logits (B, K), loss, {name: gradient}: copies on the host"""
         logits, loss = to_numpy(self.forward()), self.gradient()
         return logits, loss, {name: to_numpy(dw.copy()) for name, dw in self.model.dw.items()}
@@ -71,7 +73,9 @@ class Side:
 JOBS = "forward", "training step"
 
 
-def compare(names, reference, config, batch, rounds, label):
+def compare(
+    names: list[str], reference: str, config: ModelConfig, batch: int, rounds: int, label: str
+) -> list[DeviceRow]:
     """Two rows for each backend in `names`, each checked against the backend `reference` and timed in turn with it."""
     first = Side(reference, config, batch)
     logits, loss, gradients = first.results()
@@ -93,7 +97,7 @@ def compare(names, reference, config, batch, rounds, label):
     return done
 
 
-def narrow(backend, config, batch, rounds, label):
+def narrow(backend: str, config: ModelConfig, batch: int, rounds: int, label: str) -> list[DeviceRow]:
     """The same rows in 16 bits, checked against float32 on the same backend and timed in turn with it."""
     device, first = device_of(backend), Side(backend, config, batch)
     wanted = first.results()
@@ -105,7 +109,9 @@ def narrow(backend, config, batch, rounds, label):
     return done
 
 
-def in_turn(device, side, first, dtype, reference, rounds, label, name):
+def in_turn(
+    device: Device, side: Side, first: Side, dtype: str, reference: str, rounds: int, label: str, name: str
+) -> list[DeviceRow]:
     """Two rows of a side, forward and training step, timed in turn with `first` unless it is `first` itself."""
     batch, apart, done = len(side.x), side.model.config is BASE, []  # two models of base hardly fit at once
     for job, call, other in zip(JOBS, (side.forward, side.step), (first.forward, first.step), strict=True):
@@ -116,7 +122,7 @@ def in_turn(device, side, first, dtype, reference, rounds, label, name):
     return done
 
 
-def backends(rounds, backend=None):
+def backends(rounds: int, backend: str | None = None) -> list[DeviceRow]:
     """Rows of one backend, or of all that this machine can run. Raises Skip without a GPU for a GPU's backend."""
     if backend in GPU and (why := why_not("cuda")):
         raise Skip(why)

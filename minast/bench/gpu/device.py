@@ -8,6 +8,7 @@ is idle at the start.
 
 import gc
 import sys
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -37,7 +38,7 @@ class Device:
 
     pause = 0  # seconds before each call that is not on a GPU: the emulator's times mean nothing
 
-    def __init__(self, gpu):
+    def __init__(self, gpu: bool):
         self.gpu, self.xp, self.name, self.flush = gpu, np, EMULATED, None
         if gpu:
             import cupy
@@ -47,17 +48,19 @@ class Device:
             self.name = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)["name"].decode()
             self.flush = cupy.empty(min(2**30, self.free() // 8), np.uint8)
 
-    def free(self):
+    def free(self) -> int:
         """Bytes of GPU memory that can still be allocated."""
         return self.xp.cuda.runtime.memGetInfo()[0] + self.xp.get_default_memory_pool().free_bytes()
 
-    def fitting(self, batch, bytes_each, share=1.0):
+    def fitting(self, batch: int, bytes_each: int, share: float = 1.0) -> int:
         """The largest of batch, batch / 2, batch / 4, ..., 1 that fits `share` of the free memory of a GPU."""
         while self.gpu and batch > 1 and batch * bytes_each > share * self.free():
             batch //= 2
         return batch
 
-    def interleaved(self, functions, rounds, idle=False, apart=False):
+    def interleaved(
+        self, functions: Sequence[Callable], rounds: int, idle: bool = False, apart: bool = False
+    ) -> np.ndarray:
         """Seconds of each function in each round, the functions alternating.   -> (functions, rounds)
 
         idle: the GPU has no work left when a call starts, so that its time includes the launches. apart: before each
@@ -77,7 +80,7 @@ class Device:
                     times[i, r] = seconds
         return times
 
-    def once(self, function, idle):
+    def once(self, function: Callable, idle: bool) -> float:
         """Seconds of one call on the GPU's own clock, from a cold L2 cache. idle: as for `interleaved`."""
         start, stop = self.xp.cuda.Event(), self.xp.cuda.Event()
         self.flush.fill(0)
@@ -91,11 +94,11 @@ class Device:
         stop.synchronize()
         return self.xp.cuda.get_elapsed_time(start, stop) / 1000  # from ms
 
-    def median(self, function, rounds):
+    def median(self, function: Callable, rounds: int) -> float:
         """Median seconds of one function."""
         return float(np.median(self.interleaved([function], rounds)[0]))
 
-    def release(self):
+    def release(self) -> None:
         """Return unused memory to the GPU: CuPy's and PyTorch's pools cannot use each other's."""
         gc.collect()
         if self.gpu:
@@ -103,7 +106,7 @@ class Device:
             if torch := sys.modules.get("torch"):
                 torch.cuda.empty_cache()
 
-    def normal(self, *shape, seed=0):
+    def normal(self, *shape: int, seed: int = 0):
         """Standard normal float32 numbers of this shape, generated on the device."""
         return self.xp.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
 
@@ -118,7 +121,7 @@ class Processor(Device):
         self.name = CPU
 
 
-def open_device(backend=None):
+def open_device(backend: str | None = None) -> Device:
     """The Device of `--backend`: the GPU, or the emulator if asked for. Raises Skip if it cannot be used."""
     if why := why_not(backend):
         raise Skip(why)
@@ -128,7 +131,7 @@ def open_device(backend=None):
     return Device(gpu=True)
 
 
-def why_not(backend):
+def why_not(backend: str | None) -> str:
     """ "" where kernels can run with this `--backend`, else why they cannot."""
     if backend == EMULATED:
         return ""
@@ -137,7 +140,7 @@ def why_not(backend):
     return f"no GPU here: the backend cuda {why}" if (why := why_no_gpu()) else ""
 
 
-def cast(x, dtype):
+def cast(x, dtype: str):
     """x (...) float32 -> the dtype of this name, rounded to nearest; bfloat16 as uint16."""
     return from_float32(x, STORAGE[dtype])
 
@@ -145,13 +148,13 @@ def cast(x, dtype):
 # -- ceilings --------------------------------------------------------------------------------------------------------
 
 
-def copy_bandwidth(device, rounds, size=2**30):
+def copy_bandwidth(device: Device, rounds: int, size: int = 2**30) -> float:
     """Bytes per second, read and written, of copying `size` bytes within the device's memory."""
     a, b = device.xp.zeros(size // 4, np.float32), device.xp.empty(size // 4, np.float32)
     return 2 * size / device.median(lambda: device.xp.copyto(b, a), rounds)
 
 
-def gemm_peak(device, rounds, dtype, n=8192):
+def gemm_peak(device: Device, rounds: int, dtype: str, n: int = 8192) -> float:
     """FLOP/s of cuBLAS on an n x n x n product, 2 n^3 FLOP: float32 without TF32, 16 bits with float32 sums."""
     a, b = (cast(device.normal(n, n, seed=seed), dtype) for seed in (1, 2))
     c = device.xp.empty_like(a)

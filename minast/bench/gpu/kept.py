@@ -19,18 +19,18 @@ CLIPS = 2
 NAME, THEIRS = "base, training step in bfloat16: kept for a block's backward", "transformers, autocast, SDPA"
 
 
-def config(depth):
+def config(depth: int) -> ModelConfig:
     """The base model with so many blocks."""
     return ModelConfig.preset("base", depth=depth, **SETTINGS)
 
 
-def per_number(three, two):
+def per_number(three: float, two: float) -> float:
     """Bytes per token and channel of one block, from the bytes of three blocks and of two."""
     c = config(2)
     return (three - two) / (CLIPS * c.tokens * c.dim)
 
 
-def ours(depth):
+def ours(depth: int) -> int:
     """Planned bytes of our training step."""
     c = config(depth)
     model = AST(c, "emulator", None, "bfloat16")
@@ -38,7 +38,7 @@ def ours(depth):
     return planned(model._step, (x, y), ("bce", 1.0)).bytes
 
 
-def theirs(depth):
+def theirs(depth: int) -> int:
     """Bytes that autograd saves in transformers' forward pass. Raises Skip without PyTorch."""
     torch = runtime.with_transformers()
     module = twin(AST(config(depth), "numpy", seed=0)).train()
@@ -50,7 +50,7 @@ def theirs(depth):
     return total
 
 
-def kept(rounds):
+def kept(rounds: int) -> list[Row]:
     """The row of what a block keeps, in bytes; rounds is not used."""
     row = Row(NAME, per_number(ours(3), ours(2)), "bytes", goal="0.8 of theirs", note="for each token and channel")
     try:

@@ -9,20 +9,21 @@ import os
 from ... import plots
 from ...errors import Error
 from ..pytorch.kernels import TORCH
+from ..row import Row
 from .device import DTYPES
-from .rows import in_column, measured
+from .rows import DeviceRow, in_column, measured
 
 COLOURS = {"float32": "tab:blue", "float16": "tab:orange", "bfloat16": "tab:red"}
 
 
-def by_dtype(rows):
+def by_dtype(rows: list[Row]) -> dict[str, list[DeviceRow]]:
     """{dtype: [rows of its attention versions, in order]} of the rows that a GPU gave."""
     ours = sorted((r for r in measured(rows) if r.job == "attention forward"), key=lambda r: r.version)
     found = {dtype: [r for r in ours if r.dtype == dtype] for dtype in DTYPES}
     return {dtype: ladder for dtype, ladder in found.items() if ladder}
 
 
-def lines(ladder):
+def lines(ladder: list[DeviceRow]) -> dict[str, float]:
     """{label: TFLOP/s} of the lines across a panel, as they were measured beside its last version."""
     last, found = ladder[-1], {}
     column = {name: seconds for name, seconds in last.libraries.items() if in_column(name, TORCH)}
@@ -34,7 +35,7 @@ def lines(ladder):
     return found
 
 
-def draw(axes, ladder):
+def draw(axes, ladder: list[DeviceRow]) -> None:
     """The bars and lines of one dtype.   axes: matplotlib's; ladder: its rows"""
     dtype = ladder[0].dtype
     bars = axes.bar([f"version {r.version}" for r in ladder], [r.rate / 1000 for r in ladder], color=COLOURS[dtype])
@@ -47,7 +48,7 @@ def draw(axes, ladder):
         axes.legend(fontsize=8, loc="upper left")
 
 
-def refuse(path, rows=None):
+def refuse(path: str | os.PathLike, rows: list[Row] | None = None) -> None:
     """Raise Error if the picture's folder does not exist, or `rows`, if given, have no attention kernel of a GPU."""
     folder = os.path.dirname(os.fspath(path)) or "."
     if not os.path.isdir(folder):
@@ -56,7 +57,7 @@ def refuse(path, rows=None):
         raise Error(f"{path}: the ladder shows what a GPU was measured to do, and these rows hold no attention of one.")
 
 
-def write(path, rows):
+def write(path: str | os.PathLike, rows: list[Row]) -> None:
     """Write the picture as a PNG, atomically. Raises Error as `refuse` does."""
     refuse(path, rows)
     found = by_dtype(rows)

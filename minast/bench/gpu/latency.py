@@ -1,24 +1,26 @@
 """The latency of one clip in bfloat16, launches included, against transformers' AST: plain, and as a CUDA graph."""
 
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
 
 from ...backend import to_numpy
+from ...model import AST
 from ..checks import check, difference
 from ..pytorch import model as theirs
 from ..pytorch import runtime
 from ..row import Skip
-from .device import open_device
-from .rows import Goal, row
-from .whole import Ours, make_job
+from .device import Device, open_device
+from .rows import DeviceRow, Goal, row
+from .whole import Job, Ours, make_job
 
 EAGER, GRAPH = f"{theirs.NAME}: eager launches", f"{theirs.NAME}: CUDA graph"
 GOALS = [Goal("2x", 2.0, EAGER), Goal("1.0x", 1.0, GRAPH)]
 TOLERANCE = 0.05  # of the largest logit, between bfloat16 and float32
 
 
-def forward(model, replay):
+def forward(model: AST, replay: bool) -> Callable:
     """A function of x: model.forward launch by launch, or as a CUDA graph, which two calls here record."""
 
     def run(x):
@@ -30,7 +32,7 @@ def forward(model, replay):
     return run
 
 
-def latency(rounds, backend=None):
+def latency(rounds: int, backend: str | None = None) -> list[DeviceRow]:
     """The rows of a forward pass of one clip, started on an idle GPU: launch by launch, and as a CUDA graph."""
     device = open_device(backend)
     job = make_job(device, 1, backward=False)
@@ -53,7 +55,7 @@ def latency(rounds, backend=None):
     return rows
 
 
-def their_forwards(device, job):
+def their_forwards(device: Device, job: Job) -> tuple[dict[str, Callable], dict[str, str]]:
     """({name: call}, {name: why there is none}): both precisions, launch by launch and as a graph, each checked."""
     calls, without = {}, {}
     for precision in theirs.PRECISIONS:
@@ -75,7 +77,7 @@ def their_forwards(device, job):
     return calls, without
 
 
-def faster(times):
+def faster(times: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Of each kind the precision that is faster for them, by the median.   {name: (rounds,) seconds} -> the same"""
     best = {}
     for kind in (EAGER, GRAPH):

@@ -5,16 +5,16 @@ import tracemalloc
 from ...cuda import cublas
 from ...gpu.graph import Graph
 from ..pytorch import memory as theirs
-from .device import open_device
-from .rows import Goal, row
+from .device import Device, open_device
+from .rows import DeviceRow, Goal, row
 from .step import WAYS
-from .whole import Ours, check_ours, checked_trainer, make_job
+from .whole import Job, Ours, check_ours, checked_trainer, make_job
 
 WAY, HOW = next(iter(WAYS.items()))
 GOAL = Goal("0.8 of the memory", 1 / 0.8, WAY)  # compared is theirs / ours
 
 
-def memory(rounds, backend=None):
+def memory(rounds: int, backend: str | None = None) -> list[DeviceRow]:
     """The row of the memory of a step, in GiB: all that CuPy's pool took from the GPU, against PyTorch's tensors.
 
     This favours PyTorch: the pool's total includes the gaps between arrays, PyTorch's `allocated` does not.
@@ -41,7 +41,7 @@ def memory(rounds, backend=None):
     return [row(device, name, "bfloat16", ours, libraries=beside, **more)]
 
 
-def held(device, job):
+def held(device: Device, job: Job) -> int:
     """Bytes that our model and three of its steps took from the GPU; in the emulator, the peak of NumPy's arrays.
 
     With the pool of the graph that the second step records, and cuBLAS's workspaces, which come from no pool.

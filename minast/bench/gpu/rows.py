@@ -1,12 +1,13 @@
 """Rows that know where they were measured: rate, share of a ceiling, several libraries beside ours, goals."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from ..row import Row
 from ..table import package_versions
-from .device import CPU, EMULATED
+from .device import CPU, EMULATED, Device
 
 CUPY = "cupy-cuda13x", "cupy-cuda12x"  # the packages it comes in
 
@@ -30,7 +31,7 @@ class Goal:
         verdict = {True: "reached", False: "missed", None: "not measured"}[self.reached]
         return f"{self.text}{' of ' * bool(self.against)}{self.library or self.against}: {self.got()}{verdict}"
 
-    def got(self):
+    def got(self) -> str:
         """ "0.81x, ", "84%, " or "" """
         return "" if self.value is None else f"{self.value:.2f}x, " if self.against else f"{self.value:.0%}, "
 
@@ -60,8 +61,19 @@ class DeviceRow(Row):
 
 
 def row(
-    device, name, dtype, ours, amount=0, rate_unit="", ceiling=None, kind="", libraries=None, note="", goals=(), **more
-):
+    device: Device,
+    name: str,
+    dtype: str,
+    ours: np.ndarray | float,
+    amount: float = 0,
+    rate_unit: str = "",
+    ceiling: float | None = None,
+    kind: str = "",
+    libraries: dict[str, np.ndarray | float] | None = None,
+    note: str = "",
+    goals: Sequence[Goal] = (),
+    **more,
+) -> DeviceRow:
     """A DeviceRow from measured times. ours, and each of libraries by name: (rounds,) seconds, or one number.
 
     amount: bytes, FLOP or clips of one call, counted in 1e9 unless rate_unit is "clips/s"; ceiling: the same per
@@ -99,7 +111,7 @@ def row(
     )
 
 
-def speed(rate, unit):
+def speed(rate: float, unit: str) -> str:
     """ "12.34 GB/s", "123456 GFLOP/s"; "" without a unit"""
     return f"{rate:.0f} {unit}" if rate >= 1000 else f"{rate:.4g} {unit}" * bool(unit)
 
@@ -114,17 +126,17 @@ def _judged(goal, ratios, share, known):
     return replace(goal, library=library, value=value, reached=bool(value >= goal.at_least))
 
 
-def in_column(library, column):
+def in_column(library: str, column: str) -> bool:
     """Does "torch: flash" belong to the column "torch"?"""
     return library == column or library.startswith(f"{column}: ")
 
 
-def measured(rows):
+def measured(rows: Iterable[Row]) -> list[DeviceRow]:
     """Those of a real GPU: neither the emulator's nor a CPU backend's."""
     return [r for r in rows if isinstance(r, DeviceRow) and r.device not in (EMULATED, CPU)]
 
 
-def facts(rows):
+def facts(rows: Iterable[Row]) -> dict[str, str]:
     """{name: value}, the conditions that rows of a device add: its name, and CuPy's version."""
     names = list(dict.fromkeys(r.device for r in rows if isinstance(r, DeviceRow)))
     return {"device": ", ".join(names), **package_versions(*CUPY)} if names else {}

@@ -3,7 +3,7 @@
 from ..pytorch.memory import free_compiled
 from ..pytorch.model import NAME
 from .device import open_device
-from .rows import Goal, row
+from .rows import DeviceRow, Goal, row
 from .whole import Ours, check_ours, checked_trainer, make_job
 
 WAYS = {  # of training: name -> the settings of a `pytorch.model.Trainer`
@@ -14,7 +14,7 @@ WAYS = {  # of training: name -> the settings of a `pytorch.model.Trainer`
 GOALS = [Goal(f"{least}x", least, name) for least, name in zip((1.0, 0.85, 1.5), WAYS, strict=True)]
 
 
-def step(rounds, backend=None):
+def step(rounds: int, backend: str | None = None) -> list[DeviceRow]:
     """The row of a training step.
 
     Before each call all unused memory is released, since unfused attention needs most of it. What a side keeps from

@@ -5,13 +5,14 @@ from pathlib import Path
 
 from ...errors import Error
 from .. import readme
+from ..row import Row
 from ..table import number
-from .rows import CUPY, in_column, measured, speed
+from .rows import CUPY, DeviceRow, in_column, measured, speed
 
 WHOLE = ("step", "latency", "memory")  # jobs of the whole model: each library has a line of its own
 
 
-def markdown(rows, about, picture=None):
+def markdown(rows: list[DeviceRow], about: dict, picture: str | None = None) -> str:
     """The goals, then the kernels, then where and how they were measured. picture: a path to link to."""
     lines = [*goals_table(rows)]
     if kernels := [r for r in rows if r.rate_unit and r.job not in WHOLE]:
@@ -24,7 +25,7 @@ def markdown(rows, about, picture=None):
     return "\n".join([*lines, "", f"{rows[0].device}; {facts}. {clock}. {f'Ceilings: {ceilings}.' * bool(ceilings)}"])
 
 
-def goals_table(rows):
+def goals_table(rows: list[DeviceRow]) -> list[str]:
     """Lines of Markdown: one for each goal, and for each other comparison of a whole model; [] without any."""
     lines = []
     for r in rows:
@@ -46,7 +47,7 @@ def goals_table(rows):
     return head * bool(lines) + ["| " + " | ".join(cells) + " |" for cells in lines]
 
 
-def kernels_table(rows):
+def kernels_table(rows: list[DeviceRow]) -> list[str]:
     """Lines of Markdown: one for each kernel, a column for each library with its best variant and the ratio."""
     columns = list(dict.fromkeys(name.split(": ")[0] for r in rows for name in [*r.libraries, *r.without]))
     lines = [
@@ -70,7 +71,7 @@ def _library_cell(r, column):
     return f"{number(r.libraries[best], 's')} ({found[best]:.2f}x{which})"
 
 
-def write(path, rows, about, picture=None):
+def write(path: str | Path, rows: list[Row], about: dict, picture: str | Path | None = None) -> None:
     """Write the rows of a real GPU into a README. picture: a file to link to. Raises Error as `refuse` does."""
     refuse(path, rows)
     if picture:
@@ -78,7 +79,7 @@ def write(path, rows, about, picture=None):
     readme.write(path, readme.GPU, markdown(measured(rows), about, picture))
 
 
-def refuse(path, rows):
+def refuse(path: str | Path, rows: list[Row]) -> None:
     """Raise Error if none of the rows is of a real GPU."""
     if not measured(rows):
         raise Error(f"{path}: nothing was measured on a GPU, so its table stays as it is.")

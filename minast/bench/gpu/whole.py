@@ -18,6 +18,7 @@ from ..pytorch.twin import SETTINGS
 from ..row import Skip
 from .backends import TOY as SMALL
 from .backends import Side
+from .device import Device
 
 REAL = ModelConfig.preset("base", classes=527, **SETTINGS)
 TOY = replace(SMALL, **SETTINGS)
@@ -39,12 +40,12 @@ class Job:
     gradients: dict = field(default_factory=dict)
 
     @property
-    def label(self):
+    def label(self) -> str:
         """How a row's name begins."""
         return "base, 10 s" if self.config is REAL else "toy"
 
 
-def make_job(device, batch, backward=True):
+def make_job(device: Device, batch: int, backward: bool = True) -> Job:
     """The job for a device. batch: clips on a GPU, at most 2 of a toy. backward: with loss and gradients."""
     config, batch = (REAL, batch) if device.gpu else (TOY, min(batch, 2))
     side = Side("cuda" if device.gpu else "numpy", config, batch)
@@ -59,35 +60,35 @@ def make_job(device, batch, backward=True):
 class Ours(Side):
     """Our bfloat16 model with the job's weights (by the same seed) and input. Like train's, it replays CUDA graphs."""
 
-    def __init__(self, device, job):
+    def __init__(self, device: Device, job: Job):
         super().__init__("cuda" if device.gpu else "emulator", job.config, len(job.x), "bfloat16")
         self.model.cuda_graphs = True
 
-    def step(self):
+    def step(self) -> None:
         """A training step as train runs it: nothing waits for the GPU before all is queued."""
         self.model.zero_grad()
         self.model.loss_and_grad(self.x, self.y, wait=False)
         self.adam.clipped_step(self.model.dw.flat, 1e-5, 0.0, copy=self.model.copy_to_update())
 
-    def results(self):
+    def results(self) -> tuple[np.ndarray, float, dict[str, np.ndarray]]:
         """-> logits (B, K), loss, {name: flat gradient} on the host"""
         self.model.zero_grad()
         loss, logits = self.model.loss_and_grad(self.x, self.y)
         return logits, loss, {name: to_numpy(dw).ravel() for name, dw in self.model.dw.items()}
 
 
-def wanted(job):
+def wanted(job: Job) -> tuple[np.ndarray, float, dict[str, np.ndarray]]:
     """What both sides are compared with: (logits, loss, {name: gradient}) in float32."""
     return job.logits, job.loss, job.gradients
 
 
-def check_ours(what, ours, job):
+def check_ours(what: str, ours: Ours, job: Job) -> None:
     """Raise Error unless our side agrees, three times: as a plain pass, recorded as a CUDA graph, and replayed."""
     for _ in range(3):
         check_model(ours.results(), wanted(job), what)
 
 
-def checked_trainer(device, job, name, how, without):
+def checked_trainer(device: Device, job: Job, name: str, how: dict, without: dict[str, str]) -> Trainer | None:
     """A Trainer with the settings `how` that agrees, or None and the reason as without[name]."""
     device.release()
     try:

@@ -9,6 +9,7 @@ The goals are about the version that the model uses, against the best of these b
 is not timed, and its cell says so.
 """
 
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from functools import partial
 
@@ -17,8 +18,8 @@ import numpy as np
 from ... import cuda, layers
 from ...bfloat16 import to_float32
 from ..checks import check, difference
-from ..gpu.device import DTYPES, LIBRARY, NO_BFLOAT16, TOLERANCE, cast, gemm_peak, open_device
-from ..gpu.rows import Goal, row
+from ..gpu.device import DTYPES, LIBRARY, NO_BFLOAT16, TOLERANCE, Device, cast, gemm_peak, open_device
+from ..gpu.rows import DeviceRow, Goal, row
 from ..pytorch import kernels as in_torch
 from ..pytorch import runtime
 from ..pytorch.kernels import TORCH
@@ -39,7 +40,9 @@ REAL, TOY = (32, 12, 1214, 64), (1, 2, 50, 16)  # B, H, N, D
 CLIPS = 4  # whose N x N scores the reference holds at a time
 
 
-def measure(device, size, rounds, dtypes=DTYPES):
+def measure(
+    device: Device, size: tuple[int, int, int, int], rounds: int, dtypes: Sequence[str] = DTYPES
+) -> list[DeviceRow]:
     """The rows of all versions and dtypes.   size: B, H, N, D"""
     try:
         torch = runtime.with_cuda() if device.gpu else None
@@ -49,7 +52,9 @@ def measure(device, size, rounds, dtypes=DTYPES):
         return [done for dtype in dtypes for done in of_dtype(device, *size, rounds, dtype, torch)]
 
 
-def of_dtype(device, B, H, N, D, rounds, dtype, torch=None):
+def of_dtype(
+    device: Device, B: int, H: int, N: int, D: int, rounds: int, dtype: str, torch=None
+) -> Iterator[DeviceRow]:
     """The rows of one dtype, forward version by version, then backward. torch: the module, or why there is none."""
     ceiling, kind = gemm_peak(device, rounds, dtype) if device.gpu else None, f"cuBLAS's {dtype} GEMM"
     qkv, do = (cast(device.normal(B, N, C, seed=C), dtype) for C in (3 * H * D, H * D))
@@ -85,7 +90,7 @@ def of_dtype(device, B, H, N, D, rounds, dtype, torch=None):
     yield line(name, call, 2.5 * one, B, found, "backward", goals=goals)
 
 
-def reference(xp, qkv, do, heads):
+def reference(xp, qkv, do, heads: int) -> tuple:
     """o (B, N, C), dqkv (B, N, 3 C), lse (B, H, N, 1) of layers.py in float32, `CLIPS` clips at a time."""
     o, dqkv = xp.empty(do.shape, np.float32), xp.empty(qkv.shape, np.float32)
     lse = xp.empty((len(qkv), heads, qkv.shape[1], 1), np.float32)
@@ -96,7 +101,7 @@ def reference(xp, qkv, do, heads):
     return o, dqkv, lse
 
 
-def libraries(device, torch, way, qkv, do, heads, want, dtype):
+def libraries(device: Device, torch, way: str, qkv, do, heads: int, want, dtype: str) -> tuple[dict, dict]:
     """({name: (function to call, its clips)}, {name: why there is none}), each checked. way: "forward", "backward" """
     calls, without = {}, {}
     if not device.gpu:
@@ -146,7 +151,7 @@ def _backward(qkv, do, heads):
     return lambda: layers.attention_backward(do, cache)
 
 
-def attention(rounds, backend=None):
+def attention(rounds: int, backend: str | None = None) -> list[DeviceRow]:
     """The rows of the attention kernels. Raises Skip without a GPU, unless the backend is the emulator."""
     device = open_device(backend)
     return measure(device, REAL if device.gpu else TOY, rounds)

@@ -8,17 +8,17 @@ import tempfile
 from pathlib import Path
 
 from ...errors import Error
-from ...gpu import nvrtc
+from ...gpu import kernel_source, nvrtc
 
 ARCHITECTURES = ("75", "80", "90")  # compute capabilities of Turing, Ampere, Hopper
 
 
-def compiler():
+def compiler() -> str | None:
     """ "nvcc" or "nvrtc", whichever is installed, in this order; None without either."""
     return "nvcc" if shutil.which("nvcc") else "nvrtc" if nvrtc.available() else None
 
 
-def chosen(use=None):
+def chosen(use: str | None = None) -> str:
     """`use`, or the compiler that is installed. Raises Error if none is."""
     if use := use or compiler():
         return use
@@ -26,7 +26,7 @@ def chosen(use=None):
 
 
 @functools.cache
-def version(use):
+def version(use: str) -> str:
     """ "13.0.88" of nvcc, "13.0" of NVRTC."""
     if use == "nvrtc":
         return nvrtc.version()
@@ -35,7 +35,7 @@ def version(use):
     return found[1] if found else told
 
 
-def compiled(source, names, arch, use):
+def compiled(source: kernel_source.Source, names: list[str], arch: str, use: str) -> tuple[bytes, str]:
     """Instantiate the kernels `names` of a `kernel_source.Source`.   -> (cubin, what ptxas reports on each)
 
     arch: a compute capability, "90"; use: "nvcc" or "nvrtc". Raises Error with the compiler's messages.

@@ -18,12 +18,12 @@ from ...config import ModelConfig
 from ...gpu.executor import planned
 from ...model import AST
 from .. import readme
-from .recorder import dimensions, recording
+from .recorder import Work, dimensions, recording
 
 LEAST = 5e-4  # the share of a step's bytes or arithmetic above which work has a row of its own
 
 
-def step(config, batch, dtype):
+def step(config: ModelConfig, batch: int, dtype: str) -> list[Work]:
     """[Work, ...] of one training step: forward and loss, backward, Adam with gradient clipping, zeroing gradients."""
     model = AST(config, "emulator", seed=None, dtype=dtype)
     x = np.zeros((batch, config.frames, config.mel_bins), np.float32)
@@ -46,7 +46,7 @@ def step(config, batch, dtype):
     return r.done
 
 
-def memory(config, batch, dtype):
+def memory(config: ModelConfig, batch: int, dtype: str) -> str:
     """A sentence on the memory of the step: the arena, planned from the shapes, and what is allocated outside of it."""
     model = AST(config, "emulator", None, dtype)
     shapes = (batch, config.frames, config.mel_bins), (batch, config.classes)
@@ -64,7 +64,7 @@ def _planned(model, x, y, recompute):
     return planned(model._step, (x, y), ("bce", 1.0)).bytes
 
 
-def table(done):
+def table(done: list[Work]) -> str:
     """Markdown: a row for equal work of a phase, in the order of first appearance; one row for all below `LEAST`."""
     bytes_, flops = sum(w.read + w.written for w in done), sum(w.flops for w in done)
     lines = [
@@ -91,7 +91,7 @@ def _numbers(n, works):
     return f"{read / 1e6:.1f} | {written / 1e6:.1f} | {f'{flops / 1e9:.1f}' if flops else ''}"
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> int:
     """The command; returns the exit status."""
     p = cli.Parser("bench launches", __doc__)
     p.add_argument("--preset", default="base", help="size of the model (default base)")

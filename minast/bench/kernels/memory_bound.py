@@ -8,16 +8,17 @@ and PyTorch, which has a function for nearly every job in all three dtypes. A li
 timed; where it differs, as 16-bit sums may, the cell says that instead.
 """
 
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from ..checks import check, differences
-from ..gpu.device import DTYPES, LIBRARY, NO_BFLOAT16, TOLERANCE, copy_bandwidth, open_device
-from ..gpu.rows import Goal, row
+from ..gpu.device import DTYPES, LIBRARY, NO_BFLOAT16, TOLERANCE, Device, copy_bandwidth, open_device
+from ..gpu.rows import DeviceRow, Goal, row
 from ..pytorch import runtime
 from ..pytorch.kernels import TORCH
 from ..row import Skip
 from .cases import cases
-from .cases.case import REAL, TOY, Sizes
+from .cases.case import REAL, TOY, Case, Sizes
 
 COPY = "the measured copy"
 SHARE = Goal("80 %", 0.8)  # of the copy's bandwidth
@@ -25,12 +26,12 @@ WITH_GOAL = [f"{name}, version 1" for name in ("unfold", "layer norm", "bias + G
 PER_CLIP = 2**29  # bytes: GELU's arrays, those of the reference, and its temporaries
 
 
-def sizes(device):
+def sizes(device: Device) -> Sizes:
     """The real sizes, with fewer clips on a GPU with less memory; toy sizes for the emulator."""
     return Sizes(B=device.fitting(REAL.B, PER_CLIP)) if device.gpu else TOY
 
 
-def libraries(device, case, wanted, dtype):
+def libraries(device: Device, case: Case, wanted: tuple, dtype: str) -> tuple[dict[str, Callable], dict[str, str]]:
     """({library: function to call}, {library: why there is none}) of a case; each is checked against `wanted`."""
     calls, without, jobs = {}, {}, {}
     if not device.gpu:
@@ -59,7 +60,7 @@ def libraries(device, case, wanted, dtype):
     return calls, without
 
 
-def measure(device, s, rounds, dtypes=DTYPES):
+def measure(device: Device, s: Sizes, rounds: int, dtypes: Sequence[str] = DTYPES) -> list[DeviceRow]:
     """The rows of all cases at Sizes s, each checked first. Raises Error if a kernel of ours differs."""
     done, ceiling = [], copy_bandwidth(device, rounds) if device.gpu else None
     for dtype in dtypes:
@@ -75,7 +76,7 @@ def measure(device, s, rounds, dtypes=DTYPES):
     return done
 
 
-def kernels(rounds, backend=None):
+def kernels(rounds: int, backend: str | None = None) -> list[DeviceRow]:
     """The rows of the kernels that only move memory. Raises Skip without a GPU, unless the backend is the emulator."""
     device = open_device(backend)
     return measure(device, sizes(device), rounds)

@@ -19,7 +19,7 @@ from ...model import AST
 from .. import readme
 
 
-def measured(backend, preset, frames, clips):
+def measured(backend: str, preset: str, frames: int, clips: int) -> tuple[dict, dict[str, float], int]:
     """Gradients of one batch in both 16-bit dtypes against float32 on the same backend.   -> (gaps, losses, tokens)
 
     gaps: {dtype: {name: |difference| / |gradient in float32|}}; losses: {dtype: relative difference}; tokens of a clip.
@@ -43,7 +43,7 @@ def measured(backend, preset, frames, clips):
     return gaps, losses, config.tokens
 
 
-def table(gaps):
+def table(gaps: dict[str, dict[str, float]]) -> str:
     """Markdown, a row per tensor; those of all blocks share one.   gaps: as from `measured`"""
     rows = {}
     for name in gaps[HALF_DTYPES[0]]:
@@ -55,7 +55,7 @@ def table(gaps):
     return "\n".join(lines)
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> int:
     """The command; returns the exit status."""
     p = cli.Parser("bench precision", __doc__)
     p.add_argument("--preset", default="nano", help="size of the model (default nano)")

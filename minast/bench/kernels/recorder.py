@@ -1,5 +1,6 @@
 """What a dry run records: every launch and product of a pass, with its bytes and its arithmetic, from shapes alone."""
 
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -94,13 +95,13 @@ def _flops(name, arrays):
     return 0
 
 
-def dimensions(shape):
+def dimensions(shape: tuple[int, ...]) -> str:
     """ "32 x 1214 x 768" """
     return " x ".join(map(str, shape))
 
 
 @contextmanager
-def recording():
+def recording() -> Iterator[Recorder]:
     """-> Recorder. Inside the block no kernel and no product runs, and large arrays stay untouched memory."""
     with dry_run.dry(Recorder()) as r, np.errstate(all="ignore"):
         yield r

@@ -11,6 +11,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -36,7 +37,7 @@ class Usage:
     spills: int
 
 
-def usages(source, arch, use=None, cache=None):
+def usages(source: str | Path, arch: str, use: str | None = None, cache: str | Path | None = None) -> list[Usage]:
     """Compile all that a kernel file lists.   -> list of Usage, cached by content
 
     source: a file name in kernels/ or a path; arch: a compute capability, "90"; use: "nvcc", "nvrtc", or None for what
@@ -58,15 +59,17 @@ def usages(source, arch, use=None, cache=None):
     return found
 
 
-def everything(architectures=compiling.ARCHITECTURES, use=None, cache=None, workers=None):
-    """{(file, architecture): [Usage, ...]} of all of kernels/, compiled by so many threads (default: one per core)."""
+def everything(
+    architectures: Sequence[str] = compiling.ARCHITECTURES, use: str | None = None
+) -> dict[tuple[str, str], list[Usage]]:
+    """{(file, architecture): [Usage, ...]} of all of kernels/, compiled on all cores."""
     sources = sorted(p.name for p in kernel_source.folder().glob("*.cu"))
     jobs = [(source, arch) for source in sources for arch in architectures]
-    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
-        return dict(zip(jobs, pool.map(lambda job: usages(*job, use, cache), jobs), strict=True))
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return dict(zip(jobs, pool.map(lambda job: usages(*job, use), jobs), strict=True))
 
 
-def parsed(log, arch):
+def parsed(log: str, arch: str) -> list[Usage]:
     """[Usage, ...] from what ptxas reports. Raises Error without c++filt, which reads the mangled names."""
     entries = re.split(r"Compiling entry function '", log)[1:]
     mangled = [e.split("'")[0] for e in entries]
@@ -89,7 +92,7 @@ def parsed(log, arch):
     return found
 
 
-def table(found, architectures=compiling.ARCHITECTURES):
+def table(found: dict[tuple[str, str], list[Usage]], architectures: Sequence[str] = compiling.ARCHITECTURES) -> str:
     """Markdown, a row per kernel: the most that any of its instantiations needs.   found: as from `everything`"""
     kernels = {}
     for (source, _), listed in found.items():
@@ -108,7 +111,7 @@ def table(found, architectures=compiling.ARCHITECTURES):
     return "\n".join(lines)
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> int:
     """The command; returns the exit status, 1 if a kernel spills."""
     p = cli.Parser("bench registers", __doc__)
     p.add_argument("--arch", nargs="+", default=list(compiling.ARCHITECTURES), help="compute capabilities: 75 80 90")

@@ -43,7 +43,7 @@ class Loop(NamedTuple):
     loads: int
 
 
-def disassembler():
+def disassembler() -> str:
     """The path of nvdisasm, from a CUDA toolkit or its wheel. Raises Error if it is not installed."""
     if found := shutil.which("nvdisasm"):
         return found
@@ -53,7 +53,7 @@ def disassembler():
     raise Error(f"nvdisasm is not installed: {INSTALL}")
 
 
-def loops(source, kernel, arch="90"):
+def loops(source: str, kernel: str, arch: str = "90") -> list[Loop]:
     """[Loop, ...] of one instantiation, in the order of the code; a nested loop comes before the one around it.
 
     source: a file name in kernels/; kernel: a name from its list of instantiations; arch: a compute capability. Raises
@@ -70,7 +70,7 @@ def loops(source, kernel, arch="90"):
     return counted(done.stdout, kernel.split("<")[0])
 
 
-def counted(listing, name):
+def counted(listing: str, name: str) -> list[Loop]:
     """The loops of the kernel template `name`, from nvdisasm's text. Raises Error if it is not in there."""
     wanted = f"{len(name)}{name}I"  # as it is mangled: its length, itself, template arguments
     for section in re.split(r"\n(?=\.text\.)", listing):
@@ -94,7 +94,7 @@ def _loops(section):
     return found
 
 
-def table(found):
+def table(found: dict[str, list[Loop]]) -> str:
     """Markdown, a row per loop; for a loop around another, what it adds.   found: {kernel: [Loop, ...]}"""
     lines = [
         "| kernel | loop | instructions | HMMA | others for each | matrix loads (LDSM) for each |",
@@ -111,7 +111,7 @@ def table(found):
     return "\n".join(lines)
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> int:
     """The command; returns the exit status."""
     p = cli.Parser("bench sass", __doc__)
     p.add_argument("--arch", default="90", help="compute capability (default 90)")

@@ -5,12 +5,15 @@ import os
 import sys
 import types
 import warnings
+from collections.abc import Callable
+
+import numpy as np
 
 from ..row import Skip
 from . import runtime
 
 
-def torchaudio(wave):
+def torchaudio(wave: np.ndarray) -> Callable:
     """A function: the Kaldi filterbank of wave (S,) float32 at 16 kHz, Hann window.   -> (T, 128)
 
     Raises Skip without torch or torchaudio.
@@ -50,7 +53,7 @@ def _kaldi():
     return module
 
 
-def transformers(wave):
+def transformers(wave: np.ndarray) -> Callable[[], np.ndarray]:
     """A function: transformers' own extractor in NumPy, on wave (S,) at 16 kHz.   -> (1024, 128), padded
 
     Raises Skip without transformers, and where it would call torchaudio.

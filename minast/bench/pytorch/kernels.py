@@ -3,15 +3,17 @@
 A job is a function without arguments that returns its results as a tuple of tensors; it is checked, then timed.
 """
 
+from collections.abc import Callable
 from contextlib import nullcontext
 
+from ... import optim
 from .runtime import to_torch
 
 TORCH = "torch"  # the name of its column
 SDPA = {"flash": "FLASH_ATTENTION", "cudnn": "CUDNN_ATTENTION", "efficient": "EFFICIENT_ATTENTION", "math": "MATH"}
 
 
-def forward(torch, function, *arrays):
+def forward(torch, function: Callable, *arrays) -> Callable[[], tuple]:
     """A job: function(*tensors) of these arrays, without autograd."""
     tensors = [to_torch(torch, x) for x in arrays]
 
@@ -22,7 +24,7 @@ def forward(torch, function, *arrays):
     return job
 
 
-def backward(torch, function, dy, *arrays):
+def backward(torch, function: Callable, dy, *arrays) -> Callable[[], tuple]:
     """A job: the gradients of function(*tensors) with respect to each array. dy: the result's, None for a scalar loss.
 
     The forward pass runs once, here; the job is the backward pass alone.
@@ -32,7 +34,7 @@ def backward(torch, function, dy, *arrays):
     return lambda: torch.autograd.grad(y, tensors, d, retain_graph=True)
 
 
-def patches(torch, dtype, stride=10, size=16):
+def patches(torch, dtype, stride: int = 10, size: int = 16) -> Callable:
     """A function: x (B, T, F) -> patches (B, N, size * size) of this torch dtype, as `layers.unfold_forward` gives."""
 
     def function(x):
@@ -42,7 +44,7 @@ def patches(torch, dtype, stride=10, size=16):
     return function
 
 
-def adam(torch, w, g, like, lr):
+def adam(torch, w, g, like: optim.Adam, lr: float) -> Callable[[], tuple]:
     """A job: a step of AdamW, fused on a GPU, with the settings of `like`, an `optim.Adam`.   -> w, m, v"""
     p = torch.nn.Parameter(to_torch(torch, w))
     p.grad, how = to_torch(torch, g), {"betas": like.betas, "eps": like.eps, "weight_decay": like.weight_decay}
@@ -55,7 +57,7 @@ def adam(torch, w, g, like, lr):
     return job
 
 
-def sdpa(torch, qkv, do, heads, backend=None):
+def sdpa(torch, qkv, do, heads: int, backend: str | None = None) -> tuple[tuple, tuple]:
     """scaled_dot_product_attention by a backend of `SDPA`, or by PyTorch's choice.   qkv (B, N, 3 H D), do (B, N, H D)
 
     -> (results, calls), each a pair (forward, backward). results() pack o (B, N, H D) and dqkv (B, N, 3 H D) in our

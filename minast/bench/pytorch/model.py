@@ -1,6 +1,9 @@
 """transformers' AST in use: float32 training on a CPU; bfloat16, with torch.compile and CUDA graphs, for speed."""
 
+from collections.abc import Callable
 from contextlib import nullcontext
+
+import numpy as np
 
 from ..row import Skip
 from . import runtime, twin
@@ -12,13 +15,13 @@ COMPILE = {}  # options of torch.compile
 # -- training in float32 ---------------------------------------------------------------------------------------------
 
 
-def loss(torch, module, x, y):
+def loss(torch, module, x: np.ndarray, y: np.ndarray):
     """Binary cross-entropy of a twin on the CPU, a tensor.   x (B, T, F), y (B, K): NumPy"""
     logits = module(torch.from_numpy(x)).logits
     return torch.nn.functional.binary_cross_entropy_with_logits(logits, torch.from_numpy(y))
 
 
-def training_step(torch, module, x, y):
+def training_step(torch, module, x: np.ndarray, y: np.ndarray) -> Callable[[], None]:
     """A function: one step of forward, backward and Adam, in float32 on the CPU."""
     adam = torch.optim.Adam(module.parameters(), 1e-5)
 
@@ -40,7 +43,7 @@ class Trainer:
     Raises Skip where PyTorch cannot do it.
     """
 
-    def __init__(self, device, job, attention="sdpa", compiled=False):
+    def __init__(self, device, job, attention: str = "sdpa", compiled: bool = False):
         self.torch, self.depth = runtime.for_device(device), job.config.depth
         self.where = torch_device(device)
         with runtime.errors_as_skips():
@@ -49,7 +52,7 @@ class Trainer:
             self.x, self.y = (self.torch.tensor(a, device=self.where) for a in (job.x, job.y))
             self.adam = self.torch.optim.Adam(self.module.parameters(), 1e-5, fused=device.gpu)
 
-    def gradient(self):
+    def gradient(self) -> tuple:
         """Forward and backward pass.   -> loss, logits (B, K): tensors"""
         self.adam.zero_grad()
         with self.torch.autocast(self.where, self.torch.bfloat16):
@@ -58,12 +61,12 @@ class Trainer:
         loss.backward()
         return loss, logits
 
-    def step(self):
+    def step(self) -> None:
         """Forward, backward and Adam: what is timed."""
         self.gradient()
         self.adam.step()
 
-    def results(self):
+    def results(self) -> tuple[np.ndarray, float, dict[str, np.ndarray]]:
         """-> logits (B, K), loss, {our name: gradient}, on the host. Raises Skip where PyTorch cannot do it."""
         with runtime.errors_as_skips():
             loss, logits = self.gradient()
@@ -72,7 +75,7 @@ class Trainer:
         return found
 
 
-def torch_device(device):
+def torch_device(device) -> str:
     """PyTorch's name of a `gpu.device.Device`."""
     return "cuda" if device.gpu else "cpu"
 
@@ -82,7 +85,7 @@ def torch_device(device):
 PRECISIONS = "autocast", "bfloat16 copy"
 
 
-def forward(device, job, precision):
+def forward(device, job, precision: str) -> tuple[Callable, object]:
     """(run, x): a function of a tensor that returns logits, and the job's input.
 
     precision "autocast": float32 weights under autocast to bfloat16; "bfloat16 copy": weights and input in bfloat16.
@@ -102,7 +105,7 @@ def forward(device, job, precision):
     return run, x
 
 
-def graphed(torch, run, x):
+def graphed(torch, run: Callable, x) -> Callable:
     """`run` recorded as a CUDA graph: a function of a tensor that copies it into the graph's input, and replays."""
     with runtime.errors_as_skips(), torch.inference_mode():
         if x.device.type != "cuda":

@@ -1,5 +1,6 @@
 """PyTorch itself: whether it is here, its errors, its settings, and arrays that go in and out."""
 
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -38,7 +39,7 @@ def for_device(device):
 
 
 @contextmanager
-def errors_as_skips():
+def errors_as_skips() -> Iterator[None]:
     """Any exception of PyTorch's (no kernel, no compiler, out of memory) is raised as a Skip with its first line."""
     try:
         yield
@@ -50,7 +51,7 @@ def errors_as_skips():
 
 
 @contextmanager
-def without_tf32(torch):
+def without_tf32(torch) -> Iterator[None]:
     """Float32 products in full float32 instead of TF32's 10 bits of mantissa; restores the settings at the end."""
     settings = torch.backends.cuda.matmul, torch.backends.cudnn
     before = [setting.allow_tf32 for setting in settings]
@@ -73,6 +74,6 @@ def to_array(xp, tensor):
     return xp.from_dlpack(tensor.detach().float().contiguous())
 
 
-def to_host(tensor):
+def to_host(tensor) -> np.ndarray:
     """A tensor's values as a float32 NumPy array."""
     return tensor.detach().float().cpu().numpy()

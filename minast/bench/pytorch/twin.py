@@ -1,5 +1,7 @@
 """The twin of a minast model: transformers' ASTForAudioClassification with the same weights."""
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from ...backend import to_numpy
@@ -18,7 +20,7 @@ HEAD = {"norm": "{}layernorm", "mlp_head.0": "classifier.layernorm", "mlp_head.1
 V = "audio_spectrogram_transformer."
 
 
-def twin(model, attention="sdpa"):
+def twin(model, attention: str = "sdpa"):
     """The twin of anything that has `config` and the weights `w` of a minast model. Raises Skip without transformers.
 
     attention: "sdpa", or "eager", the form of the official code, which computes and keeps all scores.
@@ -45,7 +47,7 @@ def twin(model, attention="sdpa"):
     return theirs
 
 
-def pairs(depth):
+def pairs(depth: int) -> Iterator[tuple[str, list[str]]]:
     """(our name, [their names]) of every weight; ours is theirs concatenated along the first axis."""
 
     def both(ours, *names):
@@ -64,7 +66,7 @@ def pairs(depth):
         yield from both(ours, name.format(V))
 
 
-def copy_weights(w, theirs, depth):
+def copy_weights(w, theirs, depth: int) -> None:
     """Copy the weights w, by our names, into a twin of this depth."""
     import torch
 
@@ -75,7 +77,7 @@ def copy_weights(w, theirs, depth):
             state[name].copy_(torch.from_numpy(part).reshape(state[name].shape))
 
 
-def gradients(theirs, depth):
+def gradients(theirs, depth: int) -> dict[str, np.ndarray]:
     """{our name: gradient, flat float32 NumPy} of a twin after its backward pass."""
     weights = dict(theirs.named_parameters())
     return {
@@ -84,7 +86,7 @@ def gradients(theirs, depth):
     }
 
 
-def save_pretrained(model, folder):
+def save_pretrained(model, folder: str) -> None:
     """Write a model's twin and its feature extractor into a folder, as transformers' `from_pretrained` reads them."""
     theirs = twin(model)
     from transformers import ASTFeatureExtractor

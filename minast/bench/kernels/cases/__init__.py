@@ -6,7 +6,8 @@ case are freed before those of the next are made.
 
 from collections.abc import Iterator
 
-from .case import Case
+from ...gpu.device import Device
+from .case import Case, Sizes
 from .class_attention import few_queries
 from .losses import losses
 from .norms import norms, residuals
@@ -15,7 +16,7 @@ from .pointwise import gelus, softmaxes
 from .reductions import adam, columns
 
 
-def cases(device, sizes, dtype) -> Iterator[Case]:
+def cases(device: Device, sizes: Sizes, dtype: str) -> Iterator[Case]:
     """All cases of a dtype. Adam and the gradient norm are float32 alone, the fused residual and norm 16 bits alone."""
     for make in (patches, norms, gelus, softmaxes, losses, columns, tokens, few_queries):
         yield from make(device, sizes, dtype)

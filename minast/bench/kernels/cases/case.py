@@ -1,6 +1,6 @@
 """What a case is, and the sizes of all of them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -20,7 +20,7 @@ class Sizes:
     weights: int = 87_000_000
 
     @property
-    def rows(self):
+    def rows(self) -> tuple[int, int]:
         """(B N, H D): all tokens of all clips."""
         return self.B * self.N, self.H * self.D
 
@@ -44,7 +44,7 @@ class Case(NamedTuple):
     torch: Callable | None = None
 
 
-def versions(name, call, wanted, size, half, torch):
+def versions(name: str, call: Callable, wanted: Callable, size: int, half: Callable, torch: Callable) -> Iterator[Case]:
     """The cases of a kernel's two versions. call: takes `version`; all else as in Case."""
     for version in (0, 1):
         yield Case(f"{name}, version {version}", partial(call, version=version), wanted, size, half, torch)

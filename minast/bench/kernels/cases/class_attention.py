@@ -3,14 +3,16 @@
 It counts as a kernel that moves memory: two queries read all keys and values for little arithmetic with each.
 """
 
+from collections.abc import Iterator
+
 from .... import cuda, layers
 from ....bfloat16 import to_float32
-from ...gpu.device import cast
+from ...gpu.device import Device, cast
 from ...pytorch import kernels as in_torch
-from .case import Case
+from .case import Case, Sizes
 
 
-def few_queries(device, s, dtype):
+def few_queries(device: Device, s: Sizes, dtype: str) -> Iterator[Case]:
     """q (B, 2, C), kv (B, N, 2 C) -> o (B, 2, C), and the gradients of q and kv."""
     P, C = 2, s.H * s.D
     q, kv, do = (cast(device.normal(s.B, n, c, seed=n), dtype) for n, c in ((P, C), (s.N, 2 * C), (P + 1, C)))

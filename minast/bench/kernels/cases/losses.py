@@ -1,18 +1,19 @@
 """The two losses. They are so small that the launches are what is measured."""
 
+from collections.abc import Iterator
 from functools import partial
 
 import numpy as np
 
 from .... import cuda, layers
 from ....bfloat16 import to_float32
-from ...gpu.device import cast
+from ...gpu.device import Device, cast
 from ...pytorch import kernels as in_torch
 from ...pytorch.runtime import to_torch
-from .case import Case
+from .case import Case, Sizes
 
 
-def losses(device, s, dtype):
+def losses(device: Device, s: Sizes, dtype: str) -> Iterator[Case]:
     """logits (B, K), y (B, K) float32 -> binary cross-entropy and cross-entropy, and the gradient of the logits."""
     logits, rng = cast(device.normal(s.B, s.K), dtype), device.xp.random.default_rng(5)
     y = rng.random((s.B, s.K), dtype=np.float32)

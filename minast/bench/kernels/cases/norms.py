@@ -1,5 +1,6 @@
 """Layer norm, and its fusion with the residual in 16-bit training."""
 
+from collections.abc import Iterator
 from functools import partial
 
 import numpy as np
@@ -7,13 +8,13 @@ import numpy as np
 from .... import cuda, layers
 from ....bfloat16 import to_float32
 from ....cuda import half as half_cuda
-from ...gpu.device import cast
+from ...gpu.device import Device, cast
 from ...pytorch import kernels as in_torch
 from ...row import Skip
-from .case import Case, versions
+from .case import Case, Sizes, versions
 
 
-def norms(device, s, dtype):
+def norms(device: Device, s: Sizes, dtype: str) -> Iterator[Case]:
     """x (R, C) -> its layer norm, and the gradients of x, weight and bias. Weight and bias are float32."""
     (R, C), xp = s.rows, device.xp
     x, dy = (cast(device.normal(R, C, seed=seed), dtype) for seed in (1, 2))
@@ -60,7 +61,7 @@ def norms(device, s, dtype):
     )
 
 
-def residuals(device, s, dtype):
+def residuals(device: Device, s: Sizes, dtype: str) -> Iterator[Case]:
     """x, branch (R, C) -> x + branch + bias and its layer norm, one kernel of 16-bit training; then the backward pass.
 
     The libraries do the same one operation after the other.

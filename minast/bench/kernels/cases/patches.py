@@ -1,16 +1,18 @@
 """Patches of a spectrogram, and tokens made of them."""
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from .... import cuda, layers
 from ....bfloat16 import to_float32
-from ...gpu.device import cast
+from ...gpu.device import Device, cast
 from ...pytorch import kernels as in_torch
 from ...pytorch.runtime import to_torch
-from .case import Case, versions
+from .case import Case, Sizes, versions
 
 
-def patches(device, s, dtype):
+def patches(device: Device, s: Sizes, dtype: str) -> Iterator[Case]:
     """x (B, T, F) float32 -> overlapping patches (B, N, 256) of a dtype, and the adjoint."""
     x, kind = device.normal(s.B, s.T, s.F), cast(device.normal(1), dtype).dtype
     want, cache = layers.unfold_forward(x, 10, 10)
@@ -41,7 +43,7 @@ def patches(device, s, dtype):
     )
 
 
-def tokens(device, s, dtype):
+def tokens(device: Device, s: Sizes, dtype: str) -> Iterator[Case]:
     """Projected patches -> tokens (B, N, C), always float32; backwards the gradient of the patches in dtype."""
     P, C, xp = 2, s.H * s.D, device.xp
     patches, pos = device.normal(s.B, s.N - P, C), device.normal(s.N, C, seed=1)

@@ -1,16 +1,17 @@
 """GELU with its bias, and softmax."""
 
+from collections.abc import Iterator
 from functools import partial
 
 from .... import cuda, layers
 from ....bfloat16 import to_float32
-from ...gpu.device import cast
+from ...gpu.device import Device, cast
 from ...pytorch import kernels as in_torch
 from ...pytorch.runtime import to_torch
-from .case import Case, versions
+from .case import Case, Sizes, versions
 
 
-def gelus(device, s, dtype):
+def gelus(device: Device, s: Sizes, dtype: str) -> Iterator[Case]:
     """x (R, 4 C) -> gelu(x + bias), and the gradient of x."""
     R, C = s.rows[0], 4 * s.rows[1]
     x, dy, bias = cast(device.normal(R, C, seed=1), dtype), cast(device.normal(R, C, seed=2), dtype), device.normal(C)
@@ -50,7 +51,7 @@ def gelus(device, s, dtype):
     )
 
 
-def softmaxes(device, s, dtype):
+def softmaxes(device: Device, s: Sizes, dtype: str) -> Iterator[Case]:
     """x (R, N) -> its softmax over N, and the gradient of x."""
     x, dp = (cast(device.normal(s.rows[0], s.N, seed=seed), dtype) for seed in (1, 2))
 

@@ -1,17 +1,18 @@
 """Sums over rows, Adam, and the gradient norm."""
 
+from collections.abc import Iterator
 from functools import partial
 
 import numpy as np
 
 from .... import cuda, optim
 from ....bfloat16 import to_float32
-from ...gpu.device import cast
+from ...gpu.device import Device, cast
 from ...pytorch import kernels as in_torch
-from .case import Case
+from .case import Case, Sizes
 
 
-def columns(device, s, dtype):
+def columns(device: Device, s: Sizes, dtype: str) -> Iterator[Case]:
     """x (R, 4 C) -> its sum over rows (4 C,) float32, added to: the gradient of a bias."""
     (R, C), xp = (s.rows[0], 4 * s.rows[1]), device.xp
     x = cast(device.normal(R, C), dtype)
@@ -36,7 +37,7 @@ def _columns(x, out, version):
     return (out,)
 
 
-def adam(device, s, dtype="float32"):
+def adam(device: Device, s: Sizes, dtype: str = "float32") -> Iterator[Case]:
     """A step of AdamW on `weights` numbers -> w, m, v; the norm of a gradient of that size. float32 alone."""
     g, start = device.normal(s.weights, seed=1), device.normal(s.weights, seed=2)
     for version in (0, 1):
