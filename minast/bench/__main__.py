@@ -10,7 +10,7 @@ from .gpu import device
 
 HELP = """Measure minast's speed and memory, against PyTorch where it is installed.
 
-  python -m minast.bench                       all rows but {on_request}
+  python -m minast.bench                       all rows that can run here, except {on_request}
   python -m minast.bench forward nano          some rows
   python -m minast.bench --json FILE           writes the numbers to FILE, for programs
   python -m minast.bench --readme README.md    writes the table into README.md

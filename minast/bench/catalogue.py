@@ -40,7 +40,7 @@ CPU = {
     "profile": Entry(models.profile, "the layers that take longest"),
     "log-mel": Entry(features.against_torchaudio, "log-mel features of 10 s, beside torchaudio"),
     "log-mel-transformers": Entry(features.against_transformers, "the same beside transformers' extractor"),
-    "memory": Entry(memory, "peak memory of a training step of base"),
+    "memory": Entry(memory, "peak memory of a training step of base; on a GPU too, if there is one"),
     "import": Entry(process.imports, "the time of `import minast`"),
     "predict": Entry(process.cold_start, "predict on one clip, as a whole process"),
     "kept": Entry(gpu_kept.kept, "bytes that a block keeps for the backward pass in bfloat16"),
@@ -51,7 +51,7 @@ DEVICE = {  # those that take --backend
     "backends": Entry(backends.backends, "forward pass and training step on every backend"),
     "step": Entry(step.step, "training step of base, 32 clips of 10 s, in bfloat16"),
     "latency": Entry(latency.latency, "forward pass of base on one clip, in bfloat16"),
-    "memory": Entry(memory, "peak memory of a training step of base"),
+    "memory": Entry(memory, "peak memory of a training step of base, 32 clips of 10 s, in bfloat16"),
 }
 ROWS = {**CPU, **DEVICE}
 ON_REQUEST = ("profile", "kept")  # not in a run that names no rows

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import minast
-from minast.bench import catalogue, checks, table, timing
+from minast.bench import catalogue, checks, runner, table, timing
 from minast.bench.cpu import models, process
 from minast.bench.row import Row
 
@@ -47,6 +47,28 @@ def test_a_row_from_the_shell(tmp_path, command):
     assert stored["rows"][0]["ours"] > 0 and stored["about"]["numpy"] == np.__version__
     status, _, err = command("bench", "speed")
     assert status == 2 and "'speed'" in err and set(catalogue.ROWS) >= {"forward", "base", "small", "nano"}
+
+
+def test_help_has_a_line_for_every_row_and_table(command):
+    status, out, _ = command("bench", "--help")
+    listed = [line.split()[0] for line in out.splitlines() if line.startswith("  ") and line[2:3].isalpha()]
+    assert status == 0 and listed.count("memory") == 2
+    assert {*catalogue.ROWS, *catalogue.TABLES} <= set(listed)
+
+
+@pytest.mark.parametrize("name", catalogue.TABLES)
+def test_a_table_is_a_command_of_its_own(name, command):
+    status, out, _ = command("bench", name, "--help")
+    assert status == 0 and f"python -m minast.bench {name}" in out and "--readme" in out
+    status, _, err = command("bench", "import", name)
+    assert status == 2 and f"{name} is a table, not a row" in err
+
+
+def test_a_readme_without_a_place_for_the_table_is_refused_before_anything_runs(tmp_path, command, monkeypatch):
+    monkeypatch.setattr(runner, "measure", None)
+    (tmp_path / "README.md").write_text("no markers\n")
+    status, out, err = command("bench", "import", "--readme", tmp_path / "README.md")
+    assert status == 2 and out == "" and "the table needs the lines" in err
 
 
 def test_peak_memory_is_the_process_s_own():

@@ -83,6 +83,12 @@ def test_an_idle_device_and_memory_apart(device):
     assert device.median(device.xp.takes("a", 1.0), 3) == 4
 
 
+def test_a_batch_that_fits_the_memory(device, monkeypatch):
+    monkeypatch.setattr(device, "free", lambda: 100)
+    assert [device.fitting(32, bytes_each) for bytes_each in (3, 4, 60, 1000)] == [32, 16, 1, 1]
+    assert device.fitting(32, 3, share=0.8) == 16 and Device(gpu=False).fitting(32, 10**9) == 32
+
+
 def test_a_ratio_is_the_median_over_the_rounds():
     """Not the ratio of the medians, which is 2 here."""
     ours, theirs = np.array([1.0, 2.0, 4.0]), np.array([4.0, 2.0, 4.0])

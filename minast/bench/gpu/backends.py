@@ -88,10 +88,7 @@ def compare(
             own = side.gradient()
             if not abs(own - loss) <= 1e-5 * abs(loss):
                 raise Error(f"{what}: the loss is {own}, the reference's {loss}: nothing was timed.")
-            for (
-                part,
-                dw,
-            ) in side.model.dw.items():  # each on its own scale: those of biases are small
+            for part, dw in side.model.dw.items():  # each on its own scale: those of biases are small
                 check(to_numpy(dw), gradients[part], 1e-3, f"{what}, gradient of {part}")
         done += in_turn(device_of(name), side, first, "float32", reference, rounds, label, name)
     return done

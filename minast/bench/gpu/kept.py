@@ -1,7 +1,7 @@
 """What one block keeps for the backward pass, in bytes per token and channel: it decides how many clips fit.
 
 Counted, not timed, and so the same without a GPU. Ours: planned memory of a training step of three layers minus that of
-two (gpu/memory.py), at base's width and 1214 tokens. Theirs: what autograd saves under autocast to bfloat16, each
+two (`minast.gpu.memory`), at base's width and 1214 tokens. Theirs: what autograd saves under autocast to bfloat16, each
 storage once, without the weights and their 16-bit copies, which do not grow with the batch.
 """
 

@@ -50,8 +50,21 @@ def latency(rounds: int, backend: str | None = None) -> list[DeviceRow]:
     for how, times in zip(runs, mine, strict=True):
         last = how == list(runs)[-1]  # the goals are those of our faster way
         note = "no graph without a GPU: the same launches once more" if last and not device.gpu else ""
-        more = {"goals": GOALS if last else [], "job": "latency", "note": note, "without": dict(without)}
-        rows.append(row(device, f"{name}, {how}", "bfloat16", times, 1, "clips/s", libraries=beside, **more))
+        rows.append(
+            row(
+                device,
+                f"{name}, {how}",
+                "bfloat16",
+                times,
+                amount=1,
+                rate_unit="clips/s",
+                libraries=beside,
+                without=without,
+                note=note,
+                goals=GOALS if last else [],
+                job="latency",
+            )
+        )
     return rows
 
 

@@ -37,8 +37,20 @@ def memory(rounds: int, backend: str | None = None) -> list[DeviceRow]:
         else:
             trainer.step()
             without[WAY] = "PyTorch counts memory on a GPU only"
-    more = {"goals": [GOAL], "job": "memory", "unit": "GiB", "without": without, "note": note}
-    return [row(device, name, "bfloat16", ours, libraries=beside, **more)]
+    return [
+        row(
+            device,
+            name,
+            "bfloat16",
+            ours,
+            unit="GiB",
+            libraries=beside,
+            without=without,
+            note=note,
+            goals=[GOAL],
+            job="memory",
+        )
+    ]
 
 
 def held(device: Device, job: Job) -> int:

@@ -1,6 +1,6 @@
 """Rows that know where they were measured: rate, share of a ceiling, several libraries beside ours, goals."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -69,17 +69,20 @@ def row(
     rate_unit: str = "",
     ceiling: float | None = None,
     kind: str = "",
-    libraries: dict[str, np.ndarray | float] | None = None,
+    libraries: Mapping[str, np.ndarray | float] | None = None,
     note: str = "",
     goals: Sequence[Goal] = (),
-    **more,
+    without: Mapping[str, str] | None = None,
+    unit: str = "s",
+    job: str = "",
+    version: int | None = None,
 ) -> DeviceRow:
-    """A DeviceRow from measured times. ours, and each of libraries by name: (rounds,) seconds, or one number.
+    """A DeviceRow from measured times. ours, and each of libraries by name: (rounds,) seconds, or one number in `unit`.
 
-    amount: bytes, FLOP or clips of one call, counted in 1e9 unless rate_unit is "clips/s"; ceiling: the same per
-    second, of `kind`; goals: a list of Goal, of which the row gets copies with the results.
+    amount: bytes, FLOP or clips of one call; rate_unit: "GB/s", "GFLOP/s" or "clips/s"; ceiling: the amount per second
+    that `kind` reaches; goals: the row gets copies with the results; without, job, version: as in DeviceRow.
     """
-    libraries = libraries or {}
+    libraries, without = libraries or {}, dict(without or {})
     medians = {library: float(np.median(taken)) for library, taken in libraries.items()}
     ratios = {library: float(np.median(taken / ours)) for library, taken in libraries.items()}
     scale, value = 1 if rate_unit == "clips/s" else 1e9, float(np.median(ours))
@@ -88,11 +91,12 @@ def row(
     against = min(ratios, key=ratios.get, default="")
     emulated = "emulated: says nothing about a GPU" if device.name == EMULATED else ""
     judged = [_judged(goal, ratios, share, known=not emulated) for goal in goals]
-    missing = [f"{library}: {why}" for library, why in more.get("without", {}).items()]
+    missing = [f"{library}: {why}" for library, why in without.items()]
     notes = [speed(rate, rate_unit), f"{share:.1%} of {kind}" if ceiling else "", note, *missing, emulated]
     return DeviceRow(
         name,
         value,
+        unit,
         against=against,
         theirs=medians.get(against),
         ratio=ratios.get(against),
@@ -106,8 +110,10 @@ def row(
         ceiling=f"{kind}: {speed(ceiling / scale, rate_unit)}" if ceiling else "",
         libraries=medians,
         ratios=ratios,
+        without=without,
         goals=judged,
-        **more,
+        job=job,
+        version=version,
     )
 
 

@@ -1,12 +1,14 @@
 """A training step of base with 32 clips in bfloat16, against transformers' AST under autocast."""
 
+from collections.abc import Callable
+
 from ..pytorch.memory import free_compiled
 from ..pytorch.model import NAME
 from .device import open_device
 from .rows import DeviceRow, Goal, row
 from .whole import Ours, check_ours, checked_trainer, make_job
 
-WAYS = {  # of training: name -> the settings of a `pytorch.model.Trainer`
+WAYS: dict[str, dict] = {  # of training: name -> the settings of a `pytorch.model.Trainer`
     f"{NAME}: SDPA": {},
     f"{NAME}: SDPA, torch.compile": {"compiled": True},
     f"{NAME}: eager attention": {"attention": "eager"},
@@ -24,7 +26,8 @@ def step(rounds: int, backend: str | None = None) -> list[DeviceRow]:
     job = make_job(device, 32)
     name, ours = f"{job.label}, training step, batch {len(job.x)}, bfloat16", Ours(device, job)
     check_ours(name, ours, job)
-    calls, without = {}, {}
+    calls: dict[str, Callable] = {}
+    without: dict[str, str] = {}
     for way, how in WAYS.items():
         if trainer := checked_trainer(device, job, way, how, without):
             calls[way] = trainer.step
@@ -33,5 +36,17 @@ def step(rounds: int, backend: str | None = None) -> list[DeviceRow]:
     trainer = None
     calls.clear()
     free_compiled(device)
-    more = {"without": without, "goals": GOALS, "job": "step"}
-    return [row(device, name, "bfloat16", mine, len(job.x), "clips/s", libraries=beside, **more)]
+    return [
+        row(
+            device,
+            name,
+            "bfloat16",
+            mine,
+            amount=len(job.x),
+            rate_unit="clips/s",
+            libraries=beside,
+            without=without,
+            goals=GOALS,
+            job="step",
+        )
+    ]

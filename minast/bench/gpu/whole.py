@@ -1,9 +1,8 @@
 """The whole model in bfloat16: what our side and transformers' are given, our side of it, and the check of both.
 
 On a GPU the model is base on 10 s; in the emulator a toy, with PyTorch on the CPU: every line here runs, and the times
-mean nothing. Each side is compared with our own model in float32, logits, loss and every gradient. Ours must agree; a
-library that does not is not timed, and its cell says why. So it does without torch, transformers, a compiler for
-torch.compile, or enough memory.
+mean nothing. Each side is compared with our own model in float32: logits, loss and every gradient. Ours must agree. A
+library that does not, is missing, cannot compile or runs out of memory is not timed, and its cell says why.
 """
 
 from dataclasses import dataclass, field, replace

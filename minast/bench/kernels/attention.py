@@ -66,9 +66,22 @@ def of_dtype(
         ours, *theirs = device.interleaved([call, *(call for call, _ in calls.values())], rounds)
         batches = [b for _, b in calls.values()]
         beside = {library: t * clips / b for library, t, b in zip(calls, theirs, batches, strict=True)}
-        note = f"batch {clips}" if clips < B else ""
-        more = {"without": without, "job": f"attention {way}", "version": version, "goals": goals}
-        return row(device, name, dtype, ours, flop * clips, "GFLOP/s", ceiling, kind, beside, note, **more)
+        return row(
+            device,
+            name,
+            dtype,
+            ours,
+            amount=flop * clips,
+            rate_unit="GFLOP/s",
+            ceiling=ceiling,
+            kind=kind,
+            libraries=beside,
+            without=without,
+            note=f"batch {clips}" if clips < B else "",
+            goals=goals,
+            job=f"attention {way}",
+            version=version,
+        )
 
     found, used = libraries(device, torch, "forward", qkv, do, H, want, dtype), cuda.attention_version(qkv, H)
     for version in VERSIONS[dtype]:

@@ -71,8 +71,8 @@ def measure(device: Device, s: Sizes, rounds: int, dtypes: Sequence[str] = DTYPE
             calls, without = libraries(device, case, wanted, dtype)
             ours, *theirs = device.interleaved([case.call, *calls.values()], rounds)
             beside, goals = dict(zip(calls, theirs, strict=True)), [SHARE] if case.name in WITH_GOAL else []
-            kinds = case.bytes, "GB/s", ceiling, COPY
-            done.append(row(device, name, dtype, ours, *kinds, beside, without=without, goals=goals))
+            work = case.bytes, "GB/s", ceiling, COPY
+            done.append(row(device, name, dtype, ours, *work, beside, without=without, goals=goals))
     return done
 
 
