@@ -21,10 +21,11 @@ setup(
     long_description_content_type="text/markdown",
     license="MIT",
     python_requires=">=3.10",
-    # The kernels' sources travel inside the package; minast/kernel_source.py finds them there or, in a checkout, here.
+    # The kernels' sources travel inside the package; minast/gpu/kernel_source.py finds them.
     packages=[*find_packages(include=["minast", "minast.*"]), "minast.kernels"],
     package_dir={"minast.kernels": "kernels"},
-    package_data={"minast.kernels": ["*.cu", "*.cuh", "*.md", "*.png", "emulator/*"]},
+    package_data={"minast": ["py.typed"], "minast.kernels": ["*.cu", "*.cuh", "*.md", "*.png", "emulator/*"]},
+    entry_points={"console_scripts": ["minast = minast.__main__:main"]},
     install_requires=[
         "numpy>=1.26",
         "scipy>=1.11",
@@ -34,6 +35,7 @@ setup(
         "tqdm>=4.65",
         "threadpoolctl>=3.2",
         "matplotlib>=3.8",
+        "shtab>=1.7",
     ],
     extras_require={
         "gpu": ["cupy-cuda13x>=14"],

@@ -453,7 +453,7 @@ def train(model, config):
         x, y = batches.training_batch(store, targets, chosen, features, config, epoch, at)
         model.zero_grad()
         loss, logits = model.loss_and_grad(x, y, config.loss)
-        optim.clip_gradient(model.dw.flat, config.clip)
+        optim.clip_gradient(model.dw.flat, config.max_grad_norm)
         adam.step(model.dw.flat, optim.schedule(config, step, per_epoch))
         losses.append((loss, batches.hits(logits, y) / len(y)))
         if at == per_epoch - 1:

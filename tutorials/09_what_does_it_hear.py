@@ -28,6 +28,7 @@ from minast.checkpoint import Info
 from minast.config import FeatureConfig, TrainConfig
 from minast.datasets.common import Clip, Dataset
 from minast.datasets.synthetic import generate, synth
+from minast.features import model_inputs
 from minast.training import batches
 from minast.training.feature_cache import FeatureCache
 
@@ -440,7 +441,7 @@ check.most_relevant(most_relevant)
 
 # %%
 alone = [i for i, row in enumerate(truth) if row.sum() == 1 and scores[i, row.argmax()] > 0.5][:40]
-X = np.concatenate([batches.model_inputs(held_store[i], features) for i in alone])  # (40, 98, 128)
+X = np.concatenate([model_inputs(held_store[i], features) for i in alone])  # (40, 98, 128)
 y = truth[alone].argmax(axis=1)
 rng = np.random.default_rng(3)
 
@@ -482,7 +483,7 @@ assert all(
 
 # %%
 both = [i for i, row in enumerate(truth) if row.sum() == 2 and scores[i][row == 1].min() > 0.5][:40]
-X2 = np.concatenate([batches.model_inputs(held_store[i], features) for i in both])
+X2 = np.concatenate([model_inputs(held_store[i], features) for i in both])
 one, other = np.array([np.flatnonzero(truth[i]) for i in both]).T
 rivals = {
     "relevance for this class": relevance_map(model, X2, one),

@@ -36,13 +36,17 @@ def _one(path):
     except OSError as error:
         raise Error(f"{path}: {error.strerror}.") from None
     except (ValueError, RecursionError):  # no JSON, or no text
-        raise Error(f"{path} is damaged, or no file of python -m minast.bench --json.") from None
+        raise Error(f"{path} is damaged, or was not written by python -m minast.bench --json.") from None
     if not isinstance(stored, dict) or set(stored) != {"about", "rows"}:
-        raise Error(f"{path} is no file of python -m minast.bench --json: it has no about and rows.")
+        raise Error(
+            f"{path} was not written by python -m minast.bench --json: it needs about and rows, and nothing else."
+        )
     about, rows = stored["about"], stored["rows"]
     plain = isinstance(about, dict) and all(isinstance(v, str | int | float | None) for v in about.values())
     if not plain or not isinstance(rows, list):
-        raise Error(f"{path} is no file of python -m minast.bench --json: about is a dictionary, rows is a list.")
+        raise Error(
+            f"{path} was not written by python -m minast.bench --json: about must be a dictionary, rows a list."
+        )
     return [_row(row, f"{path}, row {i}") for i, row in enumerate(rows)], about
 
 

@@ -157,10 +157,11 @@ def test_another_stream_waits_for_the_pass_before(cuda):
 def test_a_training_run_goes_on_from_its_checkpoint(cuda, tones, tmp_path, monkeypatch):
     """Stopped and resumed on CuPy's arrays: the very weights of a run in one go."""
     from minast import load, train
+    from minast.training.learner import Learner
 
     flags = [str(tones), "--backend", "cuda", "--dtype", "bfloat16", "--depth", "1", "--epochs", "2", "--batch", "6"]
     assert train.main([*flags, "--out", str(tmp_path / "a")]) == 0
-    take, count = train.take_step, []
+    take, count = Learner.step, []
 
     def stopping(*args):
         count.append(None)
@@ -168,7 +169,7 @@ def test_a_training_run_goes_on_from_its_checkpoint(cuda, tones, tmp_path, monke
             os.kill(os.getpid(), signal.SIGINT)
         return take(*args)
 
-    monkeypatch.setattr(train, "take_step", stopping)
+    monkeypatch.setattr(Learner, "step", stopping)
     assert train.main([*flags, "--out", str(tmp_path / "b")]) == 130
     assert train.main(["--resume", str(tmp_path / "b")]) == 0
     one, other = (load(tmp_path / name / "last.npz", "numpy")[0].w.flat for name in "ab")

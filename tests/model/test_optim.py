@@ -7,7 +7,7 @@ import minast
 from minast import optim
 from minast.config import ModelConfig, TrainConfig
 from minast.errors import Error
-from minast.training import start
+from minast.training import learner, start
 
 
 def test_cosine_after_a_linear_warm_up():
@@ -77,7 +77,7 @@ def model():
 
 
 def test_adamw_decays_the_matrices(model):
-    adam = start.new_optimizer(model, TrainConfig(weight_decay=0.25, betas=(0.8, 0.9)))
+    adam = learner.new_optimizer(model, TrainConfig(weight_decay=0.25, betas=(0.8, 0.9)))
     assert adam.decoupled and adam.weight_decay == 0.25 and adam.betas == (0.8, 0.9) and adam.w is model.w.flat
     decayed = {name for name, view in model.layout(adam.decay).items() if view.all()}
     assert decayed == {
@@ -92,7 +92,7 @@ def test_adamw_decays_the_matrices(model):
 
 
 def test_adam_decays_everything_through_the_gradient(model):
-    adam = start.new_optimizer(model, TrainConfig(optimizer="adam", weight_decay=0.25))
+    adam = learner.new_optimizer(model, TrainConfig(optimizer="adam", weight_decay=0.25))
     assert not adam.decoupled and adam.decay is None and adam.weight_decay == 0.25
 
 
@@ -125,7 +125,7 @@ def test_an_unknown_schedule_is_refused():
 def test_layer_decay_slows_each_block_by_the_same_factor():
     config = ModelConfig.preset("nano", depth=3, frames=32, classes=4)
     model = minast.AST(config, backend="numpy")
-    adam = start.new_optimizer(model, TrainConfig(layer_decay=0.5, weight_decay=0.1))
+    adam = learner.new_optimizer(model, TrainConfig(layer_decay=0.5, weight_decay=0.1))
     before, rates = model.w.flat.copy(), model.layout(adam.rates)
     wanted = {"mlp_head.1.bias": 1, "norm.weight": 1, "blocks.2.mlp.fc1.bias": 1 / 2, "blocks.0.norm1.weight": 1 / 8}
     wanted |= {"pos_embed": 1 / 16, "cls_token": 1 / 16, "patch_embed.proj.weight": 1 / 16}
@@ -139,6 +139,6 @@ def test_layer_decay_slows_each_block_by_the_same_factor():
 
 def test_without_layer_decay_there_are_no_rates():
     model = minast.AST(ModelConfig.preset("nano", depth=1, frames=32, classes=4), backend="numpy")
-    assert start.new_optimizer(model, TrainConfig()).rates is None
+    assert learner.new_optimizer(model, TrainConfig()).rates is None
     with pytest.raises(minast.Error, match=r"layer_decay is 1[.]5"):
         TrainConfig(layer_decay=1.5)

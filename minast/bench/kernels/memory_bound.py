@@ -3,8 +3,8 @@
 Bytes are those that must move, each input read once and each result written once. What a kernel moves beyond that (a
 second pass, partial sums) lowers its figure, as it should.
 
-Beside ours, in the same dtype: the reference's own code on CuPy, which has no bfloat16, so that those cells are empty;
-and PyTorch, which has a function for nearly every job in all three dtypes. A library's result is checked before it is
+Beside ours, in the same dtype: the reference's own code on CuPy, which has no bfloat16, as those cells say; and
+PyTorch, which has a function for nearly every job in all three dtypes. A library's result is checked before it is
 timed; where it differs, as 16-bit sums may, the cell says that instead.
 """
 
