@@ -10,7 +10,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ..errors import Error
@@ -51,14 +50,6 @@ def library(source, names, checked=True, debug=False):
 def runtime():
     """The path of the library that the kernels' libraries call; built if needed."""
     return _built('#include "runtime.cpp"\n', "runtime")
-
-
-def prepare(sources, workers=2):
-    """Compile everything that the named sources list, `workers` libraries at a time: for a test suite's start."""
-    runtime()
-    loaded = [kernel_source.load(s) for s in sources]
-    with ThreadPoolExecutor(workers) as pool:
-        return list(pool.map(lambda job: library(*job), [(s, g) for s in loaded for g in s.groups]))
 
 
 def rewrite(text):
