@@ -97,8 +97,10 @@ def log_mel(wave, rate=16000, mel_bins=128, window="hamming"):
     T = 1 + (S - frame) // shift: 998 for 10 s. Each frame (25 ms, every 10 ms): its mean is subtracted; then
     y[t] = x[t] - 0.97 x[t-1], with x[-1] = x[0]; times the window; zero-padded to a power of two; |FFT|^2; mel filters;
     natural log, floored at log(1.19e-7) = -15.94. The unit is nats of power: +2.3 is 10 dB. In float32, filters more
-    than 65 dB below the loudest of their frame hold rounding. Raises minast.Error for a waveform that is not
-    one-dimensional, not finite, or shorter than one frame.
+    than 65 dB below the loudest of their frame hold rounding. A waveform gives the same bits each time, on any number of
+    threads; the same frame elsewhere in another waveform may differ in its last bits, because BLAS sums the rows of a
+    product in an order that depends on their place in it. Raises minast.Error for a waveform that is not one-dimensional,
+    not finite, or shorter than one frame.
     """
     from scipy.fft import rfft  # takes as long to import as everything else together
 
@@ -119,7 +121,7 @@ def log_mel(wave, rate=16000, mel_bins=128, window="hamming"):
     frames = np.lib.stride_tricks.sliding_window_view(wave.astype(np.float32, copy=False), frame)[::shift]  # (T, frame)
     mel = np.empty((len(frames), mel_bins), np.float32)
 
-    def block(r):  # what a block needs stays in cache; its size is fixed, and with it every bit of the result
+    def block(r):  # what a block needs stays in cache; no block depends on the number of threads, so no bit does either
         x = frames[r] - frames[r].mean(axis=1, keepdims=True)
         padded = np.zeros((len(x), fft_size), np.float32)
         y = padded[:, :frame]

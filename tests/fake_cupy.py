@@ -267,12 +267,20 @@ def empty(shape, dtype=float):
     state.allocated += 1
     if state.allocator is None and state.current.recording is not None:
         raise CudaError("what a graph replays would lie in memory that others get")
-    out = np.empty(shape, dtype)
+    out = aligned(shape, dtype)
     out.reshape(-1).view(np.uint8)[...] = 0xFF  # NaN in all floating types
     state.kept.append(out)  # a device's memory stays mapped when an array goes, and late work may still use it
     made = ndarray(out)
     made.pool = state.allocator
     return made
+
+
+def aligned(shape, dtype):
+    """As CuPy's memory: starts on 512 bytes. The emulator's arrays lie on 256; some BLAS libraries round by address."""
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    raw = np.empty(size + 512, np.uint8)
+    skip = -raw.ctypes.data % 512
+    return raw[skip : skip + size].view(dtype).reshape(shape)
 
 
 def empty_pinned(shape, dtype=float):
@@ -298,7 +306,10 @@ def asarray(x, dtype=None):
     if isinstance(x, ndarray):
         return x if dtype is None or x.dtype == dtype else x.astype(dtype)
     state.forbidden("a copy from the host")
-    return ndarray(np.array(x, dtype))
+    x = np.asarray(x, dtype)
+    out = aligned(x.shape, x.dtype)
+    out[...] = x
+    return ndarray(out)
 
 
 def ascontiguousarray(x, dtype=None):
@@ -368,12 +379,13 @@ class Cublas:
         one, two = alpha._obj.value, beta._obj.value
         a = self.columns(A, at, lda, *((k, m) if ta else (m, k)))
         b = self.columns(B, bt, ldb, *((n, k) if tb else (k, n)))
-        c = self.columns(C, ct, ldc, m, n)
+        c = self.columns(C, ct, ldc, m, n).T
+        right, left = a if ta else a.T, b if tb else b.T
 
-        def multiply():
+        def multiply():  # C^T = op(B)^T op(A)^T: by rows, as gemm.in_numpy does it, so that BLAS rounds it alike
             with np.errstate(all="ignore"):
-                total = one * (to_float32(a.T if ta else a) @ to_float32(b.T if tb else b))
-                c[...] = from_float32(np.ascontiguousarray(total + two * to_float32(c) if two else total), c.dtype)
+                total = one * (to_float32(left) @ to_float32(right))
+                c[...] = from_float32(total + two * to_float32(c) if two else total, c.dtype)
 
         state.current.do(multiply)
         return 0
