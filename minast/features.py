@@ -97,10 +97,10 @@ def log_mel(wave, rate=16000, mel_bins=128, window="hamming"):
     T = 1 + (S - frame) // shift: 998 for 10 s. Each frame (25 ms, every 10 ms): its mean is subtracted; then
     y[t] = x[t] - 0.97 x[t-1], with x[-1] = x[0]; times the window; zero-padded to a power of two; |FFT|^2; mel filters;
     natural log, floored at log(1.19e-7) = -15.94. The unit is nats of power: +2.3 is 10 dB. In float32, filters more
-    than 65 dB below the loudest of their frame hold rounding. A waveform gives the same bits each time, on any number of
-    threads; the same frame elsewhere in another waveform may differ in its last bits, because BLAS sums the rows of a
-    product in an order that depends on their place in it. Raises minast.Error for a waveform that is not one-dimensional,
-    not finite, or shorter than one frame.
+    than 65 dB below the loudest of their frame hold rounding. A waveform gives the same bits each time, on any number
+    of threads. The same frame elsewhere in another waveform may differ in its last bits: BLAS adds up the rows of a
+    product in an order that depends on their place in it. Raises minast.Error for a waveform that is not
+    one-dimensional, not finite, or shorter than one frame.
     """
     from scipy.fft import rfft  # takes as long to import as everything else together
 

@@ -88,7 +88,7 @@ TOOLS = ("jupytext", "nbclient", "nbformat", "ipykernel", "nbconvert")
 
 
 def tools():
-    """(jupytext, nbclient, nbformat). Raises minast.Error that names every tool that is missing, and how to get them."""
+    """(jupytext, nbclient, nbformat). Raises minast.Error that names every tool that is missing."""
     found, missing = {}, []
     for name in TOOLS:
         try:

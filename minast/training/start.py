@@ -46,7 +46,7 @@ class Job:
 
 def begun(args, leaving):
     """A new run.   leaving: as in run.new_folder"""
-    threads.set_count(threads.count())  # BLAS too, whatever OPENBLAS_NUM_THREADS says: a resumed run rounds like this one
+    threads.set_count(threads.count())  # BLAS too, whatever OPENBLAS_NUM_THREADS says: then --resume rounds like this
     given = vars(args)
     data = open_dataset(args.data or "builtin", args.seed or 0, args.fold)
     config, rest = recipe(data.kind, data.multilabel, given)
