@@ -11,8 +11,17 @@ from threadpoolctl import ThreadpoolController
 
 from minast import threads
 from minast.files import cache_folder
+from tests import tiers
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        path = item.path.relative_to(Path(__file__).parent).as_posix()
+        case = item.callspec.id if hasattr(item, "callspec") else ""
+        for mark in tiers.marks(path, item.originalname, case):
+            item.add_marker(mark)
 
 
 @pytest.fixture(scope="session")
