@@ -1,4 +1,4 @@
-"""Ring 1, the whole: every weight of 12-layer models against central differences; dtypes; the promises of the API."""
+"""Every weight of 12-layer models against central differences; dtypes; the promises of the API."""
 
 from functools import cache
 from types import SimpleNamespace
