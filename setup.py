@@ -6,7 +6,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 here = Path(__file__).parent
-version = re.search(r'__version__ = "(.+)"', (here / "minast" / "__init__.py").read_text()).group(1)
+version = re.search(r'__version__ = "(.+)"', (here / "minast" / "version.py").read_text()).group(1)
 test = ["pytest>=8"]
 # What minast.compile needs where there is no CUDA toolkit: no GPU, no driver. NVIDIA has none for macOS.
 nvrtc = ("nvidia-cuda-nvrtc", "nvidia-cuda-runtime", "nvidia-cuda-crt")
@@ -21,18 +21,21 @@ setup(
     long_description_content_type="text/markdown",
     license="MIT",
     python_requires=">=3.10",
-    # The kernels' sources travel inside the package; minast/kernel_source.py finds them there or, in a checkout, here.
+    # The kernels' sources travel inside the package; minast/gpu/kernel_source.py finds them.
     packages=[*find_packages(include=["minast", "minast.*"]), "minast.kernels"],
     package_dir={"minast.kernels": "kernels"},
-    package_data={"minast.kernels": ["*.cu", "*.cuh", "*.md", "*.png", "emulator/*"]},
+    package_data={"minast": ["py.typed"], "minast.kernels": ["*.cu", "*.cuh", "*.md", "*.png", "emulator/*"]},
+    entry_points={"console_scripts": ["minast = minast.__main__:main"]},
     install_requires=[
         "numpy>=1.26",
         "scipy>=1.11",
+        "safetensors>=0.4.5",
         "soundfile>=0.12",
         "soxr>=0.3.7",
         "tqdm>=4.65",
         "threadpoolctl>=3.2",
         "matplotlib>=3.8",
+        "shtab>=1.7",
     ],
     extras_require={
         "gpu": ["cupy-cuda13x>=14"],

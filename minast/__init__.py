@@ -1,9 +1,22 @@
 """minast: the Audio Spectrogram Transformer, written by hand in NumPy, small enough to read.
 
-wave -> `log_mel` -> `AST.forward` -> logits. `import minast` needs NumPy and SciPy alone.
+A trained classifier, in two lines (`Classifier`; the console command `minast` does the same):
+
+    classifier = minast.Classifier.load("best.npz")
+    classifier.predict("street.wav")
+
+What happens inside, for 10 s of sound and AST base:
+
+    file --load_audio--> waveform (160000,) --log_mel--> (998, 128) --pad_or_trim, normalise--> (1024, 128)
+         --AST.forward: patches (1212, 256) -> tokens (1214, 768) -> 12 blocks -> [CLS] (768,) -> logits (527,)
+
+To read the code, in this order: layers (every layer, forward and backward), gradcheck (is a gradient right?), params
+(all weights in one array), init, encoder (a block), model (the whole), optim (Adam), backend (the five ways to compute
+it); then features, augment and training/ for what surrounds it, fast/ and cuda/ for speed. README.md has the tree.
+`import minast` needs NumPy alone; what needs more is imported when it is first used.
 """
 
-__version__ = "0.1.0"
+from typing import TYPE_CHECKING
 
 from . import metrics
 from .audio import load_audio
@@ -13,13 +26,20 @@ from .errors import Error
 from .features import log_mel
 from .model import AST
 from .pretrained import from_pretrained
+from .version import __version__
+
+if TYPE_CHECKING:
+    from .classifier import Classifier
+    from .explain import attention_maps, input_relevance, relevance, rollout
 
 __all__ = [
     "AST",
+    "Classifier",
     "Error",
     "FeatureConfig",
     "ModelConfig",
     "TrainConfig",
+    "__version__",
     "attention_maps",
     "from_pretrained",
     "input_relevance",
@@ -31,12 +51,14 @@ __all__ = [
     "rollout",
     "save",
 ]
-EXPLAIN = ("attention_maps", "input_relevance", "relevance", "rollout")  # from explain.py, read when first asked for
+# name: the module that has it, imported when the name is first asked for
+LAZY = {"Classifier": "classifier"}
+LAZY |= dict.fromkeys(("attention_maps", "input_relevance", "relevance", "rollout"), "explain")
 
 
 def __getattr__(name):
-    if name in EXPLAIN:
-        from . import explain
+    if name in LAZY:
+        from importlib import import_module
 
-        return getattr(explain, name)
+        return getattr(import_module(f".{LAZY[name]}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""An audio file -> a mono float32 waveform at the wanted rate."""
+"""An audio file -> a mono float32 waveform at the rate a model wants."""
 
 import os
 
@@ -9,18 +9,24 @@ from .errors import Error
 EXTENSIONS = (".wav", ".flac", ".ogg", ".mp3", ".opus", ".oga", ".aif", ".aiff", ".au", ".w64", ".caf")
 
 
-def load_audio(path, rate=16000):
-    """Decode, average the channels, resample.   -> (S,) float32 in [-1, 1], S = seconds * rate
+def load_audio(path: str | os.PathLike, rate: int | None = 16000) -> np.ndarray:
+    """Decode an audio file, average its channels, resample.   -> wave (S,) float32 in [-1, 1], S = seconds * rate
 
-    wav, flac, ogg, mp3 and whatever else libsndfile reads; whole-number files are scaled to [-1, 1] like float ones.
-    rate in Hz; None keeps the file's own. Resampling: soxr, high quality. Raises minast.Error for a file that is
-    missing, empty, not audio, shorter than its header says (where libsndfile knows), or holds NaN.
+    path: wav, flac, ogg, mp3 or any other format that libsndfile reads. Integer samples are scaled to [-1, 1].
+    rate: Hz; None keeps the file's own (`read_audio` also returns it).
+
+        >>> wave = minast.load_audio("street.wav")               # 10 s at 44.1 kHz, stereo
+        >>> wave.shape, wave.dtype
+        ((160000,), dtype('float32'))
+
+    Raises minast.Error for a file that is missing, empty, not audio, shorter than its header says (where libsndfile can
+    tell), or that holds NaN. Source: decoding by libsndfile, resampling by soxr at quality HQ.
     """
     return read_audio(path, rate)[0]
 
 
-def read_audio(path, rate=16000):
-    """`load_audio` that also says the rate: (wave (S,), rate in Hz)."""
+def read_audio(path: str | os.PathLike, rate: int | None = 16000) -> tuple[np.ndarray, int]:
+    """`load_audio`, with the rate.   -> (wave (S,) float32, rate in Hz)"""
     import soundfile
 
     path = os.fspath(path)
@@ -34,21 +40,19 @@ def read_audio(path, rate=16000):
         file = soundfile.SoundFile(path)
     except (soundfile.SoundFileError, OSError) as error:
         raise Error(
-            f"{path}: this cannot be decoded as audio ({_reason(error)}); wav, flac, ogg and mp3 can."
+            f"{path}: this cannot be decoded as audio ({_reason(error)}): give a wav, flac, ogg or mp3 file."
         ) from None
     with file:
         expected, own = file.frames, file.samplerate
         try:
             x = file.read(dtype="float32", always_2d=True)  # (S, channels)
         except (soundfile.SoundFileError, RuntimeError) as error:
-            raise Error(
-                f"{path}: decoding fails part of the way ({_reason(error)}): it is damaged or cut short."
-            ) from None
+            raise Error(f"{path}: decoding fails partway ({_reason(error)}): it is damaged or cut short.") from None
     # libsndfile estimates the length of an mp3; elsewhere the header's count is exact
     if len(x) < expected and not path.lower().endswith(".mp3"):
         raise Error(
             f"{path}: the file is cut short: its header promises {expected / own:.2f} s, {len(x) / own:.2f} s could be "
-            "decoded. Copy it again or convert what is left with another program."
+            "decoded. Copy it again, or convert what is left with another program."
         )
     if len(x) == 0:
         raise Error(f"{path}: the file holds no sound (0 samples).")
@@ -57,12 +61,22 @@ def read_audio(path, rate=16000):
         raise Error(f"{path}: {bad.sum()} samples are NaN or infinite, the first at {bad.argmax() / own:.3f} s.")
     wave = x.mean(axis=1) if x.shape[1] > 1 else x[:, 0]
     if rate and rate != own:
-        import soxr
-
-        wave = soxr.resample(wave, own, rate, quality="HQ")
+        wave = resample(wave, own, rate)
         if len(wave) == 0:
             raise Error(f"{path}: nothing is left of {len(x)} samples at {own} Hz after resampling to {rate} Hz.")
     return wave.astype(np.float32, copy=False), rate or own
+
+
+def resample(wave: np.ndarray, rate: float, new_rate: float) -> np.ndarray:
+    """A waveform at another rate, both in Hz.   wave (S,) -> (S * new_rate / rate,), same dtype
+
+    Raises minast.Error for a rate that is not above 0. Source: soxr, quality HQ.
+    """
+    import soxr
+
+    if not (rate > 0 and new_rate > 0):
+        raise Error(f"the rates are {rate} Hz and {new_rate} Hz: both must be above 0.")
+    return soxr.resample(wave, rate, new_rate, quality="HQ")
 
 
 def _reason(error):

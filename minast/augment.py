@@ -1,6 +1,6 @@
-"""Augmentation: pure functions of (batch, rng). Each takes and returns log-mel; none changes its input.
+"""Augmentation: functions of log-mels and an rng that return new arrays and leave their input unchanged.
 
-The order is AST's: mixup, padding, masks (both before normalisation), normalisation, noise, roll.
+`training_batch` applies them in AST's order: mixup, padding, masks, normalisation, noise, roll.
 """
 
 import numpy as np
@@ -10,11 +10,11 @@ from .features import LOG_FLOOR
 SILENCE = np.float32(np.log(LOG_FLOOR))
 
 
-def mix(a, b, share):
-    """The log-mel of share * wave a + (1 - share) * wave b, sounds not in phase.   a (T, F), b (U, F) -> (T, F)
+def mix(a: np.ndarray, b: np.ndarray, share: float) -> np.ndarray:
+    """The log-mel of share * wave a + (1 - share) * wave b, if the two are uncorrelated.   a (T, F), b (U, F) -> (T, F)
 
-    Powers add: log(share^2 exp(a) + (1 - share)^2 exp(b)). `b` is cut, or followed by silence, to the length of `a`,
-    as AST does with waveforms.
+    Powers add: log(share^2 exp(a) + (1 - share)^2 exp(b)), for 0 < share < 1. `b` is cut, or padded with silence, to
+    the length of `a`, as AST does with waveforms.
     """
     b = b[: len(a)]
     if len(b) < len(a):
@@ -23,26 +23,29 @@ def mix(a, b, share):
     return np.maximum(mixed, SILENCE)
 
 
-def mixup_share(rng):
-    """lambda ~ Beta(10, 10): near a half, as in AST."""
+def mixup_share(rng: np.random.Generator) -> float:
+    """lambda ~ Beta(10, 10), near one half, as in AST; within 0.01 to 0.99."""
     return float(np.clip(rng.beta(10, 10), 0.01, 0.99))
 
 
-def crop(mel, frames, rng):
-    """A random stretch of `frames` frames; a shorter clip comes back whole.   (T, F) -> (<= frames, F)"""
+def crop(mel: np.ndarray, frames: int, rng: np.random.Generator) -> np.ndarray:
+    """`frames` consecutive frames at a random place; a shorter clip is returned whole.   (T, F) -> (<= frames, F)"""
     if len(mel) <= frames:
         return mel
     start = int(rng.integers(len(mel) - frames + 1))
     return mel[start : start + frames]
 
 
-def gain(mel, limit, rng):
-    """Louder or softer by up to `limit` nats of power; the floor stays the floor.   (T, F) -> (T, F)"""
+def gain(mel: np.ndarray, limit: float, rng: np.random.Generator) -> np.ndarray:
+    """Louder or softer: log power changed by a uniform number in [-limit, limit).   (T, F) -> (T, F)
+
+    limit: natural logarithm of a power ratio; 2.3 is 10 dB. No value falls below log_mel's floor.
+    """
     return np.maximum(mel + np.float32(rng.uniform(-limit, limit)), SILENCE)
 
 
-def mask(x, widest, axis, rng):
-    """SpecAugment: one band of each clip set to 0.0, its width and place uniform.   (B, T, F) -> same
+def mask(x: np.ndarray, widest: int, axis: int, rng: np.random.Generator) -> np.ndarray:
+    """SpecAugment: one band of each clip is set to 0.0, its width and position uniform.   (B, T, F) -> same
 
     The width lies in [0, widest). axis 1: time, axis 2: frequency. Source: Park et al. 2019;
     fill value and draw are those of the official code's torchaudio.
@@ -56,8 +59,8 @@ def mask(x, widest, axis, rng):
     return x
 
 
-def noise(x, rng):
-    """Uniform positive noise in [0, u / 10], u uniform in [0, 1] a clip; after normalisation.   (B, T, F) -> same
+def noise(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Add uniform noise in [0, u / 10), u uniform in [0, 1) per clip, to normalised features.   (B, T, F) -> same
 
     Source: the official Speech Commands recipe.
     """
@@ -65,7 +68,7 @@ def noise(x, rng):
     return x + rng.random(x.shape, np.float32) * height
 
 
-def roll(x, widest, rng):
-    """Each clip turned in time by a whole number of frames in [-widest, widest).   (B, T, F) -> same"""
+def roll(x: np.ndarray, widest: int, rng: np.random.Generator) -> np.ndarray:
+    """Each clip shifted circularly in time, by a number of frames in [-widest, widest).   (B, T, F) -> same"""
     shifts = rng.integers(-widest, widest, len(x))
     return np.stack([np.roll(clip, int(s), axis=0) for clip, s in zip(x, shifts, strict=True)])

@@ -1,13 +1,12 @@
-"""One .npz that describes itself: weights, model and feature settings, labels, head, history.
+"""Checkpoints: one .npz with everything needed to use a model: weights, settings, labels, history.
 
-Inside: an array a weight, `w/<official name>`, and `minast`, a JSON text with everything else. A training run's
-last.npz also holds `state/...`: optimizer moments and counters. Read with allow_pickle=False: loading runs no code.
+It holds an array per weight, `w/<official name>`, and `minast`, a JSON text with everything else. A training run's
+last.npz also holds `state/...`: optimizer moments and counters. Nothing is pickled: loading a file runs no code.
 """
 
 import json
 import os
-import zipfile
-import zlib
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 
 import numpy as np
@@ -17,51 +16,60 @@ from .config import FeatureConfig, ModelConfig
 from .errors import Error
 from .files import atomic
 from .model import AST
+from .npz import Archive
 from .params import shapes
+from .positions import adapt_positions
+from .version import __version__
 
 FORMAT = 1
 
 
 @dataclass(frozen=True)
 class Info:
-    """What a checkpoint says beside the weights; `info["labels"]` works like `info.labels`."""
+    """What a checkpoint says beside the weights; `info["labels"]` is the same as `info.labels`."""
 
-    labels: list
+    labels: list[str]
     features: FeatureConfig
-    loss: str = "ce"  # what the head was trained with: "ce" -> softmax, "bce" -> sigmoid
-    history: list = field(default_factory=list)  # one dictionary an epoch
-    notes: dict = field(default_factory=dict)  # where the weights come from; `random_head: true` if not trained yet
+    loss: str = "ce"  # the head was trained with "ce" (softmax) or "bce" (sigmoid)
+    history: list = field(default_factory=list)  # a dictionary per epoch
+    notes: dict = field(default_factory=dict)  # where the weights come from; `random_head: true` until it is trained
     version: str = ""  # of minast, when it was saved
 
     def __getitem__(self, name):
         return getattr(self, name)
 
     @property
-    def head(self):
-        """ "softmax" (one class a clip) or "sigmoid" (any number of classes)."""
+    def head(self) -> str:
+        """ "softmax" (one class per clip) or "sigmoid" (any number of classes)."""
         return "softmax" if self.loss == "ce" else "sigmoid"
 
 
-def save(path, model, labels=None, features=None, loss="ce", history=(), notes=None, state=None):
-    """Write `model` and all that is needed to use it, whole or not at all.
+def save(
+    path: str | os.PathLike,
+    model: AST,
+    labels: Sequence[str] | None = None,
+    features: FeatureConfig | dict | None = None,
+    loss: str = "ce",
+    history: Sequence[dict] = (),
+    notes: dict | None = None,
+    state: dict | None = None,
+) -> None:
+    """Write `model` and everything needed to use it to one .npz file, atomically.
 
-    labels: K names (default: numbers). features: FeatureConfig or a dict of its fields. state: dict of arrays and plain
-    values, for a run that will go on. Raises minast.Error where the parts do not fit or the file cannot be written.
+        minast.save("model.npz", model, labels=["dog", "rain"], features={"frames": 512, "mean": -5.1, "std": 4.2})
+
+    labels: K names (default: numbers). features: a FeatureConfig or a dict of its fields (rate in Hz, frames of 10 ms,
+    mel bins, mean, std); default: AudioSet's at the model's size. loss: "ce" or "bce", what the head was trained with.
+    history: a dictionary per epoch. notes: anything JSON can hold. state: arrays and plain values by name, to continue
+    a training run.
+
+    Raises minast.Error if labels or features do not fit the model, or if the file cannot be written.
     """
-    from . import __version__
-
     config = model.config
     labels = [str(k) for k in range(config.classes)] if labels is None else [str(name) for name in labels]
     if len(labels) != config.classes or len(set(labels)) != len(labels):
         raise Error(f"there are {len(set(labels))} distinct labels for the model's {config.classes} classes.")
-    if isinstance(features, dict):
-        features = FeatureConfig(**features)
-    features = features or FeatureConfig(frames=config.frames, mel_bins=config.mel_bins)
-    if (features.frames, features.mel_bins) != (config.frames, config.mel_bins):
-        raise Error(
-            f"the features have {features.frames} frames of {features.mel_bins} mel bins, "
-            f"the model takes {config.frames} of {config.mel_bins}."
-        )
+    features = _feature_config(features, config)
     state = state or {}
     arrays = {name: value for name, value in state.items() if hasattr(value, "ndim")}
     about = {
@@ -81,26 +89,52 @@ def save(path, model, labels=None, features=None, loss="ce", history=(), notes=N
         np.savez(f, minast=np.array(json.dumps(about)), **weights, **moments)
 
 
-def load(path, backend=None, dtype="float32", frames=None):
-    """-> (model, Info). Raises minast.Error for a missing, truncated, foreign or inconsistent file.
+def _feature_config(features, config):
+    """FeatureConfig as given, as its fields or as nothing; it must fit the model."""
+    if features is None:
+        return FeatureConfig(frames=config.frames, mel_bins=config.mel_bins)
+    if isinstance(features, dict):
+        known = [f.name for f in fields(FeatureConfig)]
+        unknown = sorted(set(features) - set(known))
+        if unknown:
+            raise Error(f"the features have no field {unknown[0]!r}: they have {', '.join(known)}.")
+        features = FeatureConfig(**features)
+    if (features.frames, features.mel_bins) != (config.frames, config.mel_bins):
+        raise Error(
+            f"the features have {features.frames} frames of {features.mel_bins} mel bins, "
+            f"the model takes {config.frames} of {config.mel_bins}."
+        )
+    return features
 
-    frames: for clips of another length. Positions are then cut from the middle or stretched (`adapt_positions`); all
-    other weights stay.
+
+def load(
+    path: str | os.PathLike, backend: str | None = None, dtype: str = "float32", frames: int | None = None
+) -> tuple[AST, Info]:
+    """The model in a checkpoint, and what is known about it.
+
+        model, info = minast.load("model.npz")
+        logits = model.forward(x)                  # x (B, info.features.frames, info.features.mel_bins), normalised
+
+    backend, dtype: as for AST. frames: for clips of another length, in frames of 10 ms; the positions are then cut from
+    the middle or stretched (`adapt_positions`), all other weights stay.
+
+    Raises minast.Error for a missing, truncated, damaged, foreign or inconsistent file.
     """
     with open_checkpoint(path) as archive:
-        about = description(path, archive)
-        saved, info = model_config(path, about), info_from(path, about)
+        about = description(archive)
+        saved = _dataclass(archive.path, ModelConfig, about.get("model"))
+        info = info_from(archive.path, about, saved.classes)
         config = saved if frames is None else replace(saved, frames=frames)
         model = AST(config, backend=backend, seed=None, dtype=dtype)
-        read_weights(path, archive, model, saved)
+        read_weights(archive, model, saved)
     return model, replace(info, features=replace(info.features, frames=config.frames))
 
 
-def load_state(path, archive=None):
-    """The `state` of a training run's file: {name: array or value}; {} if it has none."""
+def load_state(path: str | os.PathLike) -> dict:
+    """The `state` that `save` was given: {name: array or plain value}; {} if there was none. Raises as `load`."""
     with open_checkpoint(path) as archive:
-        about = description(path, archive)
-        arrays = {name[6:]: member(path, archive, name) for name in archive.files if name.startswith("state/")}
+        about = description(archive)
+        arrays = {name[6:]: archive.read(name) for name in archive.names if name.startswith("state/")}
     return {**about.get("state", {}), **arrays}
 
 
@@ -108,74 +142,40 @@ def load_state(path, archive=None):
 
 
 def open_checkpoint(path):
-    """np.load without pickle, its failures as sentences."""
+    """-> Archive. Raises minast.Error that says what is at `path` instead."""
     path = os.fspath(path)
     if not os.path.exists(path):
         raise Error(f"{path}: there is no such checkpoint.")
     if os.path.isdir(path):
         inside = [name for name in ("best.npz", "last.npz") if os.path.exists(os.path.join(path, name))]
-        hint = f"; it holds {inside[0]}: give {os.path.join(path, inside[0])}" if inside else ""
+        hint = f"; this one contains {inside[0]}: use {os.path.join(path, inside[0])}" if inside else ""
         raise Error(f"{path}: this is a folder, a checkpoint is a .npz file{hint}.")
     try:
         with open(path, "rb") as f:
             start = f.read(2)
     except OSError as error:
         raise Error(f"{path}: this cannot be opened: {error.strerror or error}.") from None
-    if start not in (b"PK", b"\x93N"):  # of a zip archive, of a single array
-        raise Error(f"{path}: this is no .npz file: it is empty or has another format.")
-    try:
-        archive = np.load(path, allow_pickle=False)
-    except (zipfile.BadZipFile, EOFError, OSError, ValueError) as error:
-        raise Error(
-            f"{path}: this is no whole .npz file ({str(error).rstrip('.')}): truncated, or another format."
-        ) from None
-    if not isinstance(archive, np.lib.npyio.NpzFile):
-        raise Error(f"{path}: this is a single array, a checkpoint is a .npz with many.")
-    return archive
+    if start == b"\x93N":
+        raise Error(f"{path}: this is a single array (.npy), a checkpoint is a .npz with many.")
+    if start != b"PK":
+        raise Error(f"{path}: this is not a .npz file: it is empty or has another format.")
+    return Archive(path)
 
 
-def member(path, archive, name, place=None):
-    """One array of an archive, its failures as sentences; read straight into `place` if type and shape are its own."""
-    try:
-        if place is not None and place.flags.c_contiguous:
-            with archive.zip.open(f"{name}.npy") as file:
-                version = np.lib.format.read_magic(file)
-                header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-                if version in header and header[version](file) == (place.shape, False, place.dtype):
-                    return read_into(file, place)
-        return archive[name]
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, KeyError, RuntimeError) as error:
-        raise Error(
-            f"{path}: the array {name!r} cannot be read ({str(error).rstrip('.')}): the file is damaged."
-        ) from None
-
-
-def read_into(file, array):
-    """The rest of a zip member as the array's numbers; its end is where zipfile compares the checksum."""
-    left = memoryview(array).cast("B")
-    while len(left):
-        piece = file.read(min(len(left), 2**20))
-        if not piece:
-            raise EOFError("it ends too early")
-        left[: len(piece)] = piece
-        left = left[len(piece) :]
-    if file.read(1):
-        raise ValueError("it goes on after its end")
-    return array
-
-
-def description(path, archive):
+def description(archive):
     """The JSON text of a minast checkpoint, as a dict."""
-    if "minast" not in archive.files:
-        some = ", ".join(archive.files[:3]) or "nothing"
+    path = archive.path
+    if "minast" not in archive:
+        some = ", ".join(archive.names[:3]) or "nothing"
         raise Error(
-            f"{path}: this .npz is not a minast checkpoint (it holds {some}, ...); foreign weights come in through "
-            "python -m minast.convert."
+            f"{path}: this .npz is not a minast checkpoint (it holds {some}, ...): other models' weights are converted "
+            "by python -m minast.convert."
         )
+    text = archive.read("minast")
     try:
-        about = json.loads(member(path, archive, "minast").item())
+        about = json.loads(text.item())
         number = about["format"]
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         raise Error(f"{path}: the checkpoint's description cannot be read: the file is damaged.") from None
     if number != FORMAT:
         raise Error(
@@ -184,14 +184,11 @@ def description(path, archive):
     return about
 
 
-def model_config(path, about):
-    return _dataclass(path, ModelConfig, about.get("model"))
-
-
-def info_from(path, about):
+def info_from(path, about, classes):
+    """Info from the description of a checkpoint."""
     labels = about.get("labels")
-    if not isinstance(labels, list) or len(labels) != about["model"]["classes"]:
-        raise Error(f"{path}: the checkpoint's labels do not match its {about['model']['classes']} classes.")
+    if not isinstance(labels, list) or len(labels) != classes:
+        raise Error(f"{path}: the checkpoint's labels do not match its {classes} classes.")
     return Info(
         labels=labels,
         features=_dataclass(path, FeatureConfig, about.get("features")),
@@ -202,22 +199,19 @@ def info_from(path, about):
     )
 
 
-def read_weights(path, archive, model, saved=None):
-    """Fill `model.w` from the archive, array by array; a missing, misshapen or non-finite one is an error by name.
+def read_weights(archive, model, saved):
+    """Fill `model.w` from the archive, in threads; a missing, misshapen or non-finite array is an error by name.
 
-    saved: the ModelConfig of the file, where its clips have another length than the model's.
+    saved: the ModelConfig in the file; its clips may have another length than the model's.
     """
-    from .pretrained.adapt import adapt_positions
-
-    saved = saved or model.config
-    wanted = shapes(saved)
-    missing = [name for name in wanted if f"w/{name}" not in archive.files]
+    path, wanted = archive.path, shapes(saved)
+    missing = [name for name in wanted if f"w/{name}" not in archive]
     if missing:
         raise Error(f"{path}: {len(missing)} of {len(wanted)} weights are missing, the first is {missing[0]!r}.")
 
     def read(name):
         view = model.w[name]
-        array = member(path, archive, f"w/{name}", view if isinstance(view, np.ndarray) else None)
+        array = archive.read(f"w/{name}", out=view if isinstance(view, np.ndarray) else None)
         if array.shape != wanted[name]:
             raise Error(f"{path}: the weight {name!r} has shape {array.shape}, the model needs {wanted[name]}.")
         if not all_finite(array):
@@ -237,6 +231,7 @@ def all_finite(array):
 
 
 def _dataclass(path, kind, values):
+    """A configuration from its fields; one that is unknown or makes no sense is an error."""
     known = {f.name for f in fields(kind)}
     if not isinstance(values, dict) or not known >= set(values):
         strange = sorted(set(values) - known) if isinstance(values, dict) else "nothing"

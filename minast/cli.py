@@ -1,75 +1,96 @@
-"""What all commands share: errors as sentences, exit statuses, common flags."""
+"""What all commands share: common flags, errors as one sentence, exit statuses."""
 
 import argparse
 import os
 import sys
 
 from . import threads
+from .backend import BACKENDS
 from .errors import Error
 
 
+def as_started(text: str) -> str:
+    """A text whose commands read `python -m minast.VERB`, with `minast VERB` instead if that is how we were started."""
+    console = os.path.splitext(os.path.basename(sys.argv[0]))[0] == "minast"
+    return text.replace("python -m minast.", "minast ") if console else text
+
+
 class Parser(argparse.ArgumentParser):
-    """argparse whose help keeps the docstring's lines."""
+    """argparse that shows a command's docstring as it is written, line by line."""
 
     def __init__(self, verb, doc):
         super().__init__(
-            prog=f"python -m minast.{verb}", description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+            prog=as_started(f"python -m minast.{verb}"),
+            description=as_started(doc or ""),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
         )
 
 
 DATA = "builtin, a folder, a .csv manifest, fsdd:PATH, esc10:PATH or esc50:PATH"
+CHECKPOINT = ".npz written by train or convert"
 
 
 def add_backend(parser):
-    from .backend import BACKENDS
-
+    """--backend and --threads."""
     parser.add_argument("--backend", choices=BACKENDS, help="where the model runs (default: the best this machine has)")
     add_threads(parser)
 
 
 def add_threads(parser):
-    parser.add_argument("--threads", action=Threads, type=int, help="cores to use (default: $MINAST_THREADS, else all)")
+    """--threads alone, for commands that run no model."""
+    parser.add_argument(
+        "--threads",
+        action=Threads,
+        type=int,
+        metavar="N",
+        help="number of CPU threads (default: $MINAST_THREADS, else all cores)",
+    )
 
 
 class Threads(argparse.Action):
-    """--threads N is obeyed as soon as it is read: by BLAS, by our own loops, by processes that are started."""
+    """Applies --threads N as soon as it is parsed: to BLAS, to minast's own loops and to processes started later."""
 
     def __call__(self, parser, namespace, values, option_string=None):
         threads.set_count(values)
         namespace.threads = values
 
 
-def run(main):
-    """Call a command's `main(argv) -> status` and leave: 0 done, 2 a user's error, 130 stopped by Ctrl-C."""
+def run(main, argv=None):
+    """Run a command's `main(argv) -> status`, then exit: 0 success, 2 a user's error, 130 stopped by Ctrl-C.
+
+    argv: the command's arguments (default: the process's).
+    """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show is no crash
+            stream.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show must not crash
     try:
-        status = main(sys.argv[1:])
+        status = main(sys.argv[1:] if argv is None else argv)
         sys.stdout.flush()
     except Error as error:
-        print(f"minast: {error}", file=sys.stderr)
+        complain(error)
         status = 2
     except MemoryError as error:
-        print(
-            f"minast: the memory is not enough ({error}): take a smaller model or batch, or fewer classes.",
-            file=sys.stderr,
-        )
+        complain(f"out of memory ({error}): use a smaller model or batch, or fewer classes.")
         status = 2
     except KeyboardInterrupt:
-        print("minast: stopped.", file=sys.stderr)
+        complain("stopped.")
         status = 130
     except BrokenPipeError:  # the reader went away, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 141
     except OSError as error:
-        print(f"minast: {error.filename or 'a file'}: {error.strerror or error}.", file=sys.stderr)
+        complain(f"{error.filename or 'a file'}: {error.strerror or error}.")
         status = 2
     sys.exit(status)
 
 
+def complain(message):
+    """One sentence on standard error."""
+    print(as_started(f"minast: {message}"), file=sys.stderr)
+
+
 def printable(value):
-    """JSON-ready: NaN and infinities become null."""
+    """A value ready for JSON: NaN and infinities become null."""
     if isinstance(value, dict):
         return {key: printable(v) for key, v in value.items()}
     if isinstance(value, (list, tuple)):

@@ -1,6 +1,9 @@
-"""Settings as frozen dataclasses: how sound becomes features, the shape of the model, how it is trained."""
+"""Settings as frozen dataclasses: how sound becomes features, the shape of the model, how it is trained.
 
-from dataclasses import asdict, dataclass, fields, replace
+A value that makes no sense raises minast.Error when the dataclass is created.
+"""
+
+from dataclasses import dataclass, fields
 from math import isfinite
 
 from .errors import Error
@@ -11,11 +14,16 @@ PRESETS = {  # width and heads; head width is 32 in nano and 64 elsewhere; all a
     "small": {"dim": 384, "heads": 6},
     "base": {"dim": 768, "heads": 12},
 }
+RENAMED = {  # TrainConfig's fields in version 0.1.0 and today: old files hold the former, flags refuse them
+    "clip": "max_grad_norm",
+    "accumulate": "grad_accum",
+    "recompute": "activation_checkpointing",
+}
 PATCH = 16  # AST's patches are 16 mel bins x 16 frames
 
 
-def grid_shape(mel_bins, frames, fstride, tstride):
-    """Patches along each axis, (floor((F - 16) / fstride) + 1, floor((T - 16) / tstride) + 1); no padding.
+def grid_shape(mel_bins: int, frames: int, fstride: int, tstride: int) -> tuple[int, int]:
+    """Patches along (frequency, time): (floor((F - 16) / fstride) + 1, floor((T - 16) / tstride) + 1); no padding.
 
     128 mel bins and 1024 frames at stride 10 give (12, 101): 1212 patches. Source: AST, section 2.
     """
@@ -24,14 +32,17 @@ def grid_shape(mel_bins, frames, fstride, tstride):
 
 @dataclass(frozen=True)
 class FeatureConfig:
-    """How a waveform becomes the model's input: (log_mel(wave) cut or padded to `frames` - mean) / (2 std)."""
+    """How a waveform becomes the model's input: (pad_or_trim(log_mel(wave), frames) - mean) / (2 std).
 
-    rate: int = 16000  # Hz; audio at another rate is resampled
-    mel_bins: int = 128
+    Source: AST, section 2, and the official code's dataloader.py.
+    """
+
+    rate: int = 16000  # sample rate in Hz, 100 to 768000; audio at other rates is resampled
+    mel_bins: int = 128  # F, at least 4
     window: str = "hamming"  # the paper's text; "hann" is what the official code and its checkpoints use
-    frames: int = 1024  # one frame each 10 ms
-    mean: float = -4.2677393  # AudioSet's, from the official code
-    std: float = 4.5689974
+    frames: int = 1024  # T, one frame every 10 ms
+    mean: float = -4.2677393  # of the log-mels, in nats; AudioSet's, from the official code
+    std: float = 4.5689974  # likewise; above 0
 
     def __post_init__(self):
         if self.window not in ("hamming", "hann"):
@@ -51,14 +62,14 @@ class FeatureConfig:
 class ModelConfig:
     """The shape of an AST. Defaults: AST base on 10 s of AudioSet (1212 patches, 1 prefix token)."""
 
-    dim: int = 768
-    depth: int = 12
-    heads: int = 12
-    mel_bins: int = 128
-    frames: int = 1024
-    fstride: int = 10
-    tstride: int = 10
-    classes: int = 527
+    dim: int = 768  # D, width of a token; a multiple of `heads`
+    depth: int = 12  # encoder blocks
+    heads: int = 12  # H, attention heads of a block
+    mel_bins: int = 128  # F, at least 16
+    frames: int = 1024  # T, one every 10 ms; at least 16
+    fstride: int = 10  # patch stride in mel bins
+    tstride: int = 10  # patch stride in frames
+    classes: int = 527  # K
     prefix_tokens: int = 1  # 1: [CLS] (ViT); 2: [CLS] and the distillation token (DeiT, the official AST)
     encoder_eps: float = 1e-6
     head_eps: float = 1e-5  # the head's layer norm keeps PyTorch's default in the official code
@@ -76,13 +87,16 @@ class ModelConfig:
         for name in ("encoder_eps", "head_eps"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1:
-                raise Error(f"{name} is {value}: it must be a small number above 0.")
+                raise Error(f"{name} is {value}: it must be a number between 0 and 1.")
         if self.gelu not in ("erf", "tanh"):
             raise Error(f'gelu is {self.gelu!r}: it must be "erf" or "tanh".')
 
     @classmethod
-    def preset(cls, name, **changes):
-        """The named size (nano, tiny, small, base) with any field changed by keyword."""
+    def preset(cls, name: str, **changes) -> "ModelConfig":
+        """A named size (nano, tiny, small, base), any field changed by keyword: preset("tiny", classes=10, frames=128).
+
+        Raises minast.Error for an unknown preset or field.
+        """
         if name not in PRESETS:
             raise Error(f"there is no preset {name!r}: choose one of {', '.join(PRESETS)}.")
         unknown = set(changes) - {f.name for f in fields(cls)}
@@ -93,49 +107,53 @@ class ModelConfig:
         return cls(**{**PRESETS[name], **changes})
 
     @property
-    def grid(self):
+    def grid(self) -> tuple[int, int]:
         """Patches along (frequency, time)."""
         return grid_shape(self.mel_bins, self.frames, self.fstride, self.tstride)
 
     @property
-    def tokens(self):
-        """Length of the encoder's sequence: prefix tokens + patches."""
+    def tokens(self) -> int:
+        """Length of the encoder's sequence, P + N: prefix tokens and patches."""
         return self.prefix_tokens + self.grid[0] * self.grid[1]
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How a model is trained. `recipe()` in recipes.py says which values each data set starts from."""
+    """How a model is trained. A value out of range raises minast.Error.
+
+    Each data set starts from its own values: see `recipe` in training/recipes.py. Source of the values marked AST:
+    Gong, Chung, Glass, "AST: Audio Spectrogram Transformer", Interspeech 2021, and its official code.
+    """
 
     epochs: int = 25
-    batch: int = 16
-    lr: float = 5e-4
-    optimizer: str = "adamw"  # "adam": AST's, with weight decay coupled into the gradient
-    betas: tuple = (0.9, 0.999)  # AST: (0.95, 0.999)
+    batch: int = 16  # clips per optimizer step
+    lr: float = 5e-4  # peak learning rate
+    optimizer: str = "adamw"  # or "adam": AST's, with weight decay added to the gradient
+    betas: tuple[float, float] = (0.9, 0.999)  # decay rates of Adam's moments; AST: (0.95, 0.999)
     weight_decay: float = 0.05
-    layer_decay: float = 1.0  # below 1, each block learns by this factor slower than the one above it
-    clip: float = 1.0  # largest global gradient norm; 0 switches clipping off
+    layer_decay: float = 1.0  # learning rate of a block as a fraction of that of the block above it
+    max_grad_norm: float = 1.0  # gradients are clipped to this global norm; 0 disables clipping
     schedule: str = "cosine"  # or "milestones": AST's
-    warmup: int = 100  # steps
-    milestones: tuple = (10, 5, 0.5)  # AST's start epoch, epochs between, factor
-    loss: str = "ce"  # "bce" for several labels a clip
-    mixup: float = 0.0  # share of the batch that is mixed with another clip
-    freq_mask: int = 0  # widest mask, in mel bins
-    time_mask: int = 0  # widest mask, in frames
-    noise: bool = False  # AST's Speech Commands recipe: uniform noise after normalisation
-    roll: int = 0  # largest circular shift in time, in frames
-    gain: float = 0.0  # largest change of level, in nats of power (2.3 = 10 dB)
-    dtype: str = "float32"  # or "bfloat16", "float16": what the encoder computes in on cuda and emulator
-    accumulate: int = 1  # parts that a batch goes through in, one after the other
-    recompute: bool = False  # make a block's activations again in the backward pass, instead of keeping them
-    augment_from: int = 0  # first epoch (from 0) that is augmented: a transformer learns the plain clips first
-    seed: int = 0
+    warmup: int = 100  # steps, at most a fifth of the run
+    milestones: tuple[float, float, float] = (10, 5, 0.5)  # AST's start epoch, epochs between decays, factor
+    loss: str = "ce"  # softmax, one label per clip; "bce": sigmoid, any number of labels
+    mixup: float = 0.0  # probability, 0 to 1, that a clip is mixed with another
+    freq_mask: int = 0  # maximum width, in mel bins
+    time_mask: int = 0  # maximum width, in frames of 10 ms
+    noise: bool = False  # uniform noise after normalisation, as in AST's Speech Commands recipe
+    roll: int = 0  # maximum circular shift in time, in frames of 10 ms
+    gain: float = 0.0  # maximum change of level, as the natural logarithm of the power ratio; 2.3 is 10 dB
+    dtype: str = "float32"  # compute dtype of the encoder; "bfloat16" and "float16" need the backend cuda or emulator
+    grad_accum: int = 1  # parts of a batch that are processed one after another, their gradients accumulated
+    activation_checkpointing: bool = False  # recompute activations in the backward pass, to save memory
+    augment_from: int = 0  # first epoch that is augmented, from 0: a transformer learns the plain clips first
+    seed: int = 0  # of weights, order and augmentation
 
     def __post_init__(self):
         for name, least in (
             ("epochs", 1),
             ("batch", 1),
-            ("accumulate", 1),
+            ("grad_accum", 1),
             ("warmup", 0),
             ("freq_mask", 0),
             ("time_mask", 0),
@@ -151,11 +169,11 @@ class TrainConfig:
         ):
             if getattr(self, name) not in allowed:
                 raise Error(f"{name} is {getattr(self, name)!r}: it must be one of {', '.join(allowed)}.")
-        if self.accumulate > self.batch:
-            raise Error(f"accumulate is {self.accumulate}: a batch of {self.batch} has not so many parts.")
+        if self.grad_accum > self.batch:
+            raise Error(f"grad_accum is {self.grad_accum}: it must be at most the batch, {self.batch} clips.")
         if not 0 < self.lr < float("inf"):
             raise Error(f"lr is {self.lr}: it must be above 0.")
-        for name in ("weight_decay", "clip", "gain"):
+        for name in ("weight_decay", "max_grad_norm", "gain"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise Error(f"{name} is {getattr(self, name)}: it must be 0 or more.")
         if len(self.betas) != 2 or not all(0 <= b < 1 for b in self.betas):
@@ -163,13 +181,16 @@ class TrainConfig:
         if not 0 < self.layer_decay <= 1:
             raise Error(f"layer_decay is {self.layer_decay}: it must be above 0 and at most 1.")
         if not 0 <= self.mixup <= 1:
-            raise Error(f"mixup is {self.mixup}: it is a share of the clips, 0 to 1.")
+            raise Error(f"mixup is {self.mixup}: it must be a probability, 0 to 1.")
+
+    @classmethod
+    def from_saved(cls, saved: dict) -> "TrainConfig":
+        """The settings that last.npz keeps (JSON: lists for tuples), under their present names or those of 0.1.0."""
+        values = {RENAMED.get(name, name): value for name, value in saved.items()}
+        return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
 
 
-def _whole(config, name, least):
+def _whole(config, name: str, least: int) -> None:
     value = getattr(config, name)
     if isinstance(value, bool) or not isinstance(value, (int, float)) or value % 1 or value < least:
         raise Error(f"{name} is {value}: it must be a whole number of at least {least}.")
-
-
-__all__ = ["PATCH", "PRESETS", "FeatureConfig", "ModelConfig", "TrainConfig", "asdict", "grid_shape", "replace"]

@@ -1,12 +1,13 @@
-"""Pretrained weights of an image or audio transformer -> a minast checkpoint.
+"""Convert the pretrained weights of an image or audio transformer into a minast checkpoint.
 
   python -m minast.convert audioset_10_10_0.4593.pth ast.npz --labels class_labels_indices.csv
   python -m minast.convert folder_of_a_hugging_face_ast/ ast.npz
   python -m minast.convert ViT-B_16.npz start.npz --classes 10 --frames 512
 
 Reads the official ViT .npz, DeiT and official AST .pth, Hugging Face ViT, DeiT and AST (.safetensors, or the folder
-with its config.json), and minast checkpoints, for other classes or another length. Prints what became of every array.
-An audio model keeps its head, unless --classes or --labels ask for another number of classes, or --fresh-head.
+with its config.json), and minast checkpoints, to change their classes or input length. Reports how each array was
+used. An audio model keeps its head unless --classes or --labels ask for another number of classes, or --fresh-head is
+given.
 """
 
 import os
@@ -44,26 +45,48 @@ def grid(text):
 
 def parser():
     p = cli.Parser("convert", __doc__)
-    p.add_argument("source", metavar="SOURCE", help=".npz, .pth, .safetensors, or a Hugging Face folder")
+    p.add_argument("source", metavar="SOURCE", help="a .npz, .pth or .safetensors file, or a Hugging Face folder")
     p.add_argument("out", metavar="OUT.npz", help="the checkpoint to write")
-    p.add_argument("--classes", type=int, help="of the head (default: the source's)")
-    p.add_argument("--labels", metavar="FILE", help="class names: one a line, or AudioSet's class_labels_indices.csv")
-    p.add_argument("--fresh-head", action="store_true", help="a new head even where the source has a fitting one")
-    p.add_argument("--loss", choices=("bce", "ce"), help="how scores are read: bce sigmoid, ce softmax")
-    p.add_argument("--frames", type=int, help="input length, 100 a second (default: the source's; a ViT: 1024)")
-    p.add_argument("--fstride", type=int, help="patch stride in mel bins (default: the source's; a ViT: 10)")
-    p.add_argument("--tstride", type=int, help="patch stride in frames (likewise)")
-    p.add_argument("--mel-bins", type=int, help="default: the source's; a ViT: 128")
-    p.add_argument("--rgb", choices=RGB, default="sum", help="how colour filters are merged (default sum)")
-    p.add_argument("--gelu", choices=("erf", "tanh"), help="default: the config.json's, else erf")
-    p.add_argument("--heads", type=int, help="attention heads, where the source does not tell and they are not 64 wide")
+    p.add_argument("--classes", type=int, metavar="N", help="number of classes (default: the source's)")
+    p.add_argument("--labels", metavar="FILE", help="class names, one per line, or AudioSet's class_labels_indices.csv")
+    p.add_argument("--fresh-head", action="store_true", help="start a new head even if the source's head would fit")
+    p.add_argument("--loss", choices=("bce", "ce"), help="turn logits into scores by sigmoid (bce) or softmax (ce)")
+    p.add_argument(
+        "--frames",
+        type=int,
+        metavar="N",
+        help="input length in frames of 10 ms (default: the source's; for a ViT 1024)",
+    )
+    p.add_argument(
+        "--fstride", type=int, metavar="N", help="patch stride in mel bins (default: the source's; for a ViT 10)"
+    )
+    p.add_argument(
+        "--tstride", type=int, metavar="N", help="patch stride in frames (default: the source's; for a ViT 10)"
+    )
+    p.add_argument(
+        "--mel-bins", type=int, metavar="N", help="number of mel filters (default: the source's; for a ViT 128)"
+    )
+    p.add_argument(
+        "--rgb", choices=RGB, default="sum", help="how to merge the filters of the three colour channels (default: sum)"
+    )
+    p.add_argument(
+        "--gelu",
+        choices=("erf", "tanh"),
+        help="exact (erf) or approximate (tanh) GELU (default: the config.json's, else erf)",
+    )
+    p.add_argument(
+        "--heads",
+        type=int,
+        metavar="N",
+        help="number of attention heads, if the source does not say and they are not 64 wide",
+    )
     p.add_argument(
         "--source-grid",
         type=grid,
         metavar="FxT",
-        help="how the source's positions lie, as 12x101, where it does not tell",
+        help="grid of the source's position embedding, as 12x101, if it does not say",
     )
-    p.add_argument("--seed", type=int, default=0, help="of a new head (default 0)")
+    p.add_argument("--seed", type=int, metavar="N", default=0, help="random seed of a new head (default: 0)")
     return p
 
 

@@ -1,96 +1,169 @@
-"""One encoder block, and the last one, of which only the prefix tokens are read. Backward is forward's lines reversed.
+"""The encoder in float32 or float64: patches to tokens, a block, the final norm. Backward is forward's lines reversed.
 
-The input of a linear layer after a norm or a GELU is cheap to make again, the cheaper the wider the model is. From the
-width that a backend calls `LEAN` on it is not kept, which leaves 10 instead of 16 numbers a token and channel. Such a
-backend promises that a cache begins with its layer's input, and that linear's is (input, weight).
+`Encoder` is one of two implementations of one interface; the other, `cuda/half_encoder.py`, computes in 16 bits. Three
+pairs of methods, each `y, cache = forward(x)` and `dx = backward(dy, cache)`:
+
+    embed_forward   log-mel (B, T, F) -> tokens        embed_backward   -> gradient of the log-mel, if asked for
+    block_forward   tokens -> tokens, block i          block_backward
+    norm_forward    tokens -> float (B, T, D)          norm_backward
+
+What passes from one to the next is the implementation's own affair; `model.AST` hands it on and keeps the caches.
 """
 
 import math
 
+from .config import ModelConfig
+from .params import Views, prefix_names
 
-def block_forward(ops, x, w, c):
+
+class Encoder:
+    """Built from layer functions of any backend.
+
+    config: ModelConfig. w, dw: Views of the weights and of their gradients. layers: a module with the functions of
+      layers.py. recompute_width: from this width D on, the input of a linear layer that follows a norm or a GELU is not
+      kept but recomputed in the backward pass: 10 instead of 16 numbers a token and channel are kept. Such a backend
+      promises that a cache begins with its layer's input, and that linear's cache is (input, weight).
+    """
+
+    def __init__(self, config: ModelConfig, w: Views, dw: Views, layers, recompute_width: float = math.inf):
+        self.config, self.w, self.dw, self.layers = config, w, dw, layers
+        self.recompute_width, self.lean = recompute_width, config.dim >= recompute_width
+        self.blocks = [(w.under(f"blocks.{i}."), dw.under(f"blocks.{i}.")) for i in range(config.depth)]
+
+    def embed_forward(self, x):
+        """Patches, linear embedding, [CLS] (and the distillation token), positions.   (B, T, F) -> (B, P + N, D)"""
+        c, w, layers = self.config, self.w, self.layers
+        x, unfold = layers.unfold_forward(x, c.fstride, c.tstride)  # (B, N, 256)
+        x, linear = layers.linear_forward(x, w["patch_embed.proj.weight"], w["patch_embed.proj.bias"])  # (B, N, D)
+        x, tokens = layers.tokens_forward(x, [w[name] for name in prefix_names(c)], w["pos_embed"])  # (B, P + N, D)
+        return x, (unfold, linear, tokens)
+
+    def embed_backward(self, dx, cache, to_input=False):
+        """dx (B, P + N, D) -> gradient of the log-mel (B, T, F) if `to_input`, else None"""
+        dw, layers, (unfold, linear, tokens) = self.dw, self.layers, cache
+        dx = layers.tokens_backward(dx, tokens, [dw[name] for name in prefix_names(self.config)], dw["pos_embed"])
+        dx = layers.linear_backward(dx, linear, dw["patch_embed.proj.weight"], dw["patch_embed.proj.bias"])
+        return layers.unfold_backward(dx, unfold) if to_input else None
+
+    def block_forward(self, i, x, prefix_only=False):
+        """Block i.   x (B, T, D) -> (B, T, D), or of the prefix tokens alone (B, P, D)"""
+        forward = last_block_forward if prefix_only else block_forward
+        return forward(self.layers, x, self.blocks[i][0], self.config, self.lean)
+
+    def block_backward(self, i, dx, cache):
+        """dx (B, T, D), or (B, P, D) where only the prefix tokens were computed -> (B, T, D)"""
+        backward = last_block_backward if len(cache) == 6 else block_backward
+        return backward(self.layers, dx, cache, *self.blocks[i], self.config)
+
+    def block_input(self, cache):
+        """What `block_forward` was given: all that activation checkpointing keeps of a block."""
+        return cache[0][0]  # norm1's cache begins with its input
+
+    def norm_forward(self, x):
+        """The final layer norm.   x (..., D) -> (..., D)"""
+        return self.layers.layernorm_forward(x, self.w["norm.weight"], self.w["norm.bias"], self.config.encoder_eps)
+
+    def norm_backward(self, dy, cache):
+        return self.layers.layernorm_backward(dy, cache, self.dw["norm.weight"], self.dw["norm.bias"])
+
+    def with_layers(self, layers, dw):
+        """The same encoder with other layer functions (those of explain.py look at attention) and other gradients."""
+        return Encoder(self.config, self.w, dw, layers, self.recompute_width)
+
+    # The half-precision encoder keeps a 16-bit copy of the weights; here there is none to keep up to date.
+
+    def weights_changed(self):
+        """The weights were written to by others than an optimizer that updates the copy."""
+
+    def refresh(self):
+        """Bring the copy up to date."""
+
+    def copy_to_update(self):
+        """The copy, flat, for an optimizer to write together with the weights; None if there is no copy."""
+        return None
+
+
+# -- one block ------------------------------------------------------------------------------------------------------
+
+
+def block_forward(layers, x, w, c, lean=False):
     """Pre-norm: x += proj(attention(norm1(x))), then x += fc2(gelu(fc1(norm2(x)))).   x (B, T, D) -> (B, T, D)"""
-    h, norm1 = ops.layernorm_forward(x, w["norm1.weight"], w["norm1.bias"], c.encoder_eps)
-    h, qkv = ops.linear_forward(h, w["attn.qkv.weight"], w["attn.qkv.bias"])  # (B, T, 3 D)
-    h, attention = ops.attention_forward(h, c.heads)
-    h, proj = ops.linear_forward(h, w["attn.proj.weight"], w["attn.proj.bias"])
+    h, norm1 = layers.layernorm_forward(x, w["norm1.weight"], w["norm1.bias"], c.encoder_eps)
+    h, qkv = layers.linear_forward(h, w["attn.qkv.weight"], w["attn.qkv.bias"])  # (B, T, 3 D)
+    h, attention = layers.attention_forward(h, c.heads)
+    h, proj = layers.linear_forward(h, w["attn.proj.weight"], w["attn.proj.bias"])
     h += x  # fresh, so that it may become the new x
-    x, mlp = mlp_forward(ops, h, w, c)
-    return x, (norm1, kept(ops, qkv, c), attention, proj, mlp)
+    x, mlp = mlp_forward(layers, h, w, c, lean)
+    return x, (norm1, None if lean else qkv, attention, proj, mlp)
 
 
-def block_backward(ops, dx, cache, w, dw, c):
+def block_backward(layers, dx, cache, w, dw, c):
     """The same lines upwards; a residual passes the gradient on and adds the branch's.   dx (B, T, D) -> (B, T, D)"""
     norm1, qkv, attention, proj, mlp = cache
-    dx = mlp_backward(ops, dx, mlp, w, dw, c)
-    dh = ops.linear_backward(dx, proj, dw["attn.proj.weight"], dw["attn.proj.bias"])
-    dh = ops.attention_backward(dh, attention)
-    qkv = qkv or normed(ops, norm1, w, "norm1", "attn.qkv", c)
-    dh = ops.linear_backward(dh, qkv, dw["attn.qkv.weight"], dw["attn.qkv.bias"])
-    dh = ops.layernorm_backward(dh, norm1, dw["norm1.weight"], dw["norm1.bias"])
+    dx = mlp_backward(layers, dx, mlp, w, dw, c)
+    dh = layers.linear_backward(dx, proj, dw["attn.proj.weight"], dw["attn.proj.bias"])
+    dh = layers.attention_backward(dh, attention)
+    qkv = qkv or normed(layers, norm1, w, "norm1", "attn.qkv", c)
+    dh = layers.linear_backward(dh, qkv, dw["attn.qkv.weight"], dw["attn.qkv.bias"])
+    dh = layers.layernorm_backward(dh, norm1, dw["norm1.weight"], dw["norm1.bias"])
     dh += dx
     return dh
 
 
-def last_block_forward(ops, x, w, c):
+def last_block_forward(layers, x, w, c, lean=False):
     """The same for the prefix tokens alone; keys and values come from all tokens.   x (B, T, D) -> (B, P, D)"""
     P, D = c.prefix_tokens, c.dim
     qkv_w, qkv_b = w["attn.qkv.weight"], w["attn.qkv.bias"]
-    h, norm1 = ops.layernorm_forward(x, w["norm1.weight"], w["norm1.bias"], c.encoder_eps)
-    q, query = ops.linear_forward(h[:, :P], qkv_w[:D], qkv_b[:D])  # (B, P, D)
-    kv, keys = ops.linear_forward(h, qkv_w[D:], qkv_b[D:])  # (B, T, 2 D)
-    h, attention = ops.class_attention_forward(q, kv, c.heads)
-    h, proj = ops.linear_forward(h, w["attn.proj.weight"], w["attn.proj.bias"])
+    h, norm1 = layers.layernorm_forward(x, w["norm1.weight"], w["norm1.bias"], c.encoder_eps)
+    q, query = layers.linear_forward(h[:, :P], qkv_w[:D], qkv_b[:D])  # (B, P, D)
+    kv, keys = layers.linear_forward(h, qkv_w[D:], qkv_b[D:])  # (B, T, 2 D)
+    h, attention = layers.class_attention_forward(q, kv, c.heads)
+    h, proj = layers.linear_forward(h, w["attn.proj.weight"], w["attn.proj.bias"])
     h += x[:, :P]
-    x, mlp = mlp_forward(ops, h, w, c)
+    x, mlp = mlp_forward(layers, h, w, c, lean)
     return x, (norm1, query, keys, attention, proj, mlp)
 
 
-def last_block_backward(ops, dx, cache, w, dw, c):
+def last_block_backward(layers, dx, cache, w, dw, c):
     """The same lines upwards.   dx (B, P, D) -> (B, T, D)"""
     P, D = c.prefix_tokens, c.dim
     norm1, query, keys, attention, proj, mlp = cache
-    dx = mlp_backward(ops, dx, mlp, w, dw, c)
-    dh = ops.linear_backward(dx, proj, dw["attn.proj.weight"], dw["attn.proj.bias"])
-    dq, dkv = ops.class_attention_backward(dh, attention)
+    dx = mlp_backward(layers, dx, mlp, w, dw, c)
+    dh = layers.linear_backward(dx, proj, dw["attn.proj.weight"], dw["attn.proj.bias"])
+    dq, dkv = layers.class_attention_backward(dh, attention)
     dqkv_w, dqkv_b = dw["attn.qkv.weight"], dw["attn.qkv.bias"]
-    dh = ops.linear_backward(dkv, keys, dqkv_w[D:], dqkv_b[D:])
-    dh[:, :P] += ops.linear_backward(dq, query, dqkv_w[:D], dqkv_b[:D])
-    dh = ops.layernorm_backward(dh, norm1, dw["norm1.weight"], dw["norm1.bias"])
+    dh = layers.linear_backward(dkv, keys, dqkv_w[D:], dqkv_b[D:])
+    dh[:, :P] += layers.linear_backward(dq, query, dqkv_w[:D], dqkv_b[:D])
+    dh = layers.layernorm_backward(dh, norm1, dw["norm1.weight"], dw["norm1.bias"])
     dh[:, :P] += dx
     return dh
 
 
-def mlp_forward(ops, x, w, c):
+def mlp_forward(layers, x, w, c, lean=False):
     """x + fc2(gelu(fc1(norm2(x)))).   x (B, T, D) -> (B, T, D)"""
-    h, norm2 = ops.layernorm_forward(x, w["norm2.weight"], w["norm2.bias"], c.encoder_eps)
-    h, fc1 = ops.linear_forward(h, w["mlp.fc1.weight"], w["mlp.fc1.bias"])  # (B, T, 4 D)
-    h, gelu = ops.gelu_forward(h, c.gelu)
-    h, fc2 = ops.linear_forward(h, w["mlp.fc2.weight"], w["mlp.fc2.bias"])
+    h, norm2 = layers.layernorm_forward(x, w["norm2.weight"], w["norm2.bias"], c.encoder_eps)
+    h, fc1 = layers.linear_forward(h, w["mlp.fc1.weight"], w["mlp.fc1.bias"])  # (B, T, 4 D)
+    h, gelu = layers.gelu_forward(h, c.gelu)
+    h, fc2 = layers.linear_forward(h, w["mlp.fc2.weight"], w["mlp.fc2.bias"])
     h += x
-    return h, (norm2, kept(ops, fc1, c), gelu, kept(ops, fc2, c))
+    return h, (norm2, None if lean else fc1, gelu, None if lean else fc2)
 
 
-def mlp_backward(ops, dx, cache, w, dw, c):
+def mlp_backward(layers, dx, cache, w, dw, c):
     """dx (B, T, D) -> (B, T, D)"""
     norm2, fc1, gelu, fc2 = cache
-    fc2 = fc2 or (ops.gelu_forward(gelu[0], c.gelu)[0], w["mlp.fc2.weight"])
-    dh = ops.linear_backward(dx, fc2, dw["mlp.fc2.weight"], dw["mlp.fc2.bias"])
+    fc2 = fc2 or (layers.gelu_forward(gelu[0], c.gelu)[0], w["mlp.fc2.weight"])
+    dh = layers.linear_backward(dx, fc2, dw["mlp.fc2.weight"], dw["mlp.fc2.bias"])
     del fc2
-    dh = ops.gelu_backward(dh, gelu)
-    fc1 = fc1 or normed(ops, norm2, w, "norm2", "mlp.fc1", c)
-    dh = ops.linear_backward(dh, fc1, dw["mlp.fc1.weight"], dw["mlp.fc1.bias"])
-    dh = ops.layernorm_backward(dh, norm2, dw["norm2.weight"], dw["norm2.bias"])
+    dh = layers.gelu_backward(dh, gelu)
+    fc1 = fc1 or normed(layers, norm2, w, "norm2", "mlp.fc1", c)
+    dh = layers.linear_backward(dh, fc1, dw["mlp.fc1.weight"], dw["mlp.fc1.bias"])
+    dh = layers.layernorm_backward(dh, norm2, dw["norm2.weight"], dw["norm2.bias"])
     dh += dx
     return dh
 
 
-def kept(ops, cache, c):
-    """A linear layer's cache, or None if its input will be made again."""
-    return None if c.dim >= getattr(ops, "LEAN", math.inf) else cache
-
-
-def normed(ops, cache, w, norm, linear, c):
+def normed(layers, cache, w, norm, linear, c):
     """The cache of the linear layer that follows a layer norm, made again."""
-    h, _ = ops.layernorm_forward(cache[0], w[norm + ".weight"], w[norm + ".bias"], c.encoder_eps)
+    h, _ = layers.layernorm_forward(cache[0], w[norm + ".weight"], w[norm + ".bias"], c.encoder_eps)
     return h, w[linear + ".weight"]

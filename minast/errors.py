@@ -6,3 +6,9 @@ class Error(ValueError):
 
     A command (`python -m minast.<verb>`) prints the message without a traceback and exits with status 2.
     """
+
+
+def reason(error: BaseException) -> str:
+    """What another library's exception says, to be put into a sentence: its first line, without a full stop."""
+    lines = str(error).strip("'\"").splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__

@@ -3,9 +3,11 @@
   python -m minast.evaluate runs/fsdd-nano/best.npz fsdd:path/to/fsdd
   python -m minast.evaluate model.npz my_sounds/ --split all --out report
 
-Prints accuracy (or mAP), AUC, d' and a line per class; --out also draws the confusion matrix.
+Prints accuracy (for data with one label per clip), mAP, AUC and d', then a line per class. --out also writes the scores
+of every clip and draws the confusion matrix.
 """
 
+import csv
 import json
 import os
 
@@ -15,24 +17,14 @@ from . import cli, metrics, plots, scoring
 from .checkpoint import load
 from .datasets import open_dataset
 from .errors import Error
-from .files import writable_folder
+from .files import atomic, writable_folder
 from .training.feature_cache import FeatureCache
 
 
 def main(argv=None):
-    p = cli.Parser("evaluate", __doc__)
-    p.add_argument("checkpoint", metavar="CHECKPOINT", help=".npz of train or convert")
-    p.add_argument("data", metavar="DATA", help=cli.DATA)
-    p.add_argument("--split", choices=("test", "valid", "train", "all"), default="test", help="default test")
-    p.add_argument("--seed", type=int, help="of the split, where the data have none (default: the model's)")
-    p.add_argument("--fold", type=int, help="test fold of esc10 and esc50 (default: the model's)")
-    p.add_argument("--out", metavar="DIR", help="folder for scores.csv and confusion.png")
-    p.add_argument("--json", action="store_true", help="one JSON object on standard output")
-    p.add_argument("--no-cache", action="store_true", help="do not keep features on disk for next time")
-    cli.add_backend(p)
-    args = p.parse_args(argv)
+    args = parser().parse_args(argv)
     model, info = load(args.checkpoint, args.backend)
-    model.replay = True
+    model.cuda_graphs = True
     data = open_as_trained(args, info)
     clips = data.clips if args.split == "all" else data.of(args.split)
     if not clips:
@@ -45,13 +37,40 @@ def main(argv=None):
     if args.out:
         writable_folder(args.out)
     scores = progress_scores(model, info, FeatureCache(clips, info.features, not args.no_cache))
-    result = scoring.measures(scores, targets, "bce" if data.multilabel else "ce")
-    report(args, data, info, clips, scores, targets, result)
+    loss = "bce" if data.multilabel else "ce"
+    result, rows = scoring.measures(scores, targets, loss), by_class(info.labels, scores, targets, loss)
+    if args.json:
+        about = {"checkpoint": args.checkpoint, "data": data.name, "split": args.split, "clips": len(clips)}
+        print(json.dumps(cli.printable({**about, **result, "classes": rows}), ensure_ascii=False, indent=1))
+    else:
+        print(f"{data.name}, {args.split} split: {len(clips)} clips, {len(rows)} classes ({data.split_from})")
+        show(result, rows)
+    if args.out:
+        write_scores(os.path.join(args.out, "scores.csv"), data, info.labels, clips, scores)
+        plots.per_class(scores, targets, info.labels, loss, os.path.join(args.out, "confusion.png"))
     return 0
 
 
+def parser():
+    p = cli.Parser("evaluate", __doc__)
+    p.add_argument("checkpoint", metavar="CHECKPOINT", help=cli.CHECKPOINT)
+    p.add_argument("data", metavar="DATA", help=cli.DATA)
+    p.add_argument(
+        "--split", choices=("test", "valid", "train", "all"), default="test", help="the clips to score (default: test)"
+    )
+    p.add_argument(
+        "--seed", type=int, metavar="N", help="seed of the split, if the data have none (default: the model's)"
+    )
+    p.add_argument("--fold", type=int, metavar="N", help="test fold of esc10 and esc50, 1 to 5 (default: the model's)")
+    p.add_argument("--out", metavar="DIR", help="write scores.csv and confusion.png into this folder")
+    p.add_argument("--json", action="store_true", help="print one JSON object")
+    p.add_argument("--no-cache", action="store_true", help="do not cache features on disk")
+    cli.add_backend(p)
+    return p
+
+
 def open_as_trained(args, info):
-    """The data with the seed and fold of the model's training, so that no clip that it learnt from counts as a test."""
+    """The data, with the seed and fold of the model's training, so that no clip it was trained on is tested."""
     seed = info.notes.get("seed", 0) if args.seed is None else args.seed
     fold = args.fold
     if fold is None and args.data.startswith(("esc10:", "esc50:")):
@@ -60,7 +79,7 @@ def open_as_trained(args, info):
 
 
 def in_model_order(data, clips, labels, checkpoint):
-    """Targets (n, K) with the model's classes as columns; minast.Error for a class of the data that the model lacks."""
+    """Targets (n, K) with a column for each class of the model; minast.Error if it lacks a class of the data."""
     lacking = [name for name in data.labels if name not in labels]
     if lacking:
         raise Error(
@@ -79,40 +98,33 @@ def progress_scores(model, info, store):
         return scoring.clip_scores(model, info, store, bar=bar)
 
 
-def report(args, data, info, clips, scores, targets, result):
+def by_class(labels, scores, targets, loss):
+    """A dictionary for each class that has clips: label, clips, AP and, for loss "ce", accuracy."""
     ap, count = metrics.average_precision(scores, targets), targets.sum(axis=0).astype(int)
-    present = np.flatnonzero(count)
-    rows = [{"label": info.labels[k], "clips": int(count[k]), "AP": float(ap[k])} for k in present]
-    if not data.multilabel:
+    rows = [{"label": labels[k], "clips": int(count[k]), "AP": float(ap[k])} for k in np.flatnonzero(count)]
+    if loss == "ce":
         truth, guess = targets.argmax(axis=1), scores.argmax(axis=1)
-        for row, k in zip(rows, present, strict=True):
+        for row, k in zip(rows, np.flatnonzero(count), strict=True):
             row["accuracy"] = float((guess[truth == k] == k).mean())
-    if args.json:
-        about = {"checkpoint": args.checkpoint, "data": data.name, "split": args.split, "clips": len(clips)}
-        print(json.dumps(cli.printable({**about, **result, "classes": rows}), ensure_ascii=False, indent=1))
-    else:
-        print(f"{data.name}, {args.split} split: {len(clips)} clips, {len(present)} classes ({data.split_from})")
-        print("  ".join(f"{name} {value:.4f}" for name, value in result.items()))
-        width = max(len(row["label"]) for row in rows)
-        for row in rows:
-            print(
-                f"  {row['label']:{width}}  {row['clips']:5d} clips  "
-                + (f"accuracy {row['accuracy']:6.1%}  " if "accuracy" in row else "")
-                + f"AP {row['AP']:.3f}"
-            )
-    if args.out:
-        import csv
+    return rows
 
-        from .files import atomic
 
-        with atomic(os.path.join(args.out, "scores.csv"), "w", newline="", encoding="utf-8") as f:
-            table = csv.writer(f, lineterminator="\n")
-            table.writerow(["file", "labels", *info.labels])
-            for clip, s in zip(clips, scores, strict=True):
-                table.writerow([clip.name, ";".join(data.labels[k] for k in clip.labels), *(f"{v:.6f}" for v in s)])
-        plots.per_class(
-            scores, targets, info.labels, "bce" if data.multilabel else "ce", os.path.join(args.out, "confusion.png")
-        )
+def show(result, rows):
+    """Measures in one line, then a line per class."""
+    print("  ".join(f"{name} {value:.4f}" for name, value in result.items()))
+    width = max(len(row["label"]) for row in rows)
+    for row in rows:
+        accuracy = f"accuracy {row['accuracy']:6.1%}  " if "accuracy" in row else ""
+        print(f"  {row['label']:{width}}  {row['clips']:5d} clips  {accuracy}AP {row['AP']:.3f}")
+
+
+def write_scores(path, data, labels, clips, scores):
+    """A CSV file with a line per clip: its file, its labels, its score for each label of the model."""
+    with atomic(path, "w", newline="", encoding="utf-8") as f:
+        table = csv.writer(f, lineterminator="\n")
+        table.writerow(["file", "labels", *labels])
+        for clip, row in zip(clips, scores, strict=True):
+            table.writerow([clip.name, ";".join(data.labels[k] for k in clip.labels), *(f"{v:.6f}" for v in row)])
 
 
 if __name__ == "__main__":

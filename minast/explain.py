@@ -10,16 +10,15 @@ wrong class looks as convincing as one of the right class. And no map says what 
 `deletion` asks that, of inputs that are then unlike all that it was trained on. Shapes: as in layers.py, L layers.
 """
 
-import copy
+import math
 
 import numpy as np
 
+from .bfloat16 import to_float32
 from .config import PATCH
 from .errors import Error
 from .features import frame_count, hz_of, sizes
-from .gpu.executor import Runner
 from .layers import array_module, unfold_backward
-from .params import shapes, zeros
 
 TOKENS = 2048  # that go through the model at once: the probabilities of a layer take heads * tokens^2 numbers a clip
 
@@ -198,40 +197,53 @@ def heard(wave, values, rate=16000):
 
 
 class Watched:
-    """Layer functions of any backend; attention also calls forward(p) and backward(p, dp), both (B, H, rows, T)."""
+    """Layer functions of any backend; attention also calls forward(p) and backward(p, dp), both (B, H, rows, T).
 
-    def __init__(self, ops, forward=None, backward=None):
-        self.ops, self.forward, self.backward = ops, forward, backward
+    With a `bias` (of qkv, which the kernels of 16-bit types add themselves) p and dp are those of the sums, in float32.
+    """
+
+    def __init__(self, layers, forward=None, backward=None):
+        self.layers, self.forward, self.backward = layers, forward, backward
 
     def __getattr__(self, name):
-        return getattr(self.ops, name)
+        return getattr(self.layers, name)
 
-    def attention_forward(self, qkv, heads):
-        o, cache = self.ops.attention_forward(qkv, heads)
+    def attention_forward(self, qkv, heads, **bias):
+        seen = _with_bias(qkv, **bias)  # first: a kernel leaves queries with their bias
+        o, cache = self.layers.attention_forward(qkv, heads, **bias)
         if self.forward:
-            self.forward(_probabilities(*_split(qkv, 3, heads)[:2]))
-        return o, (qkv, heads, cache)
+            self.forward(_probabilities(*_split(seen, 3, heads)[:2]))
+        return o, (seen, heads, cache)
 
-    def attention_backward(self, do, cache):
+    def attention_backward(self, do, cache, **options):
         qkv, heads, cache = cache
         if self.backward:
             q, k, v = _split(qkv, 3, heads)
-            self.backward(_probabilities(q, k), _split(do, 1, heads)[0] @ v.swapaxes(-1, -2))
-        return self.ops.attention_backward(do, cache)
+            self.backward(_probabilities(q, k), _split(_with_bias(do), 1, heads)[0] @ v.swapaxes(-1, -2))
+        return self.layers.attention_backward(do, cache, **options)
 
-    def class_attention_forward(self, q, kv, heads):
-        o, cache = self.ops.class_attention_forward(q, kv, heads)
+    def class_attention_forward(self, q, kv, heads, **bias):
+        C, both = q.shape[-1], bias.get("bias")
+        queries = _with_bias(q, None if both is None else both[:C])
+        keys = _with_bias(kv, None if both is None else both[C:])
+        o, cache = self.layers.class_attention_forward(q, kv, heads, **bias)
         if self.forward:
-            self.forward(_probabilities(_split(q, 1, heads)[0], _split(kv, 2, heads)[0]))
-        return o, (q, kv, heads, cache)
+            self.forward(_probabilities(_split(queries, 1, heads)[0], _split(keys, 2, heads)[0]))
+        return o, (queries, keys, heads, cache)
 
     def class_attention_backward(self, do, cache):
         q, kv, heads, cache = cache
         if self.backward:
             k, v = _split(kv, 2, heads)
             p = _probabilities(_split(q, 1, heads)[0], k)
-            self.backward(p, _split(do, 1, heads)[0] @ v.swapaxes(-1, -2))
-        return self.ops.class_attention_backward(do, cache)
+            self.backward(p, _split(_with_bias(do), 1, heads)[0] @ v.swapaxes(-1, -2))
+        return self.layers.class_attention_backward(do, cache)
+
+
+def _with_bias(x, bias=None):
+    """x + bias; x itself if there is none. 16-bit numbers become float32."""
+    x = to_float32(x) if x.dtype.itemsize == 2 else x
+    return x if bias is None else x + bias
 
 
 def _split(x, parts, heads):
@@ -251,22 +263,17 @@ def _probabilities(q, k):
 
 
 def _watched(model, forward=None, backward=None):
-    """The same model with `Watched` layers; it adds its gradients to an array of its own."""
-    seen = copy.copy(model)
-    seen.ops = Watched(model.ops, forward, backward)
-    seen.runner = Runner(model.xp, planned=False)  # what is looked at must stay
-    seen.dw = zeros(shapes(model.config), model.dtype, model.xp)
-    names = [f"blocks.{i}." for i in range(model.config.depth)]
-    seen.blocks = [(weights, seen.dw.under(name)) for (weights, _), name in zip(model.blocks, names, strict=True)]
-    return seen
+    """The same model with `Watched` attention; it adds its gradients to an array of its own."""
+    return model.with_layers(Watched(model.layers, forward, backward))
 
 
 def _parts(model, x):
-    """Slices of clips that go through the model together, no more than it takes without cutting them itself."""
+    """Slices of clips that go through the model together, few enough that `forward` does not cut them again."""
     clips = len(model._checked(x))
     if not clips:
         raise Error("there are no clips in the input: it must hold at least one.")
-    step = max(1, min(TOKENS, getattr(model.ops, "TOKENS", TOKENS)) // model.config.tokens)
+    tokens = min(TOKENS, (model.backend.batch_numbers or math.inf) / model.config.dim)
+    step = max(1, int(tokens // model.config.tokens))
     return [slice(i, i + step) for i in range(0, clips, step)]
 
 

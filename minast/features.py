@@ -1,4 +1,4 @@
-"""Waveform (S,) -> log-mel spectrogram (T, F), as Kaldi computes it and AST uses it, and AST's padding and scaling.
+"""Waveform (S,) -> log-mel spectrogram (T, F), as Kaldi computes it for AST; then AST's padding and scaling.
 
 Source of every constant: the options that the official code's dataloader.py passes to Kaldi's fbank.
 """
@@ -6,8 +6,10 @@ Source of every constant: the options that the official code's dataloader.py pas
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from . import threads
+from .config import FeatureConfig
 from .errors import Error
 
 FRAME, SHIFT = 0.025, 0.010  # seconds
@@ -15,45 +17,51 @@ PREEMPHASIS = 0.97
 LOW_HZ = 20.0
 LOG_FLOOR = 1.1920928955078125e-07  # float32's epsilon: silence is log of it, -15.94
 WINDOWS = ("hamming", "hann")
-BLOCK = 256  # frames that are made together
+BLOCK = 256  # frames computed together
 
 
-def mel_from_hz(hz):
-    """mel = 1127 ln(1 + hz / 700).   Source: Kaldi (HTK's mel scale)."""
+def mel_from_hz(hz: ArrayLike) -> np.ndarray:
+    """Frequency in Hz -> mel: mel = 1127 ln(1 + hz / 700).   Source: Kaldi (HTK's mel scale)."""
     return 1127.0 * np.log1p(np.asarray(hz, np.float64) / 700.0)
 
 
-def hz_from_mel(mel):
-    """hz = 700 (exp(mel / 1127) - 1)."""
+def hz_from_mel(mel: ArrayLike) -> np.ndarray:
+    """Mel -> frequency in Hz: hz = 700 (exp(mel / 1127) - 1). The inverse of `mel_from_hz`."""
     return 700.0 * np.expm1(np.asarray(mel, np.float64) / 1127.0)
 
 
-def hz_of(mel_bin, rate, mel_bins, low=LOW_HZ):
-    """Where the filter of a mel bin, counted from 0, has its centre: Hz.   A number or an array"""
+def hz_of(mel_bin: ArrayLike, rate: int, mel_bins: int, low: float = LOW_HZ) -> np.ndarray:
+    """The centre frequency, in Hz, of the filter of each mel bin.   mel_bin: a number or an array, counted from 0"""
     bottom, top = mel_from_hz(low), mel_from_hz(rate / 2)
     return hz_from_mel(bottom + (np.asarray(mel_bin) + 1) / (mel_bins + 1) * (top - bottom))
 
 
-def bin_of(hz, rate, mel_bins, low=LOW_HZ):
-    """The mel bin, in general not whole, whose filter would be centred at `hz`: `hz_of` undone."""
+def bin_of(hz: ArrayLike, rate: int, mel_bins: int, low: float = LOW_HZ) -> np.ndarray:
+    """The inverse of `hz_of`: the mel bin, usually fractional, whose filter would be centred at `hz`."""
     bottom, top = mel_from_hz(low), mel_from_hz(rate / 2)
     return (mel_from_hz(hz) - bottom) / (top - bottom) * (mel_bins + 1) - 1
 
 
-def sizes(rate):
-    """(samples a frame, samples between frames, FFT length), the next power of two: 400, 160, 512 at 16 kHz."""
+def sizes(rate: int) -> tuple[int, int, int]:
+    """Samples in a frame, samples from one frame to the next, FFT length.   16000 Hz -> (400, 160, 512)
+
+    The FFT length is the frame's, rounded up to a power of two.
+    """
     frame, shift = int(rate * FRAME), int(rate * SHIFT)
     return frame, shift, 1 << (frame - 1).bit_length()
 
 
-def frame_count(samples, rate):
-    """Whole frames in a waveform, 1 + (S - frame) // shift: 998 for 10 s at 16 kHz; 0 if not even one fits."""
+def frame_count(samples: int, rate: int) -> int:
+    """The number of whole frames in a waveform, 1 + (S - frame) // shift: 998 for 10 s; 0 if it is below one frame."""
     frame, shift, _ = sizes(rate)
     return 1 + (samples - frame) // shift if samples >= frame else 0
 
 
-def window_function(name, length):
-    """Symmetric Hamming, 0.54 - 0.46 cos(2 pi k / (length - 1)), or Hann, 0.5 - 0.5 cos(...).   -> (length,)"""
+def window_function(name: str, length: int) -> np.ndarray:
+    """The STFT window: w[k] = a - (1 - a) cos(2 pi k / (length - 1)), symmetric.   -> (length,) float64
+
+    a is 0.54 for "hamming" and 0.5 for "hann". Raises minast.Error for another name.
+    """
     if name not in WINDOWS:
         raise Error(f'window is {name!r}: it must be "hamming" or "hann".')
     a = 0.54 if name == "hamming" else 0.5
@@ -61,13 +69,16 @@ def window_function(name, length):
 
 
 @lru_cache(maxsize=16)
-def mel_filterbank(rate=16000, mel_bins=128, fft_size=None, low=LOW_HZ, high=None):
+def mel_filterbank(
+    rate: int = 16000, mel_bins: int = 128, fft_size: int | None = None, low: float = LOW_HZ, high: float | None = None
+) -> np.ndarray:
     """Triangular filters, equally spaced and linear in mel.   -> (fft_size / 2 + 1, mel_bins) float64, read-only
 
-    Filter m rises from edge m to edge m + 1 and falls to edge m + 2, where the mel_bins + 2 edges are equally spaced
-    from `low` Hz to `high` Hz (default: Nyquist). The slopes are straight in mel, not in Hz, the Nyquist bin is never
-    used, nothing is normalised by area. At 16 kHz with 128 filters, filter 3 lies between two FFT bins and is empty:
-    that is AST's filterbank, not a mistake. Source: Kaldi, mel-computations.
+    Filter m rises from edge m to edge m + 1 and falls to edge m + 2; the mel_bins + 2 edges are equally spaced in mel
+    from `low` to `high` Hz (default: the Nyquist frequency). The slopes are linear in mel, not in Hz; the Nyquist bin
+    is never used; filters are not normalised by area. At 16 kHz with 128 filters, filter 3 falls between two FFT bins
+    and is empty: AST's filterbank is like that. fft_size: default as in `sizes`.
+    Raises minast.Error unless 0 <= low < high <= rate / 2. Source: Kaldi, mel-computations.
     """
     fft_size = fft_size or sizes(rate)[2]
     high = high or rate / 2
@@ -91,18 +102,23 @@ def _tables(rate, mel_bins, window):
     )
 
 
-def log_mel(wave, rate=16000, mel_bins=128, window="hamming"):
-    """Log-mel spectrogram, not normalised.   wave (S,) in [-1, 1] -> (T, mel_bins) float32
+def log_mel(wave: np.ndarray, rate: int = 16000, mel_bins: int = 128, window: str = "hamming") -> np.ndarray:
+    """Log-mel spectrogram, not normalised.   wave (S,) in [-1, 1] -> (T, mel_bins) float32, T of `frame_count`
 
-    T = 1 + (S - frame) // shift: 998 for 10 s. Each frame (25 ms, every 10 ms): its mean is subtracted; then
-    y[t] = x[t] - 0.97 x[t-1], with x[-1] = x[0]; times the window; zero-padded to a power of two; |FFT|^2; mel filters;
-    natural log, floored at log(1.19e-7) = -15.94. The unit is nats of power: +2.3 is 10 dB. In float32, filters more
-    than 65 dB below the loudest of their frame hold rounding. A waveform gives the same bits each time, on any number
-    of threads. The same frame elsewhere in another waveform may differ in its last bits: BLAS adds up the rows of a
-    product in an order that depends on their place in it. Raises minast.Error for a waveform that is not
-    one-dimensional, not finite, or shorter than one frame.
+    Of each frame (25 ms, one every 10 ms) the mean is subtracted; then pre-emphasis, y[t] = x[t] - 0.97 x[t-1] with
+    x[-1] = x[0]; the window, "hamming" or "hann"; zero-padding to a power of two; |FFT|^2; the mel filters; the natural
+    log, floored at log(1.19e-7) = -15.94. The unit is nats of power: +2.3 is 10 dB. Computed in float32: filters more
+    than 65 dB below the loudest of their frame hold rounding errors only. rate: Hz. The same waveform gives the same
+    bits on any number of threads; the same frame at another place in a waveform may differ in its last bits, because
+    BLAS sums a row of a product in an order that depends on the row.
+
+        >>> minast.log_mel(minast.load_audio("street.wav")).shape           # 10 s
+        (998, 128)
+
+    Raises minast.Error for a waveform that is not one channel of floats, not finite, or shorter than one frame.
+    Source: Kaldi's fbank with the options of the official code's dataloader.py.
     """
-    from scipy.fft import rfft  # takes as long to import as everything else together
+    from scipy.fft import rfft  # slow to import
 
     wave = np.asarray(wave)
     if wave.ndim != 1 or wave.dtype.kind != "f":
@@ -113,7 +129,7 @@ def log_mel(wave, rate=16000, mel_bins=128, window="hamming"):
     if len(wave) < frame:
         raise Error(
             f"the waveform has {len(wave)} samples ({1000 * len(wave) / rate:.1f} ms at {rate} Hz): "
-            f"at least one window of {frame} samples ({1000 * FRAME:.0f} ms) is needed."
+            f"at least one frame of {frame} samples ({1000 * FRAME:.0f} ms) is needed."
         )
     if not np.isfinite(wave).all():
         raise Error(f"the waveform has {np.count_nonzero(~np.isfinite(wave))} samples that are NaN or infinite.")
@@ -121,7 +137,7 @@ def log_mel(wave, rate=16000, mel_bins=128, window="hamming"):
     frames = np.lib.stride_tricks.sliding_window_view(wave.astype(np.float32, copy=False), frame)[::shift]  # (T, frame)
     mel = np.empty((len(frames), mel_bins), np.float32)
 
-    def block(r):  # what a block needs stays in cache; no block depends on the number of threads, so no bit does either
+    def block(r):  # fits into the CPU's cache; does not depend on the number of threads
         x = frames[r] - frames[r].mean(axis=1, keepdims=True)
         padded = np.zeros((len(x), fft_size), np.float32)
         y = padded[:, :frame]
@@ -140,25 +156,40 @@ def log_mel(wave, rate=16000, mel_bins=128, window="hamming"):
     return mel
 
 
-def pad_or_trim(mel, frames):
-    """The first `frames` frames; a shorter clip is padded at its end with 0.0.   (T, F) -> (frames, F)
+def pad_or_trim(mel: np.ndarray, frames: int) -> np.ndarray:
+    """The first `frames` frames; a shorter clip is padded at its end with 0.0.   mel (T, F) -> (frames, F)
 
-    AST pads BEFORE normalisation. Zero is loud there, silence is -15.94: pretrained weights expect just that.
+    AST pads before it normalises. There 0.0 is loud (silence is -15.94), but that is what pretrained weights expect.
+    Source: the official code's dataloader.py.
     """
     if len(mel) >= frames:
         return mel[:frames]
     return np.concatenate([mel, np.zeros((frames - len(mel), mel.shape[1]), mel.dtype)])
 
 
-def normalise(mel, mean, std):
-    """(mel - mean) / (2 std): mean 0 and deviation 0.5. Twice the deviation is AST's choice, not a slip."""
+def normalise(mel: np.ndarray, mean: float, std: float) -> np.ndarray:
+    """(mel - mean) / (2 std): mean 0, standard deviation 0.5.   any shape -> the same, float32
+
+    AST divides by twice the standard deviation, on purpose. Source: the paper, section 2, and dataloader.py.
+    """
     return ((mel - mean) / (2 * std)).astype(np.float32, copy=False)
 
 
-def segments(mel, frames):
-    """A clip of any length as model inputs, end to end.   (T, F) -> (W, frames, F), padded by `pad_or_trim`
+def segment_count(length: int, frames: int) -> int:
+    """The number of segments that `segments` cuts a clip of `length` frames into."""
+    return max(1, length // frames + (length % frames >= (frames + 1) // 2))
 
-    What is left over after the last whole window is one more if it fills at least half of one.
+
+def segments(mel: np.ndarray, frames: int) -> np.ndarray:
+    """A clip of any length cut into segments of the model's length, end to end.   mel (T, F) -> (W, frames, F)
+
+    What is left after the last whole segment becomes one more, padded by `pad_or_trim`, if it fills at least half of
+    one; otherwise it is dropped. A clip shorter than one segment is padded.
     """
-    count = max(1, len(mel) // frames + (len(mel) % frames >= (frames + 1) // 2))
+    count = segment_count(len(mel), frames)
     return np.stack([pad_or_trim(mel[i * frames :], frames) for i in range(count)])
+
+
+def model_inputs(mel: np.ndarray, features: FeatureConfig) -> np.ndarray:
+    """All segments of a clip, padded and normalised: what `AST.forward` takes.   (T, F) -> (W, frames, F)"""
+    return normalise(segments(mel, features.frames), features.mean, features.std)

@@ -7,6 +7,7 @@ ImageNet's length of training: at width 96 what a block adds is at first a small
 import numpy as np
 
 from .config import PATCH
+from .params import prefix_names
 
 
 def fresh(model, rng):
@@ -26,7 +27,7 @@ def fresh(model, rng):
             put(name, block_matrix(name, view.shape, c.depth, rng))
     put("patch_embed.proj.weight", patch_filters(c.dim, rng))
     put("pos_embed", positions(c))
-    for name in model.prefix:
+    for name in prefix_names(c):
         put(name, 0.02 * rng.standard_normal(c.dim))
     for name, values in head(c.classes, c.dim, rng).items():
         put(name, values)

@@ -1,4 +1,4 @@
-"""Measures of a classifier, from scores (N, K) and targets (N, K) of 0 and 1.
+"""How good a classifier is, from scores (N, K) of N clips for K classes and targets (N, K) of 0 and 1.
 
 Source: the official code's stats.py, which calls scikit-learn; these agree with it, ties included.
 """
@@ -6,48 +6,66 @@ Source: the official code's stats.py, which calls scikit-learn; these agree with
 from statistics import NormalDist
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from .errors import Error
 
 
-def accuracy(scores, targets):
-    """Share of clips whose highest score is their class.   scores (N, K), targets (N,) or one-hot (N, K)"""
+def accuracy(scores: ArrayLike, targets: ArrayLike) -> float:
+    """Share of clips whose highest score is their class, 0 to 1.   scores (N, K), targets (N,) or one-hot (N, K)"""
     scores, targets = np.asarray(scores), np.asarray(targets)
     if targets.ndim == 2:
         targets = targets.argmax(axis=1)
     return float((scores.argmax(axis=1) == targets).mean())
 
 
-def average_precision(scores, targets):
-    """AP = sum_n (R_n - R_(n-1)) P_n, one threshold a distinct score.   -> (K,), NaN where no clip is positive"""
+def average_precision(scores: ArrayLike, targets: ArrayLike) -> np.ndarray:
+    """AP = sum_n (R_n - R_(n-1)) P_n of each class.   scores (N, K), targets (N, K) -> (K,) in [0, 1]
+
+    P_n and R_n are precision and recall at the n-th highest distinct score. NaN for a class without a positive clip.
+    Raises minast.Error for shapes that differ or scores that are not finite.
+    """
     return np.array([_ap(s, t) for s, t in _classes(scores, targets)])
 
 
-def mean_average_precision(scores, targets):
-    """Unweighted mean of `average_precision` over the classes that have a positive clip. AudioSet's measure."""
+def mean_average_precision(scores: ArrayLike, targets: ArrayLike) -> float:
+    """mAP: the unweighted mean of `average_precision` over the classes with a positive clip. AudioSet's measure.
+
+    NaN if there is none. Shapes and errors as there.
+    """
     return _mean(average_precision(scores, targets))
 
 
-def roc_auc_per_class(scores, targets):
-    """P(score of a positive > score of a negative), ties counting half, of each class.   -> (K,), NaN if undefined"""
+def roc_auc_per_class(scores: ArrayLike, targets: ArrayLike) -> np.ndarray:
+    """AUC = P(score of a positive > score of a negative) of each class.   scores (N, K), targets (N, K) -> (K,)
+
+    Ties count half. NaN for a class without positive or without negative clips. Raises minast.Error for shapes that
+    differ or scores that are not finite.
+    """
     return np.array([_auc(s, t) for s, t in _classes(scores, targets)])
 
 
-def roc_auc(scores, targets):
-    """Mean of `roc_auc_per_class` over the classes that have both positive and negative clips."""
+def roc_auc(scores: ArrayLike, targets: ArrayLike) -> float:
+    """The unweighted mean of `roc_auc_per_class` over the classes with positive and negative clips; NaN without any."""
     return _mean(roc_auc_per_class(scores, targets))
 
 
-def d_prime(scores, targets):
-    """sqrt(2) * (inverse normal distribution function of the mean AUC): AudioSet papers' d'. inf for a perfect AUC."""
+def d_prime(scores: ArrayLike, targets: ArrayLike) -> float:
+    """d' = sqrt(2) F^-1(AUC), F the standard normal distribution function, AUC that of `roc_auc`.
+
+    inf for a perfect AUC, -inf for 0, NaN where it is undefined. Source: the AudioSet papers; stats.py.
+    """
     auc = roc_auc(scores, targets)
     if auc != auc or auc in (0.0, 1.0):
         return {0.0: -np.inf, 1.0: np.inf}.get(auc, np.nan)
     return float(np.sqrt(2) * NormalDist().inv_cdf(auc))
 
 
-def confusion_matrix(scores, targets, classes=None):
-    """Counts, true class by row, predicted by column.   scores (N, K), targets (N,) -> (K, K)"""
+def confusion_matrix(scores: ArrayLike, targets: ArrayLike, classes: int | None = None) -> np.ndarray:
+    """Counts of clips by true class (row) and predicted class (column).   scores (N, K), targets (N,) -> (K, K)
+
+    classes: K, if it is not the number of columns of `scores`.
+    """
     scores, targets = np.asarray(scores), np.asarray(targets)
     k = classes or scores.shape[1]
     return np.bincount(targets * k + scores.argmax(axis=1), minlength=k * k).reshape(k, k)

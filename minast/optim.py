@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from . import threads
+from .bfloat16 import from_float32
 from .errors import Error
 from .layers import array_module
 
@@ -26,16 +27,24 @@ class Adam:
         self.m, self.v = array_module(w).zeros_like(w), array_module(w).zeros_like(w)  # moments
         self.t = 0  # steps done
 
-    def step(self, g, lr):
+    def step(self, g, lr: float) -> None:
         """One update of the weights in place.   g like w; lr a number. `g` is left as it was."""
         self.t += 1
         blockwise(lambda s: self._update(s, g[s], lr), g)
 
-    def take(self, g, lr, limit=0.0):
-        """Clip `g` to length `limit` (0: never), then one update, or none if `g` is not finite. -> its length"""
-        norm = clip(g, limit)
+    def clipped_step(self, g, lr: float, max_norm: float = 0.0, copy=None, scale: float = 1.0) -> float:
+        """Clip the gradient to `max_norm` (0: never), then one update, or none where it is not finite.   -> its norm
+
+        The gradient is g times `scale`; `g` may be changed. copy: 16-bit array like w that takes the new weights, or
+        None, as `AST.copy_to_update` gives it.
+        """
+        if scale != 1:
+            g *= scale
+        norm = clip_gradient(g, max_norm)
         if math.isfinite(norm):
             self.step(g, lr)
+            if copy is not None:
+                copy[...] = from_float32(self.w, copy.dtype)
         return norm
 
     def _update(self, s, g, lr):
@@ -64,11 +73,12 @@ class Adam:
             d *= self.rates[s]
         w -= d
 
-    def state(self):
-        """What `load_state` needs to go on as if nothing had happened."""
+    def state(self) -> dict:
+        """What `load_state` needs to continue as if nothing had happened: {"m", "v": moments, "t": steps done}."""
         return {"m": self.m, "v": self.v, "t": self.t}
 
-    def load_state(self, state):
+    def load_state(self, state: dict) -> None:
+        """Continue from the result of `state`."""
         xp = array_module(self.m)
         self.m[...], self.v[...], self.t = xp.asarray(state["m"]), xp.asarray(state["v"]), int(state["t"])
 
@@ -79,8 +89,8 @@ def blockwise(function, flat):
     threads.run(function, threads.spans(flat.size, parts=parts))
 
 
-def gradient_norm(g):
-    """|g|, the length of the whole gradient, summed in float64."""
+def gradient_norm(g) -> float:
+    """|g|, the 2-norm of the whole gradient, summed in float64."""
     xp, squares = array_module(g), {}
 
     def square(s):
@@ -90,11 +100,14 @@ def gradient_norm(g):
     return math.sqrt(math.fsum(squares.values()))  # exact: the blocks' order is of no consequence
 
 
-def clip(g, limit, norm=None):
-    """Scale g in place to length `limit` if it is longer.   -> its length before. limit 0: never."""
-    norm = gradient_norm(g) if norm is None else norm
-    if limit and norm > limit:
-        scale = limit / (norm + 1e-6)
+def clip_gradient(g, max_norm: float) -> float:
+    """Scale g in place to the norm `max_norm` if its own is larger.   -> its norm before; max_norm 0 disables clipping
+
+    Source: Pascanu et al. 2013, "On the difficulty of training recurrent neural networks"; PyTorch's clip_grad_norm_.
+    """
+    norm = gradient_norm(g)
+    if max_norm and norm > max_norm:
+        scale = max_norm / (norm + 1e-6)
 
         def shorten(s):
             g[s] *= scale

@@ -5,9 +5,14 @@ from math import prod
 
 import numpy as np
 
-from .config import PATCH
+from .config import PATCH, ModelConfig
 
 ALIGN = 256  # bytes: every array starts on such a boundary, so that vector loads and GPU transactions are whole
+
+
+def prefix_names(config: ModelConfig) -> list[str]:
+    """["cls_token"], or with the distillation token: the tokens in front of the patches."""
+    return ["cls_token", "dist_token"][: config.prefix_tokens]
 
 
 def shapes(config):
@@ -60,28 +65,6 @@ class Views(Mapping):
     def under(self, prefix):
         """The views whose names start with `prefix`, under the rest of their names: what one block needs."""
         return {name[len(prefix) :]: view for name, view in self._views.items() if name.startswith(prefix)}
-
-
-class Watched(Mapping):
-    """`views`, and whether somebody asked for one since `asked` was last set to False, and so may write to it."""
-
-    def __init__(self, views):
-        self._views, self.asked = views, True
-
-    @property
-    def flat(self):
-        self.asked = True
-        return self._views.flat
-
-    def __getitem__(self, name):
-        self.asked = True
-        return self._views[name]
-
-    def __iter__(self):
-        return iter(self._views)
-
-    def __len__(self):
-        return len(self._views)
 
 
 def flat_size(shapes, dtype):

@@ -1,9 +1,20 @@
-"""Pictures: learning curves, confusion matrix, scores by class; spectrograms, relevance, scores over time.
+"""Pictures: learning curves, confusion matrix, scores per class; spectrograms, relevance maps, scores over time.
 
-matplotlib is imported when one is drawn. What takes `axes` draws there, into any figure, and writes no file.
+Functions with a `path` write a PNG; functions with `axes` draw into a figure of the caller's and write nothing.
+matplotlib is imported when something is drawn.
 """
 
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.collections import QuadMesh
+    from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
 
 from . import metrics
 from .errors import Error
@@ -13,34 +24,39 @@ from .files import atomic
 TICKS_HZ = (100, 200, 500, 1000, 2000, 4000, 7000, 15000)
 
 
-def figure(width=7.0, height=4.0):
-    """An empty matplotlib figure that needs no screen."""
+def figure(width: float = 7.0, height: float = 4.0) -> "Figure":
+    """An empty matplotlib figure, in inches, that needs no display."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def save_figure(fig, path):
-    """Write a PNG, whole or not at all."""
+def save_figure(fig: "Figure", path: str | os.PathLike) -> None:
+    """Write a figure as a PNG, atomically. Raises minast.Error if the file cannot be written."""
     with atomic(path) as f:
         fig.savefig(f, format="png", dpi=110)
 
 
-def plain(text):
-    """A user's text as it can be drawn: bytes that are no UTF-8 become question marks; $ is no formula (parse_math)."""
+def plain(text: str) -> str:
+    """A user's text, ready to be drawn: bytes that are not UTF-8 become question marks."""
     return text.encode("utf-8", "replace").decode()
 
 
-def learning_curves(history, path, measure="accuracy", title=""):
-    """Loss on the left, accuracy or mAP on the right, over epochs. history: dictionaries as train.py keeps them."""
+def learning_curves(
+    history: Sequence[dict], path: str | os.PathLike, measure: str = "accuracy", title: str = ""
+) -> None:
+    """Draw losses (left) and accuracy or mAP (right) over epochs.
+
+    history: one dictionary per epoch, as in a checkpoint's `info.history`. measure: "accuracy" or "mAP".
+    """
     fig = figure(9, 3.6)
     draw_learning_curves(fig.subplots(1, 2), history, measure)
     fig.suptitle(plain(title), parse_math=False)
     save_figure(fig, path)
 
 
-def draw_learning_curves(axes, history, measure="accuracy"):
-    """The same on two axes of the caller's."""
+def draw_learning_curves(axes: Sequence["Axes"], history: Sequence[dict], measure: str = "accuracy") -> None:
+    """`learning_curves` on two axes of the caller's."""
     left, right = axes
     epochs = [row["epoch"] for row in history]
     left.plot(epochs, [row["train_loss"] for row in history], marker=".", label="training")
@@ -50,14 +66,17 @@ def draw_learning_curves(axes, history, measure="accuracy"):
     right.plot(epochs, [row["train_top1"] for row in history], marker=".", label=top1)
     right.plot(epochs, [row[measure] for row in history], marker=".", label="held out")
     right.set(xlabel="epoch", ylabel=measure, ylim=(0, 1.02))
-    for axes in (left, right):
-        axes.grid(alpha=0.3)
-        axes.legend()
-        axes.xaxis.get_major_locator().set_params(integer=True)
+    for each in (left, right):
+        each.grid(alpha=0.3)
+        each.legend()
+        each.xaxis.get_major_locator().set_params(integer=True)
 
 
-def confusion(matrix, labels, path):
-    """Counts by true class (row) and predicted class (column); the colour is the share of the row."""
+def confusion(matrix: np.ndarray, labels: Sequence[str], path: str | os.PathLike) -> None:
+    """Draw a confusion matrix: true class by row, predicted by column.   matrix (K, K), as of `metrics`
+
+    Cells show counts (up to 30 classes); their colour is the share of the row.
+    """
     k = len(labels)
     size = min(24.0, 3.0 + 0.42 * k)
     fig = figure(size + 0.8, size)
@@ -67,8 +86,8 @@ def confusion(matrix, labels, path):
     save_figure(fig, path)
 
 
-def draw_confusion(axes, matrix, labels):
-    """The same on axes of the caller's.   -> the image, for a colour bar"""
+def draw_confusion(axes: "Axes", matrix: np.ndarray, labels: Sequence[str]) -> "AxesImage":
+    """`confusion` on axes of the caller's.   -> the image, for a colour bar"""
     k = len(labels)
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     image = axes.imshow(share, vmin=0, vmax=1, cmap="Blues")
@@ -84,16 +103,23 @@ def draw_confusion(axes, matrix, labels):
     return image
 
 
-def per_class(scores, targets, labels, loss, path):
-    """The confusion matrix (one class a clip) or the average precision of each class (several)."""
+def per_class(
+    scores: np.ndarray, targets: np.ndarray, labels: Sequence[str], loss: str, path: str | os.PathLike
+) -> None:
+    """Draw the confusion matrix (loss "ce") or the average precision of each class ("bce").   scores, targets (n, K)"""
     if loss == "ce":
         confusion(metrics.confusion_matrix(scores, targets.argmax(axis=1)), labels, path)
     else:
         class_bars(metrics.average_precision(scores, targets), labels, path)
 
 
-def class_bars(values, labels, path, name="average precision"):
-    """One bar a class, best first: for several labels a clip, where a confusion matrix has no meaning."""
+def class_bars(
+    values: np.ndarray, labels: Sequence[str], path: str | os.PathLike, name: str = "average precision"
+) -> None:
+    """Draw one bar per class, the best 100 classes first.   values (K,) in [0, 1], NaN for a class without clips
+
+    For clips with several labels, where a confusion matrix is not defined.
+    """
     order = np.argsort(-np.nan_to_num(values, nan=-1))[:100]
     fig = figure(7, min(20.0, 1.5 + 0.25 * len(order)))
     axes = fig.subplots()
@@ -108,12 +134,20 @@ def class_bars(values, labels, path, name="average precision"):
 # -- sound over time: everything below draws into `axes` ----------------------------------------------------------
 
 
-def spectrogram(axes, mel, rate=16000, start=0.0, hz=True, label="log power (nats)", **style):
-    """A log-mel spectrogram with time in s to the right and frequency upwards.   mel (T, F) -> the image
+def spectrogram(
+    axes: "Axes",
+    mel: np.ndarray,
+    rate: int = 16000,
+    start: float = 0.0,
+    hz: bool = True,
+    label: str | None = "log power (nats)",
+    **style,
+) -> "AxesImage":
+    """Draw a log-mel spectrogram, time in s to the right and frequency upwards.   mel (T, F) -> the image
 
-    Columns are centred on their frames' middles, `start` s and 12.5 ms, 22.5 ms ... hz: ticks at frequencies in Hz
-    (mel-spaced, as the filters are), else at numbers of mel bins. label: of a colour bar; None for no bar.
-    style: of imshow (cmap, vmin, vmax, alpha). Raises minast.Error for an array that is not (T, F).
+    Columns are centred on their frames: 12.5 ms, 22.5 ms, ... after `start` (s). rate: Hz. hz: mark frequencies in Hz
+    (spaced in mel, as the filters are) rather than mel bins. label: of the colour bar; None for no bar. style: passed
+    to imshow (cmap, vmin, vmax, alpha). Raises minast.Error for an array that is not (T, F).
     """
     mel = np.asarray(mel)
     if mel.ndim != 2:
@@ -134,11 +168,21 @@ def spectrogram(axes, mel, rate=16000, start=0.0, hz=True, label="log power (nat
     return image
 
 
-def relevance(axes, mel, values, rate=16000, start=0.0, hz=True, label="relevance", limit=None):
-    """A map drawn over its spectrogram, which stays visible in grey.   mel (T, F), values (T, F) -> the map's image
+def relevance(
+    axes: "Axes",
+    mel: np.ndarray,
+    values: np.ndarray,
+    rate: int = 16000,
+    start: float = 0.0,
+    hz: bool = True,
+    label: str | None = "relevance",
+    limit: float | None = None,
+) -> "AxesImage":
+    """Draw a relevance map over its spectrogram, which shows through in grey.   mel (T, F), values (T, F) -> the image
 
-    Never negative: from clear to red. With negative entries: red speaks for the class, blue against it, white in
-    between. limit: the value of full colour (default: the 99.5th percentile of |values|), for pictures to compare.
+    A map without negative values goes from transparent to red. In one with negative values, red speaks for the class
+    and blue against it. limit: the value drawn in full colour (default: the 99.5th percentile of |values|); set it to
+    compare pictures. Other arguments: as in `spectrogram`. Raises minast.Error for shapes that differ.
     """
     values = np.asarray(values)
     if values.shape != np.shape(mel):
@@ -157,16 +201,26 @@ def relevance(axes, mel, values, rate=16000, start=0.0, hz=True, label="relevanc
     return image
 
 
-def scores(axes, starts, values, labels, seconds, label="probability", **style):
-    """Scores of windows over time, a row a class.   starts (W,) s, values (W, K), seconds: a window -> the image
+def scores(
+    axes: "Axes",
+    starts: np.ndarray,
+    values: np.ndarray,
+    labels: Sequence[str],
+    seconds: float,
+    label: str | None = "probability",
+    **style,
+) -> "QuadMesh":
+    """Draw the scores of segments over time, one row per class.   starts (W,) s, values (W, K) -> the image
 
-    Windows may overlap: each is drawn about its middle, as wide as the step to the next. style: of pcolormesh.
+    seconds: the length of a segment. Segments may overlap: each is drawn around its middle, as wide as the step to the
+    next one. label: of the colour bar; None for no bar. style: passed to pcolormesh. Raises minast.Error for shapes
+    that do not fit, or no segments at all.
     """
     starts, values = np.asarray(starts, float), np.asarray(values)
     if values.shape != (len(starts), len(labels)) or len(starts) == 0:
         raise Error(
-            f"the scores have shape {values.shape}: {len(starts)} windows of {len(labels)} labels are "
-            f"({len(starts)}, {len(labels)}), and at least one window is drawn."
+            f"the scores have shape {values.shape}: {len(starts)} segments and {len(labels)} labels need "
+            f"({len(starts)}, {len(labels)}), and there must be at least one segment."
         )
     middles = starts + seconds / 2
     step = np.diff(starts).min() if len(starts) > 1 else seconds
@@ -176,7 +230,7 @@ def scores(axes, starts, values, labels, seconds, label="probability", **style):
     )
     axes.set_yticks(np.arange(len(labels)) + 0.5, [plain(name) for name in labels], parse_math=False)
     axes.invert_yaxis()
-    axes.set(xlabel="time (s), middle of the window")
+    axes.set(xlabel="time (s), middle of the segment")
     if label:
         axes.figure.colorbar(image, ax=axes, label=label)
     return image

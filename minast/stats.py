@@ -1,9 +1,9 @@
-"""Mean and standard deviation of a data set's log-mels: what --mean and --std of train mean.
+"""Mean and standard deviation of a data set's log-mels: the values for train's --mean and --std.
 
   python -m minast.stats my_sounds/
 
-Over every frame and mel bin of the training clips, padding left out. train measures them by itself. Models that start
-from an AudioSet checkpoint keep AudioSet's (-4.2677393, 4.5689974), which is what their weights expect.
+They are taken over every frame and mel bin of the training clips, without padding. train measures them automatically.
+Models that start from an AudioSet checkpoint keep AudioSet's (-4.2677393, 4.5689974), which their weights expect.
 """
 
 import json
@@ -11,42 +11,47 @@ import json
 from . import cli
 from .config import FeatureConfig
 from .datasets import open_dataset
+from .features import WINDOWS
 from .training.feature_cache import FeatureCache
 
 
 def main(argv=None):
-    p = cli.Parser("stats", __doc__)
-    p.add_argument("data", metavar="DATA", help=cli.DATA)
-    p.add_argument("--rate", type=int, default=16000, help="sample rate in Hz (default 16000)")
-    p.add_argument("--mel-bins", type=int, default=128)
-    p.add_argument("--window", choices=("hamming", "hann"), default="hamming")
-    p.add_argument("--seed", type=int, default=0, help="of the split, where the data have none: as in training")
-    p.add_argument("--fold", type=int, help="test fold of esc10 and esc50 (default 1)")
-    p.add_argument("--json", action="store_true", help="one JSON object on standard output")
-    p.add_argument("--no-cache", action="store_true", help="do not keep features on disk for next time")
-    args = p.parse_args(argv)
+    args = parser().parse_args(argv)
     data = open_dataset(args.data, args.seed, args.fold)
     features = FeatureConfig(rate=args.rate, mel_bins=args.mel_bins, window=args.window)
     store = FeatureCache(data.of("train"), features, not args.no_cache)
     (mean, std), lengths = store.mean_std(), store.lengths()
     if args.json:
-        print(
-            json.dumps(
-                {
-                    "mean": mean,
-                    "std": std,
-                    "clips": len(store),
-                    "frames": int(lengths.sum()),
-                    "longest": int(lengths.max()),
-                }
-            )
-        )
+        counts = {"clips": len(store), "frames": int(lengths.sum()), "longest": int(lengths.max())}
+        print(json.dumps({"mean": mean, "std": std, **counts}))
     else:
         print(
             f"mean {mean:.7f}  std {std:.7f}  "
-            f"({len(store)} clips, {lengths.sum()} frames, {lengths.min()} to {lengths.max()} a clip)"
+            f"({len(store)} clips, {lengths.sum()} frames, {lengths.min()} to {lengths.max()} per clip)"
         )
     return 0
+
+
+def parser():
+    p = cli.Parser("stats", __doc__)
+    p.add_argument("data", metavar="DATA", help=cli.DATA)
+    p.add_argument(
+        "--rate", type=int, metavar="HZ", default=16000, help="resample audio to this rate in Hz (default: 16000)"
+    )
+    p.add_argument("--mel-bins", type=int, metavar="N", default=128, help="number of mel filters (default: 128)")
+    p.add_argument("--window", choices=WINDOWS, default="hamming", help="window of the STFT (default: hamming)")
+    p.add_argument(
+        "--seed",
+        type=int,
+        metavar="N",
+        default=0,
+        help="seed of the split, if the data have none (default: 0)",
+    )
+    p.add_argument("--fold", type=int, metavar="N", help="test fold of esc10 and esc50, 1 to 5 (default: 1)")
+    p.add_argument("--json", action="store_true", help="print one JSON object")
+    p.add_argument("--no-cache", action="store_true", help="do not cache features on disk")
+    cli.add_threads(p)
+    return p
 
 
 if __name__ == "__main__":

@@ -40,9 +40,9 @@ from minast.training.feature_cache import FeatureCache
 # x \leftarrow x + \mathrm{fc}_2(\mathrm{gelu}(\mathrm{fc}_1(\mathrm{norm}_2(x)))).$$
 #
 # Both steps *add* to $x$. The sum that runs through all blocks is the *residual stream*; what a step adds is its
-# *branch*. This is minast's block. `ops` is the module with the layers, `w` the block's weights by name, `c` the model's
-# configuration. `kept` returns the cache as it is, or, for wide models on the fast backend, None: what a cheap norm or
-# GELU made is then not stored, and the backward pass makes it again (`x or normed(...)`). It changes memory, no number.
+# *branch*. This is minast's block. `layers` is the module with the layers, `w` the block's weights by name, `c` the
+# model's configuration. `lean` is true for wide models on the fast backend: the output of a cheap norm or GELU is then
+# not kept, and the backward pass recomputes it (`qkv or normed(...)`). It changes memory, no number.
 
 # %%
 show.source(encoder.block_forward, encoder.mlp_forward)
@@ -98,7 +98,7 @@ twelve = minast.AST(config, backend="numpy", seed=0)
 rng = np.random.default_rng(0)
 x = rng.standard_normal((2, config.tokens, config.dim)).astype("float32")
 caches = []
-for w, _ in twelve.blocks:
+for w, _ in twelve.encoder.blocks:
     x, cache = encoder.block_forward(layers, x, w, config)
     caches.append(cache)
 
@@ -114,7 +114,7 @@ def without(line, *functions):
 def gradient_lengths(dx, backward):
     """Length of the gradient at the input of each block, from the last block to the first."""
     out = [np.linalg.norm(dx)]
-    for (w, dw), cache in zip(twelve.blocks[::-1], caches[::-1], strict=True):
+    for (w, dw), cache in zip(twelve.encoder.blocks[::-1], caches[::-1], strict=True):
         dx = backward(layers, dx, cache, w, dw, config)
         out.append(np.linalg.norm(dx))
     return np.array(out) / out[0]
@@ -168,7 +168,8 @@ check.branch_backward(branch_backward)
 # rows in the last block (keys and values still come from all tokens).
 
 # %%
-show.source(minast.AST._encode, minast.AST._head_forward, minast.AST._backward)
+show.source(minast.AST._encoder_forward, minast.AST._head_forward)
+show.source(minast.AST._head_backward, minast.AST._encoder_backward)
 
 # %% [markdown]
 # How large is a block? Attention has `qkv` ($3D \times D$ and $3D$ biases) and `proj` ($D \times D$ and $D$), the MLP
@@ -275,7 +276,7 @@ def checked_gradient():
 
 forgotten = without("    dh += dx\n", encoder.block_backward)
 right = checked_gradient()
-with mock.patch("minast.model.block_backward", forgotten):
+with mock.patch("minast.encoder.block_backward", forgotten):
     wrong = checked_gradient()
 print("as it is:         ", right)
 print("residual forgotten:", wrong)
@@ -386,7 +387,7 @@ overfit = []
 for _ in range(40):
     model.zero_grad()
     loss, logits = model.loss_and_grad(x, y, "ce")
-    optim.clip(model.dw.flat, 1.0)  # a gradient longer than 1 is shortened to 1
+    optim.clip_gradient(model.dw.flat, 1.0)  # a gradient longer than 1 is shortened to 1
     adam.step(model.dw.flat, lr=1e-3)
     overfit.append(loss)
 
@@ -452,7 +453,7 @@ def train(model, config):
         x, y = batches.training_batch(store, targets, chosen, features, config, epoch, at)
         model.zero_grad()
         loss, logits = model.loss_and_grad(x, y, config.loss)
-        optim.clip(model.dw.flat, config.clip)
+        optim.clip_gradient(model.dw.flat, config.max_grad_norm)
         adam.step(model.dw.flat, optim.schedule(config, step, per_epoch))
         losses.append((loss, batches.hits(logits, y) / len(y)))
         if at == per_epoch - 1:
@@ -537,8 +538,8 @@ def one_batch(lr=1e-3, clip=1.0, sign=1, scale=lambda x: x, before=lambda model:
         model.zero_grad()
         losses.append(model.loss_and_grad(scale(x), y, "ce")[0])
         if step == 0:
-            squares = [sum(np.sum(g**2) for g in dw.values()) for _, dw in model.blocks]
-        optim.clip(model.dw.flat, clip)
+            squares = [sum(np.sum(g**2) for g in dw.values()) for _, dw in model.encoder.blocks]
+        optim.clip_gradient(model.dw.flat, clip)
         adam.step(sign * model.dw.flat, lr * min(1, (step + 1) / 10))
     return np.array(losses), np.sqrt(squares)
 
@@ -564,7 +565,7 @@ with np.errstate(all="ignore"):  # some of them overflow
         "dead head": one_batch(before=dead_head),
         "input not normalised": one_batch(scale=raw),
     }
-    with mock.patch("minast.model.block_backward", forgotten):
+    with mock.patch("minast.encoder.block_backward", forgotten):
         runs["residual forgotten"] = one_batch()
 
 # %%

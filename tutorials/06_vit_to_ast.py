@@ -88,7 +88,7 @@ def pretrain(steps=200, batch=32):
         x, y = small_vit.pictures(batch, SIDE, np.random.default_rng([1, step]))
         model.zero_grad()
         losses.append(model.loss_and_grad(x, y, "ce")[0])
-        optim.clip(model.dw.flat, 1.0)
+        optim.clip_gradient(model.dw.flat, 1.0)
         adam.step(model.dw.flat, optim.cosine(step, steps, 1e-3, warmup=30))
     return model, losses
 
@@ -514,7 +514,7 @@ def fine_tune(model, seed, epochs, lr):
         x, y = batches.training_batch(store, targets, chosen, features, recipe, epoch, at)
         model.zero_grad()
         model.loss_and_grad(x, y, "ce")
-        optim.clip(model.dw.flat, recipe.clip)
+        optim.clip_gradient(model.dw.flat, recipe.clip)
         adam.step(model.dw.flat, optim.schedule(recipe, step, per_epoch))
         if at == per_epoch - 1 and epoch % 2:
             answers = right_answers(model)
@@ -617,9 +617,10 @@ folder.cleanup()
 # ## Where this is in minast
 #
 # [pretrained/](../minast/pretrained/README.md): [npz.py](../minast/pretrained/readers/npz.py) reads,
-# [jax_names.py](../minast/pretrained/layouts/jax.py) names, [adapt.py](../minast/pretrained/adapt.py) merges, cuts and
-# stretches, [load.py](../minast/pretrained/load.py) is the whole way, one step a line. [probe.py](../minast/training/linear_probe.py)
-# fits the head first. The small ViT is [small_vit.py](small_vit.py), beside this notebook.
+# [jax.py](../minast/pretrained/layouts/jax.py) knows the names, [adapt.py](../minast/pretrained/adapt.py) merges the
+# colours, [positions.py](../minast/positions.py) cuts and stretches, [load.py](../minast/pretrained/load.py) is the whole
+# way, one step a line. [linear_probe.py](../minast/training/linear_probe.py) fits the head first. The small ViT is
+# [small_vit.py](small_vit.py), beside this notebook.
 #
 # ## Next
 #

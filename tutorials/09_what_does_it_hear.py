@@ -28,6 +28,7 @@ from minast.checkpoint import Info
 from minast.config import FeatureConfig, TrainConfig
 from minast.datasets.common import Clip, Dataset
 from minast.datasets.synthetic import generate, synth
+from minast.features import model_inputs
 from minast.training import batches
 from minast.training.feature_cache import FeatureCache
 
@@ -100,7 +101,7 @@ def trained(seed):
         x, y = batches.training_batch(store, targets, chosen, features, settings, epoch, at)
         model.zero_grad()
         model.loss_and_grad(x, y, "bce")
-        optim.clip(model.dw.flat, settings.clip)
+        optim.clip_gradient(model.dw.flat, settings.clip)
         adam.step(model.dw.flat, optim.schedule(settings, step, steps))
     return model
 
@@ -304,7 +305,7 @@ class Nudged(explain.Watched):
     """The model's layers, but head `h` takes `by` more of token `j` for the class token, in the last block."""
 
     def class_attention_forward(self, q, kv, heads):
-        o, cache = self.ops.class_attention_forward(q, kv, heads)
+        o, cache = self.layers.class_attention_forward(q, kv, heads)
         v = kv.reshape(kv.shape[1], 2, heads, -1)[:, 1]  # (tokens, heads, D), of one clip
         D = v.shape[-1]
         o[0, 0, self.h * D : (self.h + 1) * D] += self.by * v[self.j, self.h]  # o_0 = sum_j A_0j v_j
@@ -316,7 +317,8 @@ exact = minast.AST(config, backend="numpy", seed=None, dtype="float64")
 for name, weight in exact.w.items():
     weight[...] = model.w[name]
 dA = explain.attention_gradients(exact, x, bell)[-1]  # (1, 3, 1, 73)
-exact.ops = nudged = Nudged(exact.ops)
+nudged = Nudged(exact.layers)
+exact = exact.with_layers(nudged)
 for nudged.h, nudged.j in ((0, 5), (1, 40), (2, 71)):
     logits = []
     for nudged.by in (1e-4, -1e-4):
@@ -439,7 +441,7 @@ check.most_relevant(most_relevant)
 
 # %%
 alone = [i for i, row in enumerate(truth) if row.sum() == 1 and scores[i, row.argmax()] > 0.5][:40]
-X = np.concatenate([batches.model_inputs(held_store[i], features) for i in alone])  # (40, 98, 128)
+X = np.concatenate([model_inputs(held_store[i], features) for i in alone])  # (40, 98, 128)
 y = truth[alone].argmax(axis=1)
 rng = np.random.default_rng(3)
 
@@ -481,7 +483,7 @@ assert all(
 
 # %%
 both = [i for i, row in enumerate(truth) if row.sum() == 2 and scores[i][row == 1].min() > 0.5][:40]
-X2 = np.concatenate([batches.model_inputs(held_store[i], features) for i in both])
+X2 = np.concatenate([model_inputs(held_store[i], features) for i in both])
 one, other = np.array([np.flatnonzero(truth[i]) for i in both]).T
 rivals = {
     "relevance for this class": relevance_map(model, X2, one),

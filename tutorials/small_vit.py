@@ -9,10 +9,10 @@ from types import SimpleNamespace
 import numpy as np
 
 from minast import AST, ModelConfig, layers
+from minast.encoder import Encoder
 from minast.params import shapes, zeros
-from minast.pretrained.layouts.jax import jax_layout
-from minast.pretrained.layouts.layout import fetch, fill
-from minast.pretrained.load import open_tensors
+from minast.pretrained import open_tensors
+from minast.pretrained.layouts import fetch, fill, jax_layout
 
 LABELS = ("lines", "harmonics", "rising", "falling", "wave", "strokes", "dashes", "fading", "blobs", "grain")
 PATCH = 16
@@ -118,16 +118,15 @@ class ViT(AST):
         super().__init__(config, "fast", seed)
         rest, name = self.w, "patch_embed.proj.weight"
         sizes = shapes(config) | {name: (config.dim, colours * PATCH * PATCH)}
-        self.w = self._w = zeros(sizes, self.dtype)
+        self.w = zeros(sizes, self.dtype)
         self.dw, self.colours = zeros(sizes, self.dtype), colours
         for other in sizes:
             if other != name:
                 self.w[other][...] = rest[other]
         rng = np.random.default_rng(seed)
         self.w[name][...] = 2 / PATCH * colours**-0.5 * rng.standard_normal(sizes[name])
-        under = [f"blocks.{i}." for i in range(config.depth)]
-        self.blocks = [(self.w.under(at), self.dw.under(at)) for at in under]
-        self.ops = SimpleNamespace(**{**vars(self.ops), "unfold_forward": colour_patches})
+        self.layers = SimpleNamespace(**{**vars(self.layers), "unfold_forward": colour_patches})
+        self.encoder = Encoder(config, self.w, self.dw, self.layers, self.backend.recompute_width)
 
     def _checked(self, x):
         c = self.config
@@ -155,7 +154,7 @@ def official_arrays(model):
         "Transformer/encoder_norm/scale": w["norm.weight"],
         "Transformer/encoder_norm/bias": w["norm.bias"],
     }
-    for i, (b, _) in enumerate(model.blocks):
+    for i, (b, _) in enumerate(model.encoder.blocks):
         at = f"Transformer/encoderblock_{i}/"
         for norm, name in (("LayerNorm_0", "norm1"), ("LayerNorm_2", "norm2")):
             out |= {f"{at}{norm}/scale": b[f"{name}.weight"], f"{at}{norm}/bias": b[f"{name}.bias"]}

@@ -74,7 +74,7 @@ def main(argv=None):
     return 0
 
 
-def parse(argv):
+def parser():
     p = cli.Parser("bench", __doc__)
     which = f"of {', '.join(ROWS)} (default: all but profile and kept; with --backend: {', '.join(DEVICE)})"
     p.add_argument("rows", nargs="*", metavar="ROW", help=which)
@@ -85,7 +85,11 @@ def parse(argv):
     p.add_argument("--readme", metavar="FILE", help="write the table between the markers that are in FILE")
     p.add_argument("--ladder", metavar="FILE", help="draw the attention kernels into FILE, a PNG")
     cli.add_backend(p)
-    args = p.parse_args(argv)
+    return p
+
+
+def parse(argv):
+    args = parser().parse_args(argv)
     unknown = [name for name in args.rows if name not in ROWS]
     if unknown:
         raise cli.Error(f"there is no row {unknown[0]!r}: choose from {', '.join(ROWS)}.")

@@ -30,10 +30,10 @@ class Adam(optim.Adam):
 
     room = None  # for the norm, made once
 
-    def step(self, g, lr, norm=None, clip=0.0, copy=None, scale=1.0, version=1):
+    def step(self, g, lr, norm=None, max_norm=0.0, copy=None, scale=1.0, version=1):
         """One update in place.
 
-        norm: as of `gradient_norm(g)`; the gradient is clipped to `clip`, and where norm is not finite nothing is done.
+        norm: of `gradient_norm(g)`; the gradient is clipped to `max_norm`, and nothing is done if norm is not finite.
         copy: 16-bit array like w that takes the new weights, or None. scale: the gradient is g times this.
         """
         if self.w.dtype != np.float32:  # plain array code
@@ -48,17 +48,17 @@ class Adam(optim.Adam):
         kernel = f"{name}<{'float' if copy is None else c_type(copy)},{'true' if self.decoupled else 'false'}>"
         corrections = 1 - b1**self.t, 1 - b2**self.t
         arrays = (self.w, g, self.m, self.v, copy, self.decay, self.rates, norm)
-        scalars = (float(lr), 1 - b1, 1 - b2, self.eps, float(self.weight_decay), float(clip), float(scale))
+        scalars = (float(lr), 1 - b1, 1 - b2, self.eps, float(self.weight_decay), float(max_norm), float(scale))
         launch("adamw.cu", kernel, blocks(n, each), 256, (*arrays, n, *scalars, *corrections))
 
-    def take(self, g, lr, limit=0.0, copy=None, scale=1.0):
+    def clipped_step(self, g, lr, max_norm=0.0, copy=None, scale=1.0):
         """As optim.Adam's; the norm is looked at only when all is queued, so that the GPU waits for nobody."""
         if self.w.dtype != np.float32:
-            return super().take(g, lr, limit)
+            return super().clipped_step(g, lr, max_norm, copy, scale)
         if self.room is None:
             self.room = norm_room(g)
         norm = gradient_norm(g, self.room)
-        self.step(g, lr, norm, limit, copy, scale)
+        self.step(g, lr, norm, max_norm, copy, scale)
         norm = float(norm[0]) * scale
         if not np.isfinite(norm):
             self.t -= 1  # the launch left everything as it was

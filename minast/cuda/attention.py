@@ -3,9 +3,9 @@
 import numpy as np
 
 from ..errors import Error
-from ..gpu.memory import empty
+from ..gpu.memory import empty, packed
 from ..launch import launch
-from .common import GROUPS, HEAD_WIDTHS, add_columns, blocks, c_type, checked_version, finish_columns, overrides, packed
+from .common import GROUPS, HEAD_WIDTHS, add_columns, blocks, c_type, checked_version, finish_columns, overrides
 
 TILES = {2: (64, 32, 4, 4), 3: (128, 64, 8, 8)}  # version: queries, keys, and the scores of a thread
 TENSOR_CORES = {4: "attention_mma", 5: "attention_mma_async", 6: "attention_mma_lean"}

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from ..gpu.memory import empty
+from ..gpu.memory import empty, packed
 from ..launch import launch
-from .common import HEAD_WIDTHS, c_type, overrides, packed
+from .common import HEAD_WIDTHS, c_type, overrides
 
 FEW = 2  # queries: each is a set of registers of every thread
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from .. import layers
 from ..errors import Error
-from ..gpu.memory import empty
+from ..gpu.memory import empty, packed
 from ..launch import launch
 
 C_TYPES = {"float32": "float", "float16": "__half", "bfloat16": "__nv_bfloat16", "uint16": "__nv_bfloat16"}
@@ -72,16 +72,6 @@ def blocks(count, size):
 
 def c_type(x):
     return C_TYPES[x.dtype.name]
-
-
-def packed(x):
-    """x, or a copy of it that is C-contiguous and starts on 16 bytes, as vector loads want it."""
-    address = x.ctypes.data if isinstance(x, np.ndarray) else x.data.ptr
-    if x.flags.c_contiguous and address % 16 == 0:
-        return x
-    copy = empty(x, x.shape)
-    copy[...] = x
-    return copy
 
 
 def rows_of(x):

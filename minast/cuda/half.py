@@ -10,9 +10,9 @@ from math import prod
 
 import numpy as np
 
-from ..gpu.memory import empty
+from ..gpu.memory import empty, packed
 from ..launch import launch
-from .common import GROUPS, LAYERNORM_CHUNKS, blocks, c_type, finish_columns, packed, rows_of
+from .common import GROUPS, LAYERNORM_CHUNKS, blocks, c_type, finish_columns, rows_of
 from .gemm import gemm
 
 STORAGE = {"float16": np.dtype(np.float16), "bfloat16": np.dtype(np.uint16)}

@@ -3,10 +3,10 @@
 import numpy as np
 
 from ..errors import Error
-from ..gpu.memory import empty
+from ..gpu.memory import empty, packed
 from ..launch import launch
 from ..layers import array_module
-from .common import blocks, c_type, overrides, packed
+from .common import blocks, c_type, overrides
 
 
 def _mean(losses, divisor):

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from ..gpu.memory import empty
+from ..gpu.memory import empty, packed
 from ..launch import launch
-from .common import blocks, c_type, checked_version, overrides, packed
+from .common import blocks, c_type, checked_version, overrides
 
 
 def _whole_patches(x, fstride, tstride, size=16, *_, **__):

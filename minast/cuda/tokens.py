@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from ..gpu.memory import empty
+from ..gpu.memory import empty, packed
 from ..launch import launch
-from .common import blocks, c_type, finish_columns, overrides, packed, rows_of
+from .common import blocks, c_type, finish_columns, overrides, rows_of
 
 PREFIXES = 2  # prefix tokens that a launch has pointers for
 

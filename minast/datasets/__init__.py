@@ -1,4 +1,7 @@
-"""Where clips come from: `open_dataset("builtin" | "fsdd:PATH" | "esc10:PATH" | FOLDER | MANIFEST.csv)`."""
+"""Labelled clips: `open_dataset("builtin" | "fsdd:PATH" | "esc10:PATH" | "esc50:PATH" | FOLDER | MANIFEST.csv)`.
+
+One file per kind of data set, each with a function `read` that returns a `Dataset`.
+"""
 
 import os
 
@@ -7,17 +10,19 @@ from .common import Clip, Dataset, checked
 
 __all__ = ["NAMED", "Clip", "Dataset", "open_dataset"]
 
+NAMED = ("fsdd", "esc10", "esc50")  # given as NAME:PATH
 NAMES = "builtin, fsdd:PATH, esc10:PATH, esc50:PATH, a folder with one sub-folder per class, or a CSV manifest"
 
 
-NAMED = ("fsdd", "esc10", "esc50")
+def open_dataset(
+    data: str | os.PathLike = "builtin", seed: int = 0, fold: int | None = None, training: bool = True
+) -> Dataset:
+    """Find the clips of a data set, their labels and their splits. Nothing is decoded yet.
 
-
-def open_dataset(data="builtin", seed=0, fold=None, training=True):
-    """-> Dataset. seed: of the split where the data come without one, and of the built-in sounds.
-
-    fold: which fold is the test set, for data sets that have folds (default 1). training: refuse, with minast.Error,
-    what nothing can be learnt from: one class only, or nothing to train or to validate on.
+    data: "builtin", "fsdd:PATH", "esc10:PATH", "esc50:PATH", a folder with one sub-folder per class, or a CSV manifest.
+    seed: draws the split of data that come without one, and the built-in sounds. fold: the test fold of esc10 and esc50
+    (default 1). training: also refuse data that cannot be trained on: a single class, or no clips to train or validate
+    on. Raises minast.Error for these, and for data that are missing or malformed.
     """
     if seed < 0:
         raise Error(f"the seed is {seed}: it must be 0 or more.")
@@ -30,14 +35,14 @@ def _read(data, seed, fold):
 
     kind, _, path = data.partition(":")
     if fold is not None and kind not in ("esc10", "esc50"):
-        raise Error(f"{data}: these data have no folds, --fold is for esc10:PATH and esc50:PATH.")
+        raise Error(f"{data}: these data have no folds; --fold is for esc10:PATH and esc50:PATH.")
     if data == "builtin":
         from . import builtin
 
         return builtin.read(seed)
     if kind in NAMED:
         if not path:
-            raise Error(f"{data}: {kind} needs the folder it lies in, as {kind}:PATH.")
+            raise Error(f"{data}: {kind} needs its folder, as {kind}:PATH.")
         if not os.path.isdir(path):
             raise Error(f"{data}: there is no folder {path}.")
         return fsdd.read(path) if kind == "fsdd" else esc.read(path, kind, 1 if fold is None else fold)

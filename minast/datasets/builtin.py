@@ -1,4 +1,4 @@
-"""The built-in data set: ten everyday sounds, synthesised when they are asked for."""
+"""The built-in data set: ten everyday sounds, synthesised on demand."""
 
 from functools import partial
 
@@ -8,8 +8,8 @@ from .synthetic import generate
 COUNTS = {"train": 2400, "test": 400}
 
 
-def read(seed):
-    """-> Dataset. The same seed gives the same sounds; training and test clips never share one."""
+def read(seed: int) -> Dataset:
+    """2400 training and 400 test clips of 1 s, all different. The same seed gives the same sounds."""
     clips = [
         Clip(
             f"{generate.LABELS[i % len(generate.LABELS)]} {i}",
@@ -20,7 +20,7 @@ def read(seed):
         for split, count in COUNTS.items()
         for i in range(count)
     ]
-    return Dataset("builtin", list(generate.LABELS), clips, split_from="other random numbers", kind="builtin")
+    return Dataset("builtin", list(generate.LABELS), clips, split_from="separate random numbers", kind="builtin")
 
 
 def _make(index, seed, split, rate):

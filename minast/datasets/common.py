@@ -1,4 +1,4 @@
-"""What every data set is made of, and the split for those that come without one."""
+"""Clips and data sets; a split for data that come without one; finding audio files."""
 
 import os
 from collections.abc import Callable
@@ -14,54 +14,54 @@ SPLITS = ("train", "valid", "test")
 
 @dataclass(frozen=True)
 class Clip:
-    """One recording: its name for people, its class numbers, its split, and how to get the waveform."""
+    """One recording: its name for people, its class numbers, its split, and where its waveform comes from."""
 
     name: str
-    labels: tuple  # class numbers
-    split: str = ""  # "train", "valid", "test", or "" for not decided
+    labels: tuple[int, ...]  # class numbers
+    split: str = ""  # "train", "valid", "test", or "" before the split is drawn
     path: str | None = None  # of the audio file, if there is one
     make: Callable | None = None  # rate -> wave (S,), for sounds that are synthesised
 
-    def wave(self, rate):
-        """(S,) float32 at `rate` Hz."""
+    def wave(self, rate: int) -> np.ndarray:
+        """The waveform, (S,) float32 in [-1, 1] at `rate` Hz. Raises minast.Error as `load_audio` does."""
         return load_audio(self.path, rate) if self.make is None else self.make(rate)
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Clips with the names of their classes. `multilabel`: a clip may have any number of classes."""
+    """Clips, and the names of their classes. Class number k is called `labels[k]`."""
 
     name: str
-    labels: list
-    clips: list = field(repr=False)
-    multilabel: bool = False
-    split_from: str = "given"  # where the splits come from, for the log
-    kind: str = "own"  # which recipe fits: "builtin", "fsdd", "esc" or "own"
+    labels: list[str]
+    clips: list[Clip] = field(repr=False)
+    multilabel: bool = False  # whether a clip may have several classes
+    split_from: str = "given"  # where the splits come from, for people
+    kind: str = "own"  # which training recipe fits: "builtin", "fsdd", "esc" or "own"
 
-    def of(self, *splits):
+    def of(self, *splits: str) -> list[Clip]:
         """The clips of these splits, in order."""
         return [clip for clip in self.clips if clip.split in splits]
 
     @property
-    def validation_split(self):
-        """What is looked at after each epoch: "valid" where there is one, else "test"."""
+    def validation_split(self) -> str:
+        """The split that is evaluated after each epoch: "valid" if there is one, else "test"."""
         return "valid" if self.of("valid") else "test"
 
-    def targets(self, clips):
-        """(n, K) float32 of 0 and 1."""
+    def targets(self, clips: list[Clip]) -> np.ndarray:
+        """1 for each class that a clip has, else 0.   n clips -> (n, K) float32"""
         y = np.zeros((len(clips), len(self.labels)), np.float32)
         for row, clip in zip(y, clips, strict=True):
             row[list(clip.labels)] = 1
         return y
 
 
-def checked(dataset):
-    """The data set itself, or minast.Error if nothing can be learnt from it."""
+def checked(dataset: Dataset) -> Dataset:
+    """The same data set, or minast.Error if it cannot be trained on."""
     if not dataset.clips:
         raise Error(f"{dataset.name}: there is no audio here.")
     if len(dataset.labels) < 2:
         raise Error(
-            f"{dataset.name}: there is one class only ({dataset.labels[0]!r}): a classifier needs at least two, "
+            f"{dataset.name}: there is only one class ({dataset.labels[0]!r}): a classifier needs at least two, "
             "each in a sub-folder of its own or named in the manifest's labels."
         )
     for split in ("train", dataset.validation_split):
@@ -72,10 +72,10 @@ def checked(dataset):
     return dataset
 
 
-def stratified(clips, seed, share=0.2):
-    """Give each clip a split: `share` of each class (at least one clip, if it has two) to test, the rest to train.
+def stratified(clips: list[Clip], seed: int, share: float = 0.2) -> list[Clip]:
+    """The clips with a split: `share` of each class (at least one clip, if it has two) is "test", the rest "train".
 
-    Drawn by `seed`; a clip with several labels counts for its rarest one.
+    seed: draws it. A clip with several labels counts for its rarest one.
     """
     counts = np.bincount([k for clip in clips for k in clip.labels])
     groups = {}
@@ -90,8 +90,11 @@ def stratified(clips, seed, share=0.2):
     return [replace(clip, split="test" if i in test else "train") for i, clip in enumerate(clips)]
 
 
-def audio_files(folder):
-    """All audio files under a folder, sorted, hidden ones left out."""
+def audio_files(folder: str) -> list[str]:
+    """All audio files in a folder and its sub-folders, sorted, without hidden ones (their names begin with a dot).
+
+    A file counts by its suffix (`audio.EXTENSIONS`). Raises minast.Error for a folder that cannot be read.
+    """
     found = []
 
     def unreadable(error):

@@ -1,4 +1,4 @@
-"""ESC-10 and ESC-50 with their official five folds; one fold is the test set.
+"""ESC-10 and ESC-50 with their five official folds, one of which is the test set.
 
 Two layouts: "NNN - Class/F-ID-X.ogg" (ESC-10 as first published), and audio/*.wav with meta/esc50.csv.
 """
@@ -14,8 +14,8 @@ FOLDER = re.compile(r"\d+ - (.+)")
 NAME = re.compile(r"([1-5])-.+\.(ogg|wav)")
 
 
-def read(path, kind, fold):
-    """-> Dataset. kind "esc10" or "esc50"; fold 1 to 5 is the test set, the other four are for training."""
+def read(path: str, kind: str, fold: int) -> Dataset:
+    """ESC-10 (kind "esc10") or ESC-50 ("esc50") in a folder. fold: 1 to 5, the test set; others: training."""
     if fold not in (1, 2, 3, 4, 5):
         raise Error(f"fold is {fold}: {kind} has folds 1 to 5.")
     table = os.path.join(path, "meta", "esc50.csv")

@@ -1,4 +1,4 @@
-"""A folder with one sub-folder per class; or train/, test/ (and valid/) folders that each hold such sub-folders."""
+"""A folder with one sub-folder per class, or with train/ and test/ (and valid/) that each hold such sub-folders."""
 
 import os
 
@@ -17,8 +17,8 @@ ALIASES = {
 ALIASES |= {"test": "test", "testing": "test", "eval": "test"}
 
 
-def read(folder, seed):
-    """-> Dataset. Without given splits, a fifth of each class is held out, drawn by `seed`."""
+def read(folder: str, seed: int) -> Dataset:
+    """The clips in a folder. If it does not split them, a fifth of each class is held out, drawn by `seed`."""
     top = _folders(folder)
     given = {name: ALIASES[name.lower()] for name in top if name.lower() in ALIASES}
     if "train" in given.values() and len(given) == len(top) > 1:

@@ -1,4 +1,4 @@
-"""Free Spoken Digit Dataset: recordings/{digit}_{speaker}_{take}.wav; official split: takes 0 to 4 are the test set."""
+"""Free Spoken Digit Dataset: recordings/{digit}_{speaker}_{take}.wav. Official split: takes 0 to 4 are the test set."""
 
 import os
 import re
@@ -9,8 +9,8 @@ from .common import Clip, Dataset
 NAME = re.compile(r"(\d)_(\w+)_(\d+)\.wav")
 
 
-def read(path):
-    """-> Dataset with classes "0" to "9"."""
+def read(path: str) -> Dataset:
+    """The folder of the Free Spoken Digit Dataset, or its `recordings`. Classes "0" to "9"."""
     folder = os.path.join(path, "recordings")
     folder = folder if os.path.isdir(folder) else path
     clips = []

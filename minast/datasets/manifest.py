@@ -1,4 +1,4 @@
-"""A CSV file with the columns file, labels and, if wanted, split. Several labels are separated by a semicolon."""
+"""A CSV file with the columns file, labels and, optionally, split. Several labels are separated by semicolons."""
 
 import csv
 import os
@@ -8,8 +8,8 @@ from .common import Clip, Dataset, stratified
 from .folder import ALIASES
 
 
-def read(path, seed):
-    """-> Dataset; multi-label if any row has several labels. Files are relative to the manifest's folder."""
+def read(path: str, seed: int) -> Dataset:
+    """The clips of a manifest; multi-label if a row has several labels. Files are relative to the manifest's folder."""
     try:
         with open(path, newline="", encoding="utf-8-sig") as f:
             reader = csv.DictReader(f)
@@ -18,7 +18,7 @@ def read(path, seed):
             if missing:
                 raise Error(
                     f"{path}: the manifest has no column {missing[0]!r}; its first line names "
-                    f"{', '.join(map(repr, columns)) or 'nothing'}, it must name file,labels and may name split."
+                    f"{', '.join(map(repr, columns)) or 'nothing'}, it must name file and labels, and may name split."
                 )
             rows = [(reader.line_num, row) for row in reader]
     except (UnicodeDecodeError, csv.Error) as error:
@@ -28,16 +28,18 @@ def read(path, seed):
         file, labels = (row["file"] or "").strip(), [s.strip() for s in (row["labels"] or "").split(";") if s.strip()]
         where = f"{path}, line {line}"
         if None in row:
-            raise Error(f"{where}: there are more cells than columns ({row[None][0]!r}); labels are separated by ;")
+            raise Error(
+                f"{where}: there are more cells than columns ({row[None][0]!r}); separate labels by semicolons."
+            )
         if not file:
             raise Error(f"{where}: the column 'file' is empty.")
         if not labels:
             raise Error(f"{where}: the column 'labels' is empty, {file} needs at least one label.")
         full = os.path.join(base, file)
         if not os.path.isfile(full):
-            raise Error(f"{where}: there is no file {full}; files are looked for beside the manifest.")
+            raise Error(f"{where}: there is no file {full}; files are relative to the manifest's folder.")
         if full in lines:
-            raise Error(f"{where}: {file} stands in line {lines[full]} already; give it one line with all its labels.")
+            raise Error(f"{where}: {file} is already in line {lines[full]}: give it one line with all its labels.")
         lines[full] = line
         parsed.append((line, full, labels, (row.get("split") or "").strip().lower()))
         names.update(labels)
@@ -48,7 +50,7 @@ def read(path, seed):
     clips = []
     for line, full, own, split in parsed:
         if split and split not in ALIASES:
-            raise Error(f"{path}, line {line}: the split {split!r} is none of train, valid, test.")
+            raise Error(f"{path}, line {line}: the split is {split!r}: it must be train, valid or test.")
         clips.append(Clip(full, tuple(sorted({number[name] for name in own})), ALIASES.get(split, ""), path=full))
     given = [clip for clip in clips if clip.split]
     if given and len(given) < len(clips):

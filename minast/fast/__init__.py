@@ -10,5 +10,5 @@ from .gelu import gelu_backward, gelu_forward
 from .layers import layernorm_backward, layernorm_forward, linear_backward, linear_forward
 
 # Tokens x width that go through the model together: a batch in parts needs little memory.
-NUMBERS = 2048 * 768
-LEAN = 512  # width from which on what follows a norm or a GELU is made again in the backward pass
+BATCH_NUMBERS = 2048 * 768
+RECOMPUTE_WIDTH = 512  # width from which on a linear layer's input after a norm or a GELU is recomputed

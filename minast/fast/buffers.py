@@ -1,4 +1,4 @@
-"""Large buffers that are used again. Fresh memory costs a page fault every 4 KB, as much as the work done in it."""
+"""A pool of large buffers to reuse: fresh memory costs a page fault every 4 KB, as much as the work done in it."""
 
 import sys
 from math import prod
@@ -10,10 +10,10 @@ LEAST = 2**17  # bytes: below this the allocator of NumPy and C is fast by itsel
 STALE = 2000  # requests: a buffer that was not wanted for so long is let go
 
 
-class Arena:
+class BufferPool:
     """`empty(shape)` hands out an array that nobody refers to any more, or a new one.
 
-    A buffer is free when the arena's own list holds the last reference to it: nothing is ever given back by hand, and
+    A buffer is free when the pool's own list holds the last reference to it: nothing is ever given back by hand, and
     a result that the caller keeps stays the caller's. Any view keeps its buffer taken, since NumPy views refer to it.
     """
 
@@ -53,5 +53,5 @@ class Arena:
         return [sys.getrefcount(buffer) for buffer in shelf]
 
 
-_arena = Arena()
-empty, empty_like = _arena.empty, _arena.empty_like
+_pool = BufferPool()
+empty, empty_like = _pool.empty, _pool.empty_like

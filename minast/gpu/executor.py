@@ -1,6 +1,7 @@
-"""How a model runs a whole pass: 16-bit weights up to date, in planned memory, as a CUDA graph if that is asked for."""
+"""Runs a whole pass of a model: in planned memory and, where that is asked for, as a CUDA graph."""
 
 from threading import RLock
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,39 +12,33 @@ KEPT = 8  # graphs, and plans, of the shapes that were asked for last
 MET, NEVER = "met once", "cannot be recorded"  # instead of a graph
 
 
-class Runner:
-    """run(model, name, *inputs, *settings): model.<name>(*inputs, *settings), a method that returns a tuple of arrays.
+class Executor:
+    """`run(method, inputs, settings)` -> method(*inputs, *settings), a bound method of a model that returns arrays.
 
-    Such a method only launches and multiplies: it looks at no value, and what it returns depends on nothing but its
-    inputs and the weights. The arrays that come back are the caller's own. One pass at a time: threads take turns, and
-    a pass on another stream waits for the one before, since both use the same memory.
-    planned: keep an arena. Without one, there are no graphs either: they would hold a second set of all arrays.
+    It returns them as a tuple, and only launches kernels and multiplies: it looks at no value on the host, and its
+    results depend on nothing but its inputs and the weights. The arrays that come back are the caller's own. One pass
+    at a time: threads take turns, and a pass on another stream waits for the one before, since both use one memory.
+    planned: keep an arena. Without one there are no graphs either: each would hold a second set of all arrays.
     """
 
-    def __init__(self, xp, planned):
+    def __init__(self, xp, planned: bool):
         self.xp, self.arena = xp, memory.Arena(xp) if planned else None
-        self.plans, self.graphs, self.lock, self.last = Recent(), Recent(), RLock(), None
+        self.plans, self.graphs, self.lock, self.last = LRUCache(), LRUCache(), RLock(), None
 
-    def __call__(self, model, name, *arguments):
-        model.refresh()
-        inputs = tuple(a for a in arguments if hasattr(a, "shape"))
-        settings = arguments[len(inputs) :]
+    def run(self, method, inputs: tuple, settings: tuple = ()) -> tuple:
+        """inputs: arrays. settings: plain values, which a graph has inside it."""
         if self.arena is None:
-            return getattr(model, name)(*arguments)
-        from ..cuda.common import packed
-
-        inputs = tuple(packed(x) for x in inputs)  # else kernels copy it, or not, as its address happens to be
-        work = Pass(model, name, inputs, settings)
+            return method(*inputs, *settings)
+        work = Pass(method, tuple(memory.packed(x) for x in inputs), settings)  # else kernels copy, or not, by address
         with self.lock:
             self._wait()
-            replayed = model.replay and model.backend == "cuda"
-            results = self._replayed(work) if replayed else self._fresh(work)
+            results = self._replayed(work) if work.replays else self._fresh(work)
             self._leave()
         return results
 
     def _replayed(self, work):
-        """The first time it runs as ever, since many shapes come once only; the second time it is recorded."""
-        self._place(work)  # first: a larger arena makes an end of all graphs
+        """The first time a pass runs as ever, since many shapes come only once; the second time it is recorded."""
+        self._plan(work)  # first: growing the arena invalidates all graphs
         known = self.graphs.get(work.key)
         if known is None:
             self.graphs[work.key] = MET
@@ -60,16 +55,16 @@ class Runner:
 
     def _direct(self, work, inputs):
         """The method's own results: in the arena until the next pass."""
-        with self.arena.step(self._place(work)):
-            return work.run(inputs)
+        with self.arena.step(self._plan(work)):
+            return work.method(*inputs, *work.settings)
 
-    def _place(self, work):
+    def _plan(self, work):
         """The plan of this pass, and an arena that is large enough for it."""
         plan = self.plans.get(work.plan_key)
         if plan is None:
-            plan = self.plans[work.plan_key] = work.plan()
+            plan = self.plans[work.plan_key] = planned(work.method, work.inputs, work.settings)
         if plan.bytes > self.arena.bytes:
-            self.graphs.clear()  # their addresses are those of the old arena, which is let go
+            self.graphs.clear()  # their addresses are those of the old arena, which is freed
             self.arena.grow(plan.bytes)
         return plan
 
@@ -85,23 +80,33 @@ class Runner:
             self.last = here.ptr, here.record()
 
 
-class Pass:
-    """One call of a method, and what tells it from others."""
+class Pass(NamedTuple):
+    """One call of a model's bound method, and what tells it from others."""
 
-    def __init__(self, model, name, inputs, settings):
-        self.model, self.name, self.inputs, self.settings = model, name, inputs, settings
-        shapes = tuple((x.shape, x.dtype.name) for x in inputs)
-        self.key = name, model.recompute, settings, shapes  # a graph has the numbers of its recording in it
-        self.plan_key = name, model.recompute, tuple(s for s in settings if not isinstance(s, float)), shapes
+    method: object
+    inputs: tuple
+    settings: tuple
 
-    def run(self, inputs):
-        return getattr(self.model, self.name)(*inputs, *self.settings)
+    @property
+    def replays(self):
+        """Whether it is to become a CUDA graph."""
+        model = self.method.__self__
+        return model.cuda_graphs and model.backend.name == "cuda"
 
-    def plan(self):
-        return planned(self.model, self.name, self.inputs, self.settings)
+    @property
+    def key(self):
+        """Of a graph, which has the settings of its recording inside it."""
+        shapes = tuple((x.shape, x.dtype.name) for x in self.inputs)
+        return self.method.__func__, self.method.__self__.activation_checkpointing, self.settings, shapes
+
+    @property
+    def plan_key(self):
+        """Of a plan of memory, to which numbers make no difference."""
+        method, checkpointing, settings, shapes = self.key
+        return method, checkpointing, tuple(s for s in settings if not isinstance(s, float)), shapes
 
 
-class Recent(dict):
+class LRUCache(dict):
     """A dict of the KEPT keys that were asked for or set last."""
 
     def get(self, key):
@@ -115,15 +120,13 @@ class Recent(dict):
             del self[next(iter(self))]
 
 
-def planned(model, name, inputs, settings):
-    """memory.Plan of model.<name>(...): the method runs dry, on a model whose arrays nobody fills."""
-    from ..model import AST
-
-    twin = AST(model.config, "emulator", None, model.computes, model.recompute)
+def planned(method, inputs: tuple, settings: tuple = ()) -> memory.Plan:
+    """The memory that a model's bound method takes: it runs dry, on a twin of the model whose arrays nobody fills."""
+    twin = method.__self__.dry_twin()
     inputs = [np.empty(x.shape, x.dtype) for x in inputs]
     planner = memory.Planner()
     with dry_run.dry(Nothing()), memory.using(planner), np.errstate(all="ignore"):
-        getattr(twin, name)(*inputs, *settings)
+        method.__func__(twin, *inputs, *settings)
     return planner.plan()
 
 

@@ -4,8 +4,8 @@ Without an arena it is NumPy's or CuPy's own `empty`. With one, every array of a
 the step began: nothing is allocated on the way, and its addresses are the same in every step, as a CUDA graph wants.
 
 The places come from the shapes alone. `plan` runs the step's Python dry, with arrays that are never filled, and notes
-when each is made and when its last reference goes; `Region` lays them into one stretch of memory. A step makes the same
-requests in the same order each time, so the n-th request of a real step gets the n-th place of the plan.
+when each is made and when its last reference goes; `FreeList` lays them into one stretch of memory. A step makes the
+same requests in the same order each time, so the n-th request of a real step gets the n-th place of the plan.
 """
 
 import weakref
@@ -19,8 +19,7 @@ import numpy as np
 
 from ..errors import Error
 from ..layers import array_module
-
-ALIGN = 256  # bytes: what CUDA's own allocator promises at the least, and more than any vector load needs
+from ..params import ALIGN
 
 _source = ContextVar("source", default=None)
 
@@ -41,8 +40,18 @@ def using(source):
         _source.reset(token)
 
 
-class Region:
-    """Offsets in a stretch of memory: `take` gives the lowest gap that is long enough, `give` takes it back.
+def packed(x):
+    """x, or a copy of it that is C-contiguous and starts on 16 bytes, as vector loads want it."""
+    address = x.ctypes.data if isinstance(x, np.ndarray) else x.data.ptr
+    if x.flags.c_contiguous and address % 16 == 0:
+        return x
+    copy = empty(x, x.shape)
+    copy[...] = x
+    return copy
+
+
+class FreeList:
+    """Offsets in a stretch of memory, first fit: `take` gives the lowest gap that is long enough, `give` takes it back.
 
     length: what the stretch must be for all that was asked so far.
     """
@@ -77,26 +86,26 @@ class Plan(NamedTuple):
 
 
 class Planner:
-    """Hands out arrays that nobody may fill, and notes where in a Region each would lie, for as long as it lives.
+    """Hands out arrays that nobody may fill, and notes where in a FreeList each would lie, for as long as it lives.
 
     They all are the same memory, as long as the largest of them.
     """
 
     def __init__(self):
-        self.region, self.places, self.memory = Region(), [], np.empty(0, np.uint8)
+        self.free, self.places, self.memory = FreeList(), [], np.empty(0, np.uint8)
 
     def empty(self, shape, dtype):
         size, dtype = rounded(shape, dtype), np.dtype(dtype)
         if size > self.memory.nbytes:
             self.memory = np.empty(size, np.uint8)
         flat = np.frombuffer(memoryview(self.memory), dtype, prod(_tuple(shape)))  # the base of its views
-        offset = self.region.take(size)
+        offset = self.free.take(size)
         self.places.append((size, offset))
-        weakref.finalize(flat, self.region.give, offset, size)  # views, and views of views, keep it alive
+        weakref.finalize(flat, self.free.give, offset, size)  # views, and views of views, keep it alive
         return flat.reshape(shape)
 
     def plan(self):
-        return Plan(tuple(self.places), self.region.length)
+        return Plan(tuple(self.places), self.free.length)
 
 
 class Arena:

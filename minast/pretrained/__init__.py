@@ -1,16 +1,20 @@
-"""Pretrained weights: an image transformer's, adapted step by step, and every AST checkpoint's.
+"""Pretrained weights: those of an image transformer, adapted step by step, and of every kind of AST checkpoint.
 
-`load.py` is the way from a file to a model, one step a line. The steps:
-  readers   `npz.py`, `safetensors.py`, `pth.py` (with `unpickle.py`, which can build tensors and nothing else):
-            arrays by name, one at a time
-  layouts   `jax_names.py` (ViT .npz), `torch_names.py` (DeiT, AST, Hugging Face), `own_names.py`: which arrays a
-            weight is made of
-  adapt.py  colours merged, positions cut and stretched
-  settings.py, report.py    labels and features that come along; what became of every array
+load.py       the way from a file to a model
+readers/      file formats: .npz, .safetensors, .pth -> arrays by name
+layouts/      which arrays each weight is made of: JAX's names, PyTorch's, minast's own
+settings.py   what config.json and preprocessor_config.json say
+grid.py       which grid of patches the positions are on
+adapt.py      patch filters for one channel, positions for another grid: pure functions
+weights.py    filling the new model's weights
+describe.py   labels, features and loss for the checkpoint
+report.py     what became of every array
 """
 
 from .adapt import adapt_positions, merge_rgb, resize_grid, square_grid
-from .load import audio_features, from_pretrained, load, open_tensors
+from .describe import read_labels
+from .load import audio_features, from_pretrained, load
+from .readers import open_tensors
 from .report import Report
 
 __all__ = [
@@ -21,6 +25,7 @@ __all__ = [
     "load",
     "merge_rgb",
     "open_tensors",
+    "read_labels",
     "resize_grid",
     "square_grid",
 ]

@@ -1,46 +1,50 @@
-"""What goes with the weights into a checkpoint: features, labels, loss. The report says where each comes from."""
+"""What goes into a checkpoint beside the weights: features, labels, loss. The report says where each comes from."""
 
+import csv
+import os
 from dataclasses import replace
 
 from ..checkpoint import Info
 from ..config import FeatureConfig
-from .settings import KNOWN
+from ..errors import Error
+
+AUDIOSET = {"mean": -4.2677393, "std": 4.5689974}
+ESC = {"mean": -6.6268077, "std": 5.358466}
+SPEECH = {"mean": -6.845978, "std": 5.5654526}
+# The official checkpoints by their number of classes. Speech Commands has one label per clip and was trained with BCE
+# all the same. Source: egs/*/run*.sh of the official code.
+KNOWN = {527: ("AudioSet", "bce", AUDIOSET), 50: ("ESC-50", "ce", ESC), 35: ("Speech Commands V2", "bce", SPEECH)}
 
 
 def describe(config, layout, settings, keep, labels, loss, report):
-    """-> Info for a checkpoint.   keep: the source's head stays; labels, loss: as asked for, or None"""
-    known = known_as(layout)
+    """-> Info for a checkpoint.   keep: the source's head is kept; labels, loss: as asked for, or None"""
     random = not keep or settings.random_head
     c = config
     report.notes.append(f"gelu {c.gelu}, encoder eps {c.encoder_eps:g}, head eps {c.head_eps:g}, {c.heads} heads")
     info = Info(
         features=source_features(config, layout, settings, report),
         labels=class_names(config, settings if keep else None, labels, report),
-        loss=loss or (source_loss(layout, settings, known, report) if keep else "ce"),
+        loss=loss or (source_loss(layout, settings, report) if keep else "ce"),
         notes={"pretrained": {}, "random_head": random},
     )
     if random:
-        report.notes.append("the head is random: train it before its scores mean anything")
+        report.notes.append("the head is random: its scores mean nothing until it is trained")
     info.notes["pretrained"] = report.asdict()
     return info
 
 
-def known_as(layout):
-    """The published AST with that many classes, if there is one: its name, loss and features."""
-    return KNOWN.get(layout.classes) if layout.audio and layout.head else None
-
-
-def heard(layout, settings):
-    """What an audio model was trained on; None for an image model.   -> FeatureConfig"""
+def expected_features(layout, settings):
+    """The features that an audio model was trained on; None for an image model.   -> FeatureConfig"""
     if not layout.audio:
         return None
-    known = known_as(layout)  # every published AST heard through Hann windows, whatever the paper says
+    known = _published(layout)  # every published AST used a Hann window, whatever the paper says
     return replace(FeatureConfig(), **{"window": "hann", **(known[2] if known else {}), **settings.features})
 
 
 def source_features(config, layout, settings, report):
-    """Features that the weights expect: for an AST those it was trained on, for an image model nothing is known."""
-    f = replace(heard(layout, settings) or FeatureConfig(), mel_bins=config.mel_bins, frames=config.frames)
+    """The features that the new model takes: an AST's own at its new size; an image model has none, so the default."""
+    expected = expected_features(layout, settings) or FeatureConfig()
+    f = replace(expected, mel_bins=config.mel_bins, frames=config.frames)
     shape = f"{f.mel_bins} mel bins, {f.window} window, {f.frames} frames"
     report.notes.append(f"features: {f.rate} Hz, {shape}, mean {f.mean}, std {f.std}")
     return f
@@ -52,20 +56,62 @@ def class_names(config, settings, labels, report):
         return list(labels)
     if settings and settings.labels and len(settings.labels) == config.classes:
         return list(settings.labels)
-    report.notes.append(
-        f"the classes have no names: they are numbered 0 to {config.classes - 1} (labels=, --labels gives them names)"
-    )
+    report.notes.append(f"the classes have no names and are numbered 0 to {config.classes - 1} (see labels=, --labels)")
     return [str(k) for k in range(config.classes)]
 
 
-def source_loss(layout, settings, known, report):
-    """What a head that stays was trained with: as the source says, else as the published model of that size was."""
+def source_loss(layout, settings, report):
+    """The loss that a kept head was trained with: as the source says, else as the published model of that size was."""
+    known = _published(layout)
     if settings.loss:
         loss, why = settings.loss, "as the source says"
     elif known:
-        loss, why = known[1], f"{layout.classes} classes are taken for {known[0]}, which was trained so"
+        loss, why = known[1], f"{layout.classes} classes are taken for {known[0]}'s, whose model was trained with it"
     else:
         loss, why = "ce", "the source does not say"
-    meaning = "sigmoid: any number of classes at once" if loss == "bce" else "softmax: one class a clip"
-    report.notes.append(f"loss {loss} ({meaning}): {why} (loss=, --loss)")
+    meaning = "sigmoid: any number of classes at once" if loss == "bce" else "softmax: one class per clip"
+    report.notes.append(f"loss {loss} ({meaning}): {why} (see loss=, --loss)")
     return loss
+
+
+def _published(layout):
+    """The published AST with as many classes, if there is one: its name, loss and features."""
+    return KNOWN.get(layout.classes) if layout.audio and layout.head else None
+
+
+def read_labels(path: str | os.PathLike) -> list[str]:
+    """Class names from a file, in order: AudioSet's class_labels_indices.csv, or one name per line.
+
+    A first line with `display_name` makes it a CSV; a column `index` in it gives the order.
+    Raises minast.Error if the file cannot be read, has no labels, or its indices leave a gap.
+    """
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as f:
+            lines = f.read().splitlines()
+    except OSError as error:
+        raise Error(f"{path}: the labels cannot be read: {error.strerror or error}.") from None
+    except UnicodeDecodeError:
+        raise Error(f"{path}: the labels cannot be read: this is not UTF-8 text.") from None
+    if lines and "display_name" in lines[0]:
+        names = [row["display_name"] for row in _in_order(path, list(csv.DictReader(lines)))]
+    else:
+        names = [line.strip() for line in lines if line.strip()]
+    if not names or None in names:
+        raise Error(
+            f"{path}: there are no labels in it: it needs a name per line, or a CSV with a column display_name."
+        )
+    return names
+
+
+def _in_order(path, rows):
+    """The rows of a CSV by their column `index`, if there is one."""
+    if not rows or "index" not in rows[0]:
+        return rows
+    try:
+        rows = sorted(rows, key=lambda row: int(row["index"]))
+        whole = [int(row["index"]) for row in rows] == list(range(len(rows)))
+    except (TypeError, ValueError):
+        whole = False
+    if not whole:
+        raise Error(f"{path}: the column `index` does not count 0, 1, 2, ... without a gap.")
+    return rows

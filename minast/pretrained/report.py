@@ -1,4 +1,4 @@
-"""What became of every array: taken as it is, changed, made fresh, ignored."""
+"""What became of every array: taken unchanged, changed, fresh, or ignored."""
 
 import re
 from dataclasses import dataclass, field
@@ -6,15 +6,15 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Report:
-    """`print(report)` says all of it in a few lines; the lists hold every name."""
+    """`print(report)` shows it in a few lines; the lists hold every name."""
 
-    source: str
-    kind: str
-    taken: list = field(default_factory=list)  # weights of minast that are a copy
-    changed: dict = field(default_factory=dict)  # weight -> what was done to it
-    fresh: list = field(default_factory=list)  # weights with random or default values
-    ignored: list = field(default_factory=list)  # arrays of the file that no weight is made of
-    notes: list = field(default_factory=list)  # settings that were chosen, and why
+    source: str  # name of the file or folder
+    kind: str  # of model and naming, in words
+    taken: list[str] = field(default_factory=list)  # weights of minast that are a copy
+    changed: dict[str, str] = field(default_factory=dict)  # weight -> what was done to it
+    fresh: list[str] = field(default_factory=list)  # weights with random or default values
+    ignored: list[str] = field(default_factory=list)  # arrays of the file that no weight is made of
+    notes: list[str] = field(default_factory=list)  # settings that were chosen, and why
 
     def __str__(self):
         lines = [f"{self.source}: {self.kind}"]
@@ -25,8 +25,8 @@ class Report:
         lines += [f"  note     {line}" for line in self.notes]
         return "\n".join(lines)
 
-    def asdict(self):
-        """For a checkpoint's notes; names of blocks are put together."""
+    def asdict(self) -> dict:
+        """For a checkpoint's notes; the names of all blocks are one line, as in print."""
         return {
             "source": self.source,
             "kind": self.kind,
@@ -38,8 +38,8 @@ class Report:
         }
 
 
-def grouped(names):
-    """Names that differ in the number of their block alone as one: blocks.0-11.norm1.weight."""
+def grouped(names: list[str]) -> list[str]:
+    """Names that differ only in the number of their block as one: blocks.0-11.norm1.weight."""
     groups = {}
     for name in names:
         number = re.search(r"(?<=blocks\.)\d+|(?<=layer\.)\d+|(?<=layers\.)\d+|(?<=encoderblock_)\d+", name)

@@ -1,47 +1,44 @@
-"""What a pretrained model says about itself: labels, features, loss; and what is known where it is silent."""
+"""What config.json and preprocessor_config.json of a Hugging Face folder say about the model, every field checked."""
 
-import csv
+import json
+import math
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from math import prod
 
-from ..config import PATCH, grid_shape
+from ..config import PATCH
 from ..errors import Error
-from .fields import Fields
 
-AUDIOSET = {"mean": -4.2677393, "std": 4.5689974}
-ESC = {"mean": -6.6268077, "std": 5.358466}
-SPEECH = {"mean": -6.845978, "std": 5.5654526}
-# The official checkpoints by their number of classes. Speech Commands has one label a clip and was trained with BCE
-# all the same. Source: egs/*/run*.sh of the official code.
-KNOWN = {527: ("AudioSet", "bce", AUDIOSET), 50: ("ESC-50", "ce", ESC), 35: ("Speech Commands V2", "bce", SPEECH)}
-# Strides and lengths that were published; no two of them give the same number of patches.
-PUBLISHED = [(stride, frames) for stride in (10, 12, 14, 16) for frames in (1024, 512, 128)]
+GEOMETRY = ("mel_bins", "frames", "fstride", "tstride")  # of the grid that the positions are on
+FIELDS = {  # of config.json: their name, the least value
+    "mel_bins": ("num_mel_bins", PATCH),
+    "frames": ("max_length", PATCH),
+    "fstride": ("frequency_stride", 1),
+    "tstride": ("time_stride", 1),
+}
 ACTIVATIONS = {"gelu": "erf", "gelu_new": "tanh", "gelu_pytorch_tanh": "tanh", "gelu_python": "erf"}
-GEOMETRY = {"mel_bins": ("num_mel_bins", PATCH), "frames": ("max_length", PATCH)}  # own name: theirs, the least
-GEOMETRY |= {"fstride": ("frequency_stride", 1), "tstride": ("time_stride", 1)}
-RATES = (100, 768000)  # Hz, what FeatureConfig takes
 LOSSES = {"multi_label_classification": "bce", "single_label_classification": "ce", "regression": None, None: None}
+RATES = (100, 768000)  # Hz, what FeatureConfig accepts
 
 
 @dataclass
 class Settings:
-    """None or empty: the source does not say."""
+    """What a model says about itself; None or empty where it says nothing."""
 
-    labels: list | None = None
+    labels: list[str] | None = None
     loss: str | None = None
     features: dict = field(default_factory=dict)  # rate, window, mean, std
-    geometry: dict = field(default_factory=dict)  # mel_bins, frames, fstride, tstride of the positions' grid
+    geometry: dict = field(default_factory=dict)  # GEOMETRY
     heads: int | None = None
     eps: float | None = None
     gelu: str | None = None
     random_head: bool = False
 
 
-def settings_beside(path):
-    """The settings of a Hugging Face folder: config.json and preprocessor_config.json beside the weights.
+def settings_beside(path: str | os.PathLike) -> Settings:
+    """The settings in config.json and preprocessor_config.json, in the folder `path` or beside the file `path`.
 
-    A field may be missing. One that is there and means nothing raises minast.Error.
+    A file or a field may be missing. Raises minast.Error, naming file and field, for a value that makes no sense.
     """
     folder = path if os.path.isdir(path) else os.path.dirname(path)
     config = Fields(os.path.join(folder, "config.json"))
@@ -55,7 +52,7 @@ def settings_beside(path):
         out.loss = LOSSES[config.one_of("problem_type", LOSSES, None)]
         out.labels = config.labels("id2label")
         if "max_length" in config and "frequency_stride" in config:
-            out.geometry = {own: config.whole(*field) for own, field in GEOMETRY.items() if field[0] in config}
+            out.geometry = {own: config.whole(*field) for own, field in FIELDS.items() if field[0] in config}
     if "num_mel_bins" in features:
         features.whole("num_mel_bins")
         rate, mean = features.whole("sampling_rate", *RATES), features.number("mean")
@@ -66,61 +63,92 @@ def settings_beside(path):
     return out
 
 
-def read_labels(path):
-    """Class names in a file, in order: AudioSet's class_labels_indices.csv, or one name a line.   -> list of str
+class Fields(Mapping):
+    """The fields of a JSON file, none if it does not exist.
 
-    A first line with `display_name` makes it a CSV, whose `index`, if there, gives the order.
+    Each method returns one field, checked, or raises minast.Error with the file's name and what it has instead.
     """
+
+    def __init__(self, path):
+        self.path, self._fields = path, {}
+        if not os.path.lexists(path):
+            return
+        try:
+            with open(path, encoding="utf-8") as f:
+                self._fields = json.load(f)
+        except OSError as error:
+            raise Error(f"{path}: this cannot be read: {error.strerror or error}.") from None
+        except (ValueError, RecursionError):
+            raise Error(f"{path}: this is not a JSON file.") from None
+        if not isinstance(self._fields, dict):
+            raise Error(f"{path}: this is JSON, but not an object of settings: download the model's own file again.")
+
+    def __getitem__(self, name):
+        return self._fields[name]
+
+    def __iter__(self):
+        return iter(self._fields)
+
+    def __len__(self):
+        return len(self._fields)
+
+    def whole(self, name, least=1, most=math.inf):
+        """A whole number from `least` to `most`, or None if the field is missing."""
+        wanted = f"a whole number from {least}" + ("" if most == math.inf else f" to {most}")
+        return self._checked(name, lambda x: _finite(x) and x == int(x) and least <= x <= most, wanted, int)
+
+    def number(self, name, above=-math.inf, below=math.inf):
+        """A finite number between two others, or None if the field is missing."""
+        wanted = "a finite number" if above == -math.inf else f"a number above {above}"
+        wanted += "" if below == math.inf else f" and below {below}"
+        return self._checked(name, lambda x: _finite(x) and above < x < below, wanted, float)
+
+    def yes_or_no(self, name, default):
+        """A boolean, `default` if the field is missing."""
+        value = self._checked(name, lambda x: isinstance(x, bool), "true or false", bool)
+        return default if value is None else value
+
+    def one_of(self, name, choices, default):
+        """One of `choices`, unchanged; `default` if the field is missing."""
+        if name not in self:
+            return default
+        known = ", ".join("null" if c is None else c for c in choices)
+        return self._checked(
+            name, lambda x: (x is None or isinstance(x, str)) and x in choices, f"one of {known}", lambda x: x
+        )
+
+    def labels(self, name):
+        """Names in the order of their numbers; None if there are none, or only LABEL_0, LABEL_1, ..."""
+        wanted = 'names by number, {"0": ..., "1": ...}, without a gap'
+        names = self._checked(name, lambda x: x is None or _numbered(x), wanted, lambda x: x and _in_order(x))
+        return None if not names or all(text == f"LABEL_{i}" for i, text in enumerate(names)) else names
+
+    def _checked(self, name, sound, wanted, kind):
+        if name not in self:
+            return None
+        value = self[name]
+        if not sound(value):
+            shown = json.dumps(value, ensure_ascii=False)
+            shown = shown if len(shown) <= 80 else f"{shown[:77]}..."
+            raise Error(
+                f"{self.path}: {name} is {shown}: it must be {wanted}; correct it, or download the model's own file "
+                "again."
+            )
+        return kind(value)
+
+
+def _finite(x):
     try:
-        with open(path, encoding="utf-8-sig", newline="") as f:
-            lines = f.read().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise Error(
-            f"{path}: the labels cannot be read: {getattr(error, 'strerror', None) or 'no UTF-8 text'}."
-        ) from None
-    if not lines or "display_name" not in lines[0]:
-        names = [line.strip() for line in lines if line.strip()]
-    else:
-        rows = list(csv.DictReader(lines))
-        if rows and "index" in rows[0]:
-            try:
-                rows.sort(key=lambda row: int(row["index"]))
-                whole = [int(row["index"]) for row in rows] == list(range(len(rows)))
-            except (TypeError, ValueError):
-                whole = False
-            if not whole:
-                raise Error(f"{path}: the column `index` does not count 0, 1, 2, ... without a gap.")
-        names = [row["display_name"] for row in rows]
-    if not names or None in names:
-        raise Error(
-            f"{path}: there are no labels in it: a name a line, or a CSV with a column display_name, is needed."
-        )
-    return names
+        return isinstance(x, (int, float)) and not isinstance(x, bool) and math.isfinite(x)
+    except OverflowError:  # an int beyond all floats
+        return False
 
 
-def official_grid(patches):
-    """Where the positions of an official AST lie; the file says only how many there are.   -> (rows, columns)
-
-    The published ones (strides 10, 12, 14, 16; 10.24, 5.12 and 1.28 s) are known by their count. Another must be whole
-    columns of the 12 rows that 128 mel bins make at stride 10; minast.Error, with the counts, if it is not.
-    """
-    for stride, frames in PUBLISHED:
-        grid = grid_shape(128, frames, stride, stride)
-        if prod(grid) == patches:
-            return grid
-    rows = grid_shape(128, 16, 10, 10)[0]
-    if patches < rows or patches % rows:
-        raise Error(
-            f"the positions are those of {patches} patches: that is no published AST, and not whole columns of {rows} "
-            "(128 mel bins at stride 10): say how they lie (source_grid=, --source-grid)."
-        )
-    return rows, patches // rows
+def _numbered(x):
+    """{"0": name, "1": name, ...}, in any order; names are texts, or numbers (the classes of digits)."""
+    names = isinstance(x, dict) and all(isinstance(v, (str, int)) and not isinstance(v, bool) for v in x.values())
+    return names and set(x) == {str(i) for i in range(len(x))}
 
 
-def geometry_of(grid):
-    """Mel bins, frames and strides that make an official AST's grid; the shortest length for an unpublished one."""
-    for stride, frames in PUBLISHED:
-        if grid_shape(128, frames, stride, stride) == tuple(grid):
-            return {"mel_bins": 128, "frames": frames, "fstride": stride, "tstride": stride}
-    stride = next((s for s, _ in PUBLISHED if grid_shape(128, 16, s, s)[0] == grid[0]), 10)
-    return {"mel_bins": 128, "frames": 16 + (grid[1] - 1) * stride, "fstride": stride, "tstride": stride}
+def _in_order(x):
+    return [str(x[str(i)]) for i in range(len(x))]

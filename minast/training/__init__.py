@@ -1,1 +1,11 @@
-"""A training run: its start, its loop, its folder, and what feeds it."""
+"""A training run. In reading order:
+
+flags, recipes    what the user asks for, and what the data suggest
+start, resume     prepare a new run, or one that was stopped
+run               what both return: settings, data, learner, progress
+loop, learner     the training loop, and the step that it repeats
+run_folder        what is saved: last.npz, best.npz, history.csv, curves.png
+finish            the results of the best checkpoint
+
+batches, feature_cache and prefetch feed the loop; linear_probe, loss_scale, progress and stopping are its helpers.
+"""

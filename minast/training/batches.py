@@ -1,44 +1,60 @@
-"""From stored features to what a training step takes: which clips, in which order, how augmented.
+"""From the features of clips to the batches of a run: which clips, in which order, how augmented.
 
-Every random number comes from (seed, purpose, epoch, step), so that a run can stop at any step and go on as if it had
-not: there is no generator whose state would have to be kept.
+Every random number comes from (seed, purpose, epoch, step), so that a run can stop at any step and continue as if it
+had not: there is no generator whose state would have to be saved.
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 
 from .. import augment
-from ..features import normalise, pad_or_trim, segments
+from ..config import FeatureConfig, TrainConfig
+from ..features import normalise, pad_or_trim
 
 ORDER, AUGMENT = 1, 2  # purposes
 
 
-def order(clips, config, epoch):
-    """The clips of an epoch in random order.   -> (clips,) whole numbers"""
+def order(clips: int, config: TrainConfig, epoch: int) -> np.ndarray:
+    """The clips of an epoch, counted from 0, in random order.   -> (clips,) indices"""
     return np.random.default_rng([config.seed, ORDER, epoch]).permutation(clips)
 
 
-def steps_per_epoch(clips, batch):
-    """Whole batches in an epoch; a rest is left out, unless it is all there is."""
+def steps_per_epoch(clips: int, batch: int) -> int:
+    """Full batches in an epoch; clips that do not fill one are left out, unless there are no others."""
     return max(1, clips // batch)
 
 
-def training_batch(store, targets, chosen, features, config, epoch, step):
-    """-> x (B, frames, F) normalised, y (B, K) soft targets."""
+def training_batch(
+    mels: Sequence[np.ndarray],
+    targets: np.ndarray,
+    chosen: Sequence[int],
+    features: FeatureConfig,
+    config: TrainConfig,
+    epoch: int,
+    step: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The clips `chosen`, augmented as `config` says, in AST's order (see augment.py).
+
+    mels: log-mels (T, F) of all n training clips, such as a FeatureCache. targets (n, K). epoch, and step within it,
+    are counted from 0 and seed the augmentation.
+    -> x (B, frames, F) float32, normalised; y (B, K) float32, soft where clips are mixed
+    """
     rng = np.random.default_rng([config.seed, AUGMENT, epoch, step])
     on = epoch >= config.augment_from
-    mels, rows = [], []
+    clips, rows = [], []
     for i in chosen:
-        mel, y = augment.crop(store[i], features.frames, rng), targets[i]
+        mel, y = augment.crop(mels[i], features.frames, rng), targets[i]
         if on and config.mixup and rng.random() < config.mixup:
-            j = int(rng.integers(len(store)))
+            j = int(rng.integers(len(mels)))
             share = augment.mixup_share(rng)
-            mel = augment.mix(mel, augment.crop(store[j], features.frames, rng), share)
+            mel = augment.mix(mel, augment.crop(mels[j], features.frames, rng), share)
             y = share * y + (1 - share) * targets[j]
         if on and config.gain:
             mel = augment.gain(mel, config.gain, rng)
-        mels.append(pad_or_trim(mel, features.frames))
+        clips.append(pad_or_trim(mel, features.frames))
         rows.append(y)
-    x = np.stack(mels)
+    x = np.stack(clips)
     if on and config.freq_mask:
         x = augment.mask(x, config.freq_mask, 2, rng)
     if on and config.time_mask:
@@ -51,11 +67,6 @@ def training_batch(store, targets, chosen, features, config, epoch, step):
     return x, np.stack(rows).astype(np.float32)
 
 
-def hits(scores, y):
+def hits(scores: np.ndarray, y: np.ndarray) -> int:
     """Clips whose highest score is one of their labels (the strongest, for mixed ones).   scores, y (B, K) -> int"""
     return int((y[np.arange(len(y)), scores.argmax(axis=1)] >= y.max(axis=1)).sum())
-
-
-def model_inputs(mel, features):
-    """All windows of one clip, padded and normalised.   (T, F) -> (W, frames, F)"""
-    return normalise(segments(mel, features.frames), features.mean, features.std)

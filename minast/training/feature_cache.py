@@ -1,60 +1,76 @@
-"""Features of many clips: computed once, on all cores, kept in a folder by the content of their file."""
+"""Features of many clips, computed once on all cores and cached on disk under a hash of the audio file."""
 
 import hashlib
 import json
 import os
 import sys
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 
 import numpy as np
 
 from .. import threads
+from ..config import FeatureConfig
+from ..datasets import Clip
 from ..errors import Error
 from ..features import log_mel
 from ..files import atomic, cache_folder
 
-VERSION = 2  # of the features: raise it when `log_mel` or `load_audio` gives other numbers
-IN_MEMORY = 2**31  # bytes of features that are held in memory; more stay on disk and are read when needed
+VERSION = 2  # of the features: raise it when `log_mel` or `load_audio` return other numbers
+IN_MEMORY = 2**31  # bytes of features kept in memory; the rest is read from disk when needed
 
 
 class FeatureCache:
-    """`store[i]` is the log-mel (T, F) of clip i, whole and not normalised.
+    """A sequence: `mels[i]` is the log-mel (T, F) of clip i, whole and not normalised, float32 in nats.
 
-    clips: Clips. features: FeatureConfig (its rate, mel_bins and window count). Files are found again by their content,
-    so that a moved or renamed one costs nothing and a changed one is computed anew. A clip that cannot be read raises
-    minast.Error with its name.
+    clips: the recordings. features: its rate, mel_bins and window matter here. cache: whether to read from and write
+    to disk; an entry is found by the file's content, so a moved or renamed file costs nothing and a changed one is
+    computed again. label: of the progress bar; quiet: no bar.
+    Raises minast.Error, naming the clip, for one that cannot be read.
     """
 
-    def __init__(self, clips, features, cache=True, workers=None, label="features", quiet=False):
+    def __init__(
+        self,
+        clips: Sequence[Clip],
+        features: FeatureConfig,
+        cache: bool = True,
+        label: str = "features",
+        quiet: bool = False,
+    ):
         from tqdm import tqdm
 
         self.clips, self.features = clips, features
         self.settings = json.dumps([VERSION, features.rate, features.mel_bins, features.window])
         self.folder = os.path.join(cache_folder(), "features") if cache else None
         self._rows, self._bytes, self._lock = [], 0, Lock()
-        pool = ThreadPoolExecutor(workers or threads.count(), initializer=threads.stay_alone)  # all release the GIL
+        pool = ThreadPoolExecutor(threads.count(), initializer=threads.stay_alone)  # all release the GIL
         try:
-            jobs = pool.map(self._get, clips)
-            for path, mel in tqdm(jobs, total=len(clips), desc=label, unit="clip", disable=quiet or None, leave=False):
+            results = pool.map(self._get, clips)
+            for path, mel in tqdm(
+                results, total=len(clips), desc=label, unit="clip", disable=quiet or None, leave=False
+            ):
                 self._bytes += mel.nbytes
                 self._rows.append(mel if path is None or self._bytes <= IN_MEMORY else path)
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._rows)
 
-    def __getitem__(self, i):
+    def __getitem__(self, i: int) -> np.ndarray:
         row = self._rows[i]
         return np.load(row, allow_pickle=False) if isinstance(row, str) else row
 
-    def lengths(self):
-        """Frames of each clip."""
+    def lengths(self) -> np.ndarray:
+        """Frames of each clip.   -> (n,)"""
         return np.array([len(self[i]) for i in range(len(self))])
 
-    def mean_std(self):
-        """Mean and standard deviation over every frame and mel bin of all clips, padding left out; float64 sums."""
+    def mean_std(self) -> tuple[float, float]:
+        """Mean and standard deviation over every frame and mel bin of all clips, without padding; sums in float64.
+
+        Raises minast.Error if all values are the same, as for silence.
+        """
         count = total = squares = 0.0
         for i in range(len(self)):
             mel = self[i].astype(np.float64)
@@ -65,7 +81,7 @@ class FeatureCache:
             raise Error(f"all {len(self)} clips are the same constant {mean:.4g}: are they silent?")
         return float(mean), std
 
-    def _get(self, clip):
+    def _get(self, clip: Clip) -> tuple[str | None, np.ndarray]:
         """-> (path of the cached file or None, log-mel)"""
         path = self._path(clip)
         if path and os.path.exists(path):
@@ -74,7 +90,7 @@ class FeatureCache:
                 if mel.ndim == 2 and mel.shape[1] == self.features.mel_bins and np.isfinite(mel).all():
                     return path, mel
             except (ValueError, EOFError, OSError):
-                pass  # a damaged entry is made again
+                pass  # a damaged entry is computed again
         wave = clip.wave(self.features.rate)
         try:
             mel = log_mel(wave, self.features.rate, self.features.mel_bins, self.features.window)
@@ -89,13 +105,13 @@ class FeatureCache:
         except (OSError, Error) as error:  # a full disk costs time, not the run
             with self._lock:
                 if self.folder is not None:
-                    print(f"note: features are not kept for next time: {error}", file=sys.stderr)
+                    print(f"note: features are not kept on disk: {error}", file=sys.stderr)
                 self.folder = None
             return None, mel
         return path, mel
 
-    def _path(self, clip):
-        folder = self.folder  # another thread may take it away
+    def _path(self, clip: Clip) -> str | None:
+        folder = self.folder  # another thread may set it to None
         if folder is None or clip.path is None:
             return None
         try:
@@ -104,7 +120,7 @@ class FeatureCache:
                     hashlib.file_digest(f, "sha256") if hasattr(hashlib, "file_digest") else hashlib.sha256(f.read())
                 )
         except OSError:
-            return None  # load_audio says it better
+            return None  # load_audio will raise a clearer error
         digest.update(self.settings.encode())
         key = digest.hexdigest()
         return os.path.join(folder, key[:2], key + ".npy")

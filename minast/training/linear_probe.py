@@ -1,29 +1,43 @@
-"""A new head learns to read pretrained features before anything else moves.
+"""A linear probe: a new head is fitted to pretrained features before fine-tuning changes them.
 
-Under a random head, the first steps of fine-tuning push the features in random directions and lose part of what they
-knew. So the head is fitted first, to the features as they are. Source: Kumar et al., "Fine-Tuning can Distort
+Under a random head, the first steps of fine-tuning push the features in random directions and destroy part of what they
+hold. So the head is fitted first, to frozen features. Source: Kumar et al., "Fine-Tuning can Distort
 Pretrained Features and Underperform Out-of-Distribution", ICLR 2022 (linear probing, then fine-tuning).
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 
 from .. import layers, optim
+from ..config import FeatureConfig
 from ..features import normalise, pad_or_trim
+from ..model import AST
 from ..params import zeros
 
 
-def fit_linear_probe(model, store, targets, features, loss, steps=100, lr=3e-3, batch=8):
-    """Fit `mlp_head` on the training clips' embeddings, everything else left alone. -> loss after the last step
+def fit_linear_probe(
+    model: AST,
+    mels: Sequence[np.ndarray],
+    targets: np.ndarray,
+    features: FeatureConfig,
+    loss: str,
+    steps: int = 100,
+    lr: float = 3e-3,
+    batch: int = 8,
+) -> float:
+    """Fit the weights of `mlp_head` in place on the clips' embeddings; all others stay.   -> loss after the last step
 
-    store: log-mels of n clips, of which the first `features.frames` frames are seen. targets (n, K). Adam over all
-    clips at once, `steps` times, the learning rate falling from `lr` by a cosine.
+    mels: log-mels (T, F) of n clips, of which the first `features.frames` frames are used. targets (n, K), loss "ce" or
+    "bce" as in `AST.loss_and_grad`. `steps` steps of Adam, each on all clips, with a learning rate that falls from `lr`
+    to 0 by a cosine; embeddings are computed `batch` clips at a time.
     """
     from tqdm import tqdm
 
-    x = np.empty((len(store), model.config.dim), model.dtype)
-    for i in tqdm(range(0, len(store), batch), desc="features for the head", unit="batch", disable=None, leave=False):
-        mels = [pad_or_trim(store[j], features.frames) for j in range(i, min(i + batch, len(store)))]
-        x[i : i + batch] = model.numpy(model.embed(normalise(np.stack(mels), features.mean, features.std)))
+    x = np.empty((len(mels), model.config.dim), model.dtype)
+    for i in tqdm(range(0, len(mels), batch), desc="features for the head", unit="batch", disable=None, leave=False):
+        clips = [pad_or_trim(mels[j], features.frames) for j in range(i, min(i + batch, len(mels)))]
+        x[i : i + batch] = model.numpy(model.embed(normalise(np.stack(clips), features.mean, features.std)))
     shapes = {name: view.shape for name, view in model.w.items() if name.startswith("mlp_head.")}
     w, dw = zeros(shapes, model.dtype), zeros(shapes, model.dtype)
     for name, view in w.items():
@@ -40,4 +54,5 @@ def fit_linear_probe(model, store, targets, features, loss, steps=100, lr=3e-3, 
         adam.step(dw.flat, optim.cosine(step, steps, lr))
     for name, view in w.items():
         model.w[name][...] = model.xp.asarray(view)
+    model.weights_changed()
     return float(value)

@@ -1,20 +1,21 @@
-"""Dynamic loss scaling: float16 keeps gradients down to 6e-8 only, so all of them are multiplied on the way back."""
+"""Dynamic loss scaling: float16 loses gradients below 6e-8, so the loss is multiplied before the backward pass."""
 
 import math
 
 
 class LossScale:
-    """A power of two by which the gradient of the loss is multiplied: as large as float16's range allows.
+    """A power of two that multiplies the loss, and so all gradients: as large as float16's range allows.
 
-    It halves when a gradient overflows (that step is not taken), and doubles after `every` steps that did not.
-    Source: Micikevicius et al., "Mixed Precision Training", ICLR 2018, section 3.2.
+    It halves when a gradient overflows (that step is skipped), and doubles after `every` steps without an overflow, up
+    to `most`. Source: Micikevicius et al., "Mixed Precision Training", ICLR 2018, section 3.2.
     """
 
-    def __init__(self, value=2.0**16, every=2000, most=2.0**24):
-        self.value, self.every, self.most, self.good = value, every, most, 0
+    def __init__(self, value: float = 2.0**16, every: int = 2000, most: float = 2.0**24):
+        self.value, self.every, self.most = value, every, most
+        self.good = 0  # steps since the last change without an overflow
 
-    def update(self, norm):
-        """Look at a step's gradient norm, and set the value for the next step. -> whether the step was taken"""
+    def update(self, norm: float) -> bool:
+        """Set the value for the next step by the gradient norm of this one.   -> whether the step was taken"""
         if not math.isfinite(norm):
             self.value, self.good = self.value / 2, 0
             return False
@@ -24,23 +25,26 @@ class LossScale:
         return True
 
     @property
-    def exhausted(self):
-        """Whether smaller scales did not help: then the numbers themselves are wrong, not their range."""
+    def exhausted(self) -> bool:
+        """Whether smaller scales did not help: then the gradients themselves are not finite, scaled or not."""
         return self.value < 1
 
-    def state(self):
+    def state(self) -> dict:
+        """What `load_state` needs to continue as if nothing had happened."""
         return {"value": self.value, "good": self.good}
 
-    def load_state(self, state):
+    def load_state(self, state: dict) -> None:
+        """Continue from what `state` returned. Raises KeyError, TypeError or ValueError if it is damaged."""
         self.value, self.good = float(state["value"]), int(state["good"])
 
 
 class NoScale(LossScale):
-    """Of types whose range is float32's: always 1, and a gradient that is not finite is an error at once."""
+    """For types with float32's range: always 1, and a gradient that is not finite is an error at once."""
 
     def __init__(self):
         super().__init__(1.0, every=-1)
 
 
-def loss_scale(dtype):
+def loss_scale(dtype: str) -> LossScale:
+    """The scale that a compute dtype needs."""
     return LossScale() if dtype == "float16" else NoScale()

@@ -1,28 +1,30 @@
-"""Training batches made in the background, while the loop is busy with earlier ones."""
+"""Training batches prepared in the background while earlier ones are trained on."""
 
 import time
 from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from .. import threads
 
-DEPTH = 4  # batches that wait ready
+DEPTH = 4  # batches prepared ahead of the one in use
+WORKERS = 2  # threads that prepare them
 
 
 class Prefetcher:
-    """for batch in Prefetcher(make, steps): the same as `for batch in map(make, steps)`, made by threads ahead of time.
+    """`for batch in Prefetcher(make, steps)` is `for batch in map(make, steps)`, computed ahead by threads.
 
-    make: a pure function of the step, so that neither order nor timing can change a batch. Its error is raised when
-    that batch's turn comes. `waited`: seconds that the loop had to wait for a batch. Leaving the loop for good ends in
-    `close`, also by `with`.
+    make: a pure function of the step, so that neither order nor timing can change a batch. An exception in it is raised
+    when its batch is due. `waited`: seconds that the loop had to wait for batches. Use it in a `with` statement, or
+    call `close` at the end.
     """
 
-    def __init__(self, make, steps, workers=2):
+    def __init__(self, make: Callable, steps: Iterable[int]):
         self.make, self.steps, self.waited = make, iter(steps), 0.0
-        self._pool = ThreadPoolExecutor(min(workers, threads.count()), "minast-batch", threads.stay_alone)
+        self._pool = ThreadPoolExecutor(min(WORKERS, threads.count()), "minast-batch", threads.stay_alone)
         self._ready = deque()
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator:
         return self
 
     def __next__(self):
@@ -35,10 +37,11 @@ class Prefetcher:
         self.waited += time.perf_counter() - began
         return batch
 
-    def close(self):
+    def close(self) -> None:
+        """Cancel the batches that are not begun; those in progress are not waited for."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def __enter__(self):
+    def __enter__(self) -> "Prefetcher":
         return self
 
     def __exit__(self, *_):

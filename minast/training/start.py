@@ -1,323 +1,131 @@
-"""How a training run begins: from flags and the data's recipe, or from the folder of one that stopped."""
+"""How a new run is prepared: from flags and the data's recipe."""
 
 import os
-from dataclasses import asdict, dataclass, replace
+from argparse import Namespace
+from contextlib import ExitStack
+from dataclasses import replace
 
 import numpy as np
 
-from .. import cli, optim, threads
+from .. import pretrained, threads
 from ..backend import choose
-from ..checkpoint import Info, load
-from ..config import PRESETS, FeatureConfig, ModelConfig, TrainConfig
-from ..datasets import NAMED, Dataset, open_dataset
+from ..checkpoint import Info
+from ..config import FeatureConfig, ModelConfig, TrainConfig
+from ..datasets import Dataset, open_dataset
 from ..errors import Error
-from ..model import AST, checked_dtype
+from ..model import AST
 from . import run_folder
 from .feature_cache import FeatureCache
+from .learner import new_learner
 from .linear_probe import fit_linear_probe
-from .loss_scale import LossScale, loss_scale
+from .progress import Progress
 from .recipes import recipe
+from .run import Run, Settings, TrainingData
 
 
-@dataclass
-class Job:
-    """All that the training loop needs."""
+def new_run(options: Namespace, leaving: ExitStack) -> Run:
+    """Data, features, model and optimizer, as the flags and the recipe say.   leaving: as in run_folder.new_folder
 
-    out: str  # the folder for what comes of it
-    settings: dict  # what the run began with, as last.npz keeps it
-    config: TrainConfig
-    model: AST
-    info: Info
-    optimizer: optim.Adam
-    scale: LossScale
-    data: Dataset
-    store: FeatureCache | None = None  # features of the training clips, if they are there already
-    step: int = 0  # steps done
-    sums: tuple = (0.0, 0)  # of this epoch: losses, hits
-    backend: str | None = None
-    cache: bool = True
-    saved: int | None = None  # the step that this session has last saved, if it has
+    Raises minast.Error for everything that makes training impossible; an output folder made here is then removed.
+    """
+    if options.pretrained and any(getattr(options, name) is not None for name in ("preset", "depth", "prefix_tokens")):
+        raise Error("--pretrained brings its own size: leave out --preset, --depth and --prefix-tokens.")
+    dataset = open_dataset(options.data or "builtin", options.seed or 0, options.fold)
+    config, rest = recipe(dataset.kind, dataset.multilabel, vars(options))
+    choose(options.backend).checked_dtype(config.dtype)
+    preset = stem(options.pretrained) if options.pretrained else rest["preset"]
+    name = dataset.kind if dataset.kind != "own" else stem(options.data)
+    out = run_folder.new_folder(options.out, f"{name}-{preset}", leaving)
 
-    @property
-    def measure(self):
-        """What the best epoch is chosen by."""
-        return "accuracy" if self.config.loss == "ce" else "mAP"
-
-
-def begun(args, leaving):
-    """A new run.   leaving: as in run.new_folder"""
-    threads.set_count(threads.count())  # BLAS too, whatever OPENBLAS_NUM_THREADS says: then --resume rounds like this
-    given = vars(args)
-    data = open_dataset(args.data or "builtin", args.seed or 0, args.fold)
-    config, rest = recipe(data.kind, data.multilabel, given)
-    checked_dtype(config.dtype, choose(args.backend)[0])
-    name = data.kind if data.kind != "own" else stem(args.data)
-    size = stem(args.pretrained) if args.pretrained else rest["preset"]
-    out = run_folder.new_folder(args.out, f"{name}-{size}", leaving)
-    return prepared(args, data, config, rest, out, size)
-
-
-def prepared(args, data, config, rest, out, size):
-    """Features, model, optimizer, and the new head of a pretrained model, fitted.   -> Job"""
-    given = vars(args)
-    features = FeatureConfig(rate=rest["rate"], **{k: given[k] for k in ("mel_bins", "window") if given[k] is not None})
-    source = heard(args.pretrained) if args.pretrained else {}
-    features = replace(features, **{k: v for k, v in source.items() if given[k] is None})
-    store = FeatureCache(data.of("train"), features, not args.no_cache)
-    features = replace(features, frames=fitting_frames(store.lengths()) if rest["frames"] is None else rest["frames"])
-    features = replace(features, **scaling(args, store, source))
-    shape = {k: given[k] for k in ("fstride", "tstride") if given[k] is not None}
-    shape |= {"classes": len(data.labels), "frames": features.frames, "mel_bins": features.mel_bins}
-    if args.pretrained:
-        model, origin = fine_tuned(args, shape, config)
-    else:
-        shape |= {k: given[k] for k in ("prefix_tokens", "depth") if given[k] is not None}
-        origin = "random weights"
-        model = AST(ModelConfig.preset(rest["preset"], **shape), args.backend, config.seed, config.dtype)
-    model.recompute, model.replay = config.recompute, True
-    info = Info(
-        list(data.labels),
-        features,
-        config.loss,
-        notes={"data": data.name, "from": origin, "seed": config.seed, "fold": args.fold},
-    )
-    settings = {
-        "data": args.data or "builtin",
-        "folder": os.getcwd(),
-        "fold": args.fold,
-        "fingerprint": run_folder.fingerprint(data),
-        "preset": size,
-        "train": asdict(config),
-        "cache": not args.no_cache,
-        "backend": model.backend,  # another one, or another number of threads, rounds differently
-        "threads": threads.count(),
-    }
-    optimizer, scale = new_optimizer(model, config), loss_scale(config.dtype)
-    describe(data, model, features, size, out)
-    if args.pretrained and not args.random_head:
-        print("fitting the new head to the features as they are", flush=True)
-        loss = fit_linear_probe(model, store, data.targets(store.clips), features, config.loss)
+    features, clips = prepare_features(options, rest, dataset)
+    model, origin = new_model(options, rest["preset"], len(dataset.labels), features, config)
+    learner = new_learner(model, config)
+    describe(dataset, model, features, preset, out)
+    if options.pretrained and not options.random_head:
+        print("fitting the new head to frozen features (linear probe)", flush=True)
+        loss = fit_linear_probe(model, clips, dataset.targets(clips.clips), features, config.loss)
         print(f"the new head is fitted: training loss {loss:.3f}")
-    return Job(
-        out, settings, config, model, info, optimizer, scale, data, store,
-        backend=args.backend, cache=not args.no_cache,
-    )  # fmt: skip
 
-
-def resumed(args):
-    """A run that stopped, where it stopped. Its settings are its own; only where its data lie may be said anew."""
-    own = ("resume", "data", "backend", "threads")
-    others = [
-        name for name, value in vars(args).items() if value is not None and value is not False and name not in own
-    ]
-    if others:
-        raise Error(f"--resume goes on with the run's own settings: leave out {', '.join(others)}.")
-    state = run_folder.load_state_of(args.resume)
-    try:
-        settings, step, sums = state["settings"], int(state["counters"]["step"]), tuple(state["counters"]["sums"])
-        config = TrainConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in settings["train"].items()})
-        same_machinery(args, settings)
-        data = open_dataset(args.data or located(settings), config.seed, settings["fold"])
-        if run_folder.fingerprint(data) != settings["fingerprint"]:
-            raise Error(f"{data.name}: these are not the clips that {args.resume} was trained on: start anew.")
-        model, info = load(os.path.join(args.resume, run_folder.LAST), args.backend, config.dtype)
-        model.recompute, model.replay = config.recompute, True
-        optimizer = new_optimizer(model, config)
-        optimizer.load_state(state)
-        scale = loss_scale(config.dtype)
-        scale.load_state(state["counters"].get("scale", scale.state()))
-        cache = settings["cache"]
-    except (KeyError, TypeError, ValueError) as error:
-        if isinstance(error, Error):
-            raise
-        raise Error(
-            f"--resume {args.resume}: the state in {run_folder.LAST} is damaged ({error!r}): start anew."
-        ) from None
-    if args.data:  # they have moved: the next --resume finds them there by itself
-        settings |= {"data": args.data, "folder": os.getcwd()}
-    print(f"{args.resume}: going on after step {step} (epochs finished: {len(info.history)} of {config.epochs})")
-    return Job(
-        args.resume,
-        settings,
-        config,
-        model,
-        info,
-        optimizer,
-        scale,
-        data,
-        None,
-        step,
-        sums,
-        backend=args.backend,
-        cache=cache,
+    notes = {"data": dataset.name, "from": origin, "seed": config.seed, "fold": options.fold}
+    settings = Settings(
+        data=options.data or "builtin",
+        folder=os.getcwd(),
+        fold=options.fold,
+        fingerprint=run_folder.fingerprint(dataset),
+        preset=preset,
+        train=config,
+        cache=not options.no_cache,
+        backend=model.backend.name,
+        threads=threads.count(),
     )
+    info = Info(list(dataset.labels), features, config.loss, notes=notes)
+    data = TrainingData.read(dataset, features, settings.cache, clips)
+    return Run(out, settings, info, data, learner, Progress())
 
 
-def same_machinery(args, settings):
-    """Backend and threads as they were, since others round differently; said aloud if the flags ask for others."""
-    if args.threads is None:
-        threads.set_count(settings["threads"])
-    if args.backend is None:
-        args.backend = settings["backend"]
-    now = (args.backend, threads.count())
-    if now != (settings["backend"], settings["threads"]):
-        print(
-            f"note: the run began on backend {settings['backend']} with {settings['threads']} threads and goes on with "
-            f"{now[0]} and {now[1]}: from here on the last digits differ."
-        )
+def prepare_features(options: Namespace, rest: dict, dataset: Dataset) -> tuple[FeatureConfig, FeatureCache]:
+    """How sound becomes features, and the features of the training clips.
+
+    What the flags say comes first, then what pretrained audio weights expect, then what the training clips suggest.
+    """
+    flags = {name: getattr(options, name) for name in ("rate", "mel_bins", "window", "mean", "std")}
+    flags = {name: value for name, value in flags.items() if value is not None}
+    expected = expected_features(options.pretrained) if options.pretrained else {}
+    features = FeatureConfig(**{"rate": rest["rate"], **expected, **flags})
+    clips = FeatureCache(dataset.of("train"), features, not options.no_cache)
+    frames = fitting_frames(clips.lengths()) if rest["frames"] is None else rest["frames"]
+    if not expected and not {"mean", "std"} <= set(flags):
+        mean, std = clips.mean_std()
+        features = replace(features, **{"mean": mean, "std": std, **flags})
+    return replace(features, frames=frames), clips
 
 
-def located(settings):
-    """The DATA argument as seen from today's folder: paths were relative to where the run began."""
-    data = settings["data"]
-    if data == "builtin":
-        return data
-    kind, colon, path = data.partition(":")
-    if colon and kind in NAMED:
-        return kind + colon + os.path.join(settings["folder"], path)
-    return os.path.join(settings["folder"], data)
-
-
-def fitting_frames(lengths):
-    """Long enough for 95 % of the clips, 32 to 1024 frames."""
+def fitting_frames(lengths) -> int:
+    """The 95th percentile of clip lengths in frames, within 32 to 1024."""
     return int(np.clip(np.percentile(lengths, 95), 32, 1024))
 
 
-def heard(path):
+def expected_features(path: str) -> dict:
     """What pretrained weights were trained on: rate, window, mel_bins, mean, std; {} for an image model."""
-    from ..pretrained import audio_features
-
-    found = audio_features(path)
+    found = pretrained.audio_features(path)
     return {k: getattr(found, k) for k in ("rate", "window", "mel_bins", "mean", "std")} if found else {}
 
 
-def fine_tuned(args, shape, config):
-    """-> (model with pretrained weights and a new head, where they come from); prints what became of every array."""
-    from .. import pretrained
+def new_model(options: Namespace, preset: str, classes: int, features: FeatureConfig, config: TrainConfig):
+    """A model with random weights, or with pretrained ones and a new head.   -> AST, where its weights come from"""
+    shape = {"classes": classes, "frames": features.frames, "mel_bins": features.mel_bins}
+    own = ("fstride", "tstride", "prefix_tokens", "depth")
+    shape |= {name: getattr(options, name) for name in own if getattr(options, name) is not None}
+    if options.pretrained:
+        return fine_tuned(options, shape, config), os.path.basename(os.path.abspath(options.pretrained))
+    model = AST(ModelConfig.preset(preset, **shape), options.backend, config.seed, config.dtype)
+    return model, "random weights"
 
-    if args.preset or args.depth or args.prefix_tokens:
-        raise Error("--pretrained brings its own size: leave out --preset, --depth and --prefix-tokens.")
+
+def fine_tuned(options: Namespace, shape: dict, config: TrainConfig) -> AST:
+    """A model with pretrained weights and a new head; prints what became of every array."""
     model, _, report = pretrained.load(
-        args.pretrained, fresh_head=True, seed=config.seed, backend=args.backend, dtype=config.dtype, **shape
+        options.pretrained, fresh_head=True, seed=config.seed, backend=options.backend, dtype=config.dtype, **shape
     )
     report.notes = report.notes[:1]  # labels and features are the data's, as the lines after it say
     print(report)
-    return model, os.path.basename(os.path.abspath(args.pretrained))
+    return model
 
 
-def stem(path):
-    """The last part of a path, without its ending."""
-    return os.path.splitext(os.path.basename(os.path.abspath(path)))[0]
-
-
-def scaling(args, store, source):
-    """{"mean", "std"}: as asked for, else as the pretrained weights expect, else measured on the training clips."""
-    mean, std = (source["mean"], source["std"]) if source else (args.mean, args.std)
-    if mean is None or std is None:
-        mean, std = store.mean_std()
-    return {"mean": mean if args.mean is None else args.mean, "std": std if args.std is None else args.std}
-
-
-def new_optimizer(model, config):
-    """AST's Adam, which decays every weight, or AdamW, which decays the matrices."""
-    decay = None
-    if config.optimizer == "adamw":
-        decay = model.xp.zeros_like(model.w.flat)
-        for name, view in model.layout(decay).items():
-            if view.ndim == 2 and name != "pos_embed":
-                view[...] = 1
-    options = {"weight_decay": config.weight_decay, "decoupled": config.optimizer == "adamw", "decay": decay}
-    if config.layer_decay < 1:
-        options["rates"] = layer_rates(model, config.layer_decay)
-    Adam = getattr(model.ops, "Adam", optim.Adam)  # a backend with kernels has its own, in one launch
-    return Adam(model.w.flat, config.betas, **options)
-
-
-def layer_rates(model, factor):
-    """How fast each weight learns, flat: 1 for the head, times `factor` for each block further down, embeddings last.
-
-    What the lower blocks of a pretrained model know is general and worth keeping; the upper ones have to change.
-    Source: Clark et al., "ELECTRA", ICLR 2020 (layerwise learning-rate decay); Bao et al., "BEiT", 2021, for a ViT.
-    """
-    rates, depth = model.xp.zeros_like(model.w.flat), model.config.depth
-    for name, view in model.layout(rates).items():
-        if name.startswith("blocks."):
-            below = depth - int(name.split(".")[1])
-        else:
-            below = 0 if name.startswith(("norm.", "mlp_head.")) else depth + 1
-        view[...] = factor**below
-    return rates
-
-
-def describe(data, model, features, preset, out):
-    counts = {split: len(data.of(split)) for split in ("train", "valid", "test") if data.of(split)}
+def describe(dataset: Dataset, model: AST, features: FeatureConfig, preset: str, out: str) -> None:
+    """Print what is trained, on what, where."""
+    counts = {split: len(dataset.of(split)) for split in ("train", "valid", "test") if dataset.of(split)}
     clips = ", ".join(f"{n} {split}" for split, n in counts.items())
-    print(f"{data.name}: {clips} clips, {len(data.labels)} classes; split {data.split_from}")
+    print(f"{dataset.name}: {clips} clips, {len(dataset.labels)} classes; split {dataset.split_from}")
     print(
         f"{preset}: {model.parameters / 1e6:.2f} M weights, {model.config.tokens} tokens from {features.frames} frames "
-        f"at {features.rate} Hz, mean {features.mean:.3f}, std {features.std:.3f}; backend {model.backend}"
-        f"{'' if model.computes == 'float32' else f' in {model.computes}'}; to {out}"
+        f"at {features.rate} Hz, mean {features.mean:.3f}, std {features.std:.3f}; backend {model.backend.name}"
+        f"{'' if model.compute_dtype == 'float32' else f' in {model.compute_dtype}'}; to {out}"
     )
-    if model.backend == "emulator":
-        print("The emulator runs the GPU's kernels on the CPU: right, and slow. To train on a CPU take --backend fast.")
+    if model.backend.name == "emulator":
+        print("The emulator runs the GPU kernels on the CPU, slowly. To train on a CPU use --backend fast.")
 
 
-def parser(doc):
-    """The flags of train. None means: as the data's recipe says."""
-    p = cli.Parser("train", doc)
-    p.add_argument("data", nargs="?", metavar="DATA", help=f"{cli.DATA} (default builtin)")
-    p.add_argument("--out", metavar="DIR", help="output folder (default: runs/<data>-<preset>)")
-    p.add_argument("--resume", metavar="DIR", help="go on with the run in DIR (and DATA, if they moved)")
-    cli.add_backend(p)
-    p.add_argument(
-        "--seed",
-        type=int,
-        help="of all that is random (default 0); the last digits also depend on --threads",
-    )
-    p.add_argument("--fold", type=int, help="test fold of esc10 and esc50 (default 1)")
-    p.add_argument("--no-cache", action="store_true", help="do not keep features on disk for next time")
-    p.add_argument(
-        "--pretrained", metavar="FILE", help="start from a ViT or AST, as convert reads them, with a new head"
-    )
-    p.add_argument("--random-head", action="store_true", help="with --pretrained: do not fit the new head first")
-    g = p.add_argument_group("model")
-    g.add_argument("--preset", choices=PRESETS, help="nano 1.4 M, tiny 5.5 M, small 22 M, base 87 M weights")
-    g.add_argument("--fstride", type=int, help="patch stride in mel bins (default 10)")
-    g.add_argument("--tstride", type=int, help="patch stride in frames (default 10)")
-    g.add_argument("--prefix-tokens", type=int, choices=(1, 2), help="1: [CLS]; 2: distillation token too (default 1)")
-    g.add_argument("--depth", type=int, help="encoder blocks (default 12)")
-    g = p.add_argument_group("features")
-    g.add_argument("--rate", type=int, help="sample rate in Hz that audio is brought to")
-    g.add_argument("--frames", type=int, help="input length, 100 a second (default: fits 95 %% of the clips)")
-    g.add_argument("--mel-bins", type=int, help="default 128")
-    g.add_argument("--window", choices=("hamming", "hann"), help="default hamming")
-    g.add_argument("--mean", type=float, help="of the log-mels (default: measured on the training clips)")
-    g.add_argument("--std", type=float, help="likewise")
-    g = p.add_argument_group("training (defaults depend on the data: see minast/training/recipes.py)")
-    g.add_argument("--epochs", type=int)
-    g.add_argument("--batch", type=int, help="clips a step (default 16)")
-    g.add_argument("--dtype", help="float32, or bfloat16 or float16 on the backends cuda and emulator")
-    g.add_argument("--accumulate", type=int, metavar="N", help="put a batch through in N parts, to save memory")
-    g.add_argument(
-        "--recompute", action="store_true", default=None, help="make activations again in the backward pass, to save it"
-    )
-    g.add_argument("--lr", type=float, help="highest learning rate")
-    g.add_argument("--optimizer", choices=("adamw", "adam"), help="adam: with coupled weight decay, as AST")
-    g.add_argument("--betas", type=float, nargs=2, metavar=("B1", "B2"), help="Adam's (default 0.9 0.999; adam: 0.95)")
-    g.add_argument("--weight-decay", type=float, help="default 0.05; with --optimizer adam 5e-7, as AST")
-    g.add_argument(
-        "--layer-decay", type=float, help="learning rate of a block as a share of the next one's (default 1)"
-    )
-    g.add_argument("--clip", type=float, help="largest length of the gradient, 0 for any (default 1)")
-    g.add_argument("--schedule", choices=("cosine", "milestones"), help="milestones: AST's")
-    g.add_argument("--milestones", type=float, nargs=3, metavar=("START", "EVERY", "FACTOR"), help="default 10 5 0.5")
-    g.add_argument("--warmup", type=int, help="steps (at most a fifth of the run)")
-    g.add_argument("--loss", choices=("ce", "bce"), help="default: ce; bce where clips have several labels")
-    g.add_argument("--mixup", type=float, help="share of clips mixed with another")
-    g.add_argument("--freq-mask", type=int, help="widest mask in mel bins")
-    g.add_argument("--time-mask", type=int, help="widest mask in frames")
-    g.add_argument("--noise", action="store_true", default=None, help="AST's uniform noise")
-    g.add_argument("--roll", type=int, help="largest shift in time, in frames")
-    g.add_argument("--gain", type=float, help="largest change of level, in nats of power (2.3 is 10 dB)")
-    g.add_argument("--augment-from", type=int, metavar="EPOCH", help="first epoch, from 0, that is augmented")
-    return p
+def stem(path: str) -> str:
+    """The last part of a path, without its ending."""
+    return os.path.splitext(os.path.basename(os.path.abspath(path)))[0]

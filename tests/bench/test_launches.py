@@ -71,7 +71,7 @@ def test_the_list_is_that_of_a_real_step():
     model.forward(x)
     with noting() as seen:
         model.loss_and_grad(x, y)
-        adam.take(model.dw.flat, 1e-3, 1.0, model.copy_to_update())
+        adam.clipped_step(model.dw.flat, 1e-3, 1.0, model.copy_to_update())
     assert seen == [w.name if w.kind == "kernel" else w.shape for w in listed]
 
 

@@ -87,7 +87,7 @@ def test_a_wrong_forward_pass_is_not_timed(monkeypatch, no_torch):
     def wrong(qkv, heads, *rest, **more):
         return right(qkv, heads, *rest, **more)[0] * 0, None
 
-    monkeypatch.setattr(half_encoder, "attention_forward", wrong)
+    monkeypatch.setattr(cuda, "attention_forward", wrong)
     never_timed(monkeypatch)
     with pytest.raises(minast.Error, match=r"latency.*nothing was timed"):
         of("latency")
@@ -97,7 +97,7 @@ def test_a_graph_that_does_not_follow_its_input_is_not_timed(monkeypatch, no_tor
     forward, kept = minast.AST.forward, []
 
     def stuck(model, x):
-        if not model.replay:
+        if not model.cuda_graphs:
             return forward(model, x)
         kept.append(forward(model, x))
         return kept[min(2, len(kept) - 1)]  # the first call with the job's own clip
@@ -189,7 +189,7 @@ def test_memory_of_a_gpu(monkeypatch):
     graph = Graph(None, (), (), pool, None)
 
     class Model:
-        model = types.SimpleNamespace(runner=types.SimpleNamespace(graphs={0: graph, 1: "met once"}))
+        model = types.SimpleNamespace(executor=types.SimpleNamespace(graphs={0: graph, 1: "met once"}))
 
         def __init__(self, where, job):
             taken.append(2**30)

@@ -61,7 +61,7 @@ def test_scores_over_time():
     axes, values = empty(), np.random.default_rng(2).random((4, 3))
     image = plots.scores(axes, [0, 0.25, 0.5, 0.75], values, ["a", "$b", "c"], seconds=1.0)
     corners = image.get_coordinates()
-    assert np.allclose(corners[0, :, 0], [0.375, 0.625, 0.875, 1.125, 1.375])  # windows lie about their middles
+    assert np.allclose(corners[0, :, 0], [0.375, 0.625, 0.875, 1.125, 1.375])  # segments are drawn around their middles
     assert np.array_equal(np.asarray(image.get_array()).reshape(3, 4), values.T)
     assert [t.get_text() for t in axes.get_yticklabels()] == ["a", "$b", "c"]
     axes.figure.canvas.draw()
@@ -74,7 +74,7 @@ def test_what_cannot_be_drawn():
         plots.spectrogram(empty(), np.zeros((2, 3, 4)))
     with pytest.raises(minast.Error, match="must be the same"):
         plots.relevance(empty(), np.zeros((3, 4)), np.zeros((4, 3)))
-    with pytest.raises(minast.Error, match="4 windows of 3 labels"):
+    with pytest.raises(minast.Error, match="4 segments and 3 labels"):
         plots.scores(empty(), range(4), np.zeros((3, 4)), "abc", 1.0)
-    with pytest.raises(minast.Error, match="at least one window"):
+    with pytest.raises(minast.Error, match="at least one segment"):
         plots.scores(empty(), [], np.zeros((0, 3)), "abc", 1.0)

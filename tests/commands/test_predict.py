@@ -8,7 +8,7 @@ import soundfile
 import minast
 from minast import explain, plots, scoring
 from minast.datasets import open_dataset
-from minast.training import batches
+from minast.features import model_inputs
 
 BANDS = ((50, 500), (4000, 8000))  # Hz: of the fixture's low and high noises
 
@@ -29,11 +29,11 @@ def test_json(trained, tones, command):
     assert abs(sum(row["probability"] for row in result["labels"]) - 1) < 1e-5
 
 
-def test_a_long_file_is_scored_in_windows(trained, tmp_path, command):
+def test_a_long_file_is_scored_in_segments(trained, tmp_path, command):
     t = np.arange(16000 * 3) / 16000
     soundfile.write(tmp_path / "long.wav", 0.3 * np.sin(2 * np.pi * 250 * t), 16000)
     _, out, _ = command("predict", trained / "best.npz", tmp_path / "long.wav", "--json")
-    assert json.loads(out)[0]["windows"] == 6  # 298 frames, 48 a window, 10 left over
+    assert json.loads(out)[0]["segments"] == 6  # 298 frames, 48 a segment, 10 left over
 
 
 def test_one_bad_file_does_not_hide_the_others(trained, tones, tmp_path, command):
@@ -59,7 +59,7 @@ def test_labels(trained, tones, command):
 
 
 def test_explain(trained, tmp_path, monkeypatch, command):
-    """A low noise, then a high one, and a rest too short for a window: the map has the file's length, 0 at its end."""
+    """A low noise, then a high one, and a rest too short for a segment: the map has the file's length, 0 at its end."""
     rng, drawn = np.random.default_rng(1), []
     hertz = np.fft.rfftfreq(8000, 1 / 16000)
     halves = [np.fft.irfft(np.fft.rfft(rng.standard_normal(8000)) * (a < hertz) * (hertz < b)) for a, b in BANDS]
@@ -72,7 +72,7 @@ def test_explain(trained, tmp_path, monkeypatch, command):
     model, info = minast.load(trained / "best.npz")
     p = scoring.clip_scores(model, info, [mel])[0]
     one = scoring.clip_scores(model, info, [mel[:48]])[0, p.argmax()]
-    x = batches.model_inputs(mel[:48], info.features)
+    x = model_inputs(mel[:48], info.features)
     want = explain.on_spectrogram(model.config, minast.relevance(model, x, int(p.argmax())))[0] * one
     assert np.allclose(values[:48], want, rtol=1e-4, atol=1e-7)
 

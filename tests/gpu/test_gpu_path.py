@@ -35,19 +35,18 @@ def batches(count, clips=3):
 def trained(backend, dtype, steps=5, **options):
     """Weights, losses and logits of some training steps."""
     model = AST(CONFIG, backend, seed=1, dtype=dtype, **options)
-    adam, seen = model.ops.Adam(model.w.flat), []
+    adam, seen = model.layers.Adam(model.w.flat), []
     for (x, y), _ in to_device(batches(steps), model.xp):
         model.zero_grad()
         loss, logits = model.loss_and_grad(x, y, "ce", wait=False)
-        extras = {"copy": model.copy_to_update()} if model.encoder else {}
-        adam.take(model.dw.flat, 1e-2, 1.0, **extras)
+        adam.clipped_step(model.dw.flat, 1e-2, 1.0, model.copy_to_update())
         seen.append((loss, logits))
     return model, [(float(loss), model.numpy(logits)) for loss, logits in seen]
 
 
 def replays(model):
     """How often each graph of a model was replayed."""
-    return [known.graph.launches for known in model.runner.graphs.values() if isinstance(known, Graph)]
+    return [known.graph.launches for known in model.executor.graphs.values() if isinstance(known, Graph)]
 
 
 @pytest.mark.parametrize("replay", [False, True])
@@ -55,10 +54,10 @@ def replays(model):
 def test_training_is_the_emulators_bit_for_bit(cuda, dtype, replay):
     """Five steps: as ever, recorded, then replayed. Results of a step outlive the steps after it."""
     plain, want = trained("emulator", dtype)
-    ours, got = trained("cuda", dtype, replay=replay)
+    ours, got = trained("cuda", dtype, cuda_graphs=replay)
     for (a, x), (b, y) in zip(got, want, strict=True):
         assert a == b and np.array_equal(x, y)
-    assert np.array_equal(ours.numpy(ours._w.flat), plain._w.flat)
+    assert np.array_equal(ours.numpy(ours.w.flat), plain.w.flat)
     assert replays(ours) == ([3] if replay else []) and cuda.gemms > 0
     assert all(memory.pool is None for memory in cublas.workspaces.values())  # no graph's own
 
@@ -66,7 +65,8 @@ def test_training_is_the_emulators_bit_for_bit(cuda, dtype, replay):
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_inference_replays_what_comes_again(cuda, dtype):
     """Each shape has a graph of its own; changed weights are seen, in 16 bits through a fresh copy."""
-    plain, ours = AST(CONFIG, "emulator", seed=1, dtype=dtype), AST(CONFIG, "cuda", seed=1, dtype=dtype, replay=True)
+    plain = AST(CONFIG, "emulator", seed=1, dtype=dtype)
+    ours = AST(CONFIG, "cuda", seed=1, dtype=dtype, cuda_graphs=True)
     for turn in range(4):
         for clips in (2, 1):
             (x, _), *_ = batches(1, clips)
@@ -75,19 +75,20 @@ def test_inference_replays_what_comes_again(cuda, dtype):
         for model in (plain, ours):
             model.w["mlp_head.1.bias"][...] = turn
             model.w["blocks.0.mlp.fc1.weight"][:1] = 0.1 * turn
+            model.weights_changed()
     assert replays(ours) == [2, 2, 2, 2]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_a_replayed_step_allocates_its_results_alone(cuda, dtype):
-    model = AST(CONFIG, "cuda", seed=1, dtype=dtype, replay=True)
-    adam, (batch,) = model.ops.Adam(model.w.flat), batches(1)
+    model = AST(CONFIG, "cuda", seed=1, dtype=dtype, cuda_graphs=True)
+    adam, (batch,) = model.layers.Adam(model.w.flat), batches(1)
     counts, (x, y) = [], (fake_cupy.asarray(a) for a in batch)
     for _ in range(4):
         before = fake_cupy.state.allocated
         model.zero_grad()
         model.loss_and_grad(x, y, wait=False)
-        adam.take(model.dw.flat, 1e-3, 1.0, *([model.copy_to_update()] if model.encoder else []))
+        adam.clipped_step(model.dw.flat, 1e-3, 1.0, model.copy_to_update())
         counts.append(fake_cupy.state.allocated - before)
     assert counts[2] == counts[3] <= 4  # loss and logits, and the loss's sum over parts
 
@@ -96,13 +97,13 @@ def test_a_16_bit_step_allocates_nothing_large_without_a_graph(cuda):
     model, (batch,) = AST(CONFIG, "cuda", seed=1, dtype="bfloat16"), batches(1)
     x, y = (fake_cupy.asarray(a) for a in batch)
     model.loss_and_grad(x, y)
-    before, arena = fake_cupy.state.allocated, model.runner.arena.bytes
+    before, arena = fake_cupy.state.allocated, model.executor.arena.bytes
     model.loss_and_grad(x, y, wait=False)
-    assert fake_cupy.state.allocated - before <= 5 and model.runner.arena.bytes == arena > 0
+    assert fake_cupy.state.allocated - before <= 5 and model.executor.arena.bytes == arena > 0
 
 
 def test_what_cannot_be_recorded_runs_launch_by_launch(cuda, monkeypatch):
-    model, want = AST(CONFIG, "cuda", seed=1, replay=True), AST(CONFIG, "emulator", seed=1)
+    model, want = AST(CONFIG, "cuda", seed=1, cuda_graphs=True), AST(CONFIG, "emulator", seed=1)
     plain, ((x, _),) = AST._logits, batches(1)
     monkeypatch.setattr(AST, "_logits", lambda self, x: (float(x.sum()), *plain(self, x))[1:])
     for turn in range(4):
@@ -115,34 +116,34 @@ def test_what_cannot_be_recorded_runs_launch_by_launch(cuda, monkeypatch):
 
 
 def test_what_cannot_be_recorded_is_not_tried_again(cuda, monkeypatch):
-    model = AST(CONFIG, "cuda", seed=1, replay=True)
+    model = AST(CONFIG, "cuda", seed=1, cuda_graphs=True)
     plain, ((x, _),) = AST._logits, batches(1)
     monkeypatch.setattr(AST, "_logits", lambda self, x: (float(x.sum()), *plain(self, x))[1:])
     with pytest.warns(RuntimeWarning) as caught:
         for _ in range(5):
             model.forward(x)
-    assert len(caught) == 1 and list(model.runner.graphs.values()) == [NEVER]
+    assert len(caught) == 1 and list(model.executor.graphs.values()) == [NEVER]
 
 
 def test_the_shapes_asked_for_last_keep_their_graphs(cuda):
     """Of many shapes those in use stay; an old one starts anew, and a larger arena lets go of all."""
-    model = AST(CONFIG, "cuda", seed=1, replay=True)
+    model = AST(CONFIG, "cuda", seed=1, cuda_graphs=True)
     largest, *others = (next(batches(1, clips))[0] for clips in range(KEPT + 3, 0, -1))
     for x in (largest, *others):
         for _ in range(3):
             model.forward(x)
             model.forward(largest)
     assert len(replays(model)) == KEPT and max(replays(model)) > KEPT
-    arena = model.runner.arena.bytes
+    arena = model.executor.arena.bytes
     ((x, y),) = batches(1, KEPT + 3)
     model.loss_and_grad(x, y)
-    assert model.runner.arena.bytes > arena and replays(model) == []
+    assert model.executor.arena.bytes > arena and replays(model) == []
 
 
 def test_another_stream_waits_for_the_pass_before(cuda):
     import cupy
 
-    model, want = AST(CONFIG, "cuda", seed=1, replay=True), AST(CONFIG, "emulator", seed=1)
+    model, want = AST(CONFIG, "cuda", seed=1, cuda_graphs=True), AST(CONFIG, "emulator", seed=1)
     inputs, got = [x for x, _ in batches(6)], []
     streams = [cupy.cuda.get_current_stream(), cupy.cuda.Stream(non_blocking=True)]
     for n, x in enumerate(inputs):
@@ -156,10 +157,11 @@ def test_another_stream_waits_for_the_pass_before(cuda):
 def test_a_training_run_goes_on_from_its_checkpoint(cuda, tones, tmp_path, monkeypatch):
     """Stopped and resumed on CuPy's arrays: the very weights of a run in one go."""
     from minast import load, train
+    from minast.training.learner import Learner
 
     flags = [str(tones), "--backend", "cuda", "--dtype", "bfloat16", "--depth", "1", "--epochs", "2", "--batch", "6"]
     assert train.main([*flags, "--out", str(tmp_path / "a")]) == 0
-    take, count = train.take_step, []
+    take, count = Learner.step, []
 
     def stopping(*args):
         count.append(None)
@@ -167,7 +169,7 @@ def test_a_training_run_goes_on_from_its_checkpoint(cuda, tones, tmp_path, monke
             os.kill(os.getpid(), signal.SIGINT)
         return take(*args)
 
-    monkeypatch.setattr(train, "take_step", stopping)
+    monkeypatch.setattr(Learner, "step", stopping)
     assert train.main([*flags, "--out", str(tmp_path / "b")]) == 130
     assert train.main(["--resume", str(tmp_path / "b")]) == 0
     one, other = (load(tmp_path / name / "last.npz", "numpy")[0].w.flat for name in "ab")

@@ -13,7 +13,7 @@ from tests import kernel_cases
 from tests.kernel_cases import CASTS, ROUNDING, close, get
 
 put = kernel_cases.put  # a fixture: pytest finds it by this name
-NARROW = ("float16", "bfloat16")
+HALF_DTYPES = ("float16", "bfloat16")
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def placed(put, x):
     return put(x)
 
 
-@pytest.mark.parametrize("dtype", NARROW)
+@pytest.mark.parametrize("dtype", HALF_DTYPES)
 @pytest.mark.parametrize("case", ["plain", "transposed", "rows apart"])
 @pytest.mark.parametrize("wide", [False, True])
 @pytest.mark.parametrize("M,K,N", [(1, 1, 1), (5, 1, 3), (1, 7, 13), (33, 20, 9)])
@@ -89,7 +89,7 @@ def test_products_round_once_to_the_nearest():
 # -- linear layers -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("dtype", NARROW)
+@pytest.mark.parametrize("dtype", HALF_DTYPES)
 @pytest.mark.parametrize("wide", [False, True])
 def test_linear(put, rng, dtype, wide):
     kind = "float32" if wide else dtype
@@ -187,7 +187,7 @@ def test_residual_norm_far_from_zero(put, rng):
     close(n, want, ROUNDING["bfloat16"])
 
 
-@pytest.mark.parametrize("dtype", NARROW)
+@pytest.mark.parametrize("dtype", HALF_DTYPES)
 @pytest.mark.parametrize("n", [1, 5, 1023, 1024, 3001])
 def test_narrow(put, rng, dtype, n):
     x = floats(rng, n)

@@ -42,10 +42,10 @@ def test_clipping_on_the_device(put, version, limit):
     w, g = rng.standard_normal((2, 1001)).astype(np.float32)
     reference, kernel = optim.Adam(w.astype(np.float64), weight_decay=0.1), cuda.Adam(put(w), weight_decay=0.1)
     g64 = g.astype(np.float64)
-    optim.clip(g64, limit)
+    optim.clip_gradient(g64, limit)
     reference.step(g64, 0.1)
     placed = put(g)
-    kernel.step(placed, 0.1, norm=cuda.gradient_norm(placed), clip=limit, version=version)
+    kernel.step(placed, 0.1, norm=cuda.gradient_norm(placed), max_norm=limit, version=version)
     for name in ("w", "m", "v"):
         close(getattr(kernel, name), getattr(reference, name), 5e-6, name)
     assert (get(placed) == g).all()  # the gradient is left as it was
@@ -92,7 +92,7 @@ def test_a_scaled_gradient_is_the_same_step(put, version, limit):
     plain, scaled = (cuda.Adam(put(w), weight_decay=0.1) for _ in range(2))
     for adam, factor in ((plain, 1), (scaled, 2**10)):
         dw = put(g * np.float32(factor))
-        adam.step(dw, 0.1, norm=cuda.gradient_norm(dw), clip=limit, scale=1 / factor, version=version)
+        adam.step(dw, 0.1, norm=cuda.gradient_norm(dw), max_norm=limit, scale=1 / factor, version=version)
     for name in ("w", "m", "v"):
         close(getattr(scaled, name), get(getattr(plain, name)), 1e-6, name)
 
@@ -104,23 +104,23 @@ def test_a_step_with_an_overflow_does_not_happen(put, version, wrong):
     rng = np.random.default_rng(16)
     w, g = rng.standard_normal((2, 131)).astype(np.float32)
     adam, copy = cuda.Adam(put(w), weight_decay=0.1), put(CASTS["bfloat16"](w))
-    adam.take(put(g), 0.1, 1.0, copy)
+    adam.clipped_step(put(g), 0.1, 1.0, copy)
     before = [get(x).copy() for x in (adam.w, adam.m, adam.v, copy)]
     bad = g.copy()
     bad[77] = wrong
     placed = put(bad)
-    adam.step(placed, 0.1, norm=cuda.gradient_norm(placed), clip=1.0, copy=copy, version=version)
+    adam.step(placed, 0.1, norm=cuda.gradient_norm(placed), max_norm=1.0, copy=copy, version=version)
     adam.t -= 1
-    assert not np.isfinite(adam.take(placed, 0.1, 0.0, copy)) and adam.t == 1
+    assert not np.isfinite(adam.clipped_step(placed, 0.1, 0.0, copy)) and adam.t == 1
     assert all((get(x) == old).all() for x, old in zip((adam.w, adam.m, adam.v, copy), before, strict=True))
 
 
-def test_take_clips_and_steps(put):
+def test_a_clipped_step(put):
     rng = np.random.default_rng(17)
     w, g = rng.standard_normal((2, 131)).astype(np.float32)
     reference, kernel = optim.Adam(w.astype(np.float64)), cuda.Adam(put(w))
-    norm = reference.take(g.astype(np.float64), 0.1, 2.0)
-    assert kernel.take(put(g * np.float32(8)), 0.1, 2.0, scale=1 / 8) == pytest.approx(norm, rel=1e-6)
+    norm = reference.clipped_step(g.astype(np.float64), 0.1, 2.0)
+    assert kernel.clipped_step(put(g * np.float32(8)), 0.1, 2.0, scale=1 / 8) == pytest.approx(norm, rel=1e-6)
     close(kernel.w, reference.w, 5e-6)
     assert kernel.t == reference.t == 1
 
@@ -128,4 +128,4 @@ def test_take_clips_and_steps(put):
 def test_the_reference_does_not_take_what_is_not_finite():
     w = np.ones(5)
     adam = optim.Adam(w)
-    assert np.isnan(adam.take(np.array([1, np.nan, 0, 0, 0]), 0.1, 1.0)) and adam.t == 0 and (w == 1).all()
+    assert np.isnan(adam.clipped_step(np.array([1, np.nan, 0, 0, 0]), 0.1, 1.0)) and adam.t == 0 and (w == 1).all()

@@ -57,10 +57,10 @@ def test_ten_steps_of_training(backend):
             m.zero_grad()
             out.append(m.loss_and_grad(x, y, "ce")[0])
             if ops is optim:
-                optim.clip(m.dw.flat, 1.0)
+                optim.clip_gradient(m.dw.flat, 1.0)
                 optimizer.step(m.dw.flat, 1e-3)
             else:
-                optimizer.step(m.dw.flat, 1e-3, norm=cuda.gradient_norm(m.dw.flat), clip=1.0)
+                optimizer.step(m.dw.flat, 1e-3, norm=cuda.gradient_norm(m.dw.flat), max_norm=1.0)
         return np.array(out)
 
     want, got = losses("numpy", optim), losses(backend, cuda)
@@ -79,4 +79,4 @@ def test_the_emulator_takes_the_kernels():
     assert names == {
         "unfold", "layernorm", "column", "attention", "class", "gelu", "bce", "ce", "mean", "tokens", "pool", "spread"
     }  # fmt: skip
-    assert m.ops is cuda
+    assert m.layers is cuda

@@ -12,7 +12,7 @@ from minast import files, launch
 from minast.emulator import build as emulator_build
 from minast.emulator import run as emulator
 from minast.errors import Error
-from minast.gpu import kernel_source
+from minast.gpu import kernel_source, signature
 from tests.emulated import FEATURES, needs_emulator, run
 
 SOURCE = """
@@ -262,7 +262,7 @@ def cupy(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", fake)
     monkeypatch.setattr(launch, "_functions", {})
     kinds = {FakeArray: "cupy", np.ndarray: "numpy"}
-    monkeypatch.setattr(launch, "_kind", lambda value: kinds.get(type(value), "other"))
+    monkeypatch.setattr(signature, "kind", lambda value: kinds.get(type(value), "other"))
     return calls
 
 

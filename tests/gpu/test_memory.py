@@ -10,13 +10,13 @@ from minast import AST, ModelConfig
 from minast.errors import Error
 from minast.gpu import memory
 from minast.gpu.executor import planned
-from minast.gpu.memory import Arena, Plan, Planner, Region
+from minast.gpu.memory import Arena, FreeList, Plan, Planner
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_a_region_never_gives_one_place_twice(seed):
     """A thousand random requests and returns against a plain list of what is taken; afterwards all is one gap."""
-    rng, region, taken = np.random.default_rng(seed), Region(), {}
+    rng, region, taken = np.random.default_rng(seed), FreeList(), {}
     for _ in range(1000):
         if taken and rng.random() < 0.49:
             offset = list(taken)[rng.integers(len(taken))]
@@ -33,7 +33,7 @@ def test_a_region_never_gives_one_place_twice(seed):
 
 
 def test_the_lowest_gap_that_fits_is_taken_and_the_last_one_grows():
-    region = Region()
+    region = FreeList()
     assert [region.take(n) for n in (256, 512, 256)] == [0, 256, 768]
     region.give(256, 512)
     assert region.take(256) == 256 and region.take(512) == 1024  # the gap of 256 that is left is too short
@@ -54,7 +54,7 @@ def test_a_planner_follows_the_last_reference():
     assert planner.plan() == Plan(((1280, 0), (256, 1280), (256, 0)), 1536)
     del second, third
     gc.collect()
-    assert planner.region.gaps == [(0, 1536)]
+    assert planner.free.gaps == [(0, 1536)]
 
 
 def test_an_arena_gives_the_places_of_the_plan():
@@ -102,10 +102,10 @@ CONFIG = ModelConfig.preset("base", prefix_tokens=2)  # 1214 tokens
 WIDTH = CONFIG.tokens * CONFIG.dim
 
 
-def step_bytes(clips, recompute=False):
-    model = AST(CONFIG, "emulator", None, "bfloat16", recompute)
+def step_bytes(clips, activation_checkpointing=False):
+    model = AST(CONFIG, "emulator", None, "bfloat16", activation_checkpointing)
     x, y = np.empty((clips, 1024, 128), np.float32), np.empty((clips, 527), np.float32)
-    return planned(model, "_step", (x, y), ("bce", 1.0)).bytes
+    return planned(model._step, (x, y), ("bce", 1.0)).bytes
 
 
 def test_what_a_training_step_of_base_needs():
@@ -114,12 +114,12 @@ def test_what_a_training_step_of_base_needs():
     kept = 28 * (CONFIG.depth - 1) * WIDTH
     a_clip = (four - two) / 2
     assert kept < a_clip < 1.25 * kept
-    assert step_bytes(4, recompute=True) < 0.35 * four
+    assert step_bytes(4, activation_checkpointing=True) < 0.35 * four
 
 
 def test_forward_keeps_nothing():
     model, x = AST(CONFIG, "emulator", None, "bfloat16"), np.empty((2, 1024, 128), np.float32)
-    assert planned(model, "_logits", (x,), ()).bytes < 2 * 100 * WIDTH  # the arrays of one block, not of twelve
+    assert planned(model._logits, (x,)).bytes < 2 * 100 * WIDTH  # the arrays of one block, not of twelve
 
 
 def test_threads_take_turns():

@@ -2,13 +2,16 @@
 
 import json
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import minast
 from minast.checkpoint import load_state
+from tests.golden import cases
 
+OLD = Path(__file__).parents[1] / "golden" / "checkpoint_0.1.npz"  # written by minast 0.1.0; it is never written again
 CONFIG = minast.ModelConfig(dim=12, depth=2, heads=3, mel_bins=32, frames=36, classes=3)
 
 
@@ -49,6 +52,27 @@ def test_state(tmp_path):
     assert np.array_equal(state["m"], model.w.flat * 2) and state["t"] == 7 and state["settings"] == {"lr": 1e-3}
 
 
+def test_a_file_of_the_first_version_loads():
+    """Its logits were computed in float64 by the version that wrote it."""
+    x = cases.uniform("checkpoint x", (2, 46, 32), -2, 2)
+    logits = np.array([[0.01073506, 1.03004072, -0.37312990], [0.84598659, 1.47708661, -0.59162672]])
+    model, info = minast.load(OLD, backend="numpy", dtype="float64")
+    assert np.abs(model.forward(x) - logits).max() < 1e-6
+    assert np.abs(minast.load(OLD)[0].forward(x.astype(np.float32)) - logits).max() < 1e-5
+    assert info.labels == ["rain", "dog, barking", "Sirène"] and info.loss == "bce" and info.version == "0.1.0"
+    assert info.features == minast.FeatureConfig(8000, 32, "hann", 46, -5.0, 3.25)
+    assert info.history == [{"epoch": 1, "loss": 0.75}] and info.notes == {"random_head": True}
+    state = load_state(OLD)
+    assert state["m"].tolist() == [0, 0.125, 0.25, 0.375] and (state["t"], state["settings"]) == (7, {"lr": 0.001})
+
+
+def test_a_file_of_the_first_version_for_longer_clips():
+    x = cases.uniform("checkpoint x", (2, 96, 32), -2, 2)
+    logits = np.array([[0.7286314, 1.44083215, -0.6570724], [-0.10987758, -0.01858515, 0.55532165]])
+    model, info = minast.load(OLD, backend="numpy", dtype="float64", frames=96)
+    assert np.abs(model.forward(x) - logits).max() < 1e-6 and info.features.frames == 96
+
+
 def refused(path, match):
     with pytest.raises(minast.Error, match=match) as error:
         minast.load(path)
@@ -82,14 +106,14 @@ def test_foreign(tmp_path):
     np.save(tmp_path / "b.npy", np.zeros(3))
     refused(tmp_path / "b.npy", "single array")
     (tmp_path / "c.npz").write_text("not a zip file")
-    refused(tmp_path / "c.npz", "this is no .npz file: it is empty or has another format")
+    refused(tmp_path / "c.npz", "this is not a .npz file: it is empty or has another format")
     (tmp_path / "d.npz").touch()
-    refused(tmp_path / "d.npz", "this is no .npz file: it is empty")
+    refused(tmp_path / "d.npz", "this is not a .npz file: it is empty")
 
 
 def test_object_arrays_are_refused(tmp_path):
     np.savez(tmp_path / "a.npz", minast=np.array([{"format": 1}], dtype=object))
-    refused(tmp_path / "a.npz", "cannot be read")
+    refused(tmp_path / "a.npz", "'minast' holds pickled Python objects: only numbers are read, nothing was run")
 
 
 def rewritten(path, change):
@@ -123,7 +147,8 @@ def test_inconsistent_files(saved):
         (misshapen, r"norm.bias.*\(5,\).*\(12,\)"),
         (not_finite, "norm.bias.*NaN"),
         (about(format=99), "format 99"),
-        (about(labels=["a"]), "labels do not match"),
+        (about(labels=["a"]), "labels do not match its 3 classes"),
+        (about(labels=None), "labels do not match its 3 classes"),
         (about(model={"dim": 7, "heads": 3}), "multiple of the heads"),
         (about(model={"colour": 3}), "colour"),
         (about(features=None), "FeatureConfig"),
@@ -139,6 +164,8 @@ def test_save_refuses(tmp_path):
         minast.save(tmp_path / "a.npz", model, ["a", "b"])
     with pytest.raises(minast.Error, match="frames"):
         minast.save(tmp_path / "a.npz", model, features={"frames": 40, "mel_bins": 32})
+    with pytest.raises(minast.Error, match="no field 'hop': they have rate, mel_bins, window, frames, mean, std"):
+        minast.save(tmp_path / "a.npz", model, features={"hop": 10})
     with pytest.raises(minast.Error, match="cannot be written"):
         minast.save(tmp_path / "none" / "a.npz", model)
     assert not list(tmp_path.iterdir())

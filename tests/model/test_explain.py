@@ -7,6 +7,7 @@ import pytest
 
 import minast
 from minast import explain, gradcheck, layers
+from minast.params import prefix_names
 
 SHAPES = {
     "one token": {"dim": 10, "heads": 5, "mel_bins": 21, "frames": 33, "fstride": 5, "tstride": 7, "depth": 4},
@@ -74,7 +75,7 @@ def test_attention_maps_are_probabilities(name):
         assert p.min() >= 0 and np.abs(p.sum(axis=-1) - 1).max() < 1e-12
     h, _ = layers.unfold_forward(x, c.fstride, c.tstride)  # the first layer's, step by step
     h = h @ model.w["patch_embed.proj.weight"].T + model.w["patch_embed.proj.bias"]
-    prefix = np.stack([model.w[name] for name in model.prefix])
+    prefix = np.stack([model.w[name] for name in prefix_names(c)])
     h = np.concatenate([np.broadcast_to(prefix, (3, *prefix.shape)), h], axis=1) + model.w["pos_embed"]
     h, _ = layers.layernorm_forward(h, model.w["blocks.0.norm1.weight"], model.w["blocks.0.norm1.bias"])
     qkv = (h @ model.w["blocks.0.attn.qkv.weight"].T + model.w["blocks.0.attn.qkv.bias"]).reshape(
@@ -100,8 +101,7 @@ def test_attention_gradients(name):
         other.w.flat[...] = model.w.flat
 
         def f(layer=layer, nudge=nudge, other=other):
-            other.ops = Nudged(layer, nudge)
-            return other.forward(x)[np.arange(3), classes].sum()
+            return other.with_layers(Nudged(layer, nudge)).forward(x)[np.arange(3), classes].sum()
 
         assert abs(f() - untouched[np.arange(3), classes].sum()) < 1e-12
         check = gradcheck.directional(f, [nudge], [dp], rng, step=1e-3)
@@ -167,7 +167,7 @@ def ignoring(patch):
     model = minast.AST(config, backend="numpy", seed=4, dtype="float64")
     model.w["pos_embed"][:, 0] = -20.0
     model.w["pos_embed"][1 + patch, 0] = 20.0  # large against all else, so that every norm keeps its sign
-    for weights, _ in model.blocks:
+    for weights, _ in model.encoder.blocks:
         qkv, bias = weights["attn.qkv.weight"], weights["attn.qkv.bias"]
         qkv[:16], bias[:16] = 0, 0
         bias[0] = 1e4  # q = (10000, 0, ...)
@@ -230,7 +230,7 @@ def test_the_model_stays_as_it_was():
     weights = model.w.flat.copy()
     for function in (minast.rollout, minast.relevance, minast.input_relevance, explain.attention_gradients):
         function(model, x)
-    assert (model.dw.flat == 0.25).all() and np.array_equal(model.w.flat, weights) and model.ops is layers
+    assert (model.dw.flat == 0.25).all() and np.array_equal(model.w.flat, weights) and model.layers is layers
 
 
 def test_from_patches_to_the_spectrogram():

@@ -116,8 +116,8 @@ def test_attention_memory_grows_with_the_length_alone(monkeypatch):
 @pytest.mark.parametrize("kind", ["bce", "ce"])
 def test_model(kind, lean, monkeypatch):
     """In parts of 1 + 2 clips; with and without keeping what can be made again."""
-    monkeypatch.setattr(fast, "NUMBERS", 24 * 100)
-    monkeypatch.setattr(fast, "LEAN", 1 if lean else 1000)
+    monkeypatch.setattr(fast, "BATCH_NUMBERS", 24 * 100)
+    monkeypatch.setattr(fast, "RECOMPUTE_WIDTH", 1 if lean else 1000)
     config = minast.ModelConfig(dim=24, heads=3, mel_bins=37, frames=53, fstride=5, tstride=7, classes=5)
     rng = np.random.default_rng(3)
     x, y = rng.standard_normal((3, 53, 37)), rng.random((3, 5))
@@ -223,7 +223,7 @@ def test_the_variable_reaches_blas():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env).stdout == "{1}\n"
 
 
-# -- the arena -------------------------------------------------------------------------------------------------
+# -- the pool --------------------------------------------------------------------------------------------------
 
 
 def address(array):
@@ -231,7 +231,7 @@ def address(array):
 
 
 def test_a_buffer_is_used_again_only_when_nobody_has_it():
-    own = buffers.Arena()
+    own = buffers.BufferPool()
     a = own.empty((300, 400))
     first, view = address(a), a[3:5].T
     b = own.empty((300, 400))
@@ -244,7 +244,7 @@ def test_a_buffer_is_used_again_only_when_nobody_has_it():
 
 def test_sizes_that_are_not_wanted_are_let_go(monkeypatch):
     monkeypatch.setattr(buffers, "STALE", 3)
-    own = buffers.Arena()
+    own = buffers.BufferPool()
     kept = own.empty((50000,))
     for size in range(60000, 60010):
         own.empty((size,))

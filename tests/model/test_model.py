@@ -127,7 +127,7 @@ def test_float32_stays_float32(name):
 
         return call
 
-    net.ops = SimpleNamespace(**{n: watched(f) for n, f in vars(layers).items() if n.endswith("ward")})
+    net = net.with_layers(SimpleNamespace(**{n: watched(f) for n, f in vars(layers).items() if n.endswith("ward")}))
     try:
         for kind, y in targets.items():
             net.zero_grad()

@@ -7,7 +7,7 @@ import minast
 from minast import optim
 from minast.config import ModelConfig, TrainConfig
 from minast.errors import Error
-from minast.training import start
+from minast.training import learner, start
 
 
 def test_cosine_after_a_linear_warm_up():
@@ -58,7 +58,7 @@ def test_milestones_follow_a_warm_up_in_a_long_run():
 def test_clip_shortens_what_is_too_long(length, limit, after):
     g = np.array([3.0, 0.0, -4.0]) * length / 5
     before = g.copy()
-    assert optim.clip(g, limit) == pytest.approx(length, rel=1e-12)
+    assert optim.clip_gradient(g, limit) == pytest.approx(length, rel=1e-12)
     assert np.linalg.norm(g) == pytest.approx(after, rel=1e-5)
     np.testing.assert_allclose(g / after, before / length, rtol=1e-5)
     if after == length:
@@ -67,7 +67,7 @@ def test_clip_shortens_what_is_too_long(length, limit, after):
 
 def test_clip_reaches_every_block():
     g = np.ones(3 * optim.BLOCK + 5, np.float32)
-    assert optim.clip(g, 2.0) == pytest.approx(len(g) ** 0.5, rel=1e-15)
+    assert optim.clip_gradient(g, 2.0) == pytest.approx(len(g) ** 0.5, rel=1e-15)
     length = np.linalg.norm(g.astype(np.float64))  # BLAS's sdot adds 800 000 equal numbers up to 1e-4 wrong
     assert len(set(g.tolist())) == 1 and length == pytest.approx(2.0, rel=2**-22)  # the factor and the product, rounded
 
@@ -78,7 +78,7 @@ def model():
 
 
 def test_adamw_decays_the_matrices(model):
-    adam = start.new_optimizer(model, TrainConfig(weight_decay=0.25, betas=(0.8, 0.9)))
+    adam = learner.new_optimizer(model, TrainConfig(weight_decay=0.25, betas=(0.8, 0.9)))
     assert adam.decoupled and adam.weight_decay == 0.25 and adam.betas == (0.8, 0.9) and adam.w is model.w.flat
     decayed = {name for name, view in model.layout(adam.decay).items() if view.all()}
     assert decayed == {
@@ -93,7 +93,7 @@ def test_adamw_decays_the_matrices(model):
 
 
 def test_adam_decays_everything_through_the_gradient(model):
-    adam = start.new_optimizer(model, TrainConfig(optimizer="adam", weight_decay=0.25))
+    adam = learner.new_optimizer(model, TrainConfig(optimizer="adam", weight_decay=0.25))
     assert not adam.decoupled and adam.decay is None and adam.weight_decay == 0.25
 
 
@@ -126,7 +126,7 @@ def test_an_unknown_schedule_is_refused():
 def test_layer_decay_slows_each_block_by_the_same_factor():
     config = ModelConfig.preset("nano", depth=3, frames=32, classes=4)
     model = minast.AST(config, backend="numpy")
-    adam = start.new_optimizer(model, TrainConfig(layer_decay=0.5, weight_decay=0.1))
+    adam = learner.new_optimizer(model, TrainConfig(layer_decay=0.5, weight_decay=0.1))
     before, rates = model.w.flat.copy(), model.layout(adam.rates)
     wanted = {"mlp_head.1.bias": 1, "norm.weight": 1, "blocks.2.mlp.fc1.bias": 1 / 2, "blocks.0.norm1.weight": 1 / 8}
     wanted |= {"pos_embed": 1 / 16, "cls_token": 1 / 16, "patch_embed.proj.weight": 1 / 16}
@@ -140,6 +140,6 @@ def test_layer_decay_slows_each_block_by_the_same_factor():
 
 def test_without_layer_decay_there_are_no_rates():
     model = minast.AST(ModelConfig.preset("nano", depth=1, frames=32, classes=4), backend="numpy")
-    assert start.new_optimizer(model, TrainConfig()).rates is None
+    assert learner.new_optimizer(model, TrainConfig()).rates is None
     with pytest.raises(minast.Error, match=r"layer_decay is 1[.]5"):
         TrainConfig(layer_decay=1.5)

@@ -12,7 +12,7 @@ import pytest
 
 import minast
 from minast import ModelConfig, convert, init, predict, pretrained
-from minast.pretrained import adapt, settings
+from minast.pretrained import adapt, grid
 from tests.golden import pretrained_cases as cases
 
 FILES = Path(__file__).parents[1] / "golden" / "pretrained"
@@ -68,7 +68,7 @@ def test_config_is_believed_over_shapes_only_where_they_agree(tmp_path):
     with pytest.raises(minast.Error, match='hidden_act is "relu"'):
         pretrained.load(tmp_path)
     (tmp_path / "config.json").write_text("{")
-    with pytest.raises(minast.Error, match="no JSON"):
+    with pytest.raises(minast.Error, match="not a JSON file"):
         pretrained.load(tmp_path)
 
 
@@ -283,16 +283,16 @@ def test_summed_filters_are_the_colour_model_on_three_equal_channels():
     [(1212, 10, 1024), (600, 10, 512), (144, 10, 128), (850, 12, 1024), (657, 14, 1024), (512, 16, 1024)],
 )
 def test_published_checkpoints_are_known_by_their_patches(patches, stride, frames):
-    known = settings.geometry_of(settings.official_grid(patches))
+    known = grid.geometry_of(grid.official_grid(patches))
     assert known == {"mel_bins": 128, "frames": frames, "fstride": stride, "tstride": stride}
 
 
 def test_other_grids_come_out_whole_or_are_refused():
-    assert settings.official_grid(12 * 29) == (12, 29)
-    assert settings.geometry_of((12, 29))["frames"] == 16 + 28 * 10
-    assert settings.geometry_of((8, 18)) == {"mel_bins": 128, "frames": 288, "fstride": 16, "tstride": 16}
-    with pytest.raises(minast.Error, match=r"1211 patches: .* not whole columns of 12"):
-        settings.official_grid(1211)
+    assert grid.official_grid(12 * 29) == (12, 29)
+    assert grid.geometry_of((12, 29))["frames"] == 16 + 28 * 10
+    assert grid.geometry_of((8, 18)) == {"mel_bins": 128, "frames": 288, "fstride": 16, "tstride": 16}
+    with pytest.raises(minast.Error, match=r"1211 patches: .* nor whole columns of 12"):
+        grid.official_grid(1211)
     model, _, _ = pretrained.load(FILES / "ast.pth", heads=2, source_grid=(9, 4))
     assert model.config.grid == (9, 4) and model.config.fstride == 14
     with pytest.raises(minast.Error, match=r"38 rows, not 2 \+ 9 x 5 = 47"):

@@ -65,7 +65,7 @@ def test_settings_that_make_no_sense(tmp_path, file, name, value, match):
         pretrained.load(tmp_path)
     message = str(caught.value)
     assert message.startswith(f"{tmp_path / file}: {name} is ") and match in message and len(message) < 500
-    assert message.endswith("; correct it, or fetch the model's own file again.") and "\n" not in message
+    assert message.endswith("; correct it, or download the model's own file again.") and "\n" not in message
 
 
 def test_settings_that_say_nothing_are_let_pass(tmp_path):
@@ -79,7 +79,7 @@ def test_settings_that_say_nothing_are_let_pass(tmp_path):
 def test_files_of_settings_that_are_none(tmp_path, monkeypatch):
     changed(tmp_path, "config.json", {})
     (tmp_path / "config.json").write_text("[1, 2]")
-    with pytest.raises(minast.Error, match=r"config.json: this is JSON, but no object of settings: fetch"):
+    with pytest.raises(minast.Error, match=r"config.json: this is JSON, but not an object of settings: download"):
         pretrained.load(tmp_path)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(minast.Error, match=r"^config.json: this is JSON"):  # in the folder at hand, not in /

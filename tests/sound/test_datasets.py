@@ -54,7 +54,7 @@ def test_folders_without_use(tmp_path):
     (tmp_path / "a" / "notes.txt").write_text("x")
     refused(tmp_path, "1 sub-folders but no audio")
     write(tmp_path / "a" / "1.wav")
-    refused(tmp_path, "one class only.*'a'")
+    refused(tmp_path, "only one class.*'a'")
     write(tmp_path / "b" / "1.wav")
     refused(tmp_path, "no clip is in the test split")
 
@@ -95,11 +95,11 @@ def test_bad_manifests(tmp_path):
         ([["", "x", ""]], None, "line 2.*'file' is empty"),
         ([["a.wav", "x", "train"], ["b.flac", "y", "exam"]], None, "line 3.*'exam'"),
         ([["a.wav", "x", "train"], ["b.flac", "y", ""]], None, "1 of 2 rows have no split"),
-        ([["a.wav", "x", "train"]], None, "one class only"),
+        ([["a.wav", "x", "train"]], None, "only one class"),
         ([["a.wav", "x", "train"], ["b.flac", "y", "train"]], None, "no clip is in the test split"),
         ([], None, "names no files"),
         ([["a.wav", "x", "train", "y"]], None, "line 2: there are more cells than columns"),
-        ([["a.wav", "x", "train"], ["a.wav", "y", "test"]], None, "line 3: a.wav stands in line 2 already"),
+        ([["a.wav", "x", "train"], ["a.wav", "y", "test"]], None, "line 3: a.wav is already in line 2"),
     ]:
         refused(manifest(bad, rows, columns or ("file", "labels", "split")), match)
     bad.write_bytes(b"\xff\xfe\x00file,labels")

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from minast.config import FeatureConfig, TrainConfig
+from minast.features import model_inputs
 from minast.training import batches
 
 FEATURES = FeatureConfig(frames=12, mel_bins=8, mean=-4.0, std=2.5)
@@ -119,7 +120,7 @@ def test_steps_per_epoch_leaves_out_the_rest_unless_it_is_all():
 
 def test_model_inputs_are_whole_windows_padded_and_normalised():
     for frames, count in ((5, 1), (12, 1), (17, 1), (18, 2), (24, 2), (29, 2), (30, 3)):
-        x = batches.model_inputs(np.full((frames, 8), -1, np.float32), FEATURES)
+        x = model_inputs(np.full((frames, 8), -1, np.float32), FEATURES)
         assert x.shape == (count, 12, 8) and x.dtype == np.float32
         flat = x.reshape(-1, 8)
         assert np.allclose(flat[:frames], (-1 + 4) / 5) and np.allclose(flat[frames:], ZERO)

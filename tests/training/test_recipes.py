@@ -4,8 +4,8 @@ import pytest
 
 from minast.config import TrainConfig
 from minast.errors import Error
-from minast.train import best_epoch
-from minast.training.recipes import PRETRAINED, RECIPES, recipe
+from minast.training.recipes import PRETRAINED, RECIPES, default, recipe
+from minast.training.run_folder import best_epoch
 
 
 @pytest.mark.parametrize("kind", RECIPES)
@@ -51,6 +51,14 @@ def test_adam_comes_with_its_own_betas_and_decay():
     for given in ({}, {"optimizer": "adamw"}):
         config = recipe("own", False, given)[0]
         assert config.betas == (0.9, 0.999) and config.weight_decay == 0.05
+
+
+def test_defaults_in_words():
+    assert default("max_grad_norm") == "1" and default("optimizer") == "adamw"
+    assert default("epochs") == "25; builtin 3, fsdd 14; with --pretrained 8"
+    assert default("betas") == "0.9 0.999; with --optimizer adam 0.95 0.999"
+    assert default("freq_mask") == "0; fsdd 24, esc10 and esc50 24; with --pretrained 0"
+    assert default("frames").startswith("the 95th percentile") and default("rate") == "16000; fsdd 8000"
 
 
 @pytest.mark.parametrize("measure", ("accuracy", "mAP"))

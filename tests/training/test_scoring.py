@@ -1,4 +1,4 @@
-"""Scores of whole clips: probabilities, means over windows, losses, names of measures."""
+"""Scores of whole clips: probabilities, means over segments, losses, names of measures."""
 
 from types import SimpleNamespace
 
@@ -8,13 +8,13 @@ import pytest
 from minast import scoring
 from minast.config import FeatureConfig
 from minast.errors import Error
-from minast.training.batches import model_inputs
+from minast.features import model_inputs
 
 FEATURES = FeatureConfig(frames=10, mel_bins=4, mean=0.0, std=0.5)
 
 
 class Stub:
-    """A model whose logits are three numbers of each window: its mean, its first and its last value."""
+    """A model whose logits are three numbers of each segment: its mean, its first and its last value."""
 
     config = SimpleNamespace(classes=3)
 
@@ -40,7 +40,7 @@ def test_probabilities_of_each_loss():
 
 @pytest.mark.parametrize("loss", ("ce", "bce"))
 @pytest.mark.parametrize("batch", (1, 2, 3, 16))
-def test_clip_scores_are_means_over_windows(loss, batch):
+def test_clip_scores_are_means_over_segments(loss, batch):
     rng = np.random.default_rng(0)
     mels = [rng.standard_normal((n, 4)).astype(np.float32) for n in (34, 6, 20, 57, 10)]
     model, ticks = Stub(), []
@@ -56,7 +56,7 @@ def test_clip_scores_are_means_over_windows(loss, batch):
 
 
 @pytest.mark.parametrize("loss", ("ce", "bce"))
-def test_scores_over_time_are_those_of_each_window(loss):
+def test_scores_over_time_are_those_of_each_segment(loss):
     mel = np.random.default_rng(3).standard_normal((27, 4)).astype(np.float32)
     starts, got = scoring.scores_over_time(Stub(), SimpleNamespace(features=FEATURES, loss=loss), mel, 4, batch=2)
     np.testing.assert_allclose(starts, [0, 0.04, 0.08, 0.12, 0.16])  # frame 20 would need frames up to 29
@@ -69,7 +69,7 @@ def test_scores_over_time_are_those_of_each_window(loss):
 
 @pytest.mark.parametrize("hop", (0, -1, 2.5))
 def test_a_hop_that_is_no_number_of_frames(hop):
-    with pytest.raises(Error, match="hop between windows is"):
+    with pytest.raises(Error, match="hop between segments is"):
         scoring.sliding(np.zeros((20, 4)), FEATURES, hop)
 
 

@@ -14,6 +14,7 @@ import pytest
 import minast
 from minast import optim, train
 from minast.checkpoint import load_state
+from minast.training.learner import Learner
 from tests.conftest import TINY_RUN
 from tests.emulated import needs_emulator
 from tests.training.test_train import history
@@ -52,21 +53,16 @@ def test_a_start_that_fails_leaves_no_folder(tmp_path, monkeypatch):
     assert os.listdir(tmp_path / "runs") == []
 
 
-PLACES = [
-    "begun.open_dataset",
-    "prepared.AST",
-    "train.FeatureCache",
-    "train.Prefetcher",
-]  # in the order a run comes to them
+PLACES = ["start.open_dataset", "start.AST", "run.FeatureCache", "loop.Prefetcher"]  # as a run comes to them
 
 
 @pytest.fixture
 def stopping_at(monkeypatch):
-    """stopping_at("train.FeatureCache", SIGINT): the signal comes when `train` or `training.start` calls that."""
+    """stopping_at("start.AST", SIGINT): the signal comes when `training.start` calls `AST`."""
 
     def patch(place, number):
-        function, _, name = place.rpartition(".")
-        module = train if function == "train" else minast.training.start
+        module, _, name = place.rpartition(".")
+        module = getattr(minast.training, module)
         real = getattr(module, name)
 
         def stopping(*args, **options):
@@ -92,19 +88,19 @@ def test_stopped_before_the_first_step(tones, tmp_path, stopping_at, command, pl
         status, said, err = command("train", tones, "--out", out, *TINY_RUN)
         assert (status, said.splitlines()[-1]) == (
             130,
-            "Stopped before the first step: nothing was trained yet. Start the same command again.",
+            "Stopped before the first step: nothing was trained yet. Run the same command again.",
         )
         assert "stopped" not in err and os.listdir(tmp_path) == []
     assert signal.getsignal(signal.SIGTERM) == before
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("place", ["resumed.open_dataset", *PLACES[2:]])
+@pytest.mark.parametrize("place", ["resume.open_dataset", *PLACES[2:]])
 def test_stopped_before_the_first_step_of_a_resumed_run(trained, stopping_at, command, place, number):
     files = {path: path.read_bytes() for path in trained.iterdir()}
     stopping_at(place, number)
     status, said, err = command("train", "--resume", trained)
-    last = f"Stopped: nothing in {trained} has changed. Start the same command again to go on."
+    last = f"Stopped: nothing in {trained} has changed. Run the same command again to continue."
     assert (status, said.splitlines()[-1]) == (130, last) and "stopped" not in err
     assert files == {path: path.read_bytes() for path in trained.iterdir()}
 
@@ -112,21 +108,21 @@ def test_stopped_before_the_first_step_of_a_resumed_run(trained, stopping_at, co
 @pytest.mark.parametrize(
     ("step", "words"),
     [
-        (2, "Stopped after step 2: nothing was saved yet. Start the same command again."),
-        (6, "Stopped after step 6; what came after step 4 is lost. Go on with:"),
+        (2, "Stopped after step 2: nothing was saved yet. Run the same command again."),
+        (6, "Stopped after step 6 of 12; the steps after step 4 are lost. Resume with:"),
     ],
 )
 def test_stopped_at_once(tones, trained, tmp_path, monkeypatch, command, step, words):
     """The second Ctrl-C, in the middle of a step: what is said is what --resume then does."""
-    take = train.take_step
+    take = Learner.step
 
-    def stopping(job, *rest):
-        if job.step == step:
+    def stopping(self, *batch):
+        if self.optimizer.t == step:
             os.kill(os.getpid(), signal.SIGINT)
             os.kill(os.getpid(), signal.SIGINT)
-        return take(job, *rest)
+        return take(self, *batch)
 
-    monkeypatch.setattr(train, "take_step", stopping)
+    monkeypatch.setattr(Learner, "step", stopping)
     status, said, _ = command("train", tones, "--out", tmp_path / "run", *TINY_RUN)
     assert status == 130 and words in said.splitlines()
     assert (tmp_path / "run").exists() == ("--resume" in said)
@@ -140,7 +136,7 @@ def test_held_out_clips_that_cannot_be_read_leave_no_folder(tones, tmp_path, mon
     def unreadable(*args, **options):
         raise minast.Error("a.wav: this is no sound.")
 
-    monkeypatch.setattr(train, "FeatureCache", unreadable)
+    monkeypatch.setattr("minast.training.run.FeatureCache", unreadable)
     status, _, err = command("train", tones, "--out", tmp_path / "run", *TINY_RUN)
     assert (status, err) == (2, "minast: a.wav: this is no sound.\n") and os.listdir(tmp_path) == []
 
@@ -164,7 +160,7 @@ def test_data_that_moved_are_found_by_the_printed_command(tones, tmp_path, monke
 
 @needs_emulator
 def test_ctrl_c_in_an_emulated_kernel_lets_the_step_end(tones, tmp_path, monkeypatch, command):
-    taken, take = [], train.take_step
+    taken, take = [], Learner.step
 
     def stopping(*args):
         taken.append(args)
@@ -174,7 +170,7 @@ def test_ctrl_c_in_an_emulated_kernel_lets_the_step_end(tones, tmp_path, monkeyp
 
     for name in ("low", "high"):
         shutil.copytree(tones / name, tmp_path / "few" / name, ignore=shutil.ignore_patterns("[4-9].wav"))
-    monkeypatch.setattr(train, "take_step", stopping)
+    monkeypatch.setattr(Learner, "step", stopping)
     flags = ["--depth", "1", "--epochs", "2", "--batch", "3", "--frames", "32", "--backend", "emulator"]
     status, said, _ = command("train", tmp_path / "few", "--out", tmp_path / "run", *flags)
-    assert status == 130 and "; nothing is lost. Go on with:" in said
+    assert status == 130 and "; nothing is lost. Resume with:" in said

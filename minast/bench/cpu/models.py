@@ -146,7 +146,8 @@ def profile(rounds):
         model, x, y = setting(preset, frames, batch)
         step = minast_step(model, x, y) if what == "training step" else lambda model=model, x=x: model.forward(x)
         step()
-        model.ops = timed = Timed(model.ops)
+        timed = Timed(model.layers)
+        model.layers, model.encoder = timed, model.encoder.with_layers(timed, model.dw)
         began = time.perf_counter()
         for _ in range(rounds):
             step()

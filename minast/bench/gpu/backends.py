@@ -6,12 +6,11 @@ beside the reference there.
 
 import numpy as np
 
-from ...backend import GPU, to_numpy, why_no_gpu
+from ...backend import GPU, HALF_DTYPES, to_numpy, why_no_gpu
 from ...config import ModelConfig
 from ...emulator import build as emulator_build
 from ...errors import Error
-from ...model import AST, NARROW
-from ...optim import Adam
+from ...model import AST
 from ..table import Skip
 from .device import EMULATED, Cpu, Place, check, why_not
 from .device_rows import row
@@ -48,7 +47,7 @@ class Side:
         clock = Cpu()
         self.x = self.model.xp.asarray(clock.normal(batch, config.frames, config.mel_bins) / 2)
         self.y = self.model.xp.asarray((clock.normal(batch, config.classes, seed=1) > 1).astype("float32"))
-        self.adam = getattr(self.model.ops, "Adam", Adam)(self.model.w.flat)
+        self.adam = self.model.backend.Adam(self.model.w.flat)
 
     def forward(self):
         return self.model.forward(self.x)
@@ -59,8 +58,7 @@ class Side:
 
     def step(self):
         self.gradient()
-        copy = {"copy": self.model.copy_to_update()} if self.model.encoder else {}
-        self.adam.step(self.model.dw.flat, 1e-5, **copy)
+        self.adam.clipped_step(self.model.dw.flat, 1e-5, 0.0, self.model.copy_to_update())
 
 
 JOBS = "forward", "training step"
@@ -92,7 +90,7 @@ def in_turns(place, side, first, dtype, reference, rounds, label, name):
     for job, call, other in zip(JOBS, (side.forward, side.step), (first.forward, first.step), strict=True):
         ours, *theirs = place.turns([call] if side is first else [call, other], rounds, apart=apart)
         beside = dict(zip([reference], theirs, strict=False))
-        title = f"{name}: {label}, {job}, batch {batch}" + (f", {dtype}" if dtype in NARROW else "")
+        title = f"{name}: {label}, {job}, batch {batch}" + (f", {dtype}" if dtype in HALF_DTYPES else "")
         done.append(row(place, title, dtype, ours, batch, "clips/s", libraries=beside))
     return done
 
@@ -103,7 +101,7 @@ def narrow(backend, config, batch, rounds, label):
     logits, loss = to_numpy(first.forward()), first.gradient()
     gradients = {part: to_numpy(dw.copy()) for part, dw in first.model.dw.items()}
     done = []
-    for dtype in NARROW:
+    for dtype in HALF_DTYPES:
         side = Side(backend, config, batch, dtype)
         near(f"{backend}, {label}, {dtype}", side.forward(), side.gradient(), side.model.dw, (logits, loss, gradients))
         done += in_turns(place, side, first, dtype, f"{backend}, float32", rounds, label, backend)

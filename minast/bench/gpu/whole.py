@@ -80,13 +80,13 @@ class Ours(Side):
 
     def __init__(self, where, job):
         super().__init__(backend_of(where), job.config, len(job.x), "bfloat16")
-        self.model.replay = True
+        self.model.cuda_graphs = True
 
     def step(self):
         """As train.py has it: nobody waits before all is queued."""
         self.model.zero_grad()
         self.model.loss_and_grad(self.x, self.y, wait=False)
-        self.adam.take(self.model.dw.flat, 1e-5, 0.0, copy=self.model.copy_to_update())
+        self.adam.clipped_step(self.model.dw.flat, 1e-5, 0.0, copy=self.model.copy_to_update())
 
     def results(self):
         self.model.zero_grad()
@@ -147,7 +147,7 @@ def forward(model, replay):
     """model.forward with its launches one by one, or as a CUDA graph, which the first two calls make."""
 
     def run(x):
-        model.replay = replay
+        model.cuda_graphs = replay
         return model.forward(x)
 
     for _ in range(2 * replay):
@@ -253,7 +253,7 @@ def held(where, job):
         where.release()  # what only making the model took
         for _ in range(3):
             ours.step()
-        graphs = [g for g in ours.model.runner.graphs.values() if isinstance(g, Graph)]
+        graphs = [g for g in ours.model.executor.graphs.values() if isinstance(g, Graph)]
         beside = [g.pool.total_bytes() for g in graphs] + [room.nbytes for room in cublas.workspaces.values()]
         return pool.total_bytes() - before + sum(beside)
     tracemalloc.start()

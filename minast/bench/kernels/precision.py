@@ -11,12 +11,12 @@ import re
 import numpy as np
 
 from ... import cli
-from ...backend import why_no_gpu
+from ...backend import HALF_DTYPES, why_no_gpu
 from ...config import ModelConfig
 from ...datasets.synthetic import generate
 from ...features import log_mel, normalise, pad_or_trim
 from ...gpu import kernel_source
-from ...model import AST, NARROW
+from ...model import AST
 from .registers import write_between
 
 MARKERS = ("<!-- python -m minast.bench precision --readme: begin -->", "<!-- end of precision -->")
@@ -32,7 +32,7 @@ def measured(backend, preset, frames, clips):
     loss, _ = plain.loss_and_grad(x, y, "ce")
     wanted = {name: plain.numpy(dw) for name, dw in plain.dw.items()}
     gaps, losses = {}, {}
-    for dtype in NARROW:
+    for dtype in HALF_DTYPES:
         model = AST(config, backend, dtype=dtype)
         scale = 2.0**10 if dtype == "float16" else 1.0  # a power of two: it keeps small gradients in float16's range
         losses[dtype] = abs(model.loss_and_grad(x, y, "ce", scale=scale)[0] - loss) / loss
@@ -46,11 +46,11 @@ def measured(backend, preset, frames, clips):
 def table(gaps):
     """Markdown: a row a tensor, those of all blocks together."""
     rows = {}
-    for name in gaps[NARROW[0]]:
+    for name in gaps[HALF_DTYPES[0]]:
         rows.setdefault(re.sub(r"blocks\.\d+\.", "blocks.*.", name), []).append(name)
-    lines = [f"| gradient of | {' | '.join(f'{d}: median | worst' for d in NARROW)} |", "| --- |" + " ---: |" * 4]
+    lines = [f"| gradient of | {' | '.join(f'{d}: median | worst' for d in HALF_DTYPES)} |", "| --- |" + " ---: |" * 4]
     for row, names in rows.items():
-        cells = [f"{f([gaps[d][n] for n in names]):.1e}" for d in NARROW for f in (np.median, max)]
+        cells = [f"{f([gaps[d][n] for n in names]):.1e}" for d in HALF_DTYPES for f in (np.median, max)]
         lines.append(f"| `{row}` | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -67,7 +67,7 @@ def main(argv=None):
     note = (
         f"|16 bits - float32| / |float32|, each gradient as one vector; {args.preset}, {args.clips} built-in sounds of "
         f"{tokens} tokens, backend {backend}. The loss differs by "
-        f"{' and '.join(f'{losses[d]:.1e} in {d}' for d in NARROW)}."
+        f"{' and '.join(f'{losses[d]:.1e} in {d}' for d in HALF_DTYPES)}."
     )
     text = f"{note}\n\n{table(gaps)}"
     if args.readme:

@@ -5,54 +5,54 @@ from dataclasses import fields
 
 from ...config import PATCH, ModelConfig
 from ...errors import Error
-from ..settings import Settings
-from .layout import Layout, Part
+from ...params import shapes
+from ..readers import NpzFile
+from ..settings import GEOMETRY, Settings
+from .base import Layout, Part
 
 
 def own_layout(file, heads=None):
-    """-> Layout, or None if `file` is no minast checkpoint. Its settings go to `file.settings`."""
-    if "minast" not in file or not hasattr(file, "text"):
+    """-> Layout with its settings, or None if `file` is not a minast checkpoint."""
+    if not isinstance(file, NpzFile) or "minast" not in file:
         return None
-    from ...params import shapes
-
-    about, config = _description(file)
+    config, settings = _description(file)
     if heads not in (None, config.heads):
         raise Error(f"{file.path}: the model has {config.heads} heads, not {heads}.")
-    D, K = config.dim, config.classes
     parts = {name: [Part(f"w/{name}", shape)] for name, shape in shapes(config).items()}
     del parts["pos_embed"], parts["patch_embed.proj.weight"]
-    layout = Layout(
+    return Layout(
         kind="a minast checkpoint",
-        dim=D,
+        dim=config.dim,
         depth=config.depth,
         heads=config.heads,
         prefix_tokens=config.prefix_tokens,
-        patch=Part("w/patch_embed.proj.weight", (D, PATCH * PATCH), lambda x: x.reshape(-1, 1, PATCH, PATCH)),
-        positions=Part("w/pos_embed", (config.tokens, D)),
+        patch=Part("w/patch_embed.proj.weight", (config.dim, PATCH**2), lambda x: x.reshape(-1, 1, PATCH, PATCH)),
+        positions=Part("w/pos_embed", (config.tokens, config.dim)),
         position_prefix=config.prefix_tokens,
         parts=parts,
         head=True,
         audio=True,
-        classes=K,
+        classes=config.classes,
         eps=config.encoder_eps,
         head_eps=config.head_eps,
         gelu=config.gelu,
+        settings=settings,
     )
-    geometry = {name: getattr(config, name) for name in ("mel_bins", "frames", "fstride", "tstride")}
-    file.settings = Settings(
-        labels=about.get("labels"),
-        loss=about.get("loss"),
-        features={k: v for k, v in about.get("features", {}).items() if k in ("rate", "window", "mean", "std")},
-        geometry=geometry,
-        random_head=bool(about.get("notes", {}).get("random_head")),
-    )
-    return layout
 
 
 def _description(file):
+    """-> (ModelConfig, Settings) from the JSON text of the checkpoint"""
+    text = file.text("minast")
     try:
-        about = json.loads(file.text("minast"))
+        about = json.loads(text)
         known = {f.name for f in fields(ModelConfig)}
-        return about, ModelConfig(**{k: v for k, v in about["model"].items() if k in known})
-    except (ValueError, TypeError, KeyError, AttributeError):
+        config = ModelConfig(**{k: v for k, v in about["model"].items() if k in known})
+        return config, Settings(
+            labels=about.get("labels"),
+            loss=about.get("loss"),
+            features={k: v for k, v in about.get("features", {}).items() if k in ("rate", "window", "mean", "std")},
+            geometry={name: getattr(config, name) for name in GEOMETRY},
+            random_head=bool(about.get("notes", {}).get("random_head")),
+        )
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise Error(f"{file.path}: the description in this checkpoint cannot be read: the file is damaged.") from None

@@ -1,13 +1,32 @@
 """Layouts of PyTorch state dicts: timm's names (DeiT, the official AST), Hugging Face's two namings (ViT, DeiT, AST).
 
-All hold linear weights as (out, in), as minast does: an import is a copy. The official AST is saved under
-`module.v.` (DataParallel around a model that holds timm's as `v`), with its ImageNet heads still inside, never used.
+In all of them linear weights are (out, in), as in minast: an import is a copy. The official AST is saved under
+`module.v.` (DataParallel around a model that has timm's as `v`), with its ImageNet heads still inside, never used.
 """
 
+from dataclasses import dataclass
+
 from ...errors import Error
-from .layout import Layout, Part, count_blocks, shape_of, split_heads
+from .base import Layout, Part, count_blocks, shape_of, split_heads
+
+
+@dataclass(frozen=True)
+class Names:
+    """How a naming calls what minast's weights are made of; all but the head's begin with `root`."""
+
+    root: str
+    patch: str
+    positions: str
+    cls_token: str
+    dist_token: str
+    norm: str
+    block: str  # blocks are {block}0., {block}1., ...
+    layers: dict[str, str]  # inside a block: minast's name (q, k, v where they are separate) -> theirs
+    head: tuple[str, str]  # layer norm, linear layer
+
 
 TIMM_ROOTS = ("module.v.", "v.", "module.", "")
+TIMM_LAYERS = {name: name for name in ("norm1", "attn.qkv", "attn.proj", "norm2", "mlp.fc1", "mlp.fc2")}
 HF_ROOTS = ("audio_spectrogram_transformer.", "vit.", "deit.", "")
 HF_OLD = {  # inside encoder.layer.i., as files on the Hub have it
     "norm1": "layernorm_before", "q": "attention.attention.query", "k": "attention.attention.key",
@@ -26,20 +45,18 @@ def timm_layout(file, heads=None):
     if root is None:
         return None
     outer = root.removesuffix("v.")
-    names = {"norm1": "norm1", "attn.qkv": "attn.qkv", "attn.proj": "attn.proj", "norm2": "norm2"}
-    names |= {"mlp.fc1": "mlp.fc1", "mlp.fc2": "mlp.fc2"}
-    layout = _layout(
-        file,
+    names = Names(
         root=root,
         patch="patch_embed.proj",
         positions="pos_embed",
-        tokens={"cls_token": "cls_token", "dist_token": "dist_token"},
+        cls_token="cls_token",
+        dist_token="dist_token",
         norm="norm",
         block="blocks.",
-        names=names,
+        layers=TIMM_LAYERS,
         head=(outer + "mlp_head.0", outer + "mlp_head.1"),
-        heads=heads,
     )
+    layout = _layout(file, names, heads)
     model = "an AST" if layout.audio else "a distilled DeiT" if layout.prefix_tokens == 2 else "a ViT"
     layout.kind = f"{model} with timm's names"
     return layout
@@ -51,69 +68,86 @@ def hf_layout(file, heads=None):
     if root is None:
         return None
     old = f"{root}encoder.layer.0.layernorm_before.weight" in file
-    layout = _layout(
-        file,
+    names = Names(
         root=root,
         patch="embeddings.patch_embeddings.projection",
         positions="embeddings.position_embeddings",
-        tokens={"cls_token": "embeddings.cls_token", "dist_token": "embeddings.distillation_token"},
+        cls_token="embeddings.cls_token",
+        dist_token="embeddings.distillation_token",
         norm="layernorm",
         block="encoder.layer." if old else "layers.",
-        names=HF_OLD if old else HF_NEW,
+        layers=HF_OLD if old else HF_NEW,
         head=("classifier.layernorm", "classifier.dense"),
-        heads=heads,
     )
+    layout = _layout(file, names, heads)
     model = "AST" if layout.audio else "DeiT" if layout.prefix_tokens == 2 else "ViT"
     layout.kind = f"a Hugging Face {model}, {'encoder.layer.*' if old else 'layers.*'} names"
-    layout.eps = layout.head_eps = 1e-12  # their default, for both; a config.json is believed over it
+    layout.eps = layout.head_eps = 1e-12  # their default for both; a config.json overrides it
     return layout
 
 
-def _layout(file, root, patch, positions, tokens, norm, block, names, head, heads):
-    filters = shape_of(file, f"{root}{patch}.weight")
-    if len(filters) != 4 or filters[2:] != (16, 16):
-        raise Error(
-            f"{file.path}: '{root}{patch}.weight' is {filters}: minast's patches are 16 x 16, (D, channels, 16, 16)."
-        )
-    D = filters[0]
-    rows = shape_of(file, root + positions)
-    if len(rows) != 3 or rows[0] != 1:
-        raise Error(f"{file.path}: the positions {root + positions!r} are {rows}: (1, rows, {D}) is needed.")
-    heads = split_heads(file, D, heads)
-    prefix = 2 if root + tokens["dist_token"] in file else 1
-    first_norm = f".{names['norm1']}.weight"
+def _layout(file, names, heads):
+    """-> Layout without its kind; sizes from the shapes"""
+    filters, rows = _shapes(file, names)
+    D, at = filters[0], names.root
+    prefix = 2 if at + names.dist_token in file else 1
     layout = Layout(
         kind="a state dict",
         dim=D,
-        depth=count_blocks(file, root + block, first_norm),
-        heads=heads,
+        depth=count_blocks(file, at + names.block, f".{names.layers['norm1']}.weight"),
+        heads=split_heads(file, D, heads),
         prefix_tokens=prefix,
-        patch=Part(f"{root}{patch}.weight", filters),
-        positions=Part(root + positions, (1, rows[1], D), lambda x: x[0]),
+        patch=Part(f"{at}{names.patch}.weight", filters),
+        positions=Part(at + names.positions, (1, rows, D), lambda x: x[0]),
         position_prefix=prefix,
-        head=head[1] + ".weight" in file,
-        audio=filters[1] == 1 and prefix == 2,  # one channel, two prefix tokens: an AST; images have three
+        head=names.head[1] + ".weight" in file,
+        audio=filters[1] == 1 and prefix == 2,  # one channel, two prefix tokens: an AST; images have three channels
     )
-    for token in ("cls_token", "dist_token")[:prefix]:
-        layout.parts[token] = [Part(root + tokens[token], (1, 1, D), lambda x: x.reshape(-1))]
-    layout.parts |= _pair("patch_embed.proj", [root + patch], (D,), weight=False)
+    tokens = {"cls_token": names.cls_token, "dist_token": names.dist_token}
+    for own, theirs in list(tokens.items())[:prefix]:
+        layout.parts[own] = [Part(at + theirs, (1, 1, D), lambda x: x.reshape(-1))]
+    layout.parts |= _pair("patch_embed.proj", [at + names.patch], (D,), weight=False)
     for i in range(layout.depth):
-        at, own = f"{root}{block}{i}.", f"blocks.{i}."
-        qkv = [at + names["attn.qkv"]] if "attn.qkv" in names else [at + names[which] for which in "qkv"]
-        layout.parts |= _pair(own + "norm1", [at + names["norm1"]], (D,))
-        layout.parts |= _pair(own + "attn.qkv", qkv, (3 * D // len(qkv), D))
-        layout.parts |= _pair(own + "attn.proj", [at + names["attn.proj"]], (D, D))
-        layout.parts |= _pair(own + "norm2", [at + names["norm2"]], (D,))
-        layout.parts |= _pair(own + "mlp.fc1", [at + names["mlp.fc1"]], (4 * D, D))
-        layout.parts |= _pair(own + "mlp.fc2", [at + names["mlp.fc2"]], (D, 4 * D))
-    layout.parts |= _pair("norm", [root + norm], (D,))
+        layout.parts |= _block(f"blocks.{i}.", f"{at}{names.block}{i}.", names.layers, D)
+    layout.parts |= _pair("norm", [at + names.norm], (D,))
     if layout.head:
-        layout.classes = shape_of(file, head[1] + ".weight")[0]
-        layout.parts |= _pair("mlp_head.0", [head[0]], (D,)) | _pair("mlp_head.1", [head[1]], (layout.classes, D))
+        norm, linear = names.head
+        layout.classes = shape_of(file, linear + ".weight")[0]
+        layout.parts |= _pair("mlp_head.0", [norm], (D,)) | _pair("mlp_head.1", [linear], (layout.classes, D))
     return layout
 
 
+def _shapes(file, names):
+    """-> (shape of the patch filters (D, channels, 16, 16), rows of the positions)"""
+    filters = shape_of(file, f"{names.root}{names.patch}.weight")
+    if len(filters) != 4 or filters[2:] != (16, 16):
+        raise Error(
+            f"{file.path}: '{names.root}{names.patch}.weight' is {filters}: minast's patches are 16 x 16, "
+            "(D, channels, 16, 16)."
+        )
+    positions = shape_of(file, names.root + names.positions)
+    if len(positions) != 3 or positions[0] != 1:
+        raise Error(
+            f"{file.path}: the positions {names.root + names.positions!r} are {positions}: (1, rows, {filters[0]}) is "
+            "needed."
+        )
+    return filters, positions[1]
+
+
+def _block(own, at, layers, D):
+    """Parts of one block's weights."""
+    qkv = [at + layers["attn.qkv"]] if "attn.qkv" in layers else [at + layers[which] for which in "qkv"]
+    return {
+        **_pair(own + "norm1", [at + layers["norm1"]], (D,)),
+        **_pair(own + "attn.qkv", qkv, (3 * D // len(qkv), D)),
+        **_pair(own + "attn.proj", [at + layers["attn.proj"]], (D, D)),
+        **_pair(own + "norm2", [at + layers["norm2"]], (D,)),
+        **_pair(own + "mlp.fc1", [at + layers["mlp.fc1"]], (4 * D, D)),
+        **_pair(own + "mlp.fc2", [at + layers["mlp.fc2"]], (D, 4 * D)),
+    }
+
+
 def _pair(name, sources, shape, weight=True):
-    """Weight and bias of one layer, from one array each or from several that are stacked."""
+    """Weight and bias of a layer, from an array each or from several that are stacked."""
     out = {f"{name}.weight": [Part(f"{source}.weight", shape) for source in sources]} if weight else {}
     return out | {f"{name}.bias": [Part(f"{source}.bias", shape[:1]) for source in sources]}

@@ -1,8 +1,8 @@
 """Reader of .pth, .pt and .bin, what torch.save writes: tensors described by a pickle, their numbers beside it.
 
-Since torch 1.6 a zip: `<name>/data.pkl`, and each storage as `<name>/data/<key>`. Before that one stream: five pickles
-(a magic number, a version, the machine's sizes, the object, the storages' keys), then each storage with its length.
-Storages may be shared, and a tensor is a window on one with an offset and strides, in any order.
+Since torch 1.6 the file is a zip: `<name>/data.pkl`, and each storage as `<name>/data/<key>`. Before that it was a
+stream: five pickles (a magic number, a version, the machine's sizes, the object, the keys of the storages), then each
+storage after its length. A tensor is a view of a storage, with an offset and strides; several may share one.
 """
 
 import io
@@ -13,12 +13,12 @@ import zlib
 import numpy as np
 
 from ...bfloat16 import to_float32
-from ...errors import Error
-from .tensors import Tensors
+from ...errors import Error, reason
+from .base import Tensors
 from .unpickle import Refused, Tensor, Unpickler
 
 MAGIC = 0x1950A86A20F9469CFC6C  # of the stream format
-LARGEST_PICKLE = 2**26  # bytes; the one of a 12-layer model takes about 50 000
+LARGEST_PICKLE = 2**26  # bytes; that of a 12-layer model has about 50 000
 WRAPPERS = ("model", "state_dict", "model_state_dict", "module")  # where training scripts put the state dict
 BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError, RuntimeError, KeyError)
 
@@ -42,7 +42,7 @@ class PthFile(Tensors):
 
     def _read(self, name):
         t = self._tensors[name]
-        if self._last[0] != t.storage:  # tensors that share a storage mostly follow one another
+        if self._last[0] != t.storage:  # tensors that share a storage usually follow one another
             self._last = None, None
             self._last = t.storage, decode(self._storages.read(t.storage), t.storage.dtype)
         numbers = self._last[1]
@@ -59,34 +59,33 @@ def decode(raw, dtype):
 
 
 def state_dict(path, root):
-    """The dictionary of tensors in what was saved: itself, or under "model" as DeiT's files have it."""
+    """The dictionary of tensors in what was saved: all of it, or what is under "model" (DeiT) and the like."""
     for key in WRAPPERS:
         if isinstance(root, dict) and isinstance(root.get(key), dict):
             root = root[key]
             break
     tensors = {str(k): v for k, v in root.items() if isinstance(v, Tensor)} if isinstance(root, dict) else {}
     if not tensors:
-        what = (
-            f"a dictionary with {', '.join(map(str, list(root)[:5])) or 'nothing'}"
-            if isinstance(root, dict)
-            else "no dictionary"
-        )
-        raise Error(f"{path}: no state dict was found in it (it holds {what}): a dictionary of tensors is needed.")
+        names = ", ".join(map(str, list(root)[:5])) or "nothing" if isinstance(root, dict) else ""
+        what = f"a dictionary with {names}" if names else f"an object of type {type(root).__name__}"
+        raise Error(f"{path}: there is no state dict in it (it holds {what}): a dictionary of tensors is needed.")
     return tensors
 
 
 class Zip:
-    """The zip format: `root`, and storages fetched one by one. Their check sums are verified on the way."""
+    """The zip format: `root` is what was saved, `read` fetches a storage; zipfile verifies its checksum."""
 
     def __init__(self, path, f):
         self.path = path
         try:
             self.zip = zipfile.ZipFile(f)
         except BROKEN as error:
-            raise Error(f"{path}: this is no whole .pth file ({error}): truncated, or another format.") from None
+            raise Error(
+                f"{path}: this is not a complete .pth file ({reason(error)}): it is truncated or has another format."
+            ) from None
         pickles = [name for name in self.zip.namelist() if name.rpartition("/")[2] == "data.pkl"]
         if len(pickles) != 1:
-            raise Error(f"{path}: a file of torch.save has one data.pkl, this zip has {len(pickles)}.")
+            raise Error(f"{path}: a file written by torch.save has one data.pkl, this zip has {len(pickles)}.")
         self.folder = pickles[0].removesuffix("data.pkl")
         if f"{self.folder}byteorder" in self.zip.NameToInfo and self._member("byteorder", 16) != b"little":
             raise Error(f"{path}: its numbers are big-endian: save it again on a little-endian machine.")
@@ -95,16 +94,16 @@ class Zip:
     def read(self, storage):
         raw = self._member(f"data/{storage.key}", _bytes(storage))
         if len(raw) != _bytes(storage):
-            raise Error(f"{self.path}: storage {storage.key!r} has {len(raw)} bytes, {_bytes(storage)} were announced.")
+            raise Error(f"{self.path}: storage {storage.key!r} has {len(raw)} bytes instead of {_bytes(storage)}.")
         return raw
 
     def _member(self, name, largest):
-        """The bytes of one entry; one that unpacks to more than it should is refused before it does."""
+        """The bytes of an entry; one that would unpack to more than `largest` bytes is refused before it does."""
         try:
             entry = self.zip.getinfo(self.folder + name)
             if entry.file_size > largest:
                 raise Error(
-                    f"{self.path}: the entry {name!r} has {entry.file_size} bytes, more than the {largest} that fit."
+                    f"{self.path}: the entry {name!r} has {entry.file_size} bytes, more than the {largest} expected."
                 )
             if entry.compress_type != zipfile.ZIP_STORED:
                 raise Error(f"{self.path}: the entry {name!r} is compressed, which torch.save never does.")
@@ -112,12 +111,13 @@ class Zip:
         except Error:
             raise
         except BROKEN as error:
-            reason = str(error).strip("'\"").rstrip(".")
-            raise Error(f"{self.path}: the entry {name!r} cannot be read ({reason}): the file is damaged.") from None
+            raise Error(
+                f"{self.path}: the entry {name!r} cannot be read ({reason(error)}): the file is damaged."
+            ) from None
 
 
 class Stream:
-    """The format before torch 1.6: pickles in a row, then the storages, found by walking over them once."""
+    """The format before torch 1.6: pickles in a row, then the storages; opening finds where each of them is."""
 
     def __init__(self, path, f):
         self.path, self.file = path, f
@@ -126,9 +126,9 @@ class Stream:
         except Refused:
             raise
         except Error:
-            raise Error(f"{path}: this is no file of torch.save: neither zip nor stream.") from None
+            raise Error(f"{path}: this was not written by torch.save: neither a zip nor the older stream.") from None
         if magic != MAGIC:
-            raise Error(f"{path}: this is no file of torch.save: it is a bare pickle of {type(magic).__name__}.")
+            raise Error(f"{path}: this was not written by torch.save: it is a bare pickle of {type(magic).__name__}.")
         _version, machine, self.root, keys = (Unpickler(path, f).load() for _ in range(4))
         if not isinstance(machine, dict) or machine.get("little_endian") is not True or not isinstance(keys, list):
             raise Error(f"{path}: its numbers are big-endian, or its header is damaged.")
@@ -136,11 +136,11 @@ class Stream:
         self.at = {}
         for key in keys:
             if key not in sizes:
-                raise Error(f"{path}: storage {key!r} belongs to no tensor: the file is damaged.")
-            self.at[key] = f.tell() + 8  # a length in items goes before
+                raise Error(f"{path}: no tensor uses storage {key!r}: the file is damaged.")
+            self.at[key] = f.tell() + 8  # after its length in items
             f.seek(8 + sizes[key], os.SEEK_CUR)
         if f.tell() > os.fstat(f.fileno()).st_size:
-            raise Error(f"{path}: the file is cut short: its tensors reach to byte {f.tell()}.")
+            raise Error(f"{path}: the file is truncated: its tensors end at byte {f.tell()}.")
 
     def read(self, storage):
         if storage.key not in self.at:
@@ -149,7 +149,7 @@ class Stream:
         size = int.from_bytes(self.file.read(8), "little")
         raw = self.file.read(_bytes(storage))
         if size != storage.size or len(raw) != _bytes(storage):
-            raise Error(f"{self.path}: storage {storage.key!r} cannot be read whole: the file is cut short or damaged.")
+            raise Error(f"{self.path}: storage {storage.key!r} is incomplete: the file is truncated or damaged.")
         return raw
 
 
@@ -158,7 +158,7 @@ def _bytes(storage):
 
 
 def _tensors_in(root):
-    """All tensors in nested dictionaries and lists; a pickle may tie them into circles."""
+    """All tensors in nested dictionaries and lists, which may contain each other."""
     waiting, seen = [root], set()
     while waiting:
         value = waiting.pop()

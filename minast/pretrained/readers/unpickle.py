@@ -1,10 +1,10 @@
 """An unpickler that can build tensors and dictionaries, and nothing else.
 
 A pickle is a small program: it may name any function of any module and call it, which is how a weight file can run a
-command. Before it runs, its instructions are checked: only those that torch.save writes. Then all it can do with the
-outside world goes through two doors, and both are closed here but for a list: a name is looked up by `find_class`, a
-tensor's bytes by `persistent_load`. What the list gives out are stand-ins of our own, never an object of torch's or
-Python's, so that there is nothing to reach from them.
+command. Before it runs here, its instructions are checked: only those that torch.save writes are allowed. While it
+runs, it reaches the outside world in two ways only: names are looked up by `find_class`, a tensor's bytes by
+`persistent_load`. Both accept only what is on a list. What they return are objects of our own, never torch's or
+Python's, so that nothing else can be reached through their attributes.
 """
 
 import io
@@ -12,7 +12,7 @@ import pickle
 import pickletools
 from collections import namedtuple
 
-from ...errors import Error
+from ...errors import Error, reason
 
 DTYPES = {
     "DoubleStorage": "<f8", "FloatStorage": "<f4", "HalfStorage": "<f2", "BFloat16Storage": "bf16",
@@ -27,10 +27,10 @@ INSTRUCTIONS = {
     "GLOBAL", "STACK_GLOBAL", "REDUCE", "BUILD", "BINPERSID",
 }  # fmt: skip
 
-Storage = namedtuple("Storage", "key dtype size")  # one run of numbers; size in items
-Tensor = namedtuple("Tensor", "storage offset shape strides")  # a window on it; offset and strides in items
+Storage = namedtuple("Storage", "key dtype size")  # a block of numbers; size in items
+Tensor = namedtuple("Tensor", "storage offset shape strides")  # a view of it; offset and strides in items
 BROKEN = (pickle.UnpicklingError, EOFError, IndexError, KeyError, TypeError, ValueError, AttributeError, OverflowError)
-BROKEN += (MemoryError, RecursionError, ImportError)  # whatever a damaged program of that kind can end in
+BROKEN += (MemoryError, RecursionError, ImportError)  # what running a damaged pickle can raise
 
 
 class Refused(Error):
@@ -38,7 +38,7 @@ class Refused(Error):
 
 
 class Dictionary(dict):
-    """Stands in for OrderedDict, and drops the attributes that a state dict has pinned to it (`_metadata`)."""
+    """Replaces OrderedDict; the attribute that a state dict has (`_metadata`) is dropped."""
 
     __slots__ = ()
 
@@ -68,9 +68,9 @@ def tensor(storage, offset, shape, strides, *_):
     """torch._utils._rebuild_tensor_v2(storage, offset, shape, strides, requires_grad, hooks); v1 has four arguments."""
     numbers = (offset, *shape, *strides)
     if not isinstance(storage, Storage) or len(shape) != len(strides):
-        raise pickle.UnpicklingError("a tensor is not made of a storage, a shape and as many strides")
+        raise pickle.UnpicklingError("a tensor does not have a storage, a shape and as many strides")
     if not all(type(n) is int and n >= 0 for n in numbers):
-        raise pickle.UnpicklingError("a tensor's shape, strides or offset are no whole numbers from 0 up")
+        raise pickle.UnpicklingError("a tensor's shape, strides or offset are not whole numbers from 0 up")
     return Tensor(storage, offset, tuple(shape), tuple(strides))
 
 
@@ -88,7 +88,10 @@ FUNCTIONS = {
 
 
 def checked(path, f):
-    """The bytes of the pickle that begins here, if all its instructions are known ones; `f` is left behind its end."""
+    """The bytes of the pickle that begins at f's position, if all its instructions are allowed; `f` is left at its end.
+
+    Raises Refused for an instruction that torch.save does not write, minast.Error for a damaged pickle.
+    """
     start = f.tell()
     try:
         for number, (instruction, value, _) in enumerate(pickletools.genops(f)):
@@ -97,7 +100,7 @@ def checked(path, f):
                     f"{path}: the pickle in it has an instruction {instruction.name}, which torch.save does not write: "
                     "it was refused and nothing was run."
                 )
-            if instruction.name == "LONG_BINPUT" and value > number:  # memory would be reserved for all places before
+            if instruction.name == "LONG_BINPUT" and value > number:  # it would reserve memory for all places before
                 raise damaged(path, f"place {value} is taken before the others")
     except Error:
         raise
@@ -109,14 +112,14 @@ def checked(path, f):
 
 
 def damaged(path, error):
-    reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
-    return Error(f"{path}: the list of tensors in it cannot be read ({reason}): the file is damaged.")
+    """The minast.Error for a pickle that does not run."""
+    return Error(f"{path}: the list of tensors in it cannot be read ({reason(error)}): the file is damaged.")
 
 
 class Unpickler(pickle.Unpickler):
-    """`load()` -> numbers, texts, lists, dictionaries, Tensors. Raises minast.Error at any other name.
+    """`load()` -> numbers, texts, lists, dictionaries, Tensors. Raises minast.Error for any other name.
 
-    path is for messages. The file is opened by the caller: an old file holds several pickles in a row.
+    path is for messages. `f` is opened by the caller: a file of the older format holds several pickles in a row.
     """
 
     def __init__(self, path, f):
@@ -134,7 +137,7 @@ class Unpickler(pickle.Unpickler):
         )
 
     def persistent_load(self, pid):
-        kind, dtype, key, _, size = pid[:5]  # the fourth is the device it lay on
+        kind, dtype, key, _, size = pid[:5]  # the fourth is the device it was on
         if kind != "storage" or dtype not in DTYPES.values() or not isinstance(key, str) or type(size) is not int:
             raise pickle.UnpicklingError("a tensor's storage is not described as torch does")
         return Storage(key, dtype, size)

@@ -1,5 +1,6 @@
-"""What the three file formats have in common: named arrays, known by shape, read one at a time as floats."""
+"""What all readers have in common: named arrays whose shapes are known, read one at a time as floats."""
 
+import os
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -9,20 +10,23 @@ from ...errors import Error
 
 @dataclass
 class Tensors:
-    """A file of named arrays. Nothing but names and shapes is in memory: `read(name)` fetches one array.
+    """A file of named arrays; a context manager. Only names and shapes are in memory: `read(name)` fetches one array.
 
-    A reader fills `shapes` and brings `_read(name) -> array`. `settings` holds what the file says about itself.
+    A reader fills `shapes` and defines `_read(name) -> array`.
     """
 
-    path: str
-    shapes: dict = field(default_factory=dict)
-    settings: dict = field(default_factory=dict)
+    path: str | os.PathLike
+    shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
-    def __contains__(self, name):
+    def __contains__(self, name: str) -> bool:
         return name in self.shapes
 
-    def read(self, name):
-        """-> float32 (or float64) array. Raises minast.Error, by name, if it is none of floats or has NaN in it."""
+    def read(self, name: str) -> np.ndarray:
+        """An array as float32, or float64 if the file has that.
+
+        Raises minast.Error, naming the array, if it is damaged, is not of floating-point numbers, or holds NaN,
+        infinite numbers or numbers too large for float32.
+        """
         array = self._read(name)
         if array.dtype.kind != "f":
             raise Error(f"{self.path}: the array {name!r} is {array.dtype}: weights are floating-point numbers.")
@@ -33,6 +37,9 @@ class Tensors:
         if array.dtype.itemsize > 4 and array.size and max(array.max(), -array.min()) > np.finfo(np.float32).max:
             raise Error(f"{self.path}: the array {name!r} holds numbers too large for float32.")
         return array
+
+    def _read(self, name):
+        raise NotImplementedError
 
     def close(self):
         self._file.close()

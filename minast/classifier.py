@@ -1,0 +1,173 @@
+"""A trained model as scripts and notebooks use it: sounds in, names out. The commands are built on it."""
+
+import difflib
+import os
+from collections.abc import Sequence
+
+import numpy as np
+
+from . import train
+from .audio import load_audio, resample
+from .checkpoint import Info, load, save
+from .config import FeatureConfig
+from .errors import Error
+from .features import log_mel, segment_count
+from .model import AST
+from .scoring import BATCH, clip_embeddings, clip_scores
+
+Sound = str | os.PathLike | np.ndarray  # the path of an audio file, or a waveform (S,)
+
+
+class Classifier:
+    """A model with its labels and its features.
+
+    >>> classifier = minast.Classifier.load("runs/builtin-nano/best.npz")
+    >>> classifier.predict("bell.wav", top=2)["labels"]
+    [{'label': 'bell', 'probability': 0.992298}, {'label': 'rain', 'probability': 0.001506}]
+    >>> classifier.embed(["bell.wav", "rain.wav"]).shape
+    (2, 96)
+
+    A sound is the path of an audio file, or a waveform: a float array (S,) in [-1, 1]. Sounds longer than the model's
+    input are cut into segments, and their results averaged. model: AST, any backend. info: what `minast.load` returns
+    beside it. name: how messages call the model.
+    """
+
+    def __init__(self, model: AST, info: Info, name: str = "this model"):
+        self.model, self.info, self.name = model, info, name
+
+    def __repr__(self):
+        size = f"{self.model.parameters / 1e6:.1f} M weights"
+        return f"<minast.Classifier: {len(self.labels)} labels, {self.head}, {size}, backend {self.model.backend.name}>"
+
+    @classmethod
+    def load(cls, path: str | os.PathLike, backend: str | None = None) -> "Classifier":
+        """The classifier in a checkpoint that `train`, `convert` or `save` wrote.
+
+        backend: "numpy", "fast", "cupy", "cuda" or "emulator" (default: the best this machine has). Raises minast.Error
+        for a file that is missing or damaged, and for a backend that this machine cannot run.
+        """
+        model, info = load(path, backend)
+        model.cuda_graphs = True
+        return cls(model, info, os.fspath(path))
+
+    @classmethod
+    def fit(cls, data: str | os.PathLike, *, out: str | os.PathLike | None = None, **options) -> "Classifier":
+        """Train a classifier, as `minast train DATA` does, and load the best one.
+
+        >>> classifier = minast.Classifier.fit("my_sounds/", preset="nano", epochs=3)
+
+        data: a folder with one sub-folder per class, a CSV manifest, or any other DATA of the command (`open_dataset`).
+        out: the run's folder (default: runs/<data>-<preset>). options: the command's flags, with underscores
+        (`weight_decay=0.01`). Raises minast.Error for data or options that cannot be trained with.
+        """
+        return cls.load(train.fit(data, out=out, **options), options.get("backend"))
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write the classifier as one .npz checkpoint, for `load` and the commands."""
+        info = self.info
+        save(path, self.model, info.labels, info.features, info.loss, info.history, info.notes)
+
+    # -- what it is ------------------------------------------------------------------------------------------------
+
+    @property
+    def labels(self) -> list[str]:
+        """The names of the K classes."""
+        return self.info.labels
+
+    @property
+    def features(self) -> FeatureConfig:
+        """How a waveform becomes the model's input: rate (Hz), mel bins, window, frames, mean, std."""
+        return self.info.features
+
+    @property
+    def head(self) -> str:
+        """ "softmax": exactly one label a sound; "sigmoid": any number of labels, each with its own probability."""
+        return self.info.head
+
+    # -- what it does ----------------------------------------------------------------------------------------------
+
+    def predict(
+        self, sounds: Sound | Sequence[Sound], top: int = 5, rate: float | None = None, labels: Sequence[str] = ()
+    ) -> dict | list[dict]:
+        """The likeliest labels of a sound, or of each of a list of sounds.
+
+        top: how many labels, best first. rate: Hz, of waveforms that are not at the model's (`features.rate`); files
+        say their own. labels: choose among these names only; their probabilities stay as they are.
+        -> {"file": path or None, "seconds": float, "segments": int, "head": "softmax" or "sigmoid",
+        "labels": [{"label": str, "probability": float}, ...]}, or a list of such dictionaries.
+        Raises minast.Error for a file that cannot be read, a waveform that is not one channel of floats or shorter than
+        25 ms, and a label that the model lacks.
+        """
+        if top < 1:
+            raise Error(f"top is {top}: it must be at least 1.")
+        chosen = self.numbers(labels) if labels else np.arange(len(self.labels))
+        results = [self._predicted(sound, rate, chosen, top) for sound in _listed(sounds)]
+        return results[0] if _is_one(sounds) else results
+
+    def embed(self, sounds: Sound | Sequence[Sound], rate: float | None = None, batch: int = BATCH) -> np.ndarray:
+        """Embeddings: what the head sees of each sound, averaged over its segments.   n sounds -> (n, D) float32
+
+        A single sound gives (1, D). rate: as in `predict`. batch: segments that go through the model together.
+        Raises minast.Error as `predict` does.
+        """
+        mels = (self.read(sound, rate)[1] for sound in _listed(sounds))
+        rows = [embeddings.mean(axis=0) for embeddings in clip_embeddings(self.model, self.features, mels, batch)]
+        return np.array(rows, np.float32).reshape(len(rows), self.model.config.dim)
+
+    # -- steps -----------------------------------------------------------------------------------------------------
+
+    def read(self, sound: Sound, rate: float | None = None) -> tuple[float, np.ndarray]:
+        """A sound's length and its log-mel spectrogram, not normalised.   -> (seconds, mel (T, F))"""
+        f = self.features
+        if not isinstance(sound, np.ndarray):
+            wave = load_audio(sound, f.rate)
+        elif rate in (None, f.rate) or sound.ndim != 1 or sound.dtype.kind != "f":  # what log_mel refuses
+            wave = sound
+        else:
+            wave = resample(sound.astype(np.float32, copy=False), rate, f.rate)
+        try:
+            return len(wave) / f.rate, log_mel(wave, f.rate, f.mel_bins, f.window)
+        except Error as error:
+            raise Error(_about(sound, error)) from None
+
+    def numbers(self, labels: Sequence[str]) -> np.ndarray:
+        """Class numbers of labels given by name. Raises minast.Error, with the nearest names, for an unknown one."""
+        for name in labels:
+            if name not in self.labels:
+                close = difflib.get_close_matches(name, self.labels, 3, 0.5)
+                known = ", ".join(self.labels[:10]) + (", ..." if len(self.labels) > 10 else "")
+                hint = f"did you mean {', '.join(close)}?" if close else f"it has {known}."
+                raise Error(f"{self.name} has no label {name!r}: {hint}")
+        return np.array([self.labels.index(name) for name in labels])
+
+    def _predicted(self, sound, rate, chosen, top):
+        seconds, mel = self.read(sound, rate)
+        scores = clip_scores(self.model, self.info, [mel])[0]
+        if not np.isfinite(scores).all():
+            message = "the model's scores are not numbers: its weights are damaged or were never trained."
+            raise Error(_about(sound, message))
+        best = chosen[np.argsort(-scores[chosen], kind="stable")][:top]
+        return {
+            "file": None if isinstance(sound, np.ndarray) else os.fspath(sound),
+            "seconds": round(seconds, 3),
+            "segments": segment_count(len(mel), self.features.frames),
+            "head": self.head,
+            "labels": [{"label": self.labels[k], "probability": round(float(scores[k]), 6)} for k in best],
+        }
+
+
+def _is_one(sounds):
+    return isinstance(sounds, (str, os.PathLike, np.ndarray))
+
+
+def _listed(sounds):
+    """A list of sounds, of one or of many; minast.Error for what cannot be one."""
+    found = [sounds] if _is_one(sounds) else list(sounds)
+    for sound in found:
+        if not _is_one(sound):
+            raise Error(f"a sound is {type(sound).__name__}: give a path, a float array (samples,), or a list of them.")
+    return found
+
+
+def _about(sound, message):
+    return message if isinstance(sound, np.ndarray) else f"{os.fspath(sound)}: {message}"

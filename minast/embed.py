@@ -1,0 +1,137 @@
+"""Embeddings of sounds, for search, clustering or another classifier.
+
+  python -m minast.embed model.npz my_sounds/ --out embeddings.npz
+  python -m minast.embed model.npz street.wav --per segment --out street.npz
+
+An embedding is the vector of D numbers that the model's head classifies. A file longer than the model's input is cut
+into segments, and its embedding is the mean over them. The .npz, for numpy.load, holds: embeddings (n, D); files (n
+names); with --per segment, starts and ends in seconds; about, a JSON text with checkpoint, model, features, version.
+"""
+
+import json
+import os
+import sys
+from dataclasses import asdict
+
+import numpy as np
+
+from . import cli
+from .classifier import Classifier
+from .datasets.common import audio_files
+from .errors import Error
+from .files import atomic, writable_folder
+from .scoring import BATCH, clip_embeddings, segment_times
+from .training.prefetch import Prefetcher
+from .version import __version__
+
+
+def main(argv=None):
+    args = parser().parse_args(argv)
+    refuse(args)
+    files, failed = named_files(args.sounds)
+    classifier = Classifier.load(args.checkpoint, args.backend)
+    writable_folder(os.path.dirname(args.out) or ".")
+    clips, readable, seconds = embed_files(classifier, files, args.per, args.batch)
+    if not readable:
+        raise Error(f"{args.out} is not written: none of the {len(files)} files can be read.")
+    about = {
+        "checkpoint": args.checkpoint,
+        "model": asdict(classifier.model.config),
+        "features": asdict(classifier.features),
+        "per": args.per,
+        "version": __version__,
+    }
+    table = arrays(clips, readable, seconds, classifier.features, args.per)
+    with atomic(args.out) as f:
+        np.savez(f, **table, about=np.array(json.dumps(about)))
+    rows, width = table["embeddings"].shape
+    print(f"{args.out}: {rows} embeddings of {width} numbers, one per {args.per}, from {len(readable)} files")
+    return 2 if failed or len(readable) < len(files) else 0
+
+
+def parser():
+    p = cli.Parser("embed", __doc__)
+    p.add_argument("checkpoint", metavar="CHECKPOINT", help=cli.CHECKPOINT)
+    p.add_argument("sounds", nargs="+", metavar="FILE_OR_FOLDER", help="audio files, and folders searched for them")
+    p.add_argument("--out", required=True, metavar="OUT.npz", help="the file to write")
+    p.add_argument("--per", choices=("file", "segment"), default="file", help="what gets a row (default: file)")
+    p.add_argument(
+        "--batch", type=int, metavar="N", default=BATCH, help=f"segments computed together (default: {BATCH})"
+    )
+    cli.add_backend(p)
+    return p
+
+
+def refuse(args):
+    """minast.Error for what cannot be done, before anything is computed."""
+    if not args.out.endswith(".npz"):
+        raise Error(f"--out is {args.out!r}: embeddings are written as .npz, so its name must end in .npz.")
+    if args.batch < 1:
+        raise Error(f"--batch is {args.batch}: it must be at least 1.")
+    if os.path.exists(args.out) and os.path.exists(args.checkpoint) and os.path.samefile(args.out, args.checkpoint):
+        raise Error(f"--out {args.out} is the checkpoint itself: give the embeddings another name.")
+
+
+def named_files(arguments):
+    """-> the audio files that are named, or lie in a folder that is; the number of arguments without any"""
+    files, failed = [], 0
+    for path in arguments:
+        try:
+            found = audio_files(path) if os.path.isdir(path) else [path]
+            if not found:
+                raise Error(f"{path}: there are no audio files in this folder.")
+            files += found
+        except Error as error:
+            cli.complain(error)
+            failed += 1
+    if not files:
+        raise Error("there is nothing to embed: name audio files, or folders that hold some.")
+    return files, failed
+
+
+def embed_files(classifier, files, per, batch):
+    """-> n arrays (W, D), one a readable file; the names and lengths (s) of these files. Others are complained about.
+
+    Files are decoded in the background. per: "file" leaves one row of each.
+    """
+    from tqdm import tqdm
+
+    readable, seconds = [], []
+
+    def read(path):
+        try:
+            return classifier.read(path)
+        except Error as error:
+            return error
+
+    def mels(ahead, bar):
+        for path, found in zip(files, ahead, strict=True):
+            bar.update()
+            if isinstance(found, Error):
+                with tqdm.external_write_mode(sys.stderr):
+                    cli.complain(found)
+            else:
+                readable.append(path)
+                seconds.append(found[0])
+                yield found[1]
+
+    with (
+        Prefetcher(read, files) as ahead,
+        tqdm(total=len(files), desc="embeddings", unit="file", disable=None, leave=False) as bar,
+    ):
+        found = clip_embeddings(classifier.model, classifier.features, mels(ahead, bar), batch)
+        clips = [rows.mean(axis=0, keepdims=True) if per == "file" else rows for rows in found]
+    return clips, readable, seconds
+
+
+def arrays(clips, files, seconds, features, per):
+    """What the .npz holds: embeddings (rows, D) float32, files (rows,); per segment also starts and ends (rows,) s"""
+    found = {"embeddings": np.concatenate(clips), "files": np.repeat(np.array(files, str), [len(c) for c in clips])}
+    if per == "segment":
+        times = [segment_times(len(clip), features, s) for clip, s in zip(clips, seconds, strict=True)]
+        found["starts"], found["ends"] = (np.concatenate(each) for each in zip(*times, strict=True))
+    return found
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,125 @@
+"""Reading .npz archives: names first, then one array at a time, if wanted straight into memory that already exists.
+
+A .npz is a zip of .npy files: a short header (dtype, memory order, shape), then the raw numbers. numpy.load puts every
+array into new memory. `Archive.read` can fill the weights of a model instead, also from several threads at once, and
+says in one sentence what is wrong with a damaged file. Pickled objects, which could run code when read, are refused.
+
+Source: numpy.lib.format. zipfile compares the checksum of every entry that is read to its end.
+"""
+
+import contextlib
+import os
+import tokenize
+import zipfile
+import zlib
+from math import prod
+
+import numpy as np
+
+from .errors import Error, reason
+
+PIECE = 2**20  # bytes read at once
+BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, TypeError, NotImplementedError, RuntimeError)
+BROKEN += (SyntaxError, tokenize.TokenError)  # NumPy parses the header with ast and tokenize
+
+
+class Archive:
+    """The arrays of a .npz by name; a context manager. Opening reads the list of names alone.
+
+    Raises minast.Error if the file is not a complete zip archive.
+    """
+
+    def __init__(self, path: str | os.PathLike):
+        self.path = os.fspath(path)
+        try:
+            self.zip = zipfile.ZipFile(path)
+        except BROKEN as error:
+            raise Error(
+                f"{path}: this is not a complete .npz file ({reason(error)}): it is truncated or has another format."
+            ) from None
+        self._entries = {entry.filename.removesuffix(".npy"): entry for entry in self.zip.infolist()}
+
+    @property
+    def names(self) -> list[str]:
+        return list(self._entries)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._entries
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Shape of an array, from its header. Raises minast.Error if it is damaged or holds pickled objects."""
+        with self._open(name) as (_, shape, _, _):
+            return shape
+
+    def read(self, name: str, out: np.ndarray | None = None) -> np.ndarray:
+        """The array `name`: `out`, filled, if that is contiguous and of the same shape and dtype, else a new array.
+
+        Raises minast.Error if it is damaged or holds pickled objects.
+        """
+        with self._open(name) as (file, shape, columns_first, dtype):
+            if (
+                out is not None
+                and out.flags.c_contiguous
+                and (out.shape, out.dtype, False)
+                == (
+                    shape,
+                    dtype,
+                    columns_first,
+                )
+            ):
+                return _fill(out, file)
+            array = _fill(np.empty(shape[::-1] if columns_first else shape, dtype), file)
+            return array.T if columns_first else array
+
+    @contextlib.contextmanager
+    def _open(self, name):
+        """-> (the entry after its header, shape, whether columns come first in memory, dtype); failures as sentences"""
+        entry = self._entries[name]
+        try:
+            with self.zip.open(entry) as file:
+                shape, columns_first, dtype = _header(file)
+                if dtype.hasobject:
+                    raise Error(
+                        f"{self.path}: the array {name!r} holds pickled Python objects: only numbers are read, "
+                        "nothing was run."
+                    )
+                size, needed = entry.file_size - file.tell(), prod(shape) * dtype.itemsize
+                if size != needed:  # before any memory is reserved for it
+                    raise ValueError(f"it has {size} bytes of numbers, its header announces {needed}")
+                yield file, shape, columns_first, dtype
+        except Error:
+            raise
+        except BROKEN as error:
+            raise Error(
+                f"{self.path}: the array {name!r} cannot be read ({reason(error)}): the file is damaged."
+            ) from None
+
+    def close(self):
+        self.zip.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
+def _header(file):
+    """-> (shape, whether columns come first, dtype)"""
+    if np.lib.format.read_magic(file) == (1, 0):
+        return np.lib.format.read_array_header_1_0(file)
+    return np.lib.format.read_array_header_2_0(file)
+
+
+def _fill(array, file):
+    """The rest of a zip entry as the numbers of a contiguous array.   -> array"""
+    left = memoryview(array.reshape(-1).view(np.uint8))
+    while len(left):
+        piece = file.read(min(len(left), PIECE))
+        if not piece:
+            raise EOFError("it ends too early")
+        left[: len(piece)] = piece
+        left = left[len(piece) :]
+    if file.read(1):  # at the end of an entry zipfile compares the checksum
+        raise ValueError("it goes on after its end")
+    return array

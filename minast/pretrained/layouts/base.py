@@ -1,0 +1,130 @@
+"""What a layout says: for every weight of minast, which arrays of the file it is made of, and how."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ...errors import Error
+from ..readers import Tensors
+from ..settings import Settings
+
+
+@dataclass(frozen=True)
+class Part:
+    """An array of a file, or a slice of one in which all blocks are stacked.   -> rows of a weight
+
+    source: its name. shape: the one it must have in the file. arrange: array -> minast's layout, linear weights being
+    (out, in).
+    """
+
+    source: str
+    shape: tuple[int, ...]
+    arrange: Callable[[np.ndarray], np.ndarray] = lambda x: x
+    block: int | None = None  # index on a leading axis, for big_vision's stacked blocks
+
+
+@dataclass
+class Layout:
+    """A recognised file: its sizes, and `parts`: {weight of minast: [Part, ...]}, to be stacked along the first axis.
+
+    The patch filters, arranged as (D, C, 16, 16), and the positions are separate, since they are adapted.
+    """
+
+    kind: str  # in words, for the report
+    dim: int
+    depth: int
+    heads: int
+    prefix_tokens: int
+    patch: Part
+    positions: Part
+    position_prefix: int  # rows of the positions that belong to prefix tokens; 0 in big_vision, where [CLS] has none
+    parts: dict[str, list[Part]] = field(default_factory=dict)
+    head: bool = False  # the file has an audio head: the parts have mlp_head.*
+    audio: bool = False  # the positions are on an AST's grid, not on a square
+    classes: int = 0
+    eps: float = 1e-6  # of the encoder's layer norms
+    head_eps: float = 1e-5
+    gelu: str = "erf"
+    settings: Settings | None = None  # what the file itself says about labels and features
+
+    def all_parts(self) -> list[Part]:
+        return [self.patch, self.positions, *(part for parts in self.parts.values() for part in parts)]
+
+    def check(self, file: Tensors) -> None:
+        """Raises minast.Error that names the first array that is missing or has another shape."""
+        wanted = self.all_parts()
+        missing = [part.source for part in wanted if part.source not in file]
+        if missing:
+            raise Error(
+                f"{file.path}: read as {self.kind}, {len(missing)} of {len(wanted)} arrays are missing, the first is "
+                f"{missing[0]!r}."
+            )
+        for part in wanted:
+            if file.shapes[part.source] != part.shape:
+                raise Error(
+                    f"{file.path}: the array {part.source!r} has shape {file.shapes[part.source]}: {self.kind} of "
+                    f"width {self.dim} and depth {self.depth} with {self.heads} heads needs {part.shape}."
+                )
+
+    def ignored(self, file: Tensors) -> list[str]:
+        """Names of the arrays that no weight is made of."""
+        used = {part.source for part in self.all_parts()}
+        return [name for name in file.shapes if name not in used]
+
+
+def fetch(file: Tensors, part: Part) -> np.ndarray:
+    """The array of a part, arranged."""
+    array = file.read(part.source)
+    return part.arrange(array if part.block is None else array[part.block])
+
+
+def fill(view: np.ndarray, file: Tensors, parts: list[Part], xp=np) -> None:
+    """Copy the parts into a weight, one below the other; only one array of the file is in memory at a time.
+
+    xp: the array module of `view`, NumPy or CuPy.
+    """
+    at = 0
+    for part in parts:
+        array = fetch(file, part)
+        view[at : at + len(array)] = xp.asarray(array)
+        at += len(array)
+    assert at == len(view)
+
+
+# -- for layouts ---------------------------------------------------------------------------------------------------
+
+
+def shape_of(file, name):
+    """Shape of an array that the layout needs. Raises minast.Error if it is missing."""
+    if name not in file:
+        raise Error(f"{file.path}: the array {name!r} is missing.")
+    return file.shapes[name]
+
+
+def count_blocks(file, prefix, suffix):
+    """How many of prefix0suffix, prefix1suffix, ... there are, without a gap."""
+    depth = 0
+    while f"{prefix}{depth}{suffix}" in file:
+        depth += 1
+    if depth == 0:
+        raise Error(f"{file.path}: the array {f'{prefix}0{suffix}'!r} is missing: there is no first block.")
+    return depth
+
+
+def split_heads(file, dim, heads=None):
+    """Number of heads: as given, else by heads of width 64, which all published ViT, DeiT and AST models have."""
+    if heads is not None and heads < 1:
+        raise Error(f"heads is {heads}: a model has at least 1.")
+    if heads is None and dim % 64:
+        raise Error(
+            f"{file.path}: the model's width is {dim}, which is not a multiple of 64, the width of a head in published "
+            "models: say how many heads it has (heads=, --heads)."
+        )
+    heads = heads or dim // 64
+    if dim % heads:
+        raise Error(
+            f"{file.path}: the model's width is {dim}, which is not a multiple of its {heads} heads: give the right "
+            "number (heads=, --heads)."
+        )
+    return heads

@@ -1,0 +1,58 @@
+"""After the last step: the best checkpoint is scored and drawn, and the user is told how to use it."""
+
+import os
+import shlex
+
+from .. import cli, plots, scoring
+from ..checkpoint import Info, load
+from ..datasets import Dataset
+from ..files import atomic
+from ..model import AST
+from . import run_folder
+from .feature_cache import FeatureCache
+from .run import Run
+
+
+def finish(run: Run) -> str:
+    """Score the best checkpoint, draw confusion.png, print the results.   -> path of the best checkpoint"""
+    best = os.path.join(run.out, run_folder.BEST)
+    model, info = load(best, run.learner.model.backend.name, run.config.dtype)
+    model.cuda_graphs = True
+    dataset, valid, targets = run.data.dataset, run.data.valid, run.data.valid_targets
+    scores = scoring.clip_scores(model, info, valid)
+    result, last = scoring.measures(scores, targets, info.loss), run.info.history[-1]
+    print(
+        f"{len(valid)} held-out clips: {run.measure} {last[run.measure]:.2%} after the last epoch, "
+        f"{result[run.measure]:.2%} (mAP {result['mAP']:.3f}, AUC {result['AUC']:.4f}) "
+        f"after epoch {info.history[-1]['epoch']}, the best on them"
+    )
+    if dataset.validation_split == "valid" and dataset.of("test"):
+        scores, targets = score_test_clips(model, info, dataset, run.settings.cache)
+        value = scoring.measures(scores, targets, info.loss)[run.measure]
+        print(f"test: {run.measure} {value:.2%} on {len(targets)} clips never used before")
+    plots.per_class(scores, targets, info.labels, info.loss, os.path.join(run.out, "confusion.png"))
+    example = write_examples(run.out, dataset) if dataset.kind == "builtin" else shlex.quote(valid.clips[0].path)
+    print(f"{run.out}: best.npz, last.npz, history.csv, curves.png, confusion.png")
+    print(cli.as_started(f"Predict with:\n  python -m minast.predict {shlex.quote(best)} {example}"))
+    return best
+
+
+def score_test_clips(model: AST, info: Info, dataset: Dataset, cache: bool):
+    """-> scores (n, K) and targets (n, K) of the test split"""
+    clips = dataset.of("test")
+    features = FeatureCache(clips, info.features, cache, label="test features")
+    return scoring.clip_scores(model, info, features), dataset.targets(clips)
+
+
+def write_examples(out: str, dataset: Dataset) -> str:
+    """One held-out sound of each class as a wav file, to listen to and to predict.   -> a shell pattern for them"""
+    import soundfile
+
+    folder, seen = os.path.join(out, "examples"), set()
+    os.makedirs(folder, exist_ok=True)
+    for clip in dataset.of("test"):
+        if clip.labels not in seen:
+            seen.add(clip.labels)
+            with atomic(os.path.join(folder, dataset.labels[clip.labels[0]] + ".wav")) as f:
+                soundfile.write(f, clip.wave(16000), 16000, format="WAV", subtype="PCM_16")
+    return os.path.join(shlex.quote(folder), "*.wav")

@@ -1,0 +1,167 @@
+"""The flags of train, and the same as keyword arguments of `train.fit`."""
+
+import argparse
+import difflib
+import os
+from collections.abc import Sequence
+
+from .. import cli
+from ..config import PRESETS, RENAMED
+from ..errors import Error
+from .recipes import default
+
+
+def parser(doc: str | None = None) -> cli.Parser:
+    """The command line of train. A flag that is not given is None (or False), and then the data's recipe decides."""
+    p = cli.Parser("train", doc)
+    p.add_argument("data", nargs="?", metavar="DATA", help=f"{cli.DATA} (default: builtin)")
+    p.add_argument("--out", metavar="DIR", help="output folder (default: runs/<data>-<preset>)")
+    p.add_argument("--resume", metavar="DIR", help="resume the run in DIR; give DATA as well if the data have moved")
+    cli.add_backend(p)
+    add(p, "seed", int, "N", "seed of all random numbers; rounding also depends on --threads")
+    p.add_argument("--fold", type=int, metavar="N", help="test fold of esc10 and esc50, 1 to 5 (default: 1)")
+    p.add_argument("--no-cache", action="store_true", help="do not cache features on disk")
+    p.add_argument(
+        "--pretrained", metavar="FILE", help="fine-tune pretrained ViT or AST weights, in any format that convert reads"
+    )
+    p.add_argument(
+        "--random-head", action="store_true", help="with --pretrained: start from a random head, without a linear probe"
+    )
+    add_model_flags(
+        p.add_argument_group("model (--pretrained weights come with their own preset, depth and prefix tokens)")
+    )
+    add_feature_flags(
+        p.add_argument_group("features (the defaults with --pretrained AST weights are those they were trained with)")
+    )
+    add_training_flags(p.add_argument_group("training"))
+    add_augmentation_flags(p.add_argument_group("augmentation"))
+    for old, new in RENAMED.items():
+        p.add_argument(flag(old), dest=new, action=Renamed, help=argparse.SUPPRESS)
+    return p
+
+
+def add(group, name: str, kind: type, metavar, text: str, **options):
+    """A flag for the setting `name`, its default added to the help."""
+    group.add_argument(flag(name), type=kind, metavar=metavar, help=f"{text} (default: {default(name)})", **options)
+
+
+def add_model_flags(g):
+    """The shape of the model: fields of ModelConfig."""
+    sizes = "nano 1.4 M, tiny 5.5 M, small 22 M, base 87 M weights"
+    g.add_argument("--preset", choices=PRESETS, help=f"model size: {sizes} (default: {default('preset')})")
+    g.add_argument("--fstride", type=int, metavar="N", help="patch stride in frequency, in mel bins (default: 10)")
+    g.add_argument("--tstride", type=int, metavar="N", help="patch stride in time, in frames of 10 ms (default: 10)")
+    g.add_argument(
+        "--prefix-tokens",
+        type=int,
+        choices=(1, 2),
+        help="1: [CLS]; 2: [CLS] and the distillation token (default: 1)",
+    )
+    g.add_argument("--depth", type=int, metavar="N", help="number of encoder blocks (default: 12)")
+
+
+def add_feature_flags(g):
+    """How sound becomes features: fields of FeatureConfig."""
+    add(g, "rate", int, "HZ", "sample rate in Hz; audio at other rates is resampled")
+    add(g, "frames", int, "N", "input length in frames of 10 ms")
+    g.add_argument("--mel-bins", type=int, metavar="N", help="mel bins per frame (default: 128)")
+    g.add_argument("--window", choices=("hamming", "hann"), help="window of the STFT (default: hamming)")
+    g.add_argument(
+        "--mean", type=float, metavar="X", help="mean of the log-mels (default: measured on the training clips)"
+    )
+    g.add_argument("--std", type=float, metavar="X", help="standard deviation of the log-mels (default: measured)")
+
+
+def add_training_flags(g):
+    """How the weights are trained: fields of TrainConfig."""
+    add(g, "epochs", int, "N", "passes over the training clips")
+    add(g, "batch", int, "N", "clips per optimizer step")
+    add(g, "dtype", str, "TYPE", "compute dtype: float32, or bfloat16 or float16 on the backends cuda and emulator")
+    add(g, "grad_accum", int, "N", "gradient accumulation: process each batch in N parts to save memory")
+    g.add_argument(
+        "--activation-checkpointing",
+        action="store_true",
+        default=None,
+        help="recompute activations in the backward pass to save memory",
+    )
+    add(g, "lr", float, "X", "peak learning rate")
+    add(g, "optimizer", str, None, "AdamW, or AST's Adam with coupled weight decay", choices=("adamw", "adam"))
+    add(g, "betas", float, ("B1", "B2"), "decay rates of Adam's moments", nargs=2)
+    add(g, "weight_decay", float, "X", "weight decay")
+    add(g, "layer_decay", float, "X", "learning rate of a block as a fraction of that of the block above it")
+    add(g, "max_grad_norm", float, "X", "maximum gradient norm; 0 disables clipping")
+    add(g, "schedule", str, None, "learning-rate schedule; milestones is AST's", choices=("cosine", "milestones"))
+    add(
+        g,
+        "milestones",
+        float,
+        ("START", "EVERY", "FACTOR"),
+        "with --schedule milestones: after epoch START, multiply the learning rate by FACTOR every EVERY epochs",
+        nargs=3,
+    )
+    add(g, "warmup", int, "N", "warm-up in steps, at most a fifth of the run")
+    g.add_argument(
+        "--loss",
+        choices=("ce", "bce"),
+        help="softmax or sigmoid cross-entropy (default: bce if clips have several labels, else ce)",
+    )
+
+
+def add_augmentation_flags(g):
+    """How training clips are varied: the other fields of TrainConfig."""
+    add(g, "mixup", float, "P", "probability that a clip is mixed with another, 0 to 1")
+    add(g, "freq_mask", int, "N", "maximum width of the SpecAugment mask in frequency, in mel bins")
+    add(g, "time_mask", int, "N", "maximum width of the SpecAugment mask in time, in frames of 10 ms")
+    g.add_argument("--noise", action="store_true", default=None, help="add uniform noise to the normalised features")
+    add(g, "roll", int, "N", "maximum circular shift in time, in frames of 10 ms")
+    add(g, "gain", float, "X", "maximum change of level, as the natural logarithm of the power ratio; 2.3 is 10 dB")
+    add(g, "augment_from", int, "EPOCH", "first epoch that is augmented, counted from 0")
+
+
+class Renamed(argparse.Action):
+    """A flag of earlier versions: refused, with its new name."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **options):
+        super().__init__(option_strings, dest, nargs="?", default=argparse.SUPPRESS, help=options.get("help"))
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        parser.error(f"{option_string} is now {flag(self.dest)}")
+
+
+def flag(name: str) -> str:
+    """max_grad_norm -> --max-grad-norm"""
+    return "--" + name.replace("_", "-")
+
+
+def from_keywords(data: str | os.PathLike | None = None, **options) -> argparse.Namespace:
+    """Keyword arguments parsed as the flags of the same names: epochs=3, noise=True is --epochs 3 --noise.
+
+    None and False leave a flag out; a flag with several values takes a list or tuple. Raises minast.Error for an
+    unknown name, with the nearest one, and for a value that the flag does not accept.
+    """
+    p = parser()
+    known = [name for name in vars(p.parse_args([])) if name != "data"]
+    words = [] if data is None else [str(data)]
+    for name, value in options.items():
+        if name not in known:
+            raise Error(unknown(name, known))
+        if value is None or value is False:
+            continue
+        if isinstance(value, (list, tuple)):
+            words += [flag(name), *map(str, value)]
+        else:
+            words.append(flag(name) if value is True else f"{flag(name)}={value}")
+
+    def refuse(message):
+        raise Error(f"these options cannot be used: {message}.")
+
+    p.error = refuse
+    return p.parse_args(words)
+
+
+def unknown(name: str, known: Sequence[str]) -> str:
+    """The sentence for an option that does not exist."""
+    if name in RENAMED:
+        return f"the option {name!r} is now {RENAMED[name]!r}."
+    nearest = difflib.get_close_matches(name, known, 1, 0.0)[0]
+    return f"there is no option {name!r}: did you mean {nearest!r}?"

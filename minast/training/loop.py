@@ -1,0 +1,95 @@
+"""The training loop."""
+
+import math
+import os
+
+import numpy as np
+
+from .. import optim, scoring
+from ..errors import Error
+from ..gpu.transfer import pin_memory, to_device
+from . import batches, run_folder
+from .prefetch import Prefetcher
+from .progress import Clock
+from .run import Run
+from .stopping import Stopper
+
+
+def train(run: Run) -> None:
+    """Train from the step that `run` has reached to its last, saving the run after each epoch.
+
+    Everything random comes from (seed, epoch, step), so the loop can be entered at any step. Ctrl-C ends it after the
+    current step: the run is saved, then KeyboardInterrupt is raised. Raises minast.Error if numbers are not finite.
+    """
+    from tqdm import tqdm
+
+    config, learner, progress = run.config, run.learner, run.progress
+    model, per_epoch, clock = learner.model, run.steps_per_epoch, Clock(run.info.history)
+    with (
+        Stopper() as stop,
+        np.errstate(all="ignore"),  # every loss and every gradient norm is checked below
+        Prefetcher(pin_memory(run.batch, model.xp), range(progress.step, run.steps)) as prefetcher,
+        tqdm(total=run.steps, initial=progress.step, unit="step", disable=None, dynamic_ncols=True) as bar,
+    ):
+        for (x, y), (_, labels) in to_device(prefetcher, model.xp):
+            epoch, at = divmod(progress.step, per_epoch)
+            if at == 0:
+                progress.begin_epoch()
+            lr = optim.schedule(config, progress.step, per_epoch)
+            loss, norm, logits = learner.step(x, y, lr)
+            if not (math.isfinite(loss) and (math.isfinite(norm) or not learner.scale.exhausted)):
+                raise not_finite(run, progress.step + 1, f"the loss is {loss} and the gradient norm {norm}")
+            progress.add(loss, batches.hits(model.numpy(logits), labels))
+
+            clock.clips += len(x)
+            bar.set_postfix_str(bar_text(run, epoch, at + 1, clock, prefetcher.waited), refresh=False)
+            bar.update()
+            if progress.step % per_epoch == 0:
+                row = validate(run, epoch, lr, clock)
+                run_folder.keep(run, row)
+                bar.write(epoch_text(row, run.measure, clock.speed))
+            if stop.asked and progress.step < run.steps:
+                run_folder.save_last(run)
+                raise KeyboardInterrupt
+
+
+def validate(run: Run, epoch: int, lr: float, clock: Clock) -> dict:
+    """Score the held-out clips at the end of an epoch, counted from 0.   -> the epoch's row of history.csv"""
+    scores = scoring.clip_scores(run.learner.model, run.info, run.data.valid)
+    if not np.isfinite(scores).all():
+        raise not_finite(run, run.progress.step, "the held-out scores are no longer finite")
+    return {
+        "epoch": epoch + 1,
+        "lr": lr,  # of its last step
+        "train_loss": run.progress.loss_sum / run.steps_per_epoch,
+        "train_top1": run.progress.hits / (run.steps_per_epoch * run.batch_size),
+        "valid_loss": scoring.mean_loss(scores, run.data.valid_targets, run.config.loss),
+        **scoring.measures(scores, run.data.valid_targets, run.config.loss),
+        "seconds": round(clock.seconds, 1),
+    }
+
+
+def bar_text(run: Run, epoch: int, steps: int, clock: Clock, waited: float) -> str:
+    """What the progress bar says after `steps` steps of an epoch.   waited: seconds spent waiting for batches"""
+    top = "accuracy" if run.config.loss == "ce" else "top-1"  # fraction of clips whose top guess is one of their labels
+    loss, right = run.progress.loss_sum / steps, run.progress.hits / (steps * run.batch_size)
+    return (
+        f"epoch {epoch + 1}/{run.config.epochs} loss {loss:.3f} {top} {right:.1%} "
+        f"{clock.speed:.0f} clips/s waiting {waited / clock.session:.0%}"
+    )
+
+
+def epoch_text(row: dict, measure: str, speed: float) -> str:
+    """The line printed after an epoch.   speed: clips per second"""
+    return (
+        f"epoch {row['epoch']:3d}  loss {row['train_loss']:.4f}  held out: loss {row['valid_loss']:.4f}  "
+        f"{measure} {row[measure]:.1%}  {speed:.0f} clips/s  {row['seconds']:.0f} s"
+    )
+
+
+def not_finite(run: Run, step: int, what: str) -> Error:
+    """The sentence for numbers that blew up: at which step, what to do, what is left."""
+    epoch = (step - 1) // run.steps_per_epoch + 1
+    saved = os.path.exists(os.path.join(run.out, run_folder.LAST))
+    left = f"what was saved before is in {run.out}" if saved else "nothing was saved yet"
+    return Error(f"step {step} (epoch {epoch}): {what}; {left}. Try a lower --lr than {run.config.lr:g}.")

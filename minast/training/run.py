@@ -1,0 +1,101 @@
+"""A training run is its settings, its data, what learns, and its progress."""
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from ..checkpoint import Info
+from ..config import FeatureConfig, TrainConfig
+from ..datasets import Dataset
+from . import batches
+from .feature_cache import FeatureCache
+from .learner import Learner
+from .progress import Progress
+
+
+@dataclass
+class Settings:
+    """What a run was started with. last.npz keeps it, so that --resume needs no other flag."""
+
+    data: str  # the DATA argument; a path in it is relative to `folder`
+    folder: str  # the working directory in which the run was started
+    fold: int | None
+    fingerprint: str  # of the clips: see run_folder.fingerprint
+    preset: str  # or the name of the file with pretrained weights
+    train: TrainConfig
+    cache: bool  # whether features are cached on disk
+    backend: str  # another backend, or another number of threads, rounds differently
+    threads: int
+
+    def to_save(self) -> dict:
+        """Plain values for last.npz."""
+        return asdict(self)
+
+    @classmethod
+    def from_saved(cls, saved: dict) -> "Settings":
+        """What `to_save` gave, now or in version 0.1.0. Damaged settings raise what `damage_as_error` expects."""
+        return cls(**{**saved, "train": TrainConfig.from_saved(saved["train"])})
+
+
+@dataclass
+class TrainingData:
+    """Features and targets of the clips to train on, and of those held out, which are scored after each epoch."""
+
+    dataset: Dataset
+    train: FeatureCache
+    train_targets: np.ndarray  # (clips, K) of 0 and 1
+    valid: FeatureCache
+    valid_targets: np.ndarray
+
+    @classmethod
+    def read(
+        cls, dataset: Dataset, features: FeatureConfig, cache: bool, train: FeatureCache | None = None
+    ) -> "TrainingData":
+        """Compute all features, or read them from the cache. train: those of the training clips, if there already."""
+        train = train or FeatureCache(dataset.of("train"), features, cache)
+        valid = FeatureCache(dataset.of(dataset.validation_split), features, cache, label="held-out features")
+        return cls(dataset, train, dataset.targets(train.clips), valid, dataset.targets(valid.clips))
+
+
+@dataclass
+class Run:
+    """All that the training loop needs."""
+
+    out: str  # the output folder
+    settings: Settings
+    info: Info  # what its checkpoints say beside the weights: labels, features, history
+    data: TrainingData
+    learner: Learner
+    progress: Progress
+
+    @property
+    def config(self) -> TrainConfig:
+        """How the model is trained."""
+        return self.settings.train
+
+    @property
+    def measure(self) -> str:
+        """The number by which the best epoch is chosen."""
+        return "accuracy" if self.config.loss == "ce" else "mAP"
+
+    @property
+    def batch_size(self) -> int:
+        """Clips per step: the batch asked for, or all clips if there are fewer."""
+        return min(self.config.batch, len(self.data.train))
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps in an epoch."""
+        return batches.steps_per_epoch(len(self.data.train), self.config.batch)
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps from the first epoch to the last."""
+        return self.steps_per_epoch * self.config.epochs
+
+    def batch(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+        """The batch of a step, a pure function of its number.   -> x (B, frames, F), y (B, K)"""
+        mels, targets, size = self.data.train, self.data.train_targets, self.batch_size
+        epoch, at = divmod(step, self.steps_per_epoch)
+        chosen = batches.order(len(mels), self.config, epoch)[at * size : (at + 1) * size]
+        return batches.training_batch(mels, targets, chosen, self.info.features, self.config, epoch, at)
