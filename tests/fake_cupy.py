@@ -99,6 +99,7 @@ class Event:
 class Graph:
     def __init__(self, work):
         self.work, self.launches = work, 0
+        state.graphs.add(self)
 
     def launch(self, stream=None):
         self.launches += 1
@@ -109,13 +110,15 @@ class State:
     """What CUDA keeps for a thread."""
 
     def __init__(self):
-        self.late_streams, self.current, self.allocator, self.allocated, self.kept = False, None, None, 0, []
+        self.begin(None)
 
     def begin(self, late):
         """A fresh device. late: which streams lag: "compute" the null stream, "copy" the others, "all", or None."""
         self.late_streams = late in ("copy", "all")
         self.null = Stream(late=late in ("compute", "all"))
-        self.current, self.allocator, self.allocated, self.kept = self.null, None, 0, []
+        self.current, self.allocator, self.kept = self.null, None, []
+        self.allocated = self.bytes = 0  # arrays and their bytes, so far
+        self.graphs = weakref.WeakSet()  # those that somebody can still replay
 
     def forbidden(self, what):
         if self.current.recording is not None:
@@ -265,6 +268,7 @@ ndarray.__matmul__ = ndarray.__rmatmul__ = _matmul
 
 def empty(shape, dtype=float):
     state.allocated += 1
+    state.bytes += int(np.prod(shape)) * np.dtype(dtype).itemsize
     if state.allocator is None and state.current.recording is not None:
         raise CudaError("what a graph replays would lie in memory that others get")
     out = aligned(shape, dtype)
