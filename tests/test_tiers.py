@@ -26,6 +26,8 @@ def test_a_test_gets_its_marks(monkeypatch):
     assert tiers.marks("gpu/test_a.py", "test_many", "large-1") == ["emulator", "slow"]
     assert tiers.marks("gpu/test_a.py", "test_many", "small-1") == ["emulator"]
     assert tiers.marks("gpu/test_a.py", "test_other", "") == ["emulator"]
+    assert tiers.marks("gpu/test_kernels_a.py", "test_other", "reverse-1") == ["emulator", "slow"]
+    assert tiers.marks("gpu/test_kernels_a.py", "test_other", "forward-1") == ["emulator"]
     assert tiers.marks("tutorials/test_a.py", "test_long", "") == ["notebooks"]
     assert tiers.marks("model/test_a.py", "test_long", "") == []
 

@@ -12,10 +12,19 @@ EMULATOR = (
 )
 NOTEBOOKS = ("tutorials/",)
 
+KERNELS = re.compile(r"gpu/test_(kernels|half)\w*\.py")
+ONE_ORDER = r"(?!reverse|random).*"  # of kernel tests: threads in one order, and on a GPU if there is one
+
 # file: {test: the cases that stay in the fast tier, as a regular expression of their whole names; None: no case}
 SLOW = {
     "model/test_model.py": {"test_every_weight": "bce-.*"},
-    "commands/test_package.py": {"test_wrong_flags_exit_2": "train"},
+    "model/test_fast.py": {"test_worker_processes": "1-.*"},
+    "commands/test_package.py": {"test_help": "train|bench", "test_wrong_flags_exit_2": "predict"},
+    "commands/test_console.py": {
+        "test_a_command_says_how_it_was_started": "train",
+        "test_it_does_what_the_module_does": None,
+        "test_bash_completes": None,
+    },
     "gpu/test_kernels_attention.py": {
         "test_forward_and_backward": r"(forward|reverse)-(2x50x1x64|3x64x1x16)-.*|random-2x7x2x48-.*|cuda-.*",
         "test_the_bias_of_qkv": r"reverse-2x50x3x32-[12]-[456]-.*|random-2x7x2x48-2-6-.*|cuda-.*",
@@ -30,6 +39,9 @@ SLOW = {
         "test_the_shapes_asked_for_last_keep_their_graphs": None,
         "test_training_is_the_emulators_bit_for_bit": r"all-bfloat16-.*",
         "test_inference_replays_what_comes_again": r"all-.*",
+        "test_a_replayed_step_allocates_its_results_alone": r"all-.*",
+        "test_another_stream_waits_for_the_pass_before": "all",
+        "test_what_cannot_be_recorded_runs_launch_by_launch_and_is_tried_once": "all",
     },
     "gpu/test_kernels_model.py": {"test_ten_steps_of_training": None},
     "gpu/test_half_encoder.py": {
@@ -72,6 +84,7 @@ SLOW = {
         "test_resume_finds_moved_data_and_notices_changed_sounds": None,
         "test_resume_refuses_other_data": None,
     },
+    "training/test_threads_of_a_run.py": {"test_blas_has_the_number_that_the_run_records": None},
     "training/test_stopping.py": {
         "test_ctrl_c_in_a_real_process": None,
         "test_stopped_at_once": None,
@@ -91,7 +104,7 @@ SLOW = {
 def marks(path, test, case):
     """The marks of one test.   path below tests/, with slashes; case: the name between brackets, or "" """
     found = [name for name, places in (("emulator", EMULATOR), ("notebooks", NOTEBOOKS)) if path.startswith(places)]
-    cases = SLOW.get(path, {}).get(test, "")
-    if cases is None or (cases and not re.fullmatch(cases, case)):
+    stay = SLOW.get(path, {}).get(test, ONE_ORDER if KERNELS.fullmatch(path) else ".*")
+    if stay is None or not re.fullmatch(stay, case, re.DOTALL):
         found.append("slow")
     return found
