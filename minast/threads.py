@@ -8,6 +8,7 @@ way, and two pools that both want every core would only wait for each other.
 import os
 import threading
 from collections import deque
+from contextlib import contextmanager
 from contextvars import copy_context
 from functools import partial
 from itertools import pairwise
@@ -42,6 +43,22 @@ def obey():
         _blas.set(count())
 
 
+@contextmanager
+def fixed():
+    """Meanwhile BLAS has `count()` threads as well, whatever it was set to; then all is as it was before.
+
+    BLAS rounds by its number of threads: a run that records `count()` can be resumed with the same bits only if that
+    is the number for all of its products, also where OPENBLAS_NUM_THREADS or the like says another.
+    """
+    asked, before = os.environ.get(VARIABLE), _blas.numbers()
+    set_count(count())
+    try:
+        yield
+    finally:
+        _blas.put_back(before)
+        os.environ.pop(VARIABLE, None) if asked is None else os.environ.update({VARIABLE: asked})
+
+
 # -- BLAS ------------------------------------------------------------------------------------------------------
 
 
@@ -58,12 +75,22 @@ class _Blas:
             self._libraries = ThreadpoolController().select(user_api="blas").lib_controllers
         return self._libraries
 
+    def numbers(self):
+        """What each library is set to, but for a loop that holds it."""
+        with self.lock:
+            return list(self.before) if self.holders else [lib.get_num_threads() for lib in self.libraries()]
+
     def set(self, n):
+        """n threads in each library, once no loop holds it."""
+        self.put_back([n] * len(self.libraries()))
+
+    def put_back(self, numbers):
+        """As `numbers` found them."""
         with self.lock:
             if self.holders:
-                self.before = [n] * len(self.before)
+                self.before = list(numbers)
             else:
-                for library in self.libraries():
+                for library, n in zip(self.libraries(), numbers, strict=True):
                     library.set_num_threads(n)
 
     def __enter__(self):

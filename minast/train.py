@@ -15,7 +15,7 @@ import shlex
 from argparse import Namespace
 from contextlib import ExitStack
 
-from . import cli
+from . import cli, threads
 from .training import flags, loop
 from .training.finish import finish
 from .training.resume import resumed_run
@@ -58,7 +58,7 @@ def train(options: Namespace) -> str:
     After Ctrl-C it says what was saved and how to continue, and raises KeyboardInterrupt.
     """
     run = None
-    with ExitStack() as leaving, sigterm_as_ctrl_c():
+    with ExitStack() as leaving, sigterm_as_ctrl_c(), threads.fixed():
         try:
             run = new_run(options, leaving) if options.resume is None else resumed_run(options)
             loop.train(run)

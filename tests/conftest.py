@@ -1,15 +1,27 @@
 """What several test files share: a small folder of sounds, a small trained model, running a command."""
 
+import os
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from threadpoolctl import ThreadpoolController
 
+from minast import threads
 from minast.files import cache_folder
+from tests import tiers
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        path = item.path.relative_to(Path(__file__).parent).as_posix()
+        case = item.callspec.id if hasattr(item, "callspec") else ""
+        for mark in tiers.marks(path, item.originalname, case):
+            item.add_marker(mark)
 
 
 @pytest.fixture(scope="session")
@@ -30,6 +42,20 @@ def own_cache(tmp_path_factory):
     patch.setenv("MINAST_CACHE", str(own))
     yield
     patch.undo()
+
+
+BLAS = ThreadpoolController().select(user_api="blas").lib_controllers
+
+
+@pytest.fixture(autouse=True)
+def number_of_threads():
+    """What a test asks for ends with it: another number, of our threads or of BLAS's, rounds products differently."""
+    asked, numbers = os.environ.get(threads.VARIABLE), [library.get_num_threads() for library in BLAS]
+    yield
+    os.environ.pop(threads.VARIABLE, None) if asked is None else os.environ.update({threads.VARIABLE: asked})
+    for library, number in zip(BLAS, numbers, strict=True):
+        if library.get_num_threads() != number:
+            library.set_num_threads(number)
 
 
 @pytest.fixture(scope="session")

@@ -99,6 +99,7 @@ class Event:
 class Graph:
     def __init__(self, work):
         self.work, self.launches = work, 0
+        state.graphs.add(self)
 
     def launch(self, stream=None):
         self.launches += 1
@@ -109,13 +110,15 @@ class State:
     """What CUDA keeps for a thread."""
 
     def __init__(self):
-        self.late_streams, self.current, self.allocator, self.allocated, self.kept = False, None, None, 0, []
+        self.begin(None)
 
     def begin(self, late):
         """A fresh device. late: which streams lag: "compute" the null stream, "copy" the others, "all", or None."""
         self.late_streams = late in ("copy", "all")
         self.null = Stream(late=late in ("compute", "all"))
-        self.current, self.allocator, self.allocated, self.kept = self.null, None, 0, []
+        self.current, self.allocator, self.kept = self.null, None, []
+        self.allocated = self.bytes = 0  # arrays and their bytes, so far
+        self.graphs = weakref.WeakSet()  # those that somebody can still replay
 
     def forbidden(self, what):
         if self.current.recording is not None:
@@ -265,14 +268,23 @@ ndarray.__matmul__ = ndarray.__rmatmul__ = _matmul
 
 def empty(shape, dtype=float):
     state.allocated += 1
+    state.bytes += int(np.prod(shape)) * np.dtype(dtype).itemsize
     if state.allocator is None and state.current.recording is not None:
         raise CudaError("what a graph replays would lie in memory that others get")
-    out = np.empty(shape, dtype)
+    out = aligned(shape, dtype)
     out.reshape(-1).view(np.uint8)[...] = 0xFF  # NaN in all floating types
     state.kept.append(out)  # a device's memory stays mapped when an array goes, and late work may still use it
     made = ndarray(out)
     made.pool = state.allocator
     return made
+
+
+def aligned(shape, dtype):
+    """As CuPy's memory: starts on 512 bytes. The emulator's arrays lie on 256; some BLAS libraries round by address."""
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    raw = np.empty(size + 512, np.uint8)
+    skip = -raw.ctypes.data % 512
+    return raw[skip : skip + size].view(dtype).reshape(shape)
 
 
 def empty_pinned(shape, dtype=float):
@@ -298,7 +310,10 @@ def asarray(x, dtype=None):
     if isinstance(x, ndarray):
         return x if dtype is None or x.dtype == dtype else x.astype(dtype)
     state.forbidden("a copy from the host")
-    return ndarray(np.array(x, dtype))
+    x = np.asarray(x, dtype)
+    out = aligned(x.shape, x.dtype)
+    out[...] = x
+    return ndarray(out)
 
 
 def ascontiguousarray(x, dtype=None):
@@ -368,12 +383,13 @@ class Cublas:
         one, two = alpha._obj.value, beta._obj.value
         a = self.columns(A, at, lda, *((k, m) if ta else (m, k)))
         b = self.columns(B, bt, ldb, *((n, k) if tb else (k, n)))
-        c = self.columns(C, ct, ldc, m, n)
+        c = self.columns(C, ct, ldc, m, n).T
+        right, left = a if ta else a.T, b if tb else b.T
 
-        def multiply():
+        def multiply():  # C^T = op(B)^T op(A)^T: by rows, as gemm.in_numpy does it, so that BLAS rounds it alike
             with np.errstate(all="ignore"):
-                total = one * (to_float32(a.T if ta else a) @ to_float32(b.T if tb else b))
-                c[...] = from_float32(np.ascontiguousarray(total + two * to_float32(c) if two else total), c.dtype)
+                total = one * (to_float32(left) @ to_float32(right))
+                c[...] = from_float32(total + two * to_float32(c) if two else total, c.dtype)
 
         state.current.do(multiply)
         return 0

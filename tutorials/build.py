@@ -13,6 +13,7 @@ status: 0, or 1 where a notebook is out of date, or 2 where one fails.
 import argparse
 import base64
 import hashlib
+import importlib
 import io
 import json
 import os
@@ -83,20 +84,25 @@ def chosen(names):
     return [s for s in sources() if not names or any(s.stem.startswith(Path(n).stem) for n in names)]
 
 
+TOOLS = ("jupytext", "nbclient", "nbformat", "ipykernel", "nbconvert")
+
+
 def tools():
-    """(jupytext, nbclient, nbformat), or one sentence on how to get them."""
-    try:
-        import ipykernel  # noqa: F401
-        import jupytext
-        import nbclient
-        import nbconvert  # noqa: F401
-        import nbformat
-    except ImportError as error:
+    """(jupytext, nbclient, nbformat). Raises minast.Error that names every tool that is missing."""
+    found, missing = {}, []
+    for name in TOOLS:
+        try:
+            found[name] = importlib.import_module(name)
+        except ImportError:
+            missing.append(name)
+    if missing:
+        names = " and ".join(filter(None, [", ".join(missing[:-1]), missing[-1]]))
+        are, them = ("is", "it") if len(missing) == 1 else ("are", "them")
         raise Error(
-            f"{error.name} is not installed: building the notebooks needs jupytext, nbclient, ipykernel and nbconvert. "
-            "Install them with: pip install '.[tutorials]'"
-        ) from None
-    return jupytext, nbclient, nbformat
+            f"{names} {are} not installed: building the notebooks needs {them}. "
+            f"Install {them} with: pip install '.[tutorials]'"
+        )
+    return found["jupytext"], found["nbclient"], found["nbformat"]
 
 
 # -- from source to notebook -----------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ import pytest
 from minast.bench.kernels import sass
 from minast.bench.kernels.compile import compiler
 from minast.errors import Error
+from tests.bench.test_registers import without
 
 LISTING = """
 .text._Z5otherIfEvPf:
@@ -47,11 +48,11 @@ def test_the_table_says_what_the_outer_loop_has_besides():
 @pytest.fixture
 def tools():
     if compiler() is None:
-        pytest.skip("neither nvcc nor NVRTC is installed")
+        without("neither nvcc nor NVRTC is installed")
     try:
         sass.disassembler()
     except Error as error:
-        pytest.skip(str(error))
+        without(str(error))
 
 
 def test_the_lean_kernel_is_leaner(tools):

@@ -1,4 +1,4 @@
-"""Ring 2: every function of the fast backend against the reference, float32, odd sizes; its threads; its memory."""
+"""Every function of the fast backend against the reference, float32, odd sizes; its threads; its memory."""
 
 import multiprocessing
 import os

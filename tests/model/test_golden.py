@@ -1,4 +1,4 @@
-"""Ring 3: the same inputs as golden/make.py, compared with what PyTorch, torchaudio and Kaldi made of them."""
+"""The same inputs as golden/make.py, compared with what PyTorch, torchaudio and Kaldi made of them."""
 
 from functools import cache
 from pathlib import Path

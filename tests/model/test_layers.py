@@ -1,4 +1,4 @@
-"""Ring 1: every layer and loss of the reference against central differences, in float64, at odd sizes."""
+"""Every layer and loss of the reference against central differences, in float64, at odd sizes."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Ring 1, the whole: every weight of 12-layer models against central differences; dtypes; the promises of the API."""
+"""Every weight of 12-layer models against central differences; dtypes; the promises of the API."""
 
 from functools import cache
 from types import SimpleNamespace
@@ -37,6 +37,11 @@ def setting(name, dtype="float64"):
     soft = rng.random((3, 4))
     targets = {"bce": rng.random((3, 4)), "hard": np.array([3, 0, 3]), "soft": soft / soft.sum(axis=1, keepdims=True)}
     return net, rng.standard_normal((3, config.frames, config.mel_bins)), targets
+
+
+def close(got, want, tolerance):
+    """Relative to the largest value: each is a sum whose terms are about as large, and may itself be near 0."""
+    np.testing.assert_allclose(got, want, rtol=0, atol=tolerance * abs(want).max())
 
 
 @pytest.mark.parametrize("name", SHAPES)
@@ -91,7 +96,7 @@ def test_gradients_add_up_and_forward_agrees(name):
     assert isinstance(loss, float) and np.isclose(net.loss(logits, targets["hard"], "ce"), loss, rtol=1e-14)
     tokens = net.encode(x)
     assert tokens.shape == (3, net.config.tokens, net.config.dim)
-    np.testing.assert_allclose(tokens[:, : net.config.prefix_tokens].mean(axis=1), net.embed(x), rtol=1e-13)
+    close(tokens[:, : net.config.prefix_tokens].mean(axis=1), net.embed(x), 1e-13)  # all tokens or few: other products
 
 
 @pytest.mark.parametrize("name", SHAPES)
@@ -104,7 +109,7 @@ def test_the_last_block_may_be_pruned(name):
 def test_clips_do_not_see_each_other():
     net, x, _ = setting("two tokens")
     alone = np.concatenate([net.forward(x[i : i + 1]) for i in range(3)])
-    np.testing.assert_allclose(net.forward(x), alone, rtol=1e-11)
+    close(net.forward(x), alone, 1e-11)
 
 
 @pytest.mark.parametrize("name", SHAPES)

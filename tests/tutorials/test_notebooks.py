@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -215,9 +216,19 @@ def test_an_unknown_name_is_one_sentence():
     assert result.returncode == 2 and result.stderr.startswith("build: there is no tutorial 99")
 
 
-def test_missing_tools_are_one_sentence(monkeypatch):
-    monkeypatch.setitem(sys.modules, "jupytext", None)  # what Python does where it is not installed
-    with pytest.raises(build.Error, match=r"jupytext is not installed.*pip install '\.\[tutorials\]'"):
+@pytest.mark.parametrize(
+    ("missing", "words"),
+    [
+        (["jupytext"], "jupytext is not installed: building the notebooks needs it. Install it with"),
+        (["jupytext", "ipykernel"], "jupytext and ipykernel are not installed: building the notebooks needs them"),
+        (build.TOOLS, "jupytext, nbclient, nbformat, ipykernel and nbconvert are not installed"),
+    ],
+)
+def test_missing_tools_are_one_sentence(monkeypatch, missing, words):
+    """All that are missing, at once; whatever is installed here."""
+    for name in build.TOOLS:  # None: what Python makes of a module that is not there
+        monkeypatch.setitem(sys.modules, name, None if name in missing else types.ModuleType(name))
+    with pytest.raises(build.Error, match=rf"^{words}.*: pip install '\.\[tutorials\]'$"):
         build.main([])
 
 

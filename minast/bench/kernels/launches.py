@@ -55,7 +55,8 @@ def memory(config: ModelConfig, batch: int, dtype: str) -> str:
     weights = model.w.flat.size * (4 * 4 + 2)
     return (
         f"Memory: {weights / 2**30:.2f} GiB for weights, gradients, two moments and the 16-bit copy, and "
-        f"{kept / 2**30:.2f} GiB of planned memory for everything else ({again / 2**30:.2f} GiB with `--activation-checkpointing`)."
+        f"{kept / 2**30:.2f} GiB of planned memory for everything else "
+        f"({again / 2**30:.2f} GiB with `--activation-checkpointing`)."
     )
 
 

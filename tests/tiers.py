@@ -1,0 +1,110 @@
+"""Which tests are slow, run kernels in the emulator, or belong to the notebooks: the marks that conftest.py puts on.
+
+Folders give `emulator` and `notebooks`. SLOW lists what `pytest -m "not slow"` leaves out: a test that takes about a
+second or more on two cores, or that waits for a compiler on a fresh machine. Where a test has many cases, a few stay.
+"""
+
+import re
+
+EMULATOR = (
+    "gpu/",
+    *(f"bench/test_{name}.py" for name in ("kernel_rows", "launches", "precision", "registers", "sass", "whole")),
+)
+NOTEBOOKS = ("tutorials/",)
+
+KERNELS = re.compile(r"gpu/test_(kernels|half)\w*\.py")
+ONE_ORDER = r"(?!reverse|random).*"  # of kernel tests: threads in one order, and on a GPU if there is one
+
+# file: {test: the cases that stay in the fast tier, as a regular expression of their whole names; None: no case}
+SLOW = {
+    "model/test_model.py": {"test_every_weight": "bce-.*"},
+    "model/test_fast.py": {"test_worker_processes": "1-.*"},
+    "commands/test_package.py": {"test_help": "train|bench", "test_wrong_flags_exit_2": "predict"},
+    "commands/test_console.py": {
+        "test_a_command_says_how_it_was_started": "train",
+        "test_it_does_what_the_module_does": None,
+        "test_bash_completes": None,
+    },
+    "gpu/test_kernels_attention.py": {
+        "test_forward_and_backward": r"(forward|reverse)-(2x50x1x64|3x64x1x16)-.*|random-2x7x2x48-.*|cuda-.*",
+        "test_the_bias_of_qkv": r"reverse-2x50x3x32-[12]-[456]-.*|random-2x7x2x48-2-6-.*|cuda-.*",
+    },
+    "gpu/test_mutations.py": {
+        "test_planted_bugs_are_noticed": "a statistic of the loss is not written",
+        "test_without_the_bug_the_same_check_passes": "a statistic of the loss is not written",
+        "test_what_changes_nothing_is_let_pass": "a block with no weights left goes on",
+    },
+    "gpu/test_gpu_path.py": {
+        "test_a_training_run_goes_on_from_its_checkpoint": None,
+        "test_the_shapes_asked_for_last_keep_their_graphs": None,
+        "test_training_is_the_emulators_bit_for_bit": r"all-bfloat16-.*",
+        "test_inference_replays_what_comes_again": r"all-.*",
+        "test_a_replayed_step_allocates_its_results_alone": r"all-.*",
+        "test_another_stream_waits_for_the_pass_before": "all",
+        "test_what_cannot_be_recorded_runs_launch_by_launch_and_is_tried_once": "all",
+    },
+    "gpu/test_kernels_model.py": {"test_ten_steps_of_training": None},
+    "gpu/test_half_encoder.py": {
+        "test_training_reaches_the_loss_of_float32": None,
+        "test_float16_finds_its_scale": None,
+        "test_gradients_of_the_whole_model": r"2 .*",
+    },
+    "gpu/test_guard.py": {
+        "test_a_handler_of_the_programs_own_hears_the_first_ctrl_c_and_the_second_ends_the_launch": None,
+        "test_ctrl_c_ends_a_kernel_that_does_not": None,
+    },
+    "bench/test_kernel_rows.py": {
+        "test_all_rows_in_the_emulator": None,
+        "test_backends_of_a_cpu": None,
+        "test_rows_of_16_bits_are_checked_against_float32": None,
+    },
+    "bench/test_precision.py": {"test_the_command_writes_between_its_markers": None, "test_it_measures_16_bits": None},
+    "bench/test_whole.py": {"test_a_step_without_torch": None},
+    "bench/test_registers.py": {
+        "test_compiles_without_spills": r"softmax\.cu-.*",
+        "test_the_run_time_compiler_takes_them_too": None,
+        "test_the_run_time_compiler_reads_every_file": r"softmax\.cu",
+        "test_another_compiler_compiles_again": None,
+        "test_a_kernel_that_spills_is_seen": None,
+    },
+    "bench/test_sass.py": {
+        "test_the_lean_kernel_is_leaner": None,
+        "test_two_fragments_a_warp_load_less_for_each_product": None,
+    },
+    "bench/test_bench.py": {"test_peak_memory_is_the_process_s_own": None, "test_sides_take_turns": None},
+    "bench/test_goals.py": {"test_an_idle_device_and_memory_apart": None},
+    "training/test_train.py": {
+        "test_resume_with_augmentation": None,
+        "test_seed_fixes_everything": None,
+        "test_16_bits_resume_bit_for_bit": None,
+        "test_a_step_that_overflows_is_skipped_and_said_when_it_never_ends": None,
+        "test_resume_bit_for_bit": "4",
+        "test_builtin_run_starts": None,
+        "test_fine_tuning": None,
+        "test_resume_finds_moved_data_and_notices_changed_sounds": None,
+        "test_resume_refuses_other_data": None,
+    },
+    "training/test_threads_of_a_run.py": {"test_blas_has_the_number_that_the_run_records": None},
+    "training/test_stopping.py": {
+        "test_ctrl_c_in_a_real_process": None,
+        "test_stopped_at_once": None,
+        "test_data_that_moved_are_found_by_the_printed_command": None,
+    },
+    "tutorials/test_notebooks.py": {
+        "test_runs_as_a_script": "03_backprop",
+        "test_wrong_answers_are_noticed": r"(?!first_kernel|fast_attention).*",
+        "test_the_solution_is_right_and_a_stub_is_not_done": r"(?!first_kernel|fast_attention).*",
+        "test_building_twice_gives_the_same_bytes": None,
+        "test_what_is_refused_leaves_no_notebook": None,
+        "test_html_and_times": None,
+    },
+}
+
+
+def marks(path, test, case):
+    """The marks of one test.   path below tests/, with slashes; case: the name between brackets, or "" """
+    found = [name for name, places in (("emulator", EMULATOR), ("notebooks", NOTEBOOKS)) if path.startswith(places)]
+    stay = SLOW.get(path, {}).get(test, ONE_ORDER if KERNELS.fullmatch(path) else ".*")
+    if stay is None or not re.fullmatch(stay, case, re.DOTALL):
+        found.append("slow")
+    return found
