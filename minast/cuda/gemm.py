@@ -15,7 +15,7 @@ def gemm(a, b, out, beta=0.0):
 
     Each is a matrix with one contiguous axis: a transpose and rows at any distance are fine.
     """
-    if (recorder := dry_run.recorder()) is not None:
+    if (recorder := dry_run.current_recorder()) is not None:
         recorder.gemm(a, b, out, beta)
     elif isinstance(out, np.ndarray):
         in_numpy(a, b, out, beta)

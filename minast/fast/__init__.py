@@ -10,5 +10,5 @@ from .gelu import gelu_backward, gelu_forward
 from .layers import layernorm_backward, layernorm_forward, linear_backward, linear_forward
 
 # Tokens x width that go through the model together: a batch in parts needs little memory.
-BATCH_NUMBERS = 2048 * 768
+BATCH_ELEMENTS = 2048 * 768
 RECOMPUTE_WIDTH = 512  # width from which on a linear layer's input after a norm or a GELU is recomputed

@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 _recorder = ContextVar("recorder", default=None)
-recorder = _recorder.get  # what `launch` and `gemm` ask: None, or whom to tell
+current_recorder = _recorder.get  # what `launch` and `gemm` ask: None, or whom to tell
 
 
 @contextmanager
-def dry(recorder):
+def recording(recorder):
     """Meanwhile `launch` calls recorder.launch and `gemm` recorder.gemm, with their own arguments: no more."""
     token = _recorder.set(recorder)
     try:

@@ -125,7 +125,7 @@ def planned(method, inputs: tuple, settings: tuple = ()) -> memory.Plan:
     twin = method.__self__.dry_twin()
     inputs = [np.empty(x.shape, x.dtype) for x in inputs]
     planner = memory.Planner()
-    with dry_run.dry(Nothing()), memory.using(planner), np.errstate(all="ignore"):
+    with dry_run.recording(Nothing()), memory.using(planner), np.errstate(all="ignore"):
         method.__func__(twin, *inputs, *settings)
     return planner.plan()
 

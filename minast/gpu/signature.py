@@ -77,7 +77,7 @@ def _read(text, kernel):
     return _known[text.text, kernel]
 
 
-def three(size, what):
+def dim3(size, what):
     size = (size,) if isinstance(size, int | np.integer) else tuple(size)
     if not 1 <= len(size) <= 3 or any(int(n) != n or n < 1 for n in size):
         raise Error(f"{what} is one to three positive integers, not {size}")

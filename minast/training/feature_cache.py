@@ -33,7 +33,8 @@ class FeatureCache:
         self.settings = json.dumps([VERSION, features.rate, features.mel_bins, features.window])
         self.folder = os.path.join(cache_folder(), "features") if cache else None
         self._rows, self._bytes, self._lock = [], 0, Lock()
-        pool = ThreadPoolExecutor(workers or threads.count(), initializer=threads.stay_alone)  # all release the GIL
+        initializer = threads.stay_single_threaded
+        pool = ThreadPoolExecutor(workers or threads.count(), initializer=initializer)  # all release the GIL
         try:
             jobs = pool.map(self._get, clips)
             for path, mel in tqdm(jobs, total=len(clips), desc=label, unit="clip", disable=quiet or None, leave=False):

@@ -19,7 +19,7 @@ class Prefetcher:
 
     def __init__(self, make, steps, workers=2):
         self.make, self.steps, self.waited = make, iter(steps), 0.0
-        self._pool = ThreadPoolExecutor(min(workers, threads.count()), "minast-batch", threads.stay_alone)
+        self._pool = ThreadPoolExecutor(min(workers, threads.count()), "minast-batch", threads.stay_single_threaded)
         self._ready = deque()
 
     def __iter__(self):

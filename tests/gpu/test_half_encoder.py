@@ -218,7 +218,7 @@ def test_the_encoder_is_launches_and_products_alone():
             return self.made[-1]
 
     tape, source = [], Filled()
-    with dry_run.dry(Nothing()), memory.using(source), pytest.MonkeyPatch.context() as patch:
+    with dry_run.recording(Nothing()), memory.using(source), pytest.MonkeyPatch.context() as patch:
         for name in ("empty", "zeros", "ones", "empty_like", "zeros_like", "ascontiguousarray", "concatenate"):
             patch.setattr(np, name, None)  # a call fails
         y = ours._encoder_forward(x, tape)

@@ -116,7 +116,7 @@ def test_attention_memory_grows_with_the_length_alone(monkeypatch):
 @pytest.mark.parametrize("kind", ["bce", "ce"])
 def test_model(kind, lean, monkeypatch):
     """In parts of 1 + 2 clips; with and without keeping what can be made again."""
-    monkeypatch.setattr(fast, "BATCH_NUMBERS", 24 * 100)
+    monkeypatch.setattr(fast, "BATCH_ELEMENTS", 24 * 100)
     monkeypatch.setattr(fast, "RECOMPUTE_WIDTH", 1 if lean else 1000)
     config = minast.ModelConfig(dim=24, heads=3, mel_bins=37, frames=53, fstride=5, tstride=7, classes=5)
     rng = np.random.default_rng(3)

@@ -112,7 +112,7 @@ def text(shape):
 @contextmanager
 def recording():
     """-> Recorder; meanwhile no kernel runs, nothing is multiplied, and large arrays stay untouched memory."""
-    with dry_run.dry(Recorder()) as r, np.errstate(all="ignore"):
+    with dry_run.recording(Recorder()) as r, np.errstate(all="ignore"):
         yield r
 
 
