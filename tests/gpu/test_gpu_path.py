@@ -9,7 +9,7 @@ import pytest
 from minast import AST, ModelConfig
 from minast.cuda import cublas
 from minast.errors import Error
-from minast.gpu.executor import KEPT, NEVER
+from minast.gpu.executor import CAPACITY, NOT_CAPTURABLE
 from minast.gpu.graph import Graph
 from minast.gpu.transfer import pin_memory, to_device
 from tests import fake_cupy
@@ -108,7 +108,9 @@ def test_what_cannot_be_recorded_runs_launch_by_launch(cuda, monkeypatch):
     monkeypatch.setattr(AST, "_logits", lambda self, x: (float(x.sum()), *plain(self, x))[1:])
     for turn in range(4):
         if turn == 1:
-            with pytest.warns(RuntimeWarning, match=r"no CUDA graph, every launch on its own: .*a copy to the host"):
+            with pytest.warns(
+                RuntimeWarning, match=r"no CUDA graph, kernels are launched one by one: .*a copy to the host"
+            ):
                 got = model.forward(x)
         else:
             got = model.forward(x)
@@ -122,20 +124,20 @@ def test_what_cannot_be_recorded_is_not_tried_again(cuda, monkeypatch):
     with pytest.warns(RuntimeWarning) as caught:
         for _ in range(5):
             model.forward(x)
-    assert len(caught) == 1 and list(model.executor.graphs.values()) == [NEVER]
+    assert len(caught) == 1 and list(model.executor.graphs.values()) == [NOT_CAPTURABLE]
 
 
 def test_the_shapes_asked_for_last_keep_their_graphs(cuda):
     """Of many shapes those in use stay; an old one starts anew, and a larger arena lets go of all."""
     model = AST(CONFIG, "cuda", seed=1, cuda_graphs=True)
-    largest, *others = (next(batches(1, clips))[0] for clips in range(KEPT + 3, 0, -1))
+    largest, *others = (next(batches(1, clips))[0] for clips in range(CAPACITY + 3, 0, -1))
     for x in (largest, *others):
         for _ in range(3):
             model.forward(x)
             model.forward(largest)
-    assert len(replays(model)) == KEPT and max(replays(model)) > KEPT
+    assert len(replays(model)) == CAPACITY and max(replays(model)) > CAPACITY
     arena = model.executor.arena.bytes
-    ((x, y),) = batches(1, KEPT + 3)
+    ((x, y),) = batches(1, CAPACITY + 3)
     model.loss_and_grad(x, y)
     assert model.executor.arena.bytes > arena and replays(model) == []
 

@@ -371,7 +371,7 @@ def test_arrays_that_are_not_aligned_with_and_without_guards(rng, guard):
 def test_an_unaligned_array_that_is_not_copied_is_noticed(monkeypatch, rng, guard):
     kernel_cases.need_compiler()
     monkeypatch.setattr(attention, "packed", np.ascontiguousarray)
-    with emulation(guard=guard), pytest.raises(IndexError, match="no multiple of the size"):
+    with emulation(guard=guard), pytest.raises(IndexError, match="not a multiple of the accessed size"):
         transposed_and_unaligned(np.array, rng)
 
 
