@@ -7,7 +7,7 @@ three pairs of methods, each `y, cache = forward(x)` and `dx = backward(dy, cach
     block_forward   tokens -> tokens, block i          block_backward
     norm_forward    tokens -> float (B, T, D)          norm_backward
 
-What one method returns and the next takes is up to the implementation; `model.AST` passes it on and keeps the caches.
+What is passed from one method to the next is up to the implementation; `model.AST` passes it on and keeps the caches.
 Source of the block: DeiT (Touvron et al. 2021), pre-norm as in ViT (Dosovitskiy et al. 2021, equations 1 to 4).
 """
 

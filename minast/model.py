@@ -183,8 +183,8 @@ class AST:
             dx = encoder.block_backward(i, dx, cache)
         return encoder.embed_backward(dx, tape.pop(), to_input)
 
-    def loss(self, logits, y, loss: str = "bce") -> float:
-        """The loss alone.   logits (B, K), y as in `loss_and_grad`"""
+    def loss(self, logits: Array, y: Array, loss: str = "bce") -> float:
+        """The loss without gradients.   logits (B, K), y and errors as in `loss_and_grad`"""
         return float(self._loss(logits, self._targets(y, logits.shape, loss), loss, backward=False)[0])
 
     def _loss(self, logits, y, loss, backward=True):
