@@ -2,7 +2,7 @@
 
 Names that no module of this package defines are the reference's. A fast backward takes the cache of a fast forward. Any
 dtype but float32 goes to the reference. Results are bit-for-bit reproducible for a fixed number of threads.
-A wrong shape raises ValueError, as in the reference; only a bias that is too long goes unnoticed in `linear_forward`.
+A wrong shape raises ValueError, as in the reference, except that `linear_forward` ignores the end of a bias too long.
 """
 
 from ..layers import *

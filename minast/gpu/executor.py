@@ -31,7 +31,7 @@ class Executor:
         """inputs: arrays. settings: hashable values, which become constants of a graph."""
         if self.arena is None:
             return method(*inputs, *settings)
-        work = Pass(method, tuple(memory.packed(x) for x in inputs), settings)  # no copies by alignment in the plan
+        work = Pass(method, tuple(memory.packed(x) for x in inputs), settings)  # plans must not depend on alignment
         with self.lock:
             self._wait()
             results = self._replayed(work) if work.replays else self._fresh(work)

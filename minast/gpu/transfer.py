@@ -72,7 +72,7 @@ class Slot:
             return
         if [(x.shape, x.dtype) for x in batch] != [(x.shape, x.dtype) for x in self.device]:
             self.device = tuple(cupy.empty(x.shape, x.dtype) for x in batch)
-            self.done = cupy.cuda.get_current_stream().record()  # queued work may still use this memory otherwise
+            self.done = cupy.cuda.get_current_stream().record()  # queued work may still use this memory
         stream.wait_event(self.done)
         for x, place in zip(batch, self.device, strict=True):
             place.set(x, stream=stream)
