@@ -292,7 +292,7 @@ check.weighted_attention(weighted_attention)
 # visits the layers, so that no map has to be kept.
 
 # %%
-show.source(explain.Watched.attention_backward)
+show.source(explain.HookedLayers.attention_backward)
 show.source(explain.relevance, start="def prefix_rows", stop="rows = np.concatenate")
 
 # %% [markdown]
@@ -301,7 +301,7 @@ show.source(explain.relevance, start="def prefix_rows", stop="rows = np.concaten
 
 
 # %%
-class Nudged(explain.Watched):
+class Nudged(explain.HookedLayers):
     """The model's layers, but head `h` takes `by` more of token `j` for the class token, in the last block."""
 
     def class_attention_forward(self, q, kv, heads):

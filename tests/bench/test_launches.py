@@ -56,7 +56,7 @@ def test_bytes_of_a_few_kernels():
 
 def test_nobody_is_recording_afterwards():
     launches.step(CONFIG, 1, "bfloat16")
-    assert dry_run.recorder() is None
+    assert dry_run.current_recorder() is None
 
 
 def test_the_list_is_that_of_a_real_step():

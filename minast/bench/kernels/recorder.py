@@ -103,5 +103,5 @@ def dimensions(shape: tuple[int, ...]) -> str:
 @contextmanager
 def recording() -> Iterator[Recorder]:
     """-> Recorder. Inside the block no kernel and no product runs, and large arrays stay untouched memory."""
-    with dry_run.dry(Recorder()) as r, np.errstate(all="ignore"):
+    with dry_run.recording(Recorder()) as r, np.errstate(all="ignore"):
         yield r
