@@ -101,7 +101,7 @@ def trained(seed):
         x, y = batches.training_batch(store, targets, chosen, features, settings, epoch, at)
         model.zero_grad()
         model.loss_and_grad(x, y, "bce")
-        optim.clip_gradient(model.dw.flat, settings.clip)
+        optim.clip_gradient(model.dw.flat, settings.max_grad_norm)
         adam.step(model.dw.flat, optim.schedule(settings, step, steps))
     return model
 
