@@ -8,7 +8,7 @@ from setuptools import find_packages, setup
 here = Path(__file__).parent
 version = re.search(r'__version__ = "(.+)"', (here / "minast" / "version.py").read_text()).group(1)
 test = ["pytest>=8"]
-# What minast.compile needs where there is no CUDA toolkit: no GPU, no driver. NVIDIA has none for macOS.
+# What minast bench registers needs where there is no CUDA toolkit: no GPU, no driver. NVIDIA has none for macOS.
 nvrtc = ("nvidia-cuda-nvrtc", "nvidia-cuda-runtime", "nvidia-cuda-crt")
 compile_ = [f'{name}>=13,<14; sys_platform != "darwin"' for name in (*nvrtc, "nvidia-cuda-nvdisasm")]
 tutorials = ["jupytext>=1.16", "nbclient>=0.10", "ipykernel>=6.29", "nbconvert>=7.16"]

@@ -1,19 +1,19 @@
-// Adam and AdamW over the whole flat weight buffer in one launch, and the gradient norm it clips by.
+// Adam and AdamW over the whole flat weight array in one launch, and the gradient norm for clipping.
 //
 //   g = dw * factor (+ decay * w: Adam with L2)              m += r1 (g - m),   v += r2 (g^2 - v)
 //   w -= lr * (m / c1 / (sqrt(v / c2) + eps) (+ decay * w: AdamW))        c1 = 1 - b1^step,  c2 = 1 - b2^step
 //
-// r1 = 1 - b1 and r2 = 1 - b2 come ready made: 1 - 0.999f is off by 13 parts in a million.
+// r1 = 1 - b1 and r2 = 1 - b2 are computed by the host: 1 - 0.999f is off by 13 parts in a million.
 //
-// w, dw, m, v (n,) float32; 7 floats of traffic a weight and next to no arithmetic: memory must set the time.
-// `fade` (n,) scales the decay of each weight, 0 = not decayed; null = all decay alike. `rates` (n,) scales lr; or null.
-// `copy` takes the new weights in 16 bits, where training computes in them; null = no copy.
-// dw is `1 / scale` times the gradient, where a loss was scaled for float16. The factor, of scale and of clipping, is
-// made on the device from `norm` = |dw|: no number travels to the host between the two. A norm that is not finite leaves
-// everything as it was: a step with an overflow in it does not happen. Null = no clipping, no such check. clip 0: none.
+// w, dw, m, v (n,) float32; 7 floats of memory traffic per weight and little arithmetic: memory-bound.
+// `fade` (n,) scales the decay of each weight, 0 = none; null = all decay alike. `rates` (n,) scales lr; or null.
+// `copy` receives the new weights in 16 bits, for 16-bit training; null = no copy.
+// The gradient is dw times `scale`, the inverse of a float16 loss scale. The factor for scale and clipping is computed
+// on the device from `norm` = |dw|, without a copy to the host. If norm is not finite, nothing is updated: a step with
+// an overflow is skipped. Null = no clipping and no such check. clip 0 = no clipping.
 //   adam_plain     one weight per thread
 //   adam_step      four weights per thread, 16-byte loads and stores
-//   square_sums, norm_of_sums    ||dw||: one double per block, then one block: no atomics, the same bits every run
+//   square_sums, norm_of_sums    ||dw||: one double per block, then one block: no atomics, reproducible
 //
 // instantiate: adam_plain<{float,__half,__nv_bfloat16},{false,true}>
 // instantiate: adam_step<{float,__half,__nv_bfloat16},{false,true}>

@@ -1,22 +1,22 @@
-// Attention, forward: o = softmax(q k^T / sqrt D) v for each head, and lse, from which attention_backward.cu starts.
+// Attention, forward: o = softmax(q k^T / sqrt D) v for each head, and lse, which attention_backward.cu needs.
 //
-//   qkv (B, N, 3, H, D) as the GEMM left it    out (B, N, H, D)    lse (B, H, N) float32: log of the rows' sums of exp
+//   qkv (B, N, 3, H, D) as the GEMM wrote it    out (B, N, H, D)    lse (B, H, N) float32: log-sum-exp of score rows
 //
-// From rung 1 on the N x N scores never leave the chip. A running maximum and sum make that possible ("online
-// softmax"): when a new key raises the maximum from m to m', all that was summed so far is scaled by exp(m - m').
-//   0  attention_scores, _softmax, _values   three launches, a thread per result; B H N N floats written and read again
+// From version 1 on the N x N scores never leave the chip, by means of a running maximum and sum ("online softmax"):
+// when a new key raises the maximum from m to m', the sums so far are scaled by exp(m - m').
+//   0  attention_scores, _softmax, _values   three launches, a thread per result; B H N N floats are written and read
 //   1  attention_rows      fused, one thread per query row, keys from shared memory: one load feeds one multiplication
 //   2  attention_tiles     64 queries x 32 keys, 4 x 4 scores in a thread's registers: one load feeds two
 //   3  attention_tiles     128 x 64, 8 x 8 scores: one load feeds four
-//   4  attention_mma       float16 or bfloat16 on tensor cores; probabilities pass between products in registers
-//   5  attention_mma_async the same; the next keys arrive by cp.async while these are used, and exp becomes exp2
-//   6  attention_mma_lean  the same with fewer instructions around the products: a thread walks through memory by adding
-//                          to one address, and what was summed is scaled only when the maximum has grown by 2^8
-// Rungs 4 to 6 take the bias (3, H, D) float32 of the product that made qkv, or null, which saves writing it into qkv
-// first. Queries get theirs when a block, their only reader, has loaded them, and are written back so for the backward
-// kernels; the values' is added to o, since probabilities sum to 1; the keys' is left out: it adds the same number,
-// q b, to all scores of a query, which softmax does not see. lse is of the scores without it.
-// D is 16, 32, 48 or 64, N is anything. float32 up to rung 3. Arrays start on 16 bytes, and then so does every row.
+//   4  attention_mma       float16 or bfloat16 on tensor cores; probabilities stay in registers between the products
+//   5  attention_mma_async the same; cp.async loads the next keys while these are used, and exp becomes exp2
+//   6  attention_mma_lean  the same with fewer instructions around the products: a thread increments one address, and
+//                          the sums are rescaled only when exp(maximum) has grown by more than 2^8
+// Versions 4 to 6 take the bias (3, H, D) float32 of the product that computed qkv, or null; it saves a pass over qkv.
+// The queries' bias is added by the block that loads them, their only reader, which also writes them back for the
+// backward kernels; the values' is added to o, since probabilities sum to 1; the keys' is left out: it adds the same
+// value, q b, to all scores of a query, and softmax is invariant to that. lse is of the scores without it.
+// D is 16, 32, 48 or 64, N is arbitrary; float32 up to version 3. Arrays are 16-byte aligned, and so is every row.
 // Sources: online softmax, Milakov and Gimelshein 2018; the tiling and the saved lse, Dao et al. 2022 (FlashAttention).
 //
 // instantiate: attention_scores attention_softmax attention_values attention_rows<{16,32,48,64}>
@@ -101,7 +101,7 @@ __global__ void __launch_bounds__(64)
       float s = 0.0f;
 #pragma unroll
       for (int d = 0; d < D; ++d) s += q[d] * keys[j * PITCH<D> + d];
-      if (s > top) {  // exp(-inf) = 0 makes the first key no special case
+      if (s > top) {  // the first key needs no special case: exp(-inf) = 0
         const float fade = expf(top - s);
         top = s;
         sum *= fade;
@@ -139,7 +139,7 @@ __global__ void __launch_bounds__(BM / TM * BN / TN)
   const int tx = threadIdx.x % GN, ty = threadIdx.x / GN, first_query = blockIdx.x * BM;
   const long long b = blockIdx.z, h = blockIdx.y, stride = 3ll * H * D;
   const float* base = qkv + b * N * stride + h * D;
-  const float scale2 = scale * LOG2E;  // scores in base 2: in PTX exp2f is one instruction, expf ten
+  const float scale2 = scale * LOG2E;  // scores in base 2: in PTX exp2f is one instruction, expf is ten
   load_tile<BM, D, GM * GN>(queries, base + first_query * stride, stride, N - first_query);
 
   float o[TM][COLS] = {}, top[TM], sum[TM] = {};
@@ -170,7 +170,7 @@ __global__ void __launch_bounds__(BM / TM * BN / TN)
 #pragma unroll
       for (int c = 0; c < TN; ++c) {
         const float p = exp2f(s[r][c] - above);
-        sum[r] += p;  // this thread's share: the lanes are summed once, at the end
+        sum[r] += p;  // of this thread's columns: lanes are summed once, at the end
         probabilities[(ty + GM * r) * P + tx + GN * c] = p;
       }
     }
@@ -190,7 +190,7 @@ __global__ void __launch_bounds__(BM / TM * BN / TN)
 
 // -- 4, 5: tensor cores ------------------------------------------------------------------------------------------
 
-// What a warp carries from one tile of keys to the next: 16 M query rows, two of each fragment in a lane.
+// A warp's state from one tile of keys to the next: 16 M query rows, two of each fragment per lane.
 template <int D, int M> struct Rows {
   unsigned q[M][D / 16][4];  // left fragments, loaded once
   float o[M][D / 8][4];      // sum of exp(s - top) v
@@ -211,11 +211,11 @@ template <int D, int M, typename T> __device__ __forceinline__ void start(Rows<D
   }
 }
 
-// By how many powers of two exp(s - top) may grow beyond 1 before LAZY raises `top`: far from float16's end at 2^16
+// exp(s - top) may reach 2^SLACK before LAZY raises `top`: far from float16's maximum of about 2^16
 constexpr float SLACK = 8.0f;
 
-// One tile of STEP keys and values, of which the first `valid` exist. `top` is each row's maximum so far; with LAZY it
-// may lag behind by SLACK: o and sum are relative to the same top, so their quotient is right with any.
+// One tile of STEP keys and values, of which the first `valid` exist. `top` is each row's running maximum; with LAZY it
+// may lag behind by SLACK: o and sum are relative to the same top, so any top gives the right quotient.
 template <bool EXP2, bool LAZY, typename T, int D, int M>
 __device__ __forceinline__ void step(Rows<D, M>& rows, const T* keys, const T* values, int valid, float scale) {
   float s[M][STEP / 8][4] = {};
@@ -248,7 +248,7 @@ __device__ __forceinline__ void step(Rows<D, M>& rows, const T* keys, const T* v
 #pragma unroll
   for (int m = 0; m < M; ++m)
 #pragma unroll
-    for (int half = 0; half < 2; ++half) {  // row lane / 4 of the fragment, then the row 8 below
+    for (int half = 0; half < 2; ++half) {  // row lane / 4 of the fragment, then that row + 8
       above[m][half] = rows.top[m][half];
 #pragma unroll
       for (int n = 0; n < STEP / 8; ++n)
@@ -310,7 +310,7 @@ __device__ __forceinline__ void finish(Rows<D, M>& rows, const float* bias, T* o
   }
 }
 
-// M: fragments of 16 rows a warp, so 64 M queries a block; 2 halves the traffic from shared memory per product.
+// M: 16-row fragments per warp, so 64 M queries per block; M = 2 halves shared-memory traffic per product.
 // grid: (ceil(N / (64 M)), H, B), block: 128, shared: 128 rows of D + 8, first the queries', then 64 keys and 64 values
 template <typename T, int D, int M>
 __global__ void __launch_bounds__(MMA_THREADS, 2)

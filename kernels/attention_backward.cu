@@ -1,20 +1,20 @@
-// Attention, backward, from the saved row statistics lse; again no N x N array in memory, and no atomics.
+// Attention, backward, from the saved row statistics lse; no N x N array in memory, and no atomics.
 //
 //   p = exp(q k^T / sqrt D - lse)     dp = do v^T     ds = p (dp - delta)     delta = row sums of do * o
 //   dv = p^T do          dk = ds^T q / sqrt D         dq = ds k / sqrt D
 //
-// With a bias that attention.cu added, qkv holds queries with it, but keys and values without: dp has no values' bias
-// in it, so delta must not either, and is made of o - bias. What the keys' would add to dq meets sum_j ds_ij = 0.
+// If attention.cu added a bias, queries in qkv include it, keys and values do not. dp is then without the values' bias,
+// so delta must be too: it is computed from o - bias. The keys' bias b would add b sum_j ds_ij = 0 to dq.
 // qkv, dqkv (B, N, 3, H, D), o, do (B, N, H, D) in T, lse, delta (B, H, N) float32. Two kernels: dk and dv are sums
-// over queries, dq one over keys. Each block owns some rows of its result and walks over the other side, so it makes p
-// and dp again (7 products instead of 5) and needs nobody else's sums: the same bits every run.
+// over queries, dq is a sum over keys. Each block owns some rows of its result and loops over the other side. Both
+// kernels recompute p and dp (7 products instead of 5), so that no block needs another's sums: runs are reproducible.
 //   attention_delta                              four lanes per row; bias (3, H, D) float32 or null
 //   attention_tiles_dkv, attention_tiles_dq      float32, 4 x 4 scores in a thread's registers
 //   attention_mma_dkv, attention_mma_dq          float16 or bfloat16 on tensor cores, cp.async double buffers, exp2;
-//                                                dkv makes transposed scores: p^T and ds^T stay in registers.
-//                                                sums (blocks of rows, 3, H, D) float32 or null gets the column sums of
-//                                                dqkv, not rounded, for columns.cu: the gradient of qkv's bias
-// Source: Dao et al. 2022 (FlashAttention), algorithm 4, with its loops apart.
+//                                                dkv computes transposed scores: p^T and ds^T stay in registers.
+//                                                sums (blocks of rows, 3, H, D) float32 or null receives column sums
+//                                                of dqkv, unrounded, for columns.cu: the gradient of qkv's bias
+// Source: Dao et al. 2022 (FlashAttention), algorithm 4, with its loops split into two kernels.
 //
 // instantiate: attention_delta<{float,__half,__nv_bfloat16},{16,32,48,64}>
 // instantiate: attention_tiles_dkv<16> attention_tiles_dq<16>
@@ -83,7 +83,7 @@ __global__ void __launch_bounds__(THREADS, 3)
     load_tile<WALKED, D, THREADS>(queries, base + first * stride, stride, N - first);
     load_tile<WALKED, D, THREADS>(douts, dout + (b * N + first) * width + h * D, width, N - first);
     if (threadIdx.x < WALKED) {
-      // queries beyond the end have q = do = 0: with any finite lse they add nothing
+      // queries beyond the end have q = do = 0: with any finite lse they add 0
       const int i = first + threadIdx.x;
       lses[threadIdx.x] = i < N ? lse[(b * H + h) * N + i] * LOG2E : 0.0f;
       deltas[threadIdx.x] = i < N ? delta[(b * H + h) * N + i] : 0.0f;
@@ -159,7 +159,7 @@ __global__ void __launch_bounds__(THREADS, 3)
     for (int r = 0; r < 4; ++r)
 #pragma unroll
       for (int c = 0; c < 4; ++c) {
-        // a key beyond the end has score 0, and exp(0 - lse) may be infinite: it must not meet the zeros of k
+        // a key beyond the end has score 0, and exp(0 - lse) may be infinite: infinity times its zeros is NaN
         const float weight = first + tx + GN * c < N ? exp2f(p[r][c] * (scale * LOG2E) - lses[r]) : 0.0f;
         weights[(ty + GM * r) * P + tx + GN * c] = weight * (ds[r][c] - deltas[r]);
       }
@@ -175,8 +175,8 @@ __global__ void __launch_bounds__(THREADS, 3)
 
 // -- tensor cores ------------------------------------------------------------------------------------------------
 
-// products of 16 M owned rows with 16 walked rows of each of two tiles: s = a x^T, dp = c y^T. `c` holds the fragments of
-// the second operand, or none of them: then they are loaded from the tile `owned` each time.
+// Products of 16 M owned rows with 16 rows of each of two tiles: s = a x^T, dp = c y^T. `c` has the fragments of the
+// second operand, or none: they are then loaded from the tile `owned` each time.
 template <typename T, int D, int M, int KEPT>
 __device__ __forceinline__ void two_products(float (&s)[M][2][4], float (&dp)[M][2][4],
                                              const unsigned (&a)[M][D / 16][4], const unsigned (&c)[M][KEPT][4],
@@ -210,8 +210,8 @@ __device__ __forceinline__ void two_products(float (&s)[M][2][4], float (&dp)[M]
   }
 }
 
-// The block's own two tiles (64 M rows each) pass through shared memory, `room` and `more`, into left fragments; of the
-// second, none if they are to stay in `more`.
+// Loads the block's own two tiles (64 M rows each) through shared memory, `room` and `more`, into left fragments. With
+// KEPT = 1 the second tile stays in `more`.
 template <typename T, int D, int M, int KEPT>
 __device__ __forceinline__ void own(unsigned (&a)[M][D / 16][4], unsigned (&c)[M][KEPT][4], T* room, T* more,
                                     const T* x, long long x_stride, const T* y, long long y_stride, int rows) {
@@ -231,7 +231,7 @@ __device__ __forceinline__ void own(unsigned (&a)[M][D / 16][4], unsigned (&c)[M
   __syncthreads();
 }
 
-// 64 M keys a block; rows of the products are keys, columns queries. Two fragments a warp halve what is loaded for each
+// 64 M keys per block; rows of the products are keys, columns queries. Two fragments per warp halve the loads per
 // product; at D = 64 the sums then take so many registers that the values' fragments stay in shared memory.
 // grid: (ceil(N / (64 M)), H, B), block: 128,
 // shared: two buffers of 128 rows of D + 8, and 2 x 64 floats each; 128 rows more for M = 2 at D = 64
@@ -241,7 +241,7 @@ __global__ void __launch_bounds__(MMA_THREADS, 2)
                       int H, float scale) {
   static_assert(M <= 2, "the block's keys and values pass through the two buffers");
   constexpr int BUFFER = 2 * STEP * PITCH16<D>;  // queries, then do
-  constexpr int KEPT = D == 64 && M == 2 ? 1 : D / 16;  // of the values' fragments; 1 stands for none
+  constexpr int KEPT = D == 64 && M == 2 ? 1 : D / 16;  // of the values' fragments; 1 means none
   extern __shared__ __align__(16) unsigned char memory[];
   T* buffers = reinterpret_cast<T*>(memory);
   float* rows = reinterpret_cast<float*>(buffers + 2 * BUFFER);  // lse, then delta, of each buffer's queries
@@ -255,7 +255,7 @@ __global__ void __launch_bounds__(MMA_THREADS, 2)
     T* room = buffers + to * BUFFER;
     queries_of.fetch(room, N - first);
     douts_of.fetch(room + STEP * PITCH16<D>, N - first);
-    // queries beyond the end get q = do = lse = delta = 0: they add nothing to dk and dv
+    // queries beyond the end get q = do = lse = delta = 0: they add 0 to dk and dv
     const int i = first + threadIdx.x % STEP;
     cp_async4(rows + to * 2 * STEP + threadIdx.x, (threadIdx.x < STEP ? lse : delta) + min(i, N - 1), i < N);
     cp_async_commit();
@@ -317,7 +317,7 @@ __global__ void __launch_bounds__(MMA_THREADS, 2)
   }
 }
 
-// 64 M queries a block; rows of the products are queries, columns keys.
+// 64 M queries per block; rows of the products are queries, columns keys.
 // grid: (ceil(N / (64 M)), H, B), block: 128, shared: two buffers of 128 rows of D + 8
 template <typename T, int D, int M>
 __global__ void __launch_bounds__(MMA_THREADS, 2)
@@ -369,7 +369,7 @@ __global__ void __launch_bounds__(MMA_THREADS, 2)
 #pragma unroll
           for (int e = 0; e < 4; ++e) {
             const float x = p[m][n][e] * (scale * LOG2E) - lse2[m][e / 2];
-            // exp(0 - lse) of a key beyond the end may be infinite, and infinity times its zeros is no number
+            // exp(0 - lse) of a key beyond the end may be infinite, and infinity times its zeros is NaN
             const float weight = first + j + n * 8 + pair + e % 2 < N ? exp2_approx(x) : 0.0f;
             ds[m][n][e] = weight * (ds[m][n][e] - deltas[m][e / 2]);
           }

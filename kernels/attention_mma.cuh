@@ -1,18 +1,18 @@
-// Tensor-core pieces of attention: tiles of 16-bit numbers in shared memory, fragments in registers.
+// Tensor-core parts of attention: tiles of 16-bit elements in shared memory, fragments in registers.
 //
-// A tile has rows of D numbers padded by 8: 16-byte aligned, and an odd number of 16-byte steps apart, so that the
-// eight rows an ldmatrix reads together lie in different banks. Accumulators are float. A warp's product has 16 M rows.
+// A tile has rows of D elements padded by 8: 16-byte aligned, with an odd pitch in units of 16 bytes, so that the eight
+// rows that an ldmatrix reads together are in different banks. Accumulators are float. A warp's product has 16 M rows.
 #pragma once
 #include "common.cuh"
 #include "ptx.cuh"
 
 constexpr int MMA_THREADS = 128;  // four warps
-constexpr int STEP = 64;          // keys (or queries) that are walked over at a time
+constexpr int STEP = 64;          // keys (or queries) per iteration
 constexpr float LOG2E = 1.4426950408889634f, LN2 = 0.6931471805599453f;
 
-template <int D> constexpr int PITCH16 = D + 8;  // 16-bit numbers between rows
+template <int D> constexpr int PITCH16 = D + 8;  // 16-bit elements between rows
 
-// tile[r] = source[r * stride ...] for the first `rows` rows, zeros below; 16 bytes per thread and step
+// tile[r] = source[r * stride ...] for the first `rows` rows, zeros for the rest; 16 bytes per thread and iteration
 template <typename T, int ROWS, int D>
 __device__ __forceinline__ void load_tile16(T* tile, const T* source, long long stride, int rows) {
   for (int at = threadIdx.x; at < ROWS * (D / 8); at += MMA_THREADS) {
@@ -23,7 +23,7 @@ __device__ __forceinline__ void load_tile16(T* tile, const T* source, long long 
   }
 }
 
-// The same without waiting: the copy is done after cp_async_wait and a barrier.
+// The same, asynchronously: the copy is complete after cp_async_wait and a barrier.
 template <typename T, int ROWS, int D>
 __device__ __forceinline__ void load_tile16_async(T* tile, const T* source, long long stride, int rows) {
   for (int at = threadIdx.x; at < ROWS * (D / 8); at += MMA_THREADS) {
@@ -32,11 +32,11 @@ __device__ __forceinline__ void load_tile16_async(T* tile, const T* source, long
   }
 }
 
-// The same for a walk over many tiles of STEP rows. A thread keeps the address of its own first piece and moves it on by
-// one tile at a time: to make each address anew from row and column costs more instructions than the products. rows is
-// what is left of the matrix; a whole tile needs no comparisons.
+// The same for a loop over many tiles of STEP rows. A thread keeps the address of its first piece and advances it tile
+// by tile: computing every address from row and column takes more instructions than the products. rows: the remaining
+// rows of the matrix; a whole tile needs no comparisons.
 template <typename T, int D> struct Walk {
-  static constexpr int PIECES = D / 8, ROWS = D == 16 ? 64 : D == 32 ? 32 : 16;  // of a row; rows at once
+  static constexpr int PIECES = D / 8, ROWS = D == 16 ? 64 : D == 32 ? 32 : 16;  // per row; rows per pass
   static_assert(ROWS * PIECES <= MMA_THREADS && STEP % ROWS == 0, "each pass takes whole rows");
   const T* from;
   int row, at, stride;
@@ -60,8 +60,8 @@ template <typename T, int D> struct Walk {
   }
 };
 
-// tile + shift, rounded, and the same to where the tile came from. A thread takes the pieces that it loaded itself, so
-// that no barrier is wanted in between; shift (D,) float32.
+// Adds shift (D,) float32 to the tile, rounded, and also writes the result back to source. A thread handles the pieces
+// that it loaded itself, so no barrier is needed in between.
 template <typename T, int ROWS, int D>
 __device__ __forceinline__ void add_to_tile16(T* tile, T* source, long long stride, int rows, const float* shift) {
   for (int at = threadIdx.x; at < ROWS * (D / 8); at += MMA_THREADS) {
@@ -114,8 +114,8 @@ template <typename T> __device__ __forceinline__ unsigned pack_floats(float low,
   return pack(from_float<T>(low), from_float<T>(high));
 }
 
-// Two neighbouring accumulators (16 x 8 each) hold exactly what one left fragment (16 x 16) wants, in the same lanes: a
-// product's result is the next product's operand without leaving the registers.
+// Two adjacent accumulators (16 x 8 each) have exactly the elements of one left fragment (16 x 16) in the same lanes: a
+// product's result becomes the next product's operand without leaving the registers.
 template <typename T>
 __device__ __forceinline__ void to_left(unsigned (&a)[4], const float (&c0)[4], const float (&c1)[4]) {
   a[0] = pack_floats<T>(c0[0], c0[1]);
@@ -139,9 +139,9 @@ __device__ __forceinline__ void accumulate(float (&acc)[M][D / 8][4], const unsi
   }
 }
 
-// out[c] = scale times the sum of column c over the block's rows of a finished accumulator, those that exist; `row` is the
-// lane's first, of fragment 0. In a fixed order: the lane's own rows, the eight lanes of a column, the four warps in turn.
-// room: 4 D floats of shared memory that nobody needs any more, not even a warp that is late.
+// out[c] = scale times the sum of column c of a finished accumulator over the block's rows that exist; `row` is the
+// lane's first, of fragment 0. The order is fixed: the lane's rows, the eight lanes of a column, the four warps.
+// room: 4 D floats of shared memory that no warp uses any more.
 template <int D, int M>
 __device__ __forceinline__ void store_column_sums(float* out, const float (&acc)[M][D / 8][4], int row, int rows,
                                                   float scale, float* room) {
@@ -165,8 +165,8 @@ __device__ __forceinline__ void store_column_sums(float* out, const float (&acc)
   __syncthreads();  // they have been read: the room may be used again
 }
 
-// Rows of a finished accumulator (16 x D) to global memory, times scale0 or scale1, + shift (D,) if there is one; `row`
-// is the lane's first, `rows` how many there are in all
+// Rows of a finished accumulator (16 x D) to global memory, times scale0 or scale1, + shift (D,) if not null; `row` is
+// the lane's first, `rows` the number of rows in total
 template <typename T, int D>
 __device__ __forceinline__ void store_rows(T* out, long long stride, const float (&acc)[D / 8][4], int row, int rows,
                                            float scale0, float scale1, const float* shift = nullptr) {

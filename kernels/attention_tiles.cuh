@@ -1,14 +1,14 @@
 // Small float32 matrix products between tiles in shared memory and accumulators in registers.
 //
 // A tile has ROWS rows of D floats, each padded by 4: rows stay 16-byte aligned, and eight lanes that read the same
-// columns of eight neighbouring rows meet 32 different banks. A block is a grid of GM x GN threads (ty, tx); the GN
-// threads of one ty lie in one warp. Each holds TM x TN products: TM + TN loads feed TM TN multiplications.
+// columns of eight neighbouring rows use all 32 banks. A block is a grid of GM x GN threads (ty, tx); the GN threads of
+// one ty are in one warp. Each has TM x TN products in registers: TM + TN loads feed TM TN multiplications.
 #pragma once
 #include "common.cuh"
 
 template <int D> constexpr int PITCH = D + 4;  // floats between rows
 
-// tile[r] = source[r * stride ...] for the first `rows` rows, zeros below them; 16 bytes per thread and step
+// tile[r] = source[r * stride ...] for the first `rows` rows, zeros for the rest; 16 bytes per thread and iteration
 template <int ROWS, int D, int THREADS>
 __device__ __forceinline__ void load_tile(float* tile, const float* source, long long stride, int rows) {
   for (int at = threadIdx.x; at < ROWS * (D / 4); at += THREADS) {
@@ -41,7 +41,7 @@ __device__ __forceinline__ void dots(float (&s)[TM][TN], const float* a, const f
   }
 }
 
-// The COLS = D / GN columns of a thread come in vectors of 4, 2 or 1 floats, lane after lane.
+// The COLS = D / GN columns of a thread are vectors of 4, 2 or 1 floats, interleaved with the other lanes'.
 template <int COLS> constexpr int VECTOR = COLS % 4 == 0 ? 4 : COLS % 2 == 0 ? 2 : 1;
 
 template <int COLS, int GN> __device__ __forceinline__ int column(int c, int tx) {

@@ -1,23 +1,24 @@
-// Attention of few queries: the last block, of which only the P = 1 or 2 prefix tokens are read.
+// Class attention: in the last block only the P = 1 or 2 prefix tokens have queries.
 //
 //   o = softmax(q k^T / sqrt D) v for each head         lse = log of the sum of exp
 //   dv = sum_i p_i do_i     dk = sum_i ds_i q_i     dq_i = sum_j ds_ij k_j     ds = p (do v^T - delta) / sqrt D
 //
 // q, o, do, dq (B, P, H, D), kv, dkv (B, N, 2, H, D) in T, lse (B, H, P) float32; bias (3, H, D) float32 or null.
-// Two queries give a key little to do: the time is that of reading keys and values, once in each direction. So no tiles
-// and no tensor cores: a key belongs to a few lanes that load 16 bytes each, every group of lanes walks over its own
-// keys with its own running maximum, and the groups of a block meet at the end, always in the same order.
+// With one or two queries this is memory-bound: keys and values are read once in each direction. So there are no tiles
+// and no tensor cores: a key is handled by a few lanes that load 16 bytes each, every group of lanes loops over its own
+// keys with its own running maximum, and the groups of a block are combined at the end, always in the same order.
 //
-// The bias of the product that made q, k and v is added here instead, at almost no cost:
-//   - a query gets its own when it is loaded, in float32;
-//   - the values' is added to o: sum_j p_j (v_j + b) = sum_j p_j v_j + b, since the p_j sum to 1;
-//   - the keys' is left out: q (k_j + b) = q k_j + q b adds the same number to all scores of a query, which softmax
-//     does not see. lse is that of the scores without it, and in dq it would meet sum_j ds_ij = 0.
-// Backward: do v^T has no values' bias in it, so delta must not either: delta = do (o - b). Else the difference is off.
+// The bias of the product that computed q, k and v is added here, at almost no cost:
+//   - the queries' when they are loaded, in float32;
+//   - the values' to o: sum_j p_j (v_j + b) = sum_j p_j v_j + b, since the p_j sum to 1;
+//   - the keys' is left out: q (k_j + b) = q k_j + q b adds the same value to all scores of a query, and softmax is
+//     invariant to that. lse is of the scores without it, and in dq it would be multiplied by sum_j ds_ij = 0.
+// Backward: do v^T is without the values' bias, so delta must be too: delta = do (o - b).
+// Source: Touvron et al. 2021, "Going deeper with image transformers" (CaiT), section 3.
 //
 //   class_attention_forward    keys and values read once; a maximum, a sum and D sums of values per query and group
-//   class_attention_backward   p from lse; dk and dv of a key are complete at once, dq is summed over the groups
-// D is 16, 32, 48 or 64. Arrays start on 16 bytes, and then so does every row.
+//   class_attention_backward   p from lse; one group computes dk and dv of a key, dq is summed over the groups
+// D is 16, 32, 48 or 64. Arrays are 16-byte aligned, and so is every row.
 //
 // instantiate: class_attention_forward<{float,__half,__nv_bfloat16},16,1> class_attention_backward<{float,__half,__nv_bfloat16},16,1>
 // instantiate: class_attention_forward<{float,__half,__nv_bfloat16},16,2> class_attention_backward<{float,__half,__nv_bfloat16},16,2>
@@ -29,14 +30,14 @@
 // instantiate: class_attention_forward<{float,__half,__nv_bfloat16},64,2> class_attention_backward<{float,__half,__nv_bfloat16},64,2>
 #include "common.cuh"
 
-constexpr int FORWARD = 256, BACKWARD = 128;  // threads; backward has three sets of registers a query, forward two
-constexpr int AHEAD = 2;  // keys a group loads before it uses them: so many more bytes are under way
+constexpr int FORWARD = 256, BACKWARD = 128;  // threads; backward has three sets of registers per query, forward two
+constexpr int AHEAD = 2;  // keys a group loads before it uses them: more loads in flight
 constexpr float LOG2E = 1.4426950408889634f, LN2 = 0.6931471805599453f;
 
-template <typename T> constexpr int WIDE = 16 / sizeof(T);  // numbers in 16 bytes
+template <typename T> constexpr int WIDE = 16 / sizeof(T);  // elements in 16 bytes
 template <typename T> struct alignas(16) Wide { T v[WIDE<T>]; };
 
-// Lanes that share a key: a power of two, for the shuffles. Of D = 48 a quarter of them has nothing.
+// Lanes per key: a power of two, for the shuffles. At D = 48 a quarter of them is idle.
 template <typename T, int D>
 constexpr int LANES = D <= 2 * WIDE<T> ? 2 : D <= 4 * WIDE<T> ? 4 : D <= 8 * WIDE<T> ? 8 : 16;
 
@@ -59,7 +60,7 @@ template <int N> __device__ __forceinline__ float dot(const float (&x)[N], const
   return sum;
 }
 
-// The lane's part of P rows of D: rows lie `stride` apart; + bias, if there is one
+// The lane's part of P rows of D, `stride` elements apart; + bias, if not null
 template <typename T, int P>
 __device__ __forceinline__ void load_rows(float (&x)[P][WIDE<T>], const T* rows, long long stride, const float* bias,
                                           int at, bool mine) {
@@ -72,7 +73,7 @@ __device__ __forceinline__ void load_rows(float (&x)[P][WIDE<T>], const T* rows,
   }
 }
 
-// The lane's part of the group's next AHEAD keys and values, zeros beyond the end; keys: its part of the first of all
+// The lane's part of the group's next AHEAD keys and values, zeros beyond the end; keys: its part of the first key
 template <typename T, int GROUPS>
 __device__ __forceinline__ void load_ahead(Wide<T> (&stored)[AHEAD][2], const T* keys, int first, int N, long long width,
                                            bool mine) {
@@ -85,7 +86,7 @@ __device__ __forceinline__ void load_ahead(Wide<T> (&stored)[AHEAD][2], const T*
   }
 }
 
-// Sum over the groups of a warp: lanes with the same place in their groups
+// Sum over the groups of a warp: lanes at the same position in their groups
 template <int GROUP> __device__ __forceinline__ float sum_of_groups(float x) {
 #pragma unroll
   for (int step = WARP / 2; step >= GROUP; step /= 2) x += __shfl_xor_sync(FULL, x, step);
@@ -109,7 +110,7 @@ __global__ void __launch_bounds__(FORWARD, 2)
   for (int i = 0; i < P; ++i) top[i] = -INFINITY, sum[i] = 0.0f;
 
 #pragma unroll 1
-  for (int start = 0; start < N; start += AHEAD * GROUPS) {  // as often for all groups: the shuffles want every lane
+  for (int start = 0; start < N; start += AHEAD * GROUPS) {  // equally often for all groups: shuffles need every lane
     const int first = start + group;
     Wide<T> stored[AHEAD][2];
     load_ahead<T, GROUPS>(stored, keys, first, N, width, mine);
@@ -120,7 +121,7 @@ __global__ void __launch_bounds__(FORWARD, 2)
       widen<T>(value, stored[a][1]);
 #pragma unroll
       for (int i = 0; i < P; ++i) score[i] = warp_sum<GROUP>(dot(query[i], key)) * unit;
-      const bool there = first + a * GROUPS < N;  // chosen, not branched on: lanes that part cost more than they save
+      const bool there = first + a * GROUPS < N;  // a select, no branch: divergence costs more than it saves
 #pragma unroll
       for (int i = 0; i < P; ++i) {
         const float above = there ? fmaxf(top[i], score[i]) : top[i];
@@ -133,14 +134,14 @@ __global__ void __launch_bounds__(FORWARD, 2)
     }
   }
 
-  // the groups of a warp meet by shuffles, the warps in shared memory
+  // groups of a warp are combined by shuffles, warps in shared memory
   __shared__ float tops[WARPS][P], totals[WARPS][P], rows[WARPS][P][D];
 #pragma unroll
   for (int i = 0; i < P; ++i) {
     float above = top[i];
 #pragma unroll
     for (int step = WARP / 2; step >= GROUP; step /= 2) above = fmaxf(above, __shfl_xor_sync(FULL, above, step));
-    const float fade = top[i] == -INFINITY ? 0.0f : exp2f(top[i] - above);  // a group without keys adds nothing
+    const float fade = top[i] == -INFINITY ? 0.0f : exp2f(top[i] - above);  // a group without keys adds 0
     sum[i] = sum_of_groups<GROUP>(sum[i] * fade);
 #pragma unroll
     for (int e = 0; e < WIDE<T>; ++e) sums[i][e] = sum_of_groups<GROUP>(sums[i][e] * fade);
@@ -206,7 +207,7 @@ __global__ void __launch_bounds__(BACKWARD, 4)
 #pragma unroll
       for (int i = 0; i < P; ++i) {
         const float score = warp_sum<GROUP>(dot(query[i], key)), dp = warp_sum<GROUP>(dot(d[i], value));
-        // exp(0 - lse) of a key beyond the end may be infinite, and infinity times its zeros is no number
+        // exp(0 - lse) of a key beyond the end may be infinite, and infinity times its zeros is NaN
         const float p = j < N ? exp2f(score * (scale * LOG2E) - lse2[i]) : 0.0f, ds = p * (dp - delta[i]) * scale;
 #pragma unroll
         for (int e = 0; e < WIDE<T>; ++e) {

@@ -3,8 +3,8 @@
 //   partial[g, c] = sum of x[r, c] over the rows r of group g        x (R, C) in T, partial (G, C) float32
 //   out[c] += sum over g of partial[g, c]                            out (C,) float32, ADDED to
 //
-// Two launches and no atomics: the order of additions is fixed by R, C and G, so every run gives the same bits.
-//   0   one thread per column walks all rows, then adds: one launch, but C threads cannot fill a GPU
+// Two launches and no atomics: the order of additions depends only on R, C and G, so runs are reproducible.
+//   0   one thread per column loops over all rows, then adds: one launch, but C threads cannot fill a GPU
 //   1   column_partials over G groups of rows, then column_finish
 //
 // instantiate: column_sum<{float,__half,__nv_bfloat16}>
@@ -20,7 +20,7 @@ template <typename T> __global__ void column_sum(const T* x, float* out, int row
   out[c] += sum;
 }
 
-// grid: (ceil(C / 128), G), block: (32, 8). Each thread has four columns of every 8 G-th row.
+// grid: (ceil(C / 128), G), block: (32, 8). Each thread sums four columns of every 8 G-th row.
 template <typename T> __global__ void column_partials(const T* x, float* partial, int rows, int columns) {
   __shared__ float part[8][32][4];
   const int c = (blockIdx.x * 32 + threadIdx.x) * 4;
@@ -43,7 +43,7 @@ template <typename T> __global__ void column_partials(const T* x, float* partial
   }
 }
 
-// Up to three results in one launch: partial (arrays, G, C), one after the other; a result that is null is left out.
+// Up to three results in one launch: partial (arrays, G, C); a null result is skipped.
 // grid: (ceil(C / 32), arrays), block: (32, 8)
 __global__ void column_finish(const float* partial, float* first, float* second, float* third, int groups,
                               int columns) {

@@ -1,7 +1,7 @@
-// Small things every kernel file shares: number formats, vector loads, reductions over a warp and a block.
+// Helpers for all kernel files: number formats, vector loads, reductions over a warp and a block.
 //
-// Storage is T = float, __half or __nv_bfloat16; arithmetic is always float. Compiled three ways: by NVRTC (no
-// standard library at all), by nvcc (CI), and by g++ through the emulator, which brings its own CUDA names.
+// Storage is T = float, __half or __nv_bfloat16; arithmetic is always float. Compiled in three ways: by NVRTC (without
+// a standard library), by nvcc (CI), and by g++ for the emulator, which defines the CUDA names itself.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -27,11 +27,11 @@ template <> __device__ __forceinline__ __nv_bfloat16 from_float<__nv_bfloat16>(f
   return __float2bfloat16_rn(x);
 }
 
-// -- four neighbours at once ---------------------------------------------------------------------------------
+// -- four elements at once -----------------------------------------------------------------------------------
 
 template <typename T> struct alignas(4 * sizeof(T)) Four { T v[4]; };  // 16 bytes of float, 8 of a 16-bit type
 
-// May rows of C elements starting at p be read four at a time?
+// Whether rows of C elements starting at p can be read four at a time
 template <typename T> __device__ __forceinline__ bool fours(const T* p, long long C) {
   return C % 4 == 0 && reinterpret_cast<unsigned long long>(p) % (4 * sizeof(T)) == 0;
 }
@@ -49,7 +49,7 @@ template <typename T> __device__ __forceinline__ void store4(T* p, const float (
   *reinterpret_cast<Four<T>*>(p) = four;
 }
 
-// x[k] = p[i + k] where i + k < n, else 0; one load where `vector` says that four fit together.
+// x[k] = p[i + k] where i + k < n, else 0; a single load of four if `vector` allows it.
 template <typename T>
 __device__ __forceinline__ void load4_tail(const T* p, long long i, long long n, bool vector, float (&x)[4]) {
   if (vector && i + 4 <= n) {
@@ -71,7 +71,7 @@ __device__ __forceinline__ void store4_tail(T* p, long long i, long long n, bool
   }
 }
 
-// -- reductions: every lane (thread) gets the result, always in the same order, so runs repeat bit by bit -----
+// -- reductions: every lane (thread) gets the result; a fixed order of additions makes runs reproducible ------
 
 template <int LANES = WARP> __device__ __forceinline__ float warp_sum(float x) {
 #pragma unroll
@@ -85,7 +85,7 @@ template <int LANES = WARP> __device__ __forceinline__ float warp_max(float x) {
   return x;
 }
 
-// Sum over a one-dimensional block of THREADS, in double: used where a whole array becomes one number.
+// Sum over a one-dimensional block of THREADS, in double: for reductions of a whole array.
 template <int THREADS> __device__ __forceinline__ double block_sum(double x) {
   static_assert(THREADS >= WARP && (THREADS & (THREADS - 1)) == 0, "the tree halves the block down to one thread");
   __shared__ double part[THREADS];

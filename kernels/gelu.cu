@@ -3,13 +3,13 @@
 //   z = x + bias,  y = z Phi(z)            Phi(z) = (1 + erf(z / sqrt 2)) / 2, exact; or the tanh approximation
 //   dx = dy (Phi(z) + z phi(z))            phi(z) = exp(-z^2 / 2) / sqrt(2 pi)
 //
-// x, y, dy, dx (count,) in T, rows of C; bias (C,) float32 or null. Backward makes z again, so that only x is kept.
+// x, y, dy, dx (count,) in T, rows of C; bias (C,) float32 or null. Backward recomputes z, so only x is kept.
 //   0   one value per thread
 //   1   four values per thread: 16-byte loads and stores
-// The gradient of the bias is the column sum of dx. gelu_backward_sums makes it on the way, where otherwise columns.cu
-// would read all of dx again: it leaves partial (G, C), for column_finish. The sums are of dx before it is rounded to T.
-// `again` (count,) in T, or null, takes y once more, the same bits as forward's: what it costs to make is little beside
-// the reading of x, which is done anyway, and forward's y, the widest array of a block, need not be kept until then.
+// The gradient of the bias is the column sum of dx. gelu_backward_sums computes it in the same pass, so that columns.cu
+// need not read dx: it writes partial (G, C), for column_finish. The sums are of dx before rounding to T.
+// `again` (count,) in T, or null, receives y recomputed, bit for bit: cheap, since x is read anyway, and forward's y,
+// the widest array of a block, need not be kept for the backward pass.
 //
 // instantiate: gelu_plain<{float,__half,__nv_bfloat16},{false,true}>
 // instantiate: gelu_forward<{float,__half,__nv_bfloat16},{false,true}>
@@ -37,13 +37,13 @@ __global__ void gelu_plain(const T* x, const float* bias, T* y, long long count,
   if (at < count) y[at] = from_float<T>(gelu<TANH>(to_float(x[at]) + (bias ? bias[at % columns] : 0.0f)));
 }
 
-// z[k] = x[at + k] + bias of its column
+// z[k] = x[at + k] + the bias of its column
 template <typename T>
 __device__ __forceinline__ void load_biased(const T* x, const float* bias, long long at, long long count, int columns,
                                             bool vector, float (&z)[4]) {
   load4_tail(x, at, count, vector, z);
   if (!bias) return;
-  // division has no instruction on a GPU; that of 64-bit numbers is the longer routine, and few arrays need it
+  // GPUs have no integer division instruction; the 64-bit routine is longer, and few arrays need it
   int c = at >> 32 ? at % columns : static_cast<unsigned>(at) % static_cast<unsigned>(columns);
 #pragma unroll
   for (int k = 0; k < 4; ++k) {
@@ -76,7 +76,7 @@ __global__ void gelu_backward(const T* dy, const T* x, const float* bias, T* dx,
   store4_tail(dx, at, count, vector, slope);
 }
 
-// grid: (ceil(C / 128), G), block: (32, 8). Each thread has four columns of every 8 G-th row, as column_partials.
+// grid: (ceil(C / 128), G), block: (32, 8). Each thread has four columns of every 8 G-th row, as in column_partials.
 template <typename T, bool TANH>
 __global__ void gelu_backward_sums(const T* dy, const T* x, const float* bias, T* dx, T* again, float* partial,
                                    int rows, int columns) {

@@ -3,12 +3,12 @@
 //   y = n w + b,  n = (x - mean) rstd,  rstd = 1 / sqrt(var + eps)             var biased, from centred values
 //   dx = rstd (dn - <dn> - n <dn n>),  dn = dy w,  <.> = mean over C           dw = sum dy n,  db = sum dy, over rows
 //
-// x, y, dy, dx (R, C) in T; w, b (C,), mean, rstd (R,) float32. Reading x and writing y is all the work there is.
-//   forward 0    one thread per row, three walks over it: neighbouring threads read C values apart
-//   forward 1    one warp per row, four values a load, the row kept in registers: each value is read once
-//   backward     one warp per row the same way; a warp keeps its lanes' columns of dw and db in registers over all its
-//                rows, and leaves them in partial (2, blocks, C), which columns.cu adds to dw and db: no atomics
-// CHUNKS = ceil(C / 128): a warp holds 128 values a chunk.
+// x, y, dy, dx (R, C) in T; w, b (C,), mean, rstd (R,) float32. Memory-bound: the cost is reading x and writing y.
+//   forward 0    one thread per row, three passes over it: uncoalesced, neighbouring threads read C values apart
+//   forward 1    one warp per row, four values per load, the row kept in registers: each value is read once
+//   backward     one warp per row in the same way; a warp accumulates its lanes' columns of dw and db in registers over
+//                all its rows and writes them to partial (2, blocks, C), which columns.cu adds to dw and db: no atomics
+// CHUNKS = ceil(C / 128): a chunk is 128 values of a warp.
 //
 // instantiate: layernorm_plain<{float,__half,__nv_bfloat16}>
 // instantiate: layernorm_forward<{float,__half,__nv_bfloat16},1> layernorm_backward<{float,__half,__nv_bfloat16},1>
@@ -102,7 +102,7 @@ __global__ void __launch_bounds__(128) layernorm_backward(const T* dy, const T* 
       load4_tail(w, c, columns, vector, weight);
 #pragma unroll
       for (int k = 0; k < 4; ++k) {
-        n[i][k] = (n[i][k] - centre) * scale;  // beyond the end it meets dn = 0
+        n[i][k] = (n[i][k] - centre) * scale;  // beyond the end dn is 0
         dw[i][k] += dn[i][k] * n[i][k];
         db[i][k] += dn[i][k];
         dn[i][k] *= weight[k];
@@ -120,7 +120,7 @@ __global__ void __launch_bounds__(128) layernorm_backward(const T* dy, const T* 
     }
   }
 
-  // The four warps of the block meet in shared memory, one after the other: a fixed order of additions.
+  // The four warps of the block add up in shared memory, one after the other: a fixed order of additions.
   __shared__ float total[2][CHUNKS * 128];
   for (int turn = 0; turn < 4; ++turn) {
     if (threadIdx.y == turn) {

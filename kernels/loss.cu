@@ -1,12 +1,12 @@
-// The two losses and their gradients, exact for logits of any size.
+// The two losses and their gradients, accurate for logits of any size.
 //
 //   BCE   loss = mean over B K of  max(x, 0) - x y + log(1 + exp(-|x|))       dx = (sigmoid(x) - y) / (B K)
 //   CE    loss = mean over B of  sum_k y_k (lse - x_k),  lse = log sum exp x   dx = (softmax(x) sum_k y_k - y) / B
 //
-// x, dx (B, K) in T; y (B, K) float32, or for CE also (B,) whole numbers (int32). Losses of single clips (B,) float32
-// come first, one warp per clip; mean_of_rows makes them one float64, in a fixed order.
-// A class number outside 0 ... K - 1 makes the clip's loss, and with it the mean, and its row of dx NaN.
-// The lse is kept as maximum and log sum apart: at logits of 1000 their float32 sum would round the log away.
+// x, dx (B, K) in T; y (B, K) float32, or for CE also class indices (B,) int32. First come the losses per clip (B,)
+// float32, one warp per clip; mean_of_rows reduces them to one float64, in a fixed order.
+// A class index outside 0 ... K - 1 makes the clip's loss, hence the mean, and its row of dx NaN.
+// The lse is kept as maximum and log of the sum: for logits of 1000 their float32 sum would lose the log's digits.
 //
 // instantiate: bce_forward<{float,__half,__nv_bfloat16}> bce_backward<{float,__half,__nv_bfloat16}> mean_of_rows
 // instantiate: ce_forward<{float,__half,__nv_bfloat16},{int,float}>
@@ -47,7 +47,7 @@ __global__ void bce_backward(const T* logits, const float* y, T* dlogits, int co
   dlogits[at] = from_float<T>((sigmoid - y[at]) * scale);
 }
 
-// y_k of one clip: a class number, or one weight per class
+// y_k of one clip: from a class index, or from one weight per class
 __device__ __forceinline__ float target(const int* y, int r, int, int k) { return y[r] == k ? 1.0f : 0.0f; }
 __device__ __forceinline__ float target(const float* y, int r, int classes, int k) {
   return y[static_cast<long long>(r) * classes + k];

@@ -1,17 +1,17 @@
-// The only home of inline PTX. Each helper has two bodies: the instruction, and, for the CPU emulator (MINAST_EMULATOR),
-// a call to its twin in emulator/tensor.h that does the same to the same registers.
+// All inline PTX. Each helper has two bodies: the instruction, and, for the CPU emulator (MINAST_EMULATOR), a call to
+// its counterpart in emulator/tensor.h, which does the same to the same registers.
 //
-// Compute capability 7.5 has neither m16n8k16, bfloat16 tensor cores nor cp.async. There, half uses two m16n8k8, cp.async
-// is a plain load and store, and a bfloat16 mma traps: pick another rung on such a device.
+// Compute capability 7.5 has neither m16n8k16, bfloat16 tensor cores nor cp.async. There, half uses two m16n8k8,
+// cp.async is a plain load and store, and a bfloat16 mma traps: use another version on such a device.
 #pragma once
 
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
-// ---- ldmatrix: 8x8 tiles of 16-bit elements, shared memory -> registers of a warp --------------------------------------
-// Lane i gives the address of one row of 16 bytes (16-byte aligned): lanes 0-7 the rows of tile 0, 8-15 of tile 1, and so
-// on; x1 and x2 ignore the addresses of the other lanes. Register j of lane i then holds elements (i / 4, 2 * (i % 4)) and
-// the next one of tile j; with _trans, elements (2 * (i % 4), i / 4) and the one below it.
+// ---- ldmatrix: 8x8 tiles of 16-bit elements, shared memory -> registers of a warp -----------------------------------
+// Lane i gives the address of one row of 16 bytes (16-byte aligned): lanes 0-7 the rows of tile 0, 8-15 of tile 1, and
+// so on; x1 and x2 ignore the addresses of the other lanes. Register j of lane i then contains element
+// (i / 4, 2 * (i % 4)) of tile j and the next in its row; with _trans, element (2 * (i % 4), i / 4) and the one below.
 
 #ifdef MINAST_EMULATOR
 __device__ __forceinline__ void ldmatrix_x1(unsigned (&r)[1], const void* row) { emu::ldmatrix<1, false>(r, row); }
@@ -55,8 +55,8 @@ __device__ __forceinline__ void ldmatrix_x4_trans(unsigned (&r)[4], const void* 
 }
 #endif
 
-// ---- mma: d (16x8, float) += a (16x16) b (16x8), one warp, T = __half or __nv_bfloat16 ----------------------------------
-// With g = lane / 4 and t = lane % 4, two 16-bit elements to a register, the lower column or k in the low half:
+// ---- mma: d (16x8, float) += a (16x16) b (16x8), one warp, T = __half or __nv_bfloat16 ------------------------------
+// With g = lane / 4 and t = lane % 4, two 16-bit elements per register, the lower column or k in the low half:
 //   a[0] (g, 2t)  a[1] (g + 8, 2t)  a[2] (g, 2t + 8)  a[3] (g + 8, 2t + 8): ldmatrix_x4 of the four 8x8 tiles of a
 //   b0 (k = 2t, column g)  b1 (k = 2t + 8, column g): ldmatrix of rows of b transposed, or ldmatrix_trans of rows of b
 //   d[0], d[1] (g, 2t), (g, 2t + 1)   d[2], d[3] (g + 8, 2t), (g + 8, 2t + 1)
@@ -99,11 +99,11 @@ __device__ __forceinline__ void mma_m16n8k16<__nv_bfloat16>(float (&d)[4], const
 }
 #endif
 
-// ---- cp.async: 16 bytes of global memory into shared memory, behind the back of the thread ------------------------------
+// ---- cp.async: asynchronous copy of 16 bytes from global to shared memory -------------------------------------------
 // cp_async16 issues a copy, cp_async_commit closes the group of those issued since the last one, cp_async_wait<N> waits
-// until at most the N youngest groups of this thread are under way. It orders one thread's copies: a barrier is still
-// needed before other threads read them. Both addresses must be 16-byte aligned. The three-argument form writes zeros where
-// `valid` is false and then does not touch `from`: the tail of an array needs no branch.
+// until at most the N most recent groups of this thread are pending. It orders one thread's copies: a barrier is still
+// needed before other threads read them. Both addresses must be 16-byte aligned. With `valid` false zeros are written
+// and `from` is not accessed: the tail of an array needs no branch.
 
 #if defined(MINAST_EMULATOR)
 __device__ __forceinline__ void cp_async16(void* to, const void* from) { emu::cp_async(to, from, 16, true); }
@@ -150,7 +150,7 @@ template <int N>
 __device__ __forceinline__ void cp_async_wait() {}
 #endif
 
-// ---- exp2 by the special function unit: relative error 2^-22, results below 2^-126 are flushed to zero ------------------
+// ---- exp2 by the special function unit: relative error 2^-22, results below 2^-126 are flushed to zero --------------
 __device__ __forceinline__ float exp2_approx(float x) {
 #ifdef MINAST_EMULATOR
   return exp2f(x);

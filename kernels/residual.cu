@@ -1,21 +1,22 @@
-// Between two products of a block: residual, bias and layer norm in one pass over memory; and the gradients.
+// Between two matrix products of a block: residual, bias and layer norm in one pass over memory; and the gradients.
 //
 //   y = x + branch + bias,   n = z w + b,   z = (y - mean) rstd          mean, rstd = 1 / sqrt(var + eps) over C of y
 //   dx = dy + rstd (dz - <dz> - z <dz z>),  dz = dn w,  <.> mean over C             dbranch = dx in T
 //   dw = sum dn z,   db = sum dn,   dbias = sum dx, over rows
 //
 // x, y, dy, dx (R, C) float32: the residual stream. branch, n, dn, dbranch (R, C) in T: what GEMMs write and read, or
-// float32 at the final norm. w, b, bias (C,), mean, rstd (R,) float32. dy is the gradient that reaches y past the norm,
-// along the stream; null where nothing does.
-// Where the last block goes on with the prefix alone, x (B, tokens, C) has more rows than the others: of each clip the
-// first `prefix` count. In its backward dy is (B, prefix, C), and stands for zeros elsewhere. tokens = 0: rows are rows.
-// Apart, the bias, the addition, the norm, its backward, the addition of dy, the rounding to T and the bias's column
-// sum would each go over the rows again; here a value is read once and written once.
-//   forward    one warp per row, the row in registers. Without a branch (null) y is x; then it may be null too
-//   backward   one warp per row; a warp keeps its lanes' columns of the three sums over all its rows and leaves them in
-//              partial (3, blocks, C), which columns.cu adds to dw, db and dbias: no atomics. dbranch may be null
-//   narrow     float32 to T, four values per thread: weights, and the few activations that begin in float32
-// CHUNKS = ceil(C / 128): a warp holds 128 values a chunk. At most 6: with 8 the backward kernel spills registers.
+// float32 at the final norm. w, b, bias (C,), mean, rstd (R,) float32. dy is the gradient that reaches y along the
+// stream, bypassing the norm; null for zeros.
+// In the last block, which continues with the prefix tokens only, x (B, tokens, C) has more rows than the others: the
+// first `prefix` of each clip are used. In backward dy is then (B, prefix, C), with zeros for the other rows.
+// tokens = 0: all rows are used.
+// Separate kernels for the bias, the addition, the norm, its backward, the addition of dy, the rounding to T and the
+// bias's column sum would each pass over the rows; here each value is read and written once.
+//   forward    one warp per row, the row in registers. If branch is null, y is x, and may be null too
+//   backward   one warp per row; a warp accumulates its lanes' columns of the three sums over all its rows and writes
+//              them to partial (3, blocks, C), which columns.cu adds to dw, db, dbias: no atomics. dbranch may be null
+//   narrow     float32 to T, four values per thread: weights, and the few activations that start in float32
+// CHUNKS = ceil(C / 128): a chunk is 128 values of a warp. At most 6: with 8 the backward kernel spills registers.
 //
 // instantiate: residual_norm_forward<{float,__half,__nv_bfloat16},1> residual_norm_backward<{float,__half,__nv_bfloat16},1>
 // instantiate: residual_norm_forward<{float,__half,__nv_bfloat16},2> residual_norm_backward<{float,__half,__nv_bfloat16},2>
@@ -104,7 +105,7 @@ __global__ void __launch_bounds__(128) residual_norm_backward(const T* dn, const
       load4_tail(w, c, columns, vector, weight);
 #pragma unroll
       for (int k = 0; k < 4; ++k) {
-        z[i][k] = (z[i][k] - centre) * scale;  // beyond the end it meets dz = 0
+        z[i][k] = (z[i][k] - centre) * scale;  // beyond the end dz is 0
         sums[0][i][k] += dz[i][k] * z[i][k];
         sums[1][i][k] += dz[i][k];
         dz[i][k] *= weight[k];
@@ -122,14 +123,14 @@ __global__ void __launch_bounds__(128) residual_norm_backward(const T* dn, const
 #pragma unroll
       for (int k = 0; k < 4; ++k) {
         z[i][k] = past[k] + scale * (dz[i][k] - sum - z[i][k] * product);
-        sums[2][i][k] += z[i][k];  // beyond the end it is not read
+        sums[2][i][k] += z[i][k];  // beyond the end it is never read
       }
       store4_tail(dx + r * columns, c, columns, vector, z[i]);
       if (dbranch) store4_tail(dbranch + r * columns, c, columns, vector, z[i]);
     }
   }
 
-  // The four warps of the block meet in shared memory, one after the other: a fixed order of additions.
+  // The four warps of the block add up in shared memory, one after the other: a fixed order of additions.
   __shared__ float total[3][CHUNKS * 128];
   for (int turn = 0; turn < 4; ++turn) {
     if (threadIdx.y == turn) {

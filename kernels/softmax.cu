@@ -2,10 +2,10 @@
 //
 //   p = exp(x - max) / sum exp(x - max)            dx = p (dp - sum_c dp p)
 //
-// x, p, dp, dx (R, C) in T. The maximum is taken out first, so that no exponential overflows.
-//   forward 0   one thread per row, three walks: maximum, sum, result
-//   forward 1   one warp per row, two walks: maximum and sum together ("online"), then the result
-//   backward    one warp per row, two walks
+// x, p, dp, dx (R, C) in T. The maximum is subtracted first, so that no exponential overflows.
+//   forward 0   one thread per row, three passes: maximum, sum, result
+//   forward 1   one warp per row, two passes: maximum and sum together ("online softmax"), then the result
+//   backward    one warp per row, two passes
 //
 // instantiate: softmax_plain<{float,__half,__nv_bfloat16}> softmax_forward<{float,__half,__nv_bfloat16}>
 // instantiate: softmax_backward<{float,__half,__nv_bfloat16}>
@@ -31,7 +31,7 @@ template <typename T> __global__ void softmax_forward(const T* x, T* p, int rows
   x += r * columns;
   p += r * columns;
 
-  // A lane's sum is relative to its own maximum so far; a new maximum rescales what was summed before it.
+  // A lane's sum is relative to its own running maximum; a new maximum rescales the sum so far.
   float top = -INFINITY, sum = 0.0f, four[4];
   for (int c = threadIdx.x * 4; c < columns; c += WARP * 4) {
     load4_tail(x, c, columns, vector, four);
@@ -39,7 +39,7 @@ template <typename T> __global__ void softmax_forward(const T* x, T* p, int rows
 #pragma unroll
     for (int k = 0; k < 4; ++k)
       if (c + k < columns) above = fmaxf(above, four[k]);
-    if (above == -INFINITY) continue;  // nothing but masked values so far: -inf minus -inf is no number
+    if (above == -INFINITY) continue;  // only masked values so far: -inf minus -inf is NaN
     sum *= expf(top - above);
     top = above;
 #pragma unroll

@@ -1,15 +1,15 @@
-// The ends of the encoder: tokens made of patches, the mean of the prefix, and their gradients; a bias in all rows.
+// Both ends of the encoder: patches to tokens, pooling of the prefix tokens, and their gradients; a bias in all rows.
 //
 //   y = [prefix, x + bias] + pos         x (B, N, C) in T or float32, y (B, P + N, C) float32, P = 0, 1 or 2
-//   dx = dy without its first P tokens, in T;   dpos += sum of dy over clips,   dprefix_i += the same of token i,
+//   dx = dy without its first P tokens, in T;   dpos += sum of dy over clips,   dprefix_i += the same for token i,
 //   dbias += sum of dy over clips and patches
-//   pooled = mean of the first P tokens of x;   dx = dpooled / P for these, 0 for the others
+//   pooled = mean of the first P tokens of x;   dx = dpooled / P for these, 0 for all others
 //   spread: y[r] = bias
 //
-// first, second (C,): the prefix tokens, null where there is none; pos (P + N, C), bias (C,) or null: all float32.
-//   tokens_forward    the patches' bias comes along here, so that their product need not be added to it
-//   tokens_backward   one pass over dy: a thread walks over the clips, in order. Sums for the bias are left in partial
-//                     (ceil((P + N) / 8), C), for column_finish: no atomics
+// first, second (C,): the prefix tokens, null for none; pos (P + N, C), bias (C,) or null: all float32.
+//   tokens_forward    adds the bias of the patch embedding as well, so that the product need not
+//   tokens_backward   one pass over dy: a thread loops over the clips, in order. Sums for the bias are written to
+//                     partial (ceil((P + N) / 8), C), for column_finish: no atomics
 //   pool_forward, pool_backward, spread
 // Each thread has four columns: 16-byte loads of float32.
 //
@@ -18,7 +18,7 @@
 // instantiate: spread<{float,__half,__nv_bfloat16}>
 #include "common.cuh"
 
-constexpr int AHEAD = 4;  // clips whose gradients a thread loads before it adds the first: so many more are under way
+constexpr int AHEAD = 4;  // clips whose gradients a thread loads before adding the first: more loads in flight
 
 // grid: (ceil(C / 128), ceil((P + N) / 8), B), block: (32, 8)
 template <typename T>

@@ -1,13 +1,13 @@
 // Patches: every 16x16 window of a spectrogram, at any strides, flattened for the GEMM that embeds it; and the adjoint.
 //
 //   out[b, f * grid_t + t, i * 16 + j] = x[b, t * tstride + j, f * fstride + i]      i: mel bin, j: frame, in the patch
-//   dx[b, s, m] = sum of dout over every patch that saw x[b, s, m]
+//   dx[b, s, m] = sum of dout over all patches that contain x[b, s, m]
 //
 // x, dx (B, T, F) float32, out, dout (B, N, 256) in T = float, __half or __nv_bfloat16, N = grid_f grid_t, f major.
-// Both only move memory. The trouble is that x is contiguous along frequency and a patch along time: a transposition.
-//   forward 0   one thread per value of out: stores are contiguous, loads are F floats apart
-//   forward 1   one block per (clip, t): 16 whole frames go to shared memory, all patches of that t come out of it
-//   backward    a gather, one thread per value of dx, no atomics; transposed through shared memory
+// Both are memory-bound. x is contiguous along frequency and a patch along time, so each is a transposition.
+//   forward 0   one thread per value of out: stores are coalesced, loads are F floats apart
+//   forward 1   one block per (clip, t): 16 whole frames are read to shared memory, all patches of that t from there
+//   backward    a gather, one thread per value of dx, no atomics; transposed in shared memory
 //
 // instantiate: unfold_plain<{float,__half,__nv_bfloat16}> unfold_strip<{float,__half,__nv_bfloat16}>
 // instantiate: unfold_gather<{float,__half,__nv_bfloat16}>
@@ -30,7 +30,7 @@ __global__ void unfold_plain(const float* x, T* out, int frames, int bins, int g
 }
 
 // grid: (grid_t, B), any block; shared: 16 rows of `pitch` floats, pitch >= F.
-// A pitch of 2 above a multiple of 32 puts the 4 x 8 values that a warp collects at a time into 32 different banks.
+// A pitch of 2 above a multiple of 32 puts the 4 x 8 values that a warp reads at a time into 32 different banks.
 template <typename T>
 __global__ void unfold_strip(const float* x, T* out, int frames, int bins, int grid_f, int grid_t, int fstride,
                              int tstride, int pitch) {
@@ -38,7 +38,7 @@ __global__ void unfold_strip(const float* x, T* out, int frames, int bins, int g
   const int t = blockIdx.x;
   const long long b = blockIdx.y;
   const bool vector = fours(out, AREA);
-  const float* source = x + (b * frames + t * tstride) * bins;  // 16 frames lie one behind the other
+  const float* source = x + (b * frames + t * tstride) * bins;  // 16 consecutive frames are contiguous
   for (int at = threadIdx.x; at < PATCH * bins; at += blockDim.x) strip[at / bins * pitch + at % bins] = source[at];
   __syncthreads();
 

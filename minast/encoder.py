@@ -1,104 +1,108 @@
 """The encoder in float32 or float64: patches to tokens, a block, the final norm. Backward is forward's lines reversed.
 
-`Encoder` is one of two implementations of one interface; the other, `cuda/half_encoder.py`, computes in 16 bits. Three
-pairs of methods, each `y, cache = forward(x)` and `dx = backward(dy, cache)`:
+`Encoder` is one of two implementations of an interface; the other, `cuda/half_encoder.py`, computes in 16 bits. It has
+three pairs of methods, each `y, cache = forward(x)` and `dx = backward(dy, cache)`:
 
-    embed_forward   log-mel (B, T, F) -> tokens        embed_backward   -> gradient of the log-mel, if asked for
+    embed_forward   log-mel (B, T, F) -> tokens        embed_backward   -> gradient of the log-mel if `to_input`
     block_forward   tokens -> tokens, block i          block_backward
     norm_forward    tokens -> float (B, T, D)          norm_backward
 
-What passes from one to the next is the implementation's own affair; `model.AST` hands it on and keeps the caches.
+What is passed from one method to the next is up to the implementation; `model.AST` passes it on and keeps the caches.
+Source of the block: DeiT (Touvron et al. 2021), pre-norm as in ViT (Dosovitskiy et al. 2021, equations 1 to 4).
 """
 
 import math
+from typing import Any
 
 from .config import ModelConfig
+from .layers import Array, Cache
 from .params import Views, prefix_names
 
 
 class Encoder:
-    """Built from layer functions of any backend.
+    """Built from the layer functions of any backend.
 
-    config: ModelConfig. w, dw: Views of the weights and of their gradients. layers: a module with the functions of
-      layers.py. recompute_width: from this width D on, the input of a linear layer that follows a norm or a GELU is not
-      kept but recomputed in the backward pass: 10 instead of 16 numbers a token and channel are kept. Such a backend
-      promises that a cache begins with its layer's input, and that linear's cache is (input, weight).
+    config: ModelConfig. w, dw: Views of the weights and their gradients. layers: a module with the functions of
+      layers.py. recompute_width: from this width D on, the input of a linear layer after a norm or GELU is not kept but
+      recomputed in the backward pass: 10 instead of 16 values per token and channel stay in memory. This requires that
+      a cache begins with its layer's input, and that linear's cache is (input, weight).
     """
 
-    def __init__(self, config: ModelConfig, w: Views, dw: Views, layers, recompute_width: float = math.inf):
+    def __init__(self, config: ModelConfig, w: Views, dw: Views, layers: Any, recompute_width: float = math.inf):
         self.config, self.w, self.dw, self.layers = config, w, dw, layers
         self.recompute_width, self.lean = recompute_width, config.dim >= recompute_width
         self.blocks = [(w.under(f"blocks.{i}."), dw.under(f"blocks.{i}.")) for i in range(config.depth)]
 
-    def embed_forward(self, x):
-        """Patches, linear embedding, [CLS] (and the distillation token), positions.   (B, T, F) -> (B, P + N, D)"""
+    def embed_forward(self, x: Array) -> tuple[Array, Cache]:
+        """Patches, linear embedding, prefix tokens in front, positions.   x (B, T, F) -> (B, P + N, D)"""
         c, w, layers = self.config, self.w, self.layers
         x, unfold = layers.unfold_forward(x, c.fstride, c.tstride)  # (B, N, 256)
         x, linear = layers.linear_forward(x, w["patch_embed.proj.weight"], w["patch_embed.proj.bias"])  # (B, N, D)
         x, tokens = layers.tokens_forward(x, [w[name] for name in prefix_names(c)], w["pos_embed"])  # (B, P + N, D)
         return x, (unfold, linear, tokens)
 
-    def embed_backward(self, dx, cache, to_input=False):
+    def embed_backward(self, dx: Array, cache: Cache, to_input: bool = False) -> Array | None:
         """dx (B, P + N, D) -> gradient of the log-mel (B, T, F) if `to_input`, else None"""
         dw, layers, (unfold, linear, tokens) = self.dw, self.layers, cache
         dx = layers.tokens_backward(dx, tokens, [dw[name] for name in prefix_names(self.config)], dw["pos_embed"])
         dx = layers.linear_backward(dx, linear, dw["patch_embed.proj.weight"], dw["patch_embed.proj.bias"])
         return layers.unfold_backward(dx, unfold) if to_input else None
 
-    def block_forward(self, i, x, prefix_only=False):
-        """Block i.   x (B, T, D) -> (B, T, D), or of the prefix tokens alone (B, P, D)"""
+    def block_forward(self, i: int, x: Array, prefix_only: bool = False) -> tuple[Array, Cache]:
+        """Block i, counted from 0.   x (B, T, D) -> (B, T, D), or (B, P, D) if `prefix_only`"""
         forward = last_block_forward if prefix_only else block_forward
         return forward(self.layers, x, self.blocks[i][0], self.config, self.lean)
 
-    def block_backward(self, i, dx, cache):
-        """dx (B, T, D), or (B, P, D) where only the prefix tokens were computed -> (B, T, D)"""
+    def block_backward(self, i: int, dx: Array, cache: Cache) -> Array:
+        """dx (B, T, D), or (B, P, D) after `prefix_only` -> (B, T, D)"""
         backward = last_block_backward if len(cache) == 6 else block_backward
         return backward(self.layers, dx, cache, *self.blocks[i], self.config)
 
-    def block_input(self, cache):
-        """What `block_forward` was given: all that activation checkpointing keeps of a block."""
+    def block_input(self, cache: Cache) -> Array:
+        """The input x of `block_forward`: all that activation checkpointing keeps of a block."""
         return cache[0][0]  # norm1's cache begins with its input
 
-    def norm_forward(self, x):
+    def norm_forward(self, x: Array) -> tuple[Array, Cache]:
         """The final layer norm.   x (..., D) -> (..., D)"""
         return self.layers.layernorm_forward(x, self.w["norm.weight"], self.w["norm.bias"], self.config.encoder_eps)
 
-    def norm_backward(self, dy, cache):
+    def norm_backward(self, dy: Array, cache: Cache) -> Array:
+        """dy (..., D) -> (..., D)"""
         return self.layers.layernorm_backward(dy, cache, self.dw["norm.weight"], self.dw["norm.bias"])
 
-    def with_layers(self, layers, dw):
-        """The same encoder with other layer functions (those of explain.py look at attention) and other gradients."""
+    def with_layers(self, layers: Any, dw: Views) -> "Encoder":
+        """The same weights with other layer functions (explain.py adds hooks to attention) and other gradients."""
         return Encoder(self.config, self.w, dw, layers, self.recompute_width)
 
-    # The half-precision encoder keeps a 16-bit copy of the weights; here there is none to keep up to date.
+    # The half-precision encoder keeps a 16-bit copy of the weights up to date by these methods; here there is no copy.
 
-    def weights_changed(self):
-        """The weights were written to by others than an optimizer that updates the copy."""
+    def weights_changed(self) -> None:
+        """Mark the copy as out of date: the weights were written without updating it."""
 
-    def refresh(self):
-        """Bring the copy up to date."""
+    def refresh(self) -> None:
+        """Update the copy if it is out of date."""
 
-    def copy_to_update(self):
-        """The copy, flat, for an optimizer to write together with the weights; None if there is no copy."""
+    def copy_to_update(self) -> Array | None:
+        """The copy, flat, for an optimizer that writes it along with the weights; None if there is no copy."""
         return None
 
 
 # -- one block ------------------------------------------------------------------------------------------------------
 
 
-def block_forward(layers, x, w, c, lean=False):
+def block_forward(layers: Any, x: Array, w: dict, c: ModelConfig, lean: bool = False) -> tuple[Array, Cache]:
     """Pre-norm: x += proj(attention(norm1(x))), then x += fc2(gelu(fc1(norm2(x)))).   x (B, T, D) -> (B, T, D)"""
     h, norm1 = layers.layernorm_forward(x, w["norm1.weight"], w["norm1.bias"], c.encoder_eps)
     h, qkv = layers.linear_forward(h, w["attn.qkv.weight"], w["attn.qkv.bias"])  # (B, T, 3 D)
     h, attention = layers.attention_forward(h, c.heads)
     h, proj = layers.linear_forward(h, w["attn.proj.weight"], w["attn.proj.bias"])
-    h += x  # fresh, so that it may become the new x
+    h += x  # in place: h is a new array, and becomes the new x
     x, mlp = mlp_forward(layers, h, w, c, lean)
     return x, (norm1, None if lean else qkv, attention, proj, mlp)
 
 
-def block_backward(layers, dx, cache, w, dw, c):
-    """The same lines upwards; a residual passes the gradient on and adds the branch's.   dx (B, T, D) -> (B, T, D)"""
+def block_backward(layers: Any, dx: Array, cache: Cache, w: dict, dw: dict, c: ModelConfig) -> Array:
+    """The same lines upwards; a residual passes dx on and adds its branch's gradient.   dx (B, T, D) -> (B, T, D)"""
     norm1, qkv, attention, proj, mlp = cache
     dx = mlp_backward(layers, dx, mlp, w, dw, c)
     dh = layers.linear_backward(dx, proj, dw["attn.proj.weight"], dw["attn.proj.bias"])
@@ -110,8 +114,8 @@ def block_backward(layers, dx, cache, w, dw, c):
     return dh
 
 
-def last_block_forward(layers, x, w, c, lean=False):
-    """The same for the prefix tokens alone; keys and values come from all tokens.   x (B, T, D) -> (B, P, D)"""
+def last_block_forward(layers: Any, x: Array, w: dict, c: ModelConfig, lean: bool = False) -> tuple[Array, Cache]:
+    """The block for the prefix tokens only; keys and values come from all tokens.   x (B, T, D) -> (B, P, D)"""
     P, D = c.prefix_tokens, c.dim
     qkv_w, qkv_b = w["attn.qkv.weight"], w["attn.qkv.bias"]
     h, norm1 = layers.layernorm_forward(x, w["norm1.weight"], w["norm1.bias"], c.encoder_eps)
@@ -124,7 +128,7 @@ def last_block_forward(layers, x, w, c, lean=False):
     return x, (norm1, query, keys, attention, proj, mlp)
 
 
-def last_block_backward(layers, dx, cache, w, dw, c):
+def last_block_backward(layers: Any, dx: Array, cache: Cache, w: dict, dw: dict, c: ModelConfig) -> Array:
     """The same lines upwards.   dx (B, P, D) -> (B, T, D)"""
     P, D = c.prefix_tokens, c.dim
     norm1, query, keys, attention, proj, mlp = cache
@@ -139,7 +143,7 @@ def last_block_backward(layers, dx, cache, w, dw, c):
     return dh
 
 
-def mlp_forward(layers, x, w, c, lean=False):
+def mlp_forward(layers: Any, x: Array, w: dict, c: ModelConfig, lean: bool = False) -> tuple[Array, Cache]:
     """x + fc2(gelu(fc1(norm2(x)))).   x (B, T, D) -> (B, T, D)"""
     h, norm2 = layers.layernorm_forward(x, w["norm2.weight"], w["norm2.bias"], c.encoder_eps)
     h, fc1 = layers.linear_forward(h, w["mlp.fc1.weight"], w["mlp.fc1.bias"])  # (B, T, 4 D)
@@ -149,8 +153,8 @@ def mlp_forward(layers, x, w, c, lean=False):
     return h, (norm2, None if lean else fc1, gelu, None if lean else fc2)
 
 
-def mlp_backward(layers, dx, cache, w, dw, c):
-    """dx (B, T, D) -> (B, T, D)"""
+def mlp_backward(layers: Any, dx: Array, cache: Cache, w: dict, dw: dict, c: ModelConfig) -> Array:
+    """The same lines upwards, plus dx for the residual.   dx (B, T, D) -> (B, T, D)"""
     norm2, fc1, gelu, fc2 = cache
     fc2 = fc2 or (layers.gelu_forward(gelu[0], c.gelu)[0], w["mlp.fc2.weight"])
     dh = layers.linear_backward(dx, fc2, dw["mlp.fc2.weight"], dw["mlp.fc2.bias"])
@@ -163,7 +167,7 @@ def mlp_backward(layers, dx, cache, w, dw, c):
     return dh
 
 
-def normed(layers, cache, w, norm, linear, c):
-    """The cache of the linear layer that follows a layer norm, made again."""
+def normed(layers: Any, cache: Cache, w: dict, norm: str, linear: str, c: ModelConfig) -> Cache:
+    """The cache of the linear layer after a layer norm, recomputed from the norm's cache."""
     h, _ = layers.layernorm_forward(cache[0], w[norm + ".weight"], w[norm + ".bias"], c.encoder_eps)
     return h, w[linear + ".weight"]

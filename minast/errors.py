@@ -1,10 +1,10 @@
-"""The one exception that a user's input can cause."""
+"""The exception for everything a user can cause."""
 
 
 class Error(ValueError):
-    """Something a user can put right: the message says what was found, where, and what to do about it.
+    """A mistake that a user can fix: the message says what was found, where, and what to do about it.
 
-    A command (`python -m minast.<verb>`) prints the message without a traceback and exits with status 2.
+    A command (`minast VERB`) prints the message without a traceback and exits with status 2.
     """
 
 

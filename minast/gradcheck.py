@@ -1,14 +1,20 @@
-"""Is a hand-written gradient right? Two checks against central differences of fourth order, in float64.
+"""Is a hand-written gradient right? Two checks against fourth-order central differences, in float64.
 
     8 (f(x + h) - f(x - h)) - (f(x + 2h) - f(x - 2h))
-    -------------------------------------------------  ~  f'(x)     off by about h^4 f^(5) / 30 + 1e-16 |f| / h:
-                          12 h                                      least for h between 1e-4 and 1e-3
+    -------------------------------------------------  ~  f'(x)     error about h^4 f^(5) / 30 + 1e-16 |f| / h,
+                          12 h                                      smallest for h between 1e-4 and 1e-3
 
-`directional` moves everything at once along random directions: 4 evaluations a direction, whatever the size.
-`per_entry` moves one number at a time: slow, but it says where a gradient is wrong.
-What neither sees: a mistake that vanishes at the point tested. So test at random points, with non-zero biases.
+`directional` perturbs all arrays at once along random directions: 4 evaluations per direction, whatever the size.
+`per_entry` perturbs one entry at a time: slow, but it shows where a gradient is wrong.
+Neither sees a mistake that vanishes at the point tested, so test at random points with non-zero biases.
+
+    y, cache = linear_forward(x, w, b)                          # all float64; dy (like y) is random and fixed
+    dx = linear_backward(dy, cache, dw, db)                     # dw and db start at zero
+    check = directional(lambda: (linear_forward(x, w, b)[0] * dy).sum(), [x, w, b], [dx, dw, db], rng)
+    assert check.error < 1e-7, check
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,24 +24,37 @@ from .errors import Error
 
 @dataclass(frozen=True)
 class Check:
-    """The outcome. `error` is |analytic - numeric| relative to the larger of the two (and to `scale`, where given)."""
+    """The worst derivative found. str() of it is one line for a failing test.
+
+    error: |analytic - numeric| / max(|analytic|, |numeric|), in `per_entry` also relative to the largest gradient;
+      infinite if either is not finite. index: of the entry, None for a direction.
+    """
 
     name: str
     error: float
     analytic: float
     numeric: float
-    index: tuple | None = None
+    index: tuple[int, ...] | None = None
 
     def __str__(self):
         where = f"{self.name}{list(self.index) if self.index is not None else ''}"
         return f"{where}: analytic {self.analytic:.12g}, numeric {self.numeric:.12g}, relative error {self.error:.1e}"
 
 
-def directional(f, arrays, gradients, rng, directions=3, step=1e-5, name="all"):
-    """Worst of several random directions.   f() -> float reads `arrays`, which are moved in place and put back.
+def directional(
+    f: Callable[[], float],
+    arrays: Sequence[np.ndarray],
+    gradients: Sequence[np.ndarray],
+    rng: np.random.Generator,
+    directions: int = 3,
+    step: float = 1e-5,
+    name: str = "all",
+) -> Check:
+    """Compares sum(g * u) with a central difference along u, a random unit vector. -> worst of `directions`
 
-    arrays, gradients: equally long lists of float64 arrays. The directional derivative sum(g * u) is compared with a
-    fourth-order central difference along u, a random direction of length 1. -> Check
+    f reads `arrays`, which are perturbed in place and restored. arrays, gradients: lists of float64 arrays, pairwise of
+    equal shape. step: relative to the norm of all arrays together, at least 1.
+    Raises minast.Error for another dtype or unequal shapes, ValueError for lists of unequal length.
     """
     for a, g in zip(arrays, gradients, strict=True):
         _same_kind(name, a, g)
@@ -60,10 +79,20 @@ def directional(f, arrays, gradients, rng, directions=3, step=1e-5, name="all"):
     return worst
 
 
-def per_entry(f, array, gradient, step=1e-4, name="x", entries=None, rng=None):
-    """The worst entry of one array; `entries` limits the check to that many, drawn by `rng`. -> Check
+def per_entry(
+    f: Callable[[], float],
+    array: np.ndarray,
+    gradient: np.ndarray,
+    step: float = 1e-4,
+    name: str = "x",
+    entries: int | None = None,
+    rng: np.random.Generator | None = None,
+) -> Check:
+    """Compares each gradient[index] with a central difference of f in array[index]. -> the worst entry
 
-    The error of an entry is relative to the largest gradient of the array: an entry near zero is rounding and no news.
+    f reads `array`, which is perturbed in place by multiples of `step` and restored. entries: check only that many,
+    drawn by `rng`, which is then required. Errors are relative to the largest gradient: near zero there is only
+    rounding. Raises minast.Error unless both arrays are float64 and of equal shape.
     """
     _same_kind(name, array, gradient)
     chosen = np.arange(array.size)
@@ -91,12 +120,12 @@ def _same_kind(name, array, gradient):
     if array.shape != gradient.shape or array.dtype != np.float64 or gradient.dtype != np.float64:
         raise Error(
             f"{name} is {array.dtype} {array.shape} and its gradient {gradient.dtype} {gradient.shape}: "
-            "both must be float64 of one shape."
+            "both must be float64 of equal shape."
         )
 
 
 def _relative(a, b, scale=0.0):
     gap = abs(float(a) - float(b))
-    if not gap < np.inf:  # NaN too: it compares false with everything and would pass for small
+    if not gap < np.inf:  # also NaN, which would pass every comparison `error > limit`
         return np.inf
     return gap / max(abs(a), abs(b), scale, 1e-300)

@@ -1,19 +1,21 @@
-"""Initial weights for training from scratch, chosen so that a 12-layer model starts to learn on a few thousand clips.
+"""Initial weights for training from scratch, chosen so that a 12-layer model learns from a few thousand clips.
 
-Pretrained weights replace all of this. AST's own scheme (timm's: every matrix normal with deviation 0.02) is made for
-ImageNet's length of training: at width 96 what a block adds is at first a small fraction of its input.
+Pretrained weights replace all of this. AST's own scheme (timm's: every matrix normal, standard deviation 0.02) suits
+ImageNet-length training: at width 96 it makes a block's initial output a small fraction of its input.
 """
+
+from typing import Any
 
 import numpy as np
 
-from .config import PATCH
+from .config import PATCH, ModelConfig
 from .params import prefix_names
 
 
-def fresh(model, rng):
-    """Fill `model.w` by `rng`; the same generator gives the same weights in float32 and float64, on any backend.
+def fresh(model: Any, rng: np.random.Generator) -> None:
+    """Initialise an AST's weights in place; one seed gives the same ones in float32 and float64, on every backend.
 
-    Norms 1, biases 0; blocks, patches, positions and head by the functions below.
+    Norm weights are 1, biases 0; blocks, patches, positions and head come from the functions below.
     """
     c, xp = model.config, model.xp
 
@@ -33,10 +35,11 @@ def fresh(model, rng):
         put(name, values)
 
 
-def block_matrix(name, shape, depth, rng):
-    """Normal with deviation 1 / sqrt(inputs): outputs are as large as inputs (LeCun et al. 1998, section 4.6).
+def block_matrix(name: str, shape: tuple[int, int], depth: int, rng: np.random.Generator) -> np.ndarray:
+    """Normal, standard deviation 1 / sqrt(inputs): outputs have the variance of inputs.   shape (out, in)
 
-    The two that write to the residual stream are smaller by sqrt(2 depth): 2 depth of them add up to one (GPT-2).
+    The two matrices that write to the residual stream are divided by sqrt(2 depth), so that the sum of all 2 depth
+    branches has that variance. Source: LeCun et al. 1998, section 4.6; Radford et al. 2019 (GPT-2), section 2.3.
     """
     scale = shape[1] ** -0.5
     if name.endswith(("attn.proj.weight", "mlp.fc2.weight")):
@@ -44,20 +47,20 @@ def block_matrix(name, shape, depth, rng):
     return scale * rng.standard_normal(shape)
 
 
-def patch_filters(dim, rng):
-    """Normal with deviation 2 / 16, the `block_matrix` scale for pixels of deviation a half (AST's). -> (dim, 256)
+def patch_filters(dim: int, rng: np.random.Generator) -> np.ndarray:
+    """Normal, standard deviation 2 / 16: the `block_matrix` scale for AST's inputs, of deviation 1/2. -> (dim, 256)
 
-    Neighbouring pixels of a spectrogram are alike, so that random filters mostly see what is smooth in a patch. Filters
-    that whiten it, random mixtures of cosines weighed by their rarity, learnt spoken digits more slowly: 87 % against
-    94 % of the test clips after four epochs (one seed each).
+    Neighbouring pixels of a spectrogram are correlated, so random filters mostly respond to what is smooth in a patch.
+    Whitening filters (random mixtures of cosines, weighted by their rarity) learnt spoken digits more slowly:
+    87 % against 94 % of the test clips after four epochs (one seed each).
     """
     return 2 / PATCH * rng.standard_normal((dim, PATCH * PATCH))
 
 
-def positions(c):
-    """Sines and cosines of the grid's coordinates, half of the width for each axis; prefix tokens 0. -> (P + N, D)
+def positions(c: ModelConfig) -> np.ndarray:
+    """Sines and cosines of the grid coordinates, half the width per axis; 0 for prefix tokens. -> (P + N, D)
 
-    Wavelengths from 2 pi to 200 pi patches. Source: Vaswani et al. 2017, section 3.5, in two dimensions.
+    Wavelengths from 2 pi to 200 pi patches. Source: Vaswani et al. 2017, section 3.5, extended to two dimensions.
     """
     (gf, gt), quarter = c.grid, c.dim // 4
     frequency = 100.0 ** (-np.arange(quarter) / max(1, quarter))
@@ -70,8 +73,8 @@ def positions(c):
     return table
 
 
-def head(classes, dim, rng):
-    """A new head: layer norm 1 and 0, linear uniform in +-1 / sqrt(D) (PyTorch's default, as in the official code)."""
+def head(classes: int, dim: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """A new head by weight name: norm 1 and 0, linear uniform in +-1 / sqrt(D), PyTorch's default (official code)."""
     bound = dim**-0.5
     return {
         "mlp_head.0.weight": np.ones(dim),

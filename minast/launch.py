@@ -1,40 +1,52 @@
-"""The one door to a CUDA kernel: `launch` checks its arguments and runs it, on the GPU or in the emulator.
+"""Every CUDA kernel is run by `launch`, which checks its arguments: on the GPU or in the emulator.
 
-CuPy arrays go to the GPU, NumPy arrays to the emulator:
+CuPy arrays run on the GPU, NumPy arrays in the emulator:
 
-    launch("softmax.cu", "softmax_forward<float>", grid=rows, block=128, args=(x, y, np.int32(columns)))
+    launch("softmax.cu", "softmax_forward<float>", grid=-(-rows // 4), block=(32, 4), args=(x, p, rows, columns))
 """
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from .emulator.run import emulation, run
 from .errors import Error
 from .gpu import dry_run, kernel_source
-from .gpu.signature import check_shape, signature_of, three
+from .gpu.signature import check_shape, dim3, signature_of
 
 __all__ = ["emulation", "launch"]
 
-_functions = {}  # (device, text, name) -> [CuPy's kernel, the dynamic shared memory it may have]
+_functions: dict = {}  # (device, text, name) -> [CuPy's kernel, its limit of dynamic shared memory]
 
 
-def launch(source, kernel, grid, block, args, shared_bytes=0):
-    """Run one kernel and return when its work is queued (CuPy, on the current stream) or done (NumPy).
+def launch(
+    source: str | Path,
+    kernel: str,
+    grid: int | Sequence[int],
+    block: int | Sequence[int],
+    args: Sequence[Any],
+    shared_bytes: int = 0,
+) -> None:
+    """Run one kernel; return when it is queued on the current stream (CuPy) or done (NumPy).
 
     source: a file name in kernels/, or a pathlib.Path to a .cu file of your own.
-    kernel: its name with the template arguments, "attention_forward<float,64>".
-    grid, block: an int or up to three.  shared_bytes: dynamic shared memory.
-    args: as the kernel declares them. Arrays must have the declared element type (bfloat16 travels as uint16), be
+    kernel: its name with template arguments, "attention_rows<64>".
+    grid, block: one to three integers.  shared_bytes: dynamic shared memory.
+    args: as the kernel declares them. Arrays must have the declared element type (bfloat16 is passed as uint16), be
       C-contiguous and all NumPy or all CuPy; None is a null pointer. A NumPy scalar must have exactly the declared
-      type; a Python int, float or bool is converted to it if it fits.
+      type; a Python int, float or bool is converted if its value fits.
 
-    Raises Error for anything that does not match the kernel's declaration; the emulator adds IndexError for an access
-    outside an array.
+    Raises minast.Error for anything that does not match the kernel's declaration or the limits of a GPU. The emulator
+    also raises IndexError for an access outside an array or at a misaligned address, and minast.Error for a deadlock, a
+    failed assert, __trap, a stack overflow or an integer division by zero.
     """
-    if (recorder := dry_run.recorder()) is not None:
+    if (recorder := dry_run.current_recorder()) is not None:
         return recorder.launch(source, kernel, grid, block, args, shared_bytes)
     text = kernel_source.load(source)
     signature = signature_of(text, kernel)
-    grid, block = three(grid, "grid"), three(block, "block")
+    grid, block = dim3(grid, "grid"), dim3(block, "block")
     check_shape(signature, grid, block, shared_bytes)
     values = signature.values(args)
     if signature.module(values) == "cupy":
@@ -52,12 +64,12 @@ def _launch_cupy(text, signature, grid, block, values, shared_bytes):
             raise Error(f"{argument.what} is on device {value.device.id}, the current one is {device}")
     key = device, text.text, signature.name
     if key not in _functions:
-        # All sources are pasted together: CuPy's cache of compiled kernels does not look into included files.
+        # Includes are pasted in: CuPy's cache of compiled kernels does not see changes of included files.
         module = cupy.RawModule(code=text.text, options=("-std=c++17", "-lineinfo"), name_expressions=(signature.name,))
         _functions[key] = [module.get_function(signature.name), 48 * 1024]
     function, allowed = _functions[key]
-    if shared_bytes > allowed:  # more than 48 KB must be asked for, once
+    if shared_bytes > allowed:  # more than 48 KB must be requested, once
         function.max_dynamic_shared_size_bytes = _functions[key][1] = shared_bytes
-    # A null pointer is eight zero bytes; CuPy's None would be no argument at all.
+    # A null pointer is passed as eight zero bytes: CuPy does not take None.
     pointers = [np.uint64(0) if v is None else v for v in values]
     function(grid, block, tuple(pointers), shared_mem=shared_bytes)

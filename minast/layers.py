@@ -3,21 +3,30 @@
     y, cache = f_forward(x, *weights)
     dx = f_backward(dy, cache, *weight_gradients)
 
-`dx` is returned fresh; weight gradients are views that are passed in and ADDED TO. What stays in memory between
-the two is the cache tuple and nothing else. Arrays may be NumPy's or CuPy's, float32 or float64.
-Functions here never call each other, so that another module may take all of them and override any one.
-Shapes: B batch, T tokens or frames, C channels, O outputs, H heads, D head width, N patches, F mel bins, K classes.
+`dx` is a new array; weight gradients are views that are passed in and ADDED TO. Nothing but the cache tuple stays in
+memory between the two. Arrays are NumPy's or CuPy's, float32 or float64.
+Functions here never call each other, so that another module can take all of them and override any one.
+Shapes: B batch, T tokens or frames, C channels, O outputs, H heads, D head width, P prefix tokens, N patches, F mel
+bins, K classes. They are not checked: an array that does not fit raises ValueError in the product, broadcast or reshape
+that uses it, and an axis of length 1 broadcasts silently. `AST` checks its inputs.
 """
 
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any, TypeAlias
+
 import numpy as np
+
+Array: TypeAlias = Any  # numpy.ndarray or cupy.ndarray
+Cache: TypeAlias = tuple  # what a forward function keeps for its backward function
 
 SQRT_HALF = 0.7071067811865476
 INV_SQRT_2PI = 0.3989422804014327
 SQRT_2_OVER_PI = 0.7978845608028654
 
 
-def array_module(x):
-    """NumPy for a NumPy array, CuPy for a CuPy array."""
+def array_module(x: Array) -> ModuleType:
+    """NumPy for a NumPy array, CuPy for a CuPy array. Raises ImportError for any other array if there is no CuPy."""
     if isinstance(x, np.ndarray):
         return np
     import cupy
@@ -28,14 +37,14 @@ def array_module(x):
 # -- linear ----------------------------------------------------------------------------------------------------
 
 
-def linear_forward(x, w, b):
+def linear_forward(x: Array, w: Array, b: Array) -> tuple[Array, Cache]:
     """y = x w^T + b.   x (..., C), w (O, C), b (O,) -> y (..., O)"""
-    y = x.reshape(-1, x.shape[-1]) @ w.T  # one 2-D product, however many leading axes
+    y = x.reshape(-1, x.shape[-1]) @ w.T  # one 2-D product for any number of leading axes
     y += b
     return y.reshape(*x.shape[:-1], w.shape[0]), (x, w)
 
 
-def linear_backward(dy, cache, dw, db):
+def linear_backward(dy: Array, cache: Cache, dw: Array, db: Array) -> Array:
     """dx = dy w,  dw += dy^T x,  db += sum of dy over rows."""
     x, w = cache
     rows, drows = x.reshape(-1, x.shape[-1]), dy.reshape(-1, dy.shape[-1])
@@ -47,12 +56,15 @@ def linear_backward(dy, cache, dw, db):
 # -- layer norm ------------------------------------------------------------------------------------------------
 
 
-def layernorm_forward(x, w, b, eps=1e-6):
-    """y = (x - mean) * rstd * w + b over the last axis, rstd = 1 / sqrt(var + eps).   x (..., C) -> y (..., C)"""
+def layernorm_forward(x: Array, w: Array, b: Array, eps: float = 1e-6) -> tuple[Array, Cache]:
+    """y = (x - mean) * rstd * w + b over the last axis, rstd = 1 / sqrt(var + eps).   x (..., C), w, b (C,) -> y
+
+    The variance is biased (a mean of C squares). Source: Ba et al. 2016, "Layer normalization", section 3.
+    """
     xp = array_module(x)
     mean = x.mean(axis=-1, keepdims=True)  # (..., 1)
     y = x - mean
-    var = xp.einsum("...c,...c->...", y, y)[..., None] / x.shape[-1]  # biased, from centred values: nothing cancels
+    var = xp.einsum("...c,...c->...", y, y)[..., None] / x.shape[-1]  # of centred values: no cancellation
     rstd = 1 / xp.sqrt(var + eps)  # (..., 1)
     y *= rstd
     y *= w
@@ -60,7 +72,7 @@ def layernorm_forward(x, w, b, eps=1e-6):
     return y, (x, w, mean, rstd)
 
 
-def layernorm_backward(dy, cache, dw, db):
+def layernorm_backward(dy: Array, cache: Cache, dw: Array, db: Array) -> Array:
     """dx = rstd (dn - <dn> - n <dn n>), n = normalised x, dn = dy w, <.> mean over C;  dw += sum dy n, db += sum dy"""
     x, w, mean, rstd = cache
     n = (x - mean) * rstd  # recomputed: cheaper than keeping it
@@ -80,8 +92,11 @@ def layernorm_backward(dy, cache, dw, db):
 # -- GELU ------------------------------------------------------------------------------------------------------
 
 
-def gelu_forward(x, kind="erf"):
-    """y = x Phi(x), Phi the normal distribution function ("erf") or its tanh approximation.   x (...) -> y (...)"""
+def gelu_forward(x: Array, kind: str = "erf") -> tuple[Array, Cache]:
+    """y = x Phi(x), Phi the normal distribution function ("erf") or its tanh approximation.   x (...) -> y (...)
+
+    Source: Hendrycks and Gimpel 2016, "Gaussian error linear units", section 2. `kind` is not checked.
+    """
     xp = array_module(x)
     if kind == "tanh":
         t = xp.tanh(SQRT_2_OVER_PI * (x + 0.044715 * x**3))
@@ -96,7 +111,7 @@ def gelu_forward(x, kind="erf"):
     return x * phi, (x, phi, kind)
 
 
-def gelu_backward(dy, cache):
+def gelu_backward(dy: Array, cache: Cache) -> Array:
     """dx = dy (Phi(x) + x phi(x)), phi the normal density exp(-x^2 / 2) / sqrt(2 pi); for "tanh" its own derivative."""
     x, s, kind = cache  # s = Phi(x), or the tanh
     xp = array_module(x)
@@ -116,16 +131,19 @@ def gelu_backward(dy, cache):
 # -- softmax ---------------------------------------------------------------------------------------------------
 
 
-def softmax_forward(x):
-    """p = exp(x - max) / sum exp(x - max) over the last axis.   x (..., C) -> p (..., C)"""
+def softmax_forward(x: Array) -> tuple[Array, Cache]:
+    """p = exp(x - max) / sum exp(x - max) over the last axis.   x (..., C) -> p (..., C)
+
+    The maximum is subtracted so that no exponential overflows. Source: Goodfellow et al. 2016, section 4.1.
+    """
     xp = array_module(x)
     p = xp.exp(x - x.max(axis=-1, keepdims=True))
     p /= p.sum(axis=-1, keepdims=True)
     return p, (p,)
 
 
-def softmax_backward(dp, cache):
-    """dx = p (dp - sum_c dp p): the Jacobian diag(p) - p p^T, never built."""
+def softmax_backward(dp: Array, cache: Cache) -> Array:
+    """dx = p (dp - sum_c dp p): the Jacobian diag(p) - p p^T applied to dp without forming it."""
     (p,) = cache
     return p * (dp - (dp * p).sum(axis=-1, keepdims=True))
 
@@ -133,11 +151,12 @@ def softmax_backward(dp, cache):
 # -- attention -------------------------------------------------------------------------------------------------
 
 
-def attention_forward(qkv, heads):
+def attention_forward(qkv: Array, heads: int) -> tuple[Array, Cache]:
     """o = softmax(q k^T / sqrt(D)) v for each head.   qkv (B, T, 3 H D), packed (3, H, D) -> o (B, T, H D)
 
-    Source: Vaswani et al. 2017, equation 1. The probabilities (B, H, T, T) are dropped: 12 layers of them are 849 MB a
-    clip at 10 s. The cache holds the rows' log-sum-exp, from which the backward pass makes them again.
+    The probabilities (B, H, T, T) are not kept: those of 12 layers take 849 MB for a clip of 10 s. The cache has the
+    log-sum-exp of each row instead, from which the backward pass recomputes them. Raises ValueError if the last axis is
+    not a multiple of 3 H. Source: Vaswani et al. 2017, equation 1; for the recomputation Dao et al. 2022, appendix B.2.
     """
     xp = array_module(qkv)
     B, T, C = qkv.shape[0], qkv.shape[1], qkv.shape[2] // 3
@@ -156,10 +175,10 @@ def attention_forward(qkv, heads):
     return o, (qkv, o, lse, heads)
 
 
-def attention_backward(do, cache):
+def attention_backward(do: Array, cache: Cache) -> Array:
     """dv = p^T do, dp = do v^T, ds = p (dp - delta), dq = ds k / sqrt(D), dk = ds^T q / sqrt(D) -> dqkv (B, T, 3 H D)
 
-    delta, the row sums of dp * p, equals the row sums of do * o, which need no probabilities.
+    delta, the row sums of dp * p, equals the row sums of do * o, which need no probabilities (Dao et al. 2022, B.2).
     """
     qkv, o, lse, heads = cache
     xp = array_module(qkv)
@@ -169,7 +188,7 @@ def attention_backward(do, cache):
     q = q * D**-0.5  # not in place: with one token q is a view of the cache
     p = q @ k.swapaxes(-1, -2)
     p -= lse
-    xp.exp(p, out=p)  # (B, H, T, T), as they were
+    xp.exp(p, out=p)  # (B, H, T, T): the probabilities
     delta = (do * o).reshape(B, T, heads, D).sum(axis=-1).swapaxes(1, 2)[..., None]  # (B, H, T, 1)
     do = xp.ascontiguousarray(do.reshape(B, T, heads, D).swapaxes(1, 2))
     dv = p.swapaxes(-1, -2) @ do
@@ -182,10 +201,11 @@ def attention_backward(do, cache):
     return xp.stack([dq, dk, dv]).transpose(1, 3, 0, 2, 4).reshape(B, T, 3 * C)
 
 
-def class_attention_forward(q, kv, heads):
-    """The same for a few queries: o = softmax(q k^T / sqrt(D)) v.   q (B, P, H D), kv (B, T, 2 H D) -> o (B, P, H D)
+def class_attention_forward(q: Array, kv: Array, heads: int) -> tuple[Array, Cache]:
+    """o = softmax(q k^T / sqrt(D)) v, queries of the prefix only.   q (B, P, H D), kv (B, T, 2 H D) -> o (B, P, H D)
 
-    For the last block, of which only the prefix tokens are read. The probabilities (B, H, P, T) are few, and are kept.
+    For the last block, whose other tokens the head does not read. The probabilities (B, H, P, T) are small and kept.
+    Source: class attention, Touvron et al. 2021, "Going deeper with image transformers" (CaiT), section 3.
     """
     xp = array_module(q)
     (B, P, C), T = q.shape, kv.shape[1]
@@ -199,7 +219,7 @@ def class_attention_forward(q, kv, heads):
     return o, (q, k, v, p)
 
 
-def class_attention_backward(do, cache):
+def class_attention_backward(do: Array, cache: Cache) -> tuple[Array, Array]:
     """dv = p^T do, dp = do v^T, ds = p (dp - sum dp p), dq = ds k / sqrt(D), dk = ds^T q / sqrt(D) -> dq, dkv"""
     q, k, v, p = cache
     xp = array_module(do)
@@ -219,11 +239,12 @@ def class_attention_backward(do, cache):
 # -- patches and tokens ----------------------------------------------------------------------------------------
 
 
-def unfold_forward(x, fstride, tstride, size=16):
+def unfold_forward(x: Array, fstride: int, tstride: int, size: int = 16) -> tuple[Array, Cache]:
     """Overlapping patches, flattened.   x (B, T, F) -> patches (B, N, size * size)
 
-    N = grid_f * grid_t, token f * grid_t + t; inside a patch the frequency is the slow axis, as in the official
-    convolution's filters (D, 1, 16, 16). Source: AST, section 2 (size 16, strides 10: an overlap of 6).
+    fstride in mel bins, tstride in frames. N = grid_f * grid_t, token f * grid_t + t; inside a patch frequency is the
+    slow axis, as in the official convolution's filters (D, 1, 16, 16). Raises ValueError if T or F is below `size`.
+    Source: Gong et al. 2021 (AST), section 2 (size 16, strides 10: an overlap of 6).
     """
     xp = array_module(x)
     B, T, F = x.shape
@@ -235,21 +256,24 @@ def unfold_forward(x, fstride, tstride, size=16):
     return patches, (x.shape, fstride, tstride, size)
 
 
-def unfold_backward(dpatches, cache):
-    """The adjoint: each entry of x gathers the gradients of all patches that saw it -> dx (B, T, F)"""
+def unfold_backward(dpatches: Array, cache: Cache) -> Array:
+    """The adjoint: each entry of dx is the sum over all patches that contain it.   (B, N, size * size) -> (B, T, F)"""
     (B, T, F), fstride, tstride, size = cache
     xp = array_module(dpatches)
     gf, gt = (F - size) // fstride + 1, (T - size) // tstride + 1
     d = dpatches.reshape(B, gf, gt, size, size).transpose(0, 2, 1, 4, 3)  # (B, gt, gf, time, frequency)
     dx = xp.zeros((B, T, F), dpatches.dtype)
-    for i in range(size):  # one place inside the patch at a time: its copies never overlap
+    for i in range(size):  # one position inside the patch at a time: its copies never overlap
         for j in range(size):
             dx[:, i : i + gt * tstride : tstride, j : j + gf * fstride : fstride] += d[..., i, j]
     return dx
 
 
-def tokens_forward(x, prefix, pos):
-    """y = [prefix, x] + pos.   x (B, N, C), prefix: one (C,) array a token, pos (P + N, C) -> y (B, P + N, C)"""
+def tokens_forward(x: Array, prefix: Sequence[Array], pos: Array) -> tuple[Array, Cache]:
+    """y = [prefix, x] + pos.   x (B, N, C), prefix: P arrays (C,), pos (P + N, C) -> y (B, P + N, C)
+
+    Source: Dosovitskiy et al. 2021 (ViT), equation 1; the second prefix token is DeiT's (Touvron et al. 2021).
+    """
     xp = array_module(x)
     P = len(prefix)
     y = xp.empty((x.shape[0], P + x.shape[1], x.shape[2]), x.dtype)
@@ -260,7 +284,7 @@ def tokens_forward(x, prefix, pos):
     return y, (P,)
 
 
-def tokens_backward(dy, cache, dprefix, dpos):
+def tokens_backward(dy: Array, cache: Cache, dprefix: Sequence[Array], dpos: Array) -> Array:
     """dx = dy without its first P tokens,  dprefix[i] += sum_B dy[:, i],  dpos += sum_B dy"""
     (P,) = cache
     total = dy.sum(axis=0)  # (P + N, C)
@@ -270,13 +294,13 @@ def tokens_backward(dy, cache, dprefix, dpos):
     return dy[:, P:].copy()
 
 
-def pool_forward(x, prefix_tokens):
-    """y = mean of the prefix tokens.   x (B, T, C) -> y (B, C)"""
+def pool_forward(x: Array, prefix_tokens: int) -> tuple[Array, Cache]:
+    """y = mean of the first `prefix_tokens` tokens.   x (B, T, C) -> y (B, C).   Source: the official ast_models.py"""
     return x[:, :prefix_tokens].mean(axis=1), (x.shape, prefix_tokens)
 
 
-def pool_backward(dy, cache):
-    """Each prefix token gets dy / P, every other token nothing -> dx (B, T, C)"""
+def pool_backward(dy: Array, cache: Cache) -> Array:
+    """dx = dy / P for the prefix tokens, 0 for all others.   dy (B, C) -> dx (B, T, C)"""
     shape, P = cache
     dx = array_module(dy).zeros(shape, dy.dtype)
     dx[:, :P] = dy[:, None] / P
@@ -286,17 +310,17 @@ def pool_backward(dy, cache):
 # -- losses: `loss, cache = f_forward(logits, y)`, `dlogits = f_backward(cache)` --------------------------------
 
 
-def bce_forward(logits, y):
+def bce_forward(logits: Array, y: Array) -> tuple[Array, Cache]:
     """Mean over batch and classes of max(x, 0) - x y + log(1 + exp(-|x|)), x the logits.   logits, y (B, K) -> scalar
 
-    Equals -(y log s + (1 - y) log(1 - s)) with s = sigmoid(x), and stays exact for logits of any size.
+    Equals -(y log s + (1 - y) log(1 - s)) with s = sigmoid(x), and stays accurate for logits of any size.
     """
     xp = array_module(logits)
     losses = xp.maximum(logits, 0) - logits * y + xp.log1p(xp.exp(-xp.abs(logits)))
     return losses.mean(dtype=xp.float64), (logits, y)
 
 
-def bce_backward(cache):
+def bce_backward(cache: Cache) -> Array:
     """dlogits = (sigmoid(logits) - y) / (B K)"""
     logits, y = cache
     xp = array_module(logits)
@@ -305,10 +329,11 @@ def bce_backward(cache):
     return ((s - y) / logits.size).astype(logits.dtype)
 
 
-def ce_forward(logits, y):
-    """Mean over batch of -sum_k y_k log softmax(x)_k.   logits (B, K), y (B,) whole numbers or (B, K) soft -> scalar
+def ce_forward(logits: Array, y: Array) -> tuple[Array, Cache]:
+    """Mean over batch of -sum_k y_k log softmax(x)_k.   logits (B, K), y (B,) class indices or (B, K) soft -> scalar
 
-    Soft targets need not sum to 1. Mixed-up labels stay soft: the official code truncates them to class 0.
+    Soft targets need not sum to 1. Mixup targets stay soft: the official code truncates them to class 0. NumPy raises
+    IndexError for a class index from K on; negative ones count from the end.
     """
     xp = array_module(logits)
     if y.ndim == 1:
@@ -318,7 +343,7 @@ def ce_forward(logits, y):
     return -(y * logp).sum(dtype=xp.float64) / len(logits), (logp, y)
 
 
-def ce_backward(cache):
+def ce_backward(cache: Cache) -> Array:
     """dlogits = (softmax(logits) sum_k y_k - y) / B"""
     logp, y = cache
     xp = array_module(logp)

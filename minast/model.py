@@ -1,10 +1,11 @@
 """The Audio Spectrogram Transformer: composition only. Backward is forward's lines in reverse order.
 
 Source: Gong, Chung, Glass, "AST: Audio Spectrogram Transformer", Interspeech 2021; encoder as in DeiT (pre-norm).
-Gradients ADD to `model.dw`: call `zero_grad` before a new step.
+Gradients are ADDED to `model.dw`: call `zero_grad` before a new step.
 """
 
 import copy
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from .backend import HALF_DTYPES, choose, to_numpy
 from .config import ModelConfig
 from .errors import Error
 from .gpu.executor import Executor
+from .layers import Array
 from .params import Views, shapes, zeros
 
 LOSSES = ("bce", "ce")
@@ -21,17 +23,21 @@ LOSSES = ("bce", "ce")
 class AST:
     """x (B, T, F), normalised log-mel -> logits (B, K). Weights in `w`, gradients in `dw`, by the official names.
 
-    config: ModelConfig. backend: a name, see `backend.Backend`; None: the best that this machine has.
-    seed: of the initial weights; None leaves zeros to be filled.
-    dtype: the compute dtype. "float32"; "float64" for gradient checks on the numpy backend; "bfloat16" or "float16" on
-      the backends cuda and emulator: the encoder then computes in 16 bits (cuda/half_encoder.py) from a copy of the
-      weights, which stay float32. After writing to `w`, call `weights_changed`: the copy is then made anew.
-    activation_checkpointing: keep a block's input alone, recompute the rest in the backward pass; equal gradients.
-    cuda_graphs: on the backend cuda, record a pass whose shapes come again as a CUDA graph, and replay it.
-    Raises minast.Error for a backend or dtype that is not there.
+    config: ModelConfig. backend: a name, see `backend.Backend`; None: the best one available.
+    seed: of the initial weights; None leaves them zero, to be filled.
+    dtype: the compute dtype: "float32"; "float64", for gradient checks on the numpy backend; "bfloat16" or "float16" on
+      the backends cuda and emulator. In 16 bits the encoder (cuda/half_encoder.py) reads a 16-bit copy of the weights,
+      which stay float32: call `weights_changed` after writing to `w`.
+    activation_checkpointing: keep only each block's input and recompute the rest in the backward pass; the gradients
+      are the same.
+    cuda_graphs: on the backend cuda, capture each pass as a CUDA graph when its shapes occur again, and replay it.
+    Raises minast.Error for an unknown or unavailable backend or dtype.
 
         model = AST(ModelConfig.preset("tiny", classes=10, frames=128))
+        adam = model.backend.Adam(model.w.flat)
         loss, logits = model.loss_and_grad(x, y, loss="ce")      # x (B, 128, 128), y (B,): adds to model.dw
+        adam.step(model.dw.flat, lr=1e-4)
+        model.zero_grad()
     """
 
     def __init__(
@@ -57,19 +63,25 @@ class AST:
 
     # -- forward -----------------------------------------------------------------------------------------------
 
-    def forward(self, x):
+    def forward(self, x: Array) -> Array:
         """Logits; nothing is kept for a backward pass.   x (B, T, F) normalised -> (B, K), an array of this backend
 
-        Raises minast.Error for another shape. A large batch is computed in parts: clips do not see each other.
+        Raises minast.Error for another shape. A large batch is computed in parts: clips are independent.
         """
         return self._in_parts(self._logits, x)
 
-    def embed(self, x):
-        """The mean of the prefix tokens after the final norm: what the head sees.   x (B, T, F) -> (B, D)"""
+    def embed(self, x: Array) -> Array:
+        """The mean of the prefix tokens after the final norm, the head's input.   x (B, T, F) normalised -> (B, D)
+
+        Raises minast.Error for another shape.
+        """
         return self._in_parts(self._pooled, x)
 
-    def encode(self, x):
-        """All tokens after the final norm, prefix tokens first.   x (B, T, F) -> (B, P + N, D)"""
+    def encode(self, x: Array) -> Array:
+        """All tokens after the final norm, prefix tokens first.   x (B, T, F) normalised -> (B, P + N, D)
+
+        Patch f * grid_time + t is at index P + f * grid_time + t. Raises minast.Error for another shape.
+        """
         return self._in_parts(self._tokens, x)
 
     def _logits(self, x):
@@ -82,9 +94,9 @@ class AST:
         return (self._encoder_forward(x, prefix_only=False),)
 
     def _encoder_forward(self, x, tape=None, prefix_only=True):
-        """The encoder; what its backward pass needs is appended to `tape`, a list, if there is one.
+        """The encoder; appends what its backward pass needs to the list `tape`, unless it is None.
 
-        prefix_only: the head reads only the prefix tokens, so that of the last block only they are computed: (B, P, D).
+        prefix_only: the last block computes only the prefix tokens, all that the head reads: (B, P, D).
         """
         encoder, last = self.encoder, self.config.depth - 1
         kept = encoder.block_input if self.activation_checkpointing else lambda cache: cache
@@ -101,7 +113,7 @@ class AST:
         return keep(encoder.norm_forward(x))  # (B, P, D), or all tokens
 
     def _head_forward(self, x):
-        """x (B, P + N, D), or the prefix alone (B, P, D) -> logits (B, K)"""
+        """x (B, P + N, D), or only the prefix (B, P, D) -> logits (B, K)"""
         c, w, layers = self.config, self.w, self.layers
         x, pool = layers.pool_forward(x, c.prefix_tokens)  # (B, D)
         x, norm = layers.layernorm_forward(x, w["mlp_head.0.weight"], w["mlp_head.0.bias"], c.head_eps)
@@ -110,13 +122,16 @@ class AST:
 
     # -- backward ----------------------------------------------------------------------------------------------
 
-    def loss_and_grad(self, x, y, loss: str = "bce", parts: int = 1, scale: float = 1.0, wait: bool = True):
-        """One pass forward and back.   -> (loss as a float, logits (B, K)); gradients are added to `dw`.
+    def loss_and_grad(
+        self, x: Array, y: Array, loss: str = "bce", parts: int = 1, scale: float = 1.0, wait: bool = True
+    ) -> tuple[float | Array, Array]:
+        """Forward and backward pass.   -> (loss, logits (B, K)); gradients are added to `dw`
 
-        x (B, T, F) normalised. loss "bce": y (B, K) in [0, 1], mean over batch and classes. "ce": y (B,) class numbers,
-        or soft (B, K). parts: gradient accumulation, the batch goes through in so many parts, or more; the gradient is
-        the whole batch's. scale: of all gradients, for float16. wait=False: the loss stays an array on the device.
-        Raises minast.Error for inputs or targets of another shape.
+        x (B, T, F) normalised. loss "bce": y (B, K) in [0, 1], mean over batch and classes. "ce": y (B,) class indices,
+        or soft (B, K). parts: gradient accumulation over at least this many parts; the gradient is that of the whole
+        batch. scale: multiplies all gradients, not the loss: loss scaling for float16. wait=False: the loss is an array
+        on the device instead of a float, and the host does not wait for the GPU.
+        Raises minast.Error for an unknown loss, and for inputs or targets of another shape.
         """
         x = self._checked(x)
         y = self._targets(y, (len(x), self.config.classes), loss)
@@ -126,12 +141,12 @@ class AST:
             value, out = self._run(self._step, (x[part], y[part]), (loss, share * float(scale)))
             total += share * value
             logits.append(out)
-        self.encoder.weights_changed()  # they are about to: an optimizer that writes the 16-bit copy too says so
+        self.encoder.weights_changed()  # they soon will; an optimizer that also writes the copy calls copy_to_update
         logits = logits[0] if len(logits) == 1 else self.xp.concatenate(logits)
         return float(total) if wait else total, logits
 
     def _step(self, x, y, loss, scale):
-        """A pass forward and back, for `scale` times the loss.   -> loss, logits"""
+        """Forward and backward pass for `scale` times the loss.   -> loss, logits"""
         tape = []
         logits, head = self._head_forward(self._encoder_forward(x, tape))
         value, dlogits = self._loss(logits, y, loss)
@@ -139,8 +154,11 @@ class AST:
         self._encoder_backward(self._head_backward(dlogits, head), tape)
         return value, logits
 
-    def input_grad(self, x, dlogits):
-        """Gradient of sum(logits * dlogits) by the input, for saliency.   -> (B, T, F); adds to `dw` as well"""
+    def input_grad(self, x: Array, dlogits: Array) -> Array:
+        """Gradient of sum(logits * dlogits) with respect to the input.   x (B, T, F), dlogits (B, K) -> (B, T, F)
+
+        Adds to `dw` as well. The whole batch is one pass. Raises minast.Error for an x of another shape.
+        """
         self.encoder.refresh()
         tape = []
         _, head = self._head_forward(self._encoder_forward(self._checked(x), tape))
@@ -155,7 +173,7 @@ class AST:
         return layers.pool_backward(dx, pool)
 
     def _encoder_backward(self, dx, tape, to_input=False):
-        """dx (B, P, D) -> gradient of the log-mel (B, T, F) if `to_input`, else None"""
+        """Empties `tape` from its end.   dx (B, P, D) -> gradient of the log-mel (B, T, F) if `to_input`, else None"""
         encoder, last = self.encoder, self.config.depth - 1
         dx = encoder.norm_backward(dx, tape.pop())
         for i in reversed(range(self.config.depth)):
@@ -165,8 +183,8 @@ class AST:
             dx = encoder.block_backward(i, dx, cache)
         return encoder.embed_backward(dx, tape.pop(), to_input)
 
-    def loss(self, logits, y, loss: str = "bce") -> float:
-        """The loss alone.   logits (B, K), y as in `loss_and_grad`"""
+    def loss(self, logits: Array, y: Array, loss: str = "bce") -> float:
+        """The loss without gradients.   logits (B, K), y and errors as in `loss_and_grad`"""
         return float(self._loss(logits, self._targets(y, logits.shape, loss), loss, backward=False)[0])
 
     def _loss(self, logits, y, loss, backward=True):
@@ -179,11 +197,11 @@ class AST:
 
     @property
     def parameters(self) -> int:
-        """Number of weights, without the alignment gaps."""
+        """The number of weights, without alignment gaps."""
         return sum(view.size for view in self.w.values())
 
-    def layout(self, flat) -> Views:
-        """Another flat array (moments, a mask) seen under the weights' names."""
+    def layout(self, flat: Array) -> Views:
+        """Views of another array like `w.flat` (moments, a mask) under the weights' names."""
         return Views(shapes(self.config), flat)
 
     def zero_grad(self) -> None:
@@ -191,64 +209,67 @@ class AST:
         self.dw.flat[...] = 0
 
     def weights_changed(self) -> None:
-        """To be called after writing to `w`: a model of a 16-bit dtype then makes its copy of the weights anew."""
+        """Call this after writing to `w`: the next pass of a 16-bit model then renews its copy of the weights."""
         self.encoder.weights_changed()
 
-    def copy_to_update(self):
-        """The 16-bit copy of the weights, flat, or None: who asks for it promises to write the new weights to it."""
+    def copy_to_update(self) -> Array | None:
+        """The 16-bit copy of the weights, like `w.flat`, for `Adam.clipped_step`; None if there is none.
+
+        The caller must write the new weights to it: it counts as up to date from now on.
+        """
         return self.encoder.copy_to_update()
 
-    def numpy(self, array) -> np.ndarray:
-        """A NumPy array of any result of this model."""
+    def numpy(self, array: Array) -> np.ndarray:
+        """Any array of this model as a NumPy array: itself on a CPU, a copy from a GPU."""
         return to_numpy(array)
 
     # -- running -----------------------------------------------------------------------------------------------
 
     def _in_parts(self, method, x):
-        """A forward pass over as many clips at once as the backend likes."""
+        """A forward pass over x, split along the batch by the backend's limit."""
         x = self._checked(x)
         parts = [self._run(method, (x[part],))[0] for part in self._parts(len(x))]
         return parts[0] if len(parts) == 1 else self.xp.concatenate(parts)
 
     def _run(self, method, inputs, settings=()):
-        """method(*inputs, *settings), by the executor: in planned memory and as a CUDA graph where that is possible."""
+        """method(*inputs, *settings) through the executor: in planned memory, and as a CUDA graph where possible."""
         self.encoder.refresh()
         return self.executor.run(method, inputs, settings)
 
-    def with_layers(self, layers) -> "AST":
-        """The same weights computed by other functions than `layers` has, with gradients and memory of its own.
+    def with_layers(self, layers: Any) -> "AST":
+        """A model with the same weights and other layer functions, with its own gradients and memory.
 
-        layers: anything with the names of layers.py, as attributes. explain.py looks at attention in this way.
+        layers: anything that has the functions of layers.py as attributes. explain.py adds hooks to attention this way.
         """
         other = copy.copy(self)
         other.layers, other.dw = layers, zeros(shapes(self.config), self.dtype, self.xp)
         other.encoder = self.encoder.with_layers(layers, other.dw)
-        other.executor = Executor(self.xp, planned=False)  # what is looked at must stay
+        other.executor = Executor(self.xp, planned=False)  # an arena would overwrite what a hook saves
         return other
 
     def dry_twin(self) -> "AST":
-        """The same model with arrays that nobody fills, to plan memory with."""
+        """The same model on the emulator backend with unset weights: its memory is planned by a dry run."""
         return AST(self.config, "emulator", None, self.compute_dtype, self.activation_checkpointing)
 
     def _parts(self, clips, least=1):
-        """range(clips) in at least `least` nearly equal slices, each within the backend's `batch_numbers`"""
-        numbers, clip = self.backend.batch_numbers, self.config.tokens * self.config.dim
-        n = max(1, min(clips, max(least, -(-clips * clip // numbers) if numbers else 1)))
+        """range(clips) in at least `least` nearly equal slices, each within the backend's `batch_elements`"""
+        limit, clip = self.backend.batch_elements, self.config.tokens * self.config.dim
+        n = max(1, min(clips, max(least, -(-clips * clip // limit) if limit else 1)))
         return [slice(clips * i // n, clips * (i + 1) // n) for i in range(n)]
 
     def _targets(self, y, shape, loss):
-        """`y` as this backend's array, if it is what `loss` needs for logits of `shape`."""
+        """`y` as an array of this backend; Error unless it fits `loss` and logits of `shape`."""
         if loss not in LOSSES:
             raise Error(f'loss is {loss!r}: it must be "bce" or "ce".')
         y = self.xp.asarray(y)
         if y.shape == shape:
             return y.astype(self.dtype, copy=False)
         if loss == "bce" or y.shape != shape[:1] or y.dtype.kind not in "iu":
-            wanted = f"{shape}" + (f" or whole numbers {shape[:1]}" if loss == "ce" else "")
+            wanted = f"{shape}" + (f" or class indices {shape[:1]}" if loss == "ce" else "")
             raise Error(f"targets are {y.dtype} {y.shape}: loss {loss!r} for logits {shape} needs {wanted}.")
         if y.size and not 0 <= int(y.min()) <= int(y.max()) < shape[1]:
             raise Error(
-                f"targets reach from {int(y.min())} to {int(y.max())}: the model has classes 0 to {shape[1] - 1}."
+                f"targets range from {int(y.min())} to {int(y.max())}: the model has classes 0 to {shape[1] - 1}."
             )
         return y
 

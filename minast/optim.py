@@ -1,42 +1,60 @@
 """Adam and AdamW on the flat weight array, gradient clipping, learning-rate schedules."""
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from . import threads
 from .bfloat16 import from_float32
+from .config import TrainConfig
 from .errors import Error
-from .layers import array_module
+from .layers import Array, array_module
 
-BLOCK = 2**18  # numbers a call: smaller blocks fit the caches but wait for each other at the lock of the interpreter
+BLOCK = 2**18  # elements per call: smaller blocks fit the caches better, but their threads contend for the GIL
 
 
 class Adam:
     """m = b1 m + (1 - b1) g,  v = b2 v + (1 - b2) g^2,  w -= lr (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps).
 
-    Weight decay: with `decoupled=False` (AST's Adam) g = gradient + weight_decay w before the moments; with
-    `decoupled=True` (AdamW) w -= lr weight_decay w beside them. Every weight decays, biases, norms and positions too,
-    as in AST, unless `decay` (an array like w, of 0 and 1) says which. `rates`, an array like w, multiplies lr.
-    Source: Kingma and Ba 2015, algorithm 1; Loshchilov and Hutter 2019, algorithm 2.
+    w: the flat weights (n,), updated in place. Weight decay: with `decoupled=False` (AST's Adam) weight_decay * w is
+    added to the gradient; with `decoupled=True` (AdamW) w -= lr weight_decay w, outside of the moments. All weights
+    decay, also biases, norms and positions, as in AST; `decay` (n,), of 0 and 1, selects some. `rates` (n,) multiplies
+    lr. Source: Kingma and Ba 2015, algorithm 1; Loshchilov and Hutter 2019, algorithm 2.
+
+        adam = Adam(model.w.flat, weight_decay=5e-7)
+        norm = adam.clipped_step(model.dw.flat, lr=1e-4, max_norm=1.0)
+        model.zero_grad()
     """
 
-    def __init__(self, w, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, decoupled=False, decay=None, rates=None):
+    def __init__(
+        self,
+        w: Array,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        decoupled: bool = False,
+        decay: Array | None = None,
+        rates: Array | None = None,
+    ):
         self.w, self.betas, self.eps = w, tuple(betas), eps
         self.weight_decay, self.decoupled, self.decay, self.rates = weight_decay, decoupled, decay, rates
         self.m, self.v = array_module(w).zeros_like(w), array_module(w).zeros_like(w)  # moments
-        self.t = 0  # steps done
+        self.t = 0  # steps taken
 
-    def step(self, g, lr: float) -> None:
-        """One update of the weights in place.   g like w; lr a number. `g` is left as it was."""
+    def step(self, g: Array, lr: float) -> None:
+        """Update the weights in place.   g (n,) is not changed."""
         self.t += 1
         blockwise(lambda s: self._update(s, g[s], lr), g)
 
-    def clipped_step(self, g, lr: float, max_norm: float = 0.0, copy=None, scale: float = 1.0) -> float:
-        """Clip the gradient to `max_norm` (0: never), then one update, or none where it is not finite.   -> its norm
+    def clipped_step(
+        self, g: Array, lr: float, max_norm: float = 0.0, copy: Array | None = None, scale: float = 1.0
+    ) -> float:
+        """Clip the gradient to `max_norm` (0 disables clipping) and update the weights.   -> its norm before clipping
 
-        The gradient is g times `scale`; `g` may be changed. copy: 16-bit array like w that takes the new weights, or
-        None, as `AST.copy_to_update` gives it.
+        If that norm is not finite, nothing is updated. The gradient is g times `scale`; g may be changed. copy: 16-bit
+        array (n,) that receives the new weights, from `AST.copy_to_update`, or None.
         """
         if scale != 1:
             g *= scale
@@ -48,7 +66,7 @@ class Adam:
         return norm
 
     def _update(self, s, g, lr):
-        """The weights of slice s: all its passes run over what is in cache already."""
+        """Updates slice s, small enough that all passes over it hit the cache."""
         xp, (b1, b2) = array_module(g), self.betas
         w, m, v = self.w[s], self.m[s], self.v[s]
         if self.weight_decay:
@@ -73,36 +91,37 @@ class Adam:
             d *= self.rates[s]
         w -= d
 
-    def state(self) -> dict:
-        """What `load_state` needs to continue as if nothing had happened: {"m", "v": moments, "t": steps done}."""
+    def state(self) -> dict[str, Any]:
+        """The state for `load_state`: {"m", "v": the moments (n,), not copied, "t": steps taken}."""
         return {"m": self.m, "v": self.v, "t": self.t}
 
-    def load_state(self, state: dict) -> None:
-        """Continue from the result of `state`."""
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Continue from the result of `state`. Raises ValueError for moments of another length."""
         xp = array_module(self.m)
         self.m[...], self.v[...], self.t = xp.asarray(state["m"]), xp.asarray(state["v"]), int(state["t"])
 
 
-def blockwise(function, flat):
-    """function(slice) over the whole of a flat array: on a CPU in blocks that stay in cache, on all cores."""
+def blockwise(function: Callable[[slice], None], flat: Array) -> None:
+    """Calls function(slice) for all of a flat array: on a CPU in blocks that fit the cache, spread over the threads."""
     parts = -(-flat.size // BLOCK) if isinstance(flat, np.ndarray) else 1
     threads.run(function, threads.spans(flat.size, parts=parts))
 
 
-def gradient_norm(g) -> float:
-    """|g|, the 2-norm of the whole gradient, summed in float64."""
+def gradient_norm(g: Array) -> float:
+    """|g|, the 2-norm of the whole gradient, summed in float64.   g (n,)"""
     xp, squares = array_module(g), {}
 
     def square(s):
         squares[s.start] = float(xp.square(g[s], dtype=np.float64).sum())
 
     blockwise(square, g)
-    return math.sqrt(math.fsum(squares.values()))  # exact: the blocks' order is of no consequence
+    return math.sqrt(math.fsum(squares.values()))  # exact, so the blocks' order does not matter
 
 
-def clip_gradient(g, max_norm: float) -> float:
-    """Scale g in place to the norm `max_norm` if its own is larger.   -> its norm before; max_norm 0 disables clipping
+def clip_gradient(g: Array, max_norm: float) -> float:
+    """Scale g (n,) in place to norm `max_norm` if its norm is larger.   -> its norm before clipping
 
+    max_norm 0 disables clipping.
     Source: Pascanu et al. 2013, "On the difficulty of training recurrent neural networks"; PyTorch's clip_grad_norm_.
     """
     norm = gradient_norm(g)
@@ -116,37 +135,43 @@ def clip_gradient(g, max_norm: float) -> float:
     return norm
 
 
-def cosine(step, steps, lr, warmup=0, final=0.0):
-    """Learning rate of step 0, 1, ...: linear to lr over `warmup` steps, then half a cosine down to `final` lr."""
+def cosine(step: int, steps: int, lr: float, warmup: int = 0, final: float = 0.0) -> float:
+    """Learning rate of step 0, 1, ...: linear to lr over `warmup` steps, then half a cosine down to final * lr.
+
+    Source: Loshchilov and Hutter 2017 (SGDR), equation 5, without restarts.
+    """
     if step < warmup:
         return lr * (step + 1) / warmup
     done = (step - warmup) / max(1, steps - warmup)
     return lr * (final + (1 - final) * 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
 
 
-def milestones(epoch, lr, start, every, factor):
-    """AST's schedule, epochs from 1: lr up to epoch `start`, then times `factor` after each `every` epochs.
+def milestones(epoch: int, lr: float, start: int, every: int, factor: float) -> float:
+    """AST's schedule, epochs from 1: lr up to epoch `start`, then multiplied by `factor` every `every` epochs.
 
-    The first decay shows in epoch start + 1. Source: the official code's MultiStepLR.
+    Epoch start + 1 is the first with a lower rate. Source: the official code's MultiStepLR.
     """
     if epoch <= start:
         return lr
     return lr * factor ** ((epoch - 1 - start) // every + 1)
 
 
-def staircase(step, lr, warmup=1000, stair=50):
-    """AST's warm-up on its AudioSet runs: lr * s / warmup at s = 0, 50, 100 ...: exactly 0 for the first 50 steps."""
+def staircase(step: int, lr: float, warmup: int = 1000, stair: int = 50) -> float:
+    """AST's warm-up for AudioSet, in stairs: lr * s / warmup, s = 0, 50, 100 ...: exactly 0 for the first 50 steps.
+
+    Source: the official traintest.py.
+    """
     return lr * min(1.0, step // stair * stair / warmup)
 
 
-def schedule(config, step, steps_per_epoch):
-    """The learning rate of a step, counted from 0, as `TrainConfig` asks."""
+def schedule(config: TrainConfig, step: int, steps_per_epoch: int) -> float:
+    """The learning rate of a step, counted from 0, by config.schedule. Raises minast.Error for an unknown schedule."""
     if config.schedule == "cosine":
         steps = config.epochs * steps_per_epoch
-        return cosine(step, steps, config.lr, min(config.warmup, steps // 5))  # a short run warms up shortly
+        return cosine(step, steps, config.lr, min(config.warmup, steps // 5))  # a short run has a short warm-up
     if config.schedule == "milestones":
         warmup = min(config.warmup, config.epochs * steps_per_epoch // 5)
         if step < warmup:
-            return staircase(step, config.lr, warmup, max(1, warmup // 20))  # 1000 steps in stairs of 50, or shorter
+            return staircase(step, config.lr, warmup, max(1, warmup // 20))  # 20 stairs
         return milestones(step // steps_per_epoch + 1, config.lr, *config.milestones)
     raise Error(f'schedule is {config.schedule!r}: it must be "cosine" or "milestones".')

@@ -1,24 +1,26 @@
-"""All weights in one flat array, reached by name; gradients and optimizer moments share the layout."""
+"""All weights in one flat array, accessed by name; gradients and optimizer moments share the layout."""
 
 from collections.abc import Mapping
 from math import prod
+from types import ModuleType
 
 import numpy as np
 
 from .config import PATCH, ModelConfig
+from .layers import Array
 
-ALIGN = 256  # bytes: every array starts on such a boundary, so that vector loads and GPU transactions are whole
+ALIGN = 256  # bytes: every array starts on such a boundary, for vector loads and coalesced GPU transactions
 
 
 def prefix_names(config: ModelConfig) -> list[str]:
-    """["cls_token"], or with the distillation token: the tokens in front of the patches."""
+    """Names of the tokens in front of the patches: ["cls_token"], or ["cls_token", "dist_token"]."""
     return ["cls_token", "dist_token"][: config.prefix_tokens]
 
 
-def shapes(config):
-    """Name -> shape of every weight, in the official checkpoint's names and order; Linear weights are (out, in)."""
+def shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """Name -> shape of every weight, with the official checkpoint's names and order; linear weights are (out, in)."""
     d = config.dim
-    out = {"cls_token": (d,)}
+    out: dict[str, tuple[int, ...]] = {"cls_token": (d,)}
     if config.prefix_tokens == 2:
         out["dist_token"] = (d,)
     out["pos_embed"] = (config.tokens, d)  # prefix tokens first, then frequency-major: f * grid_time + t
@@ -39,12 +41,13 @@ def shapes(config):
 
 
 class Views(Mapping):
-    """A read-only mapping from names to views of one flat array: write `views[name][...] = value`.
+    """A read-only mapping from names to views of one flat array. Assign with `views[name][...] = value`.
 
-    step: each view starts on a multiple of so many numbers; default: on 256 bytes.
+    shapes: name -> shape. flat: (`flat_size(shapes, dtype)`,), kept as `.flat`. step: each view starts at a multiple of
+    this many elements; default: of 256 bytes.
     """
 
-    def __init__(self, shapes, flat, step=None):
+    def __init__(self, shapes: Mapping[str, tuple[int, ...]], flat: Array, step: int | None = None):
         self.flat = flat
         step = step or ALIGN // flat.dtype.itemsize
         self._views, at = {}, 0
@@ -62,19 +65,19 @@ class Views(Mapping):
     def __len__(self):
         return len(self._views)
 
-    def under(self, prefix):
-        """The views whose names start with `prefix`, under the rest of their names: what one block needs."""
+    def under(self, prefix: str) -> dict[str, Array]:
+        """The views whose names start with `prefix`, keyed by the rest of the name: the weights of one block."""
         return {name[len(prefix) :]: view for name, view in self._views.items() if name.startswith(prefix)}
 
 
-def flat_size(shapes, dtype):
-    """Length of the flat array that holds `shapes`, gaps for alignment included."""
+def flat_size(shapes: Mapping[str, tuple[int, ...]], dtype: np.dtype | str) -> int:
+    """Elements of a flat array for `shapes`, alignment gaps included."""
     step = ALIGN // np.dtype(dtype).itemsize
     return sum(-(-prod(shape) // step) * step for shape in shapes.values())
 
 
-def zeros(shapes, dtype, xp=np):
-    """A flat array of zeros for `shapes`, starting on an aligned address, as `Views`. The gaps stay zero for ever."""
+def zeros(shapes: Mapping[str, tuple[int, ...]], dtype: np.dtype | str, xp: ModuleType = np) -> Views:
+    """`Views` of a flat array of zeros for `shapes`, at an aligned address. The gaps stay zero."""
     size, item = flat_size(shapes, dtype), np.dtype(dtype).itemsize
     if xp is not np:
         return Views(shapes, xp.zeros(size, dtype))  # CuPy's pool aligns to 512 bytes

@@ -1,26 +1,28 @@
-"""One number of threads that everything obeys: our own loops and BLAS.
+"""One thread count for our own loops and for BLAS.
 
-It is what `set_count` (a command's --threads) or the variable MINAST_THREADS says, else the cores this process may use.
-Inside `run` BLAS is held to one thread: products are cut into parts here, where the work around them is cut the same
-way, and two pools that both want every core would only wait for each other.
+It comes from `set_count` (a command's --threads) or the variable MINAST_THREADS, else it is the number of cores this
+process may use. Inside `run` BLAS is limited to one thread: products are split here, together with the work around
+them, and two pools that both use every core would only slow each other down.
 """
 
 import os
 import threading
 from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import copy_context
 from functools import partial
 from itertools import pairwise
 from queue import SimpleQueue
+from typing import Any
 
 from .errors import Error
 
 VARIABLE = "MINAST_THREADS"
 
 
-def count():
-    """The number of threads, at least 1."""
+def count() -> int:
+    """The number of threads, at least 1. Raises minast.Error if MINAST_THREADS is not a whole number of at least 1."""
     text = os.environ.get(VARIABLE)
     if not text:
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -29,26 +31,29 @@ def count():
     return int(text)
 
 
-def set_count(n):
-    """Use n threads from now on, in this process and, through the environment, in those it starts."""
+def set_count(n: int) -> None:
+    """Use n threads from now on, in this process and, through MINAST_THREADS, in processes that it starts.
+
+    Raises minast.Error unless n is a whole number of at least 1.
+    """
     if int(n) != n or n < 1:
         raise Error(f"the number of threads is {n}: it must be a whole number of at least 1.")
     os.environ[VARIABLE] = str(int(n))
-    obey()
+    apply_count()
 
 
-def obey():
-    """Bring BLAS to the number that was asked for; without one its own setting stays."""
+def apply_count() -> None:
+    """Set BLAS's thread count to MINAST_THREADS; if that is unset, BLAS keeps its own."""
     if os.environ.get(VARIABLE):
         _blas.set(count())
 
 
 @contextmanager
-def fixed():
-    """Meanwhile BLAS has `count()` threads as well, whatever it was set to; then all is as it was before.
+def fixed() -> Iterator[None]:
+    """Give BLAS `count()` threads for the duration of the block, whatever it was set to before.
 
-    BLAS rounds by its number of threads: a run that records `count()` can be resumed with the same bits only if that
-    is the number for all of its products, also where OPENBLAS_NUM_THREADS or the like says another.
+    The rounding of a product depends on BLAS's thread count. So a run that records `count()` can be resumed with the
+    same bits only if all of its products use that number, also where OPENBLAS_NUM_THREADS or the like says otherwise.
     """
     asked, before = os.environ.get(VARIABLE), _blas.numbers()
     set_count(count())
@@ -63,7 +68,7 @@ def fixed():
 
 
 class _Blas:
-    """The BLAS libraries in this process, and how many loops hold them to one thread just now."""
+    """The BLAS libraries of this process; as a context manager, limited to one thread until the last user leaves."""
 
     def __init__(self):
         self.lock, self.holders, self.before, self._libraries = threading.Lock(), 0, [], None
@@ -114,11 +119,11 @@ class _Blas:
 
 # -- the pool --------------------------------------------------------------------------------------------------
 
-_here = threading.local()  # .alone: this thread runs loops by itself
+_here = threading.local()  # .single_threaded: loops started by this thread stay on it
 
 
 class _Pool:
-    """Threads that wait for work for ever. They are daemons: nothing has to be shut down."""
+    """Threads that wait for work. They are daemons, so nothing has to be shut down."""
 
     def __init__(self):
         self.queue, self.size, self.lock = SimpleQueue(), 0, threading.Lock()
@@ -130,16 +135,16 @@ class _Pool:
                 threading.Thread(target=self._work, daemon=True, name=f"minast-{self.size}").start()
 
     def _work(self):
-        stay_alone()
+        stay_single_threaded()
         while True:
             self.queue.get()()
 
 
-def run(task, items):
-    """task(item) for every item, spread over the threads; comes back when all are done, or raises the first error.
+def run(task: Callable[[Any], object], items: Iterable) -> None:
+    """task(item) for every item, spread over the threads; returns when all are done, or raises the first error.
 
-    Which thread takes which item is open: to get the same bits each time, a task writes only what is its own. NumPy's
-    error state is that of the caller. Called from inside a task, or `alone`, it is a plain loop.
+    Any thread may take any item: for reproducible bits, a task must write only to memory of its own item. NumPy's error
+    state is the caller's. Called from inside a task, or under `single_threaded`, it is a plain loop.
     """
     todo, failures, mine, theirs = deque(items), [], [], SimpleQueue()
     total, helpers = len(todo), min(count(), len(todo)) - 1
@@ -158,47 +163,47 @@ def run(task, items):
             finished(item)
 
     with _blas:
-        if helpers > 0 and not getattr(_here, "alone", False):
+        if helpers > 0 and not getattr(_here, "single_threaded", False):
             _pool.start(helpers)
             for _ in range(helpers):
                 _pool.queue.put(partial(copy_context().run, drain, theirs.put))
-        with alone():
+        with single_threaded():
             drain(mine.append)
-        for _ in range(total - len(mine)):  # not for the helpers: one that comes late finds nothing to do
+        for _ in range(total - len(mine)):  # wait for items, not helpers: a late helper finds nothing to do
             theirs.get()
     if failures:
         raise failures[0]
 
 
-def spans(n, align=1, parts=None):
-    """range(n) cut into `parts` (default: one a thread) nearly equal slices that begin at multiples of `align`."""
+def spans(n: int, align: int = 1, parts: int | None = None) -> list[slice]:
+    """range(n) cut into `parts` (default: one per thread) nearly equal slices that start at multiples of `align`."""
     units = -(-n // align)
     parts = max(1, min(parts or count(), units))
     edges = [min(n, units * i // parts * align) for i in range(parts + 1)]
     return [slice(a, b) for a, b in pairwise(edges)]
 
 
-class alone:
-    """Loops started by this thread stay on it: for threads that work beside the main one."""
+class single_threaded:
+    """Context manager: loops started by this thread stay on it. For threads that work beside the main one."""
 
     def __enter__(self):
-        self.before = getattr(_here, "alone", False)
-        _here.alone = True
+        self.before = getattr(_here, "single_threaded", False)
+        _here.single_threaded = True
 
     def __exit__(self, *_):
-        _here.alone = self.before
+        _here.single_threaded = self.before
 
 
-def stay_alone():
-    """`alone` for good: what a thread of another pool calls when it begins."""
-    _here.alone = True
+def stay_single_threaded() -> None:
+    """`single_threaded` for the rest of this thread: the initializer for another pool's threads."""
+    _here.single_threaded = True
 
 
 _blas, _pool = _Blas(), _Pool()
 
 
 def _after_fork():
-    """A forked child has none of its parent's threads, and no loop holds BLAS there."""
+    """A forked child has none of its parent's threads, and no loop there limits BLAS."""
     global _blas, _pool
     before = _blas.before if _blas.holders else None
     _blas, _pool = _Blas(), _Pool()

@@ -37,19 +37,19 @@ class Noting:
 
     def launch(self, source, kernel, *rest):
         self.seen.append(kernel)
-        with dry_run.dry(None):
+        with dry_run.recording(None):
             launch(source, kernel, *rest)
 
     def gemm(self, a, b, out, beta):
         self.seen.append(f"{a.shape[0]} x {a.shape[1]} x {b.shape[1]}")
-        with dry_run.dry(None):
+        with dry_run.recording(None):
             gemm(a, b, out, beta)
 
 
 @contextmanager
 def noting():
     """-> a list that fills with what is launched and multiplied meanwhile."""
-    with dry_run.dry(Noting()) as recorder:
+    with dry_run.recording(Noting()) as recorder:
         yield recorder.seen
 
 

@@ -2,12 +2,13 @@
 
 import numpy as np
 
-from minast.bench.gpu import device, device_rows
+from minast.bench.gpu import rows
+from minast.bench.gpu.device import Device
 from minast.bench.kernels.attention import GOALS, VERSIONS
 
 
-class Pretended(device.Place):
-    """NumPy that takes the way of a GPU through the rows: ceilings, libraries, table."""
+class Pretended(Device):
+    """NumPy that the rows take for a GPU: with ceilings, libraries and a table."""
 
     def __init__(self):
         self.gpu, self.xp, self.name, self.timed = True, np, "Pretended GPU", 0
@@ -15,7 +16,7 @@ class Pretended(device.Place):
     def free(self):
         return 2**40
 
-    def turns(self, functions, rounds, idle=False, apart=False):
+    def interleaved(self, functions, rounds, idle=False, apart=False):
         self.timed += len(functions)
         for function in functions:
             function()
@@ -27,8 +28,8 @@ class Pretended(device.Place):
 
 def ladder_rows(name="Pretended GPU", flop=1e9):
     """Rows of the attention benchmark: version r takes 1 / (1 + r) ms for 1 GFLOP, flash 0.1 ms, cuBLAS 20 TFLOP/s."""
-    where, done = device.Place(gpu=False), []
-    where.name = name
+    device, done = Device(gpu=False), []
+    device.name = name
     for dtype, versions in VERSIONS.items():
         for version in versions:
             ours = np.full(3, 1e-3 / (1 + version))
@@ -41,7 +42,5 @@ def ladder_rows(name="Pretended GPU", flop=1e9):
                 "without": {"torch: cudnn": "no kernel"},
             }
             title, kind = f"attention, version {version}, {dtype}", f"cuBLAS's {dtype} GEMM"
-            done.append(
-                device_rows.row(where, title, dtype, ours, flop, "GFLOP/s", 20e12, kind, libraries=beside, **more)
-            )
+            done.append(rows.row(device, title, dtype, ours, flop, "GFLOP/s", 20e12, kind, libraries=beside, **more))
     return done

@@ -514,7 +514,7 @@ def fine_tune(model, seed, epochs, lr):
         x, y = batches.training_batch(store, targets, chosen, features, recipe, epoch, at)
         model.zero_grad()
         model.loss_and_grad(x, y, "ce")
-        optim.clip_gradient(model.dw.flat, recipe.clip)
+        optim.clip_gradient(model.dw.flat, recipe.max_grad_norm)
         adam.step(model.dw.flat, optim.schedule(recipe, step, per_epoch))
         if at == per_epoch - 1 and epoch % 2:
             answers = right_answers(model)

@@ -18,8 +18,7 @@ import lab
 import show
 from exercises import fast_attention as check
 from minast import cuda, layers
-from minast.bench.gpu.device import MARKERS
-from minast.bench.kernels import sass
+from minast.bench import readme
 from minast.gpu import kernel_source
 from minast.launch import emulation, launch
 
@@ -266,8 +265,8 @@ rooflines()
 # table in `kernels/README.md`. We read it from there:
 
 # %%
-readme = (kernel_source.folder() / "README.md").read_text(encoding="utf-8")
-cells = [[c.strip(" `") for c in line.split("|")[1:-1]] for line in readme.splitlines() if line.startswith("| `")]
+table = readme.read(readme.of_kernels(), "registers")
+cells = [[c.strip(" `") for c in line.split("|")[1:-1]] for line in table.splitlines() if line.startswith("| `")]
 needs = {row[0]: row for row in cells if len(row) == 8}
 launches = {  # threads and dynamic shared bytes of a block at D = 64
     "attention_rows": (64, 0),
@@ -537,9 +536,7 @@ check.fixed_walk(fixed_walk)
 # are, only the compiled code tells. `python -m minast.bench sass` takes it apart and counts:
 
 # %%
-text = (kernel_source.folder() / "README.md").read_text(encoding="utf-8")
-begin, end = (text.index(m) for m in sass.MARKERS)
-print(text[begin + len(sass.MARKERS[0]) : end].strip())
+print(readme.read(readme.of_kernels(), "sass"))
 
 # %% [markdown]
 # In rung 5 some seven others stand beside each product. Where do they come from? Softmax takes its share: a maximum, a
@@ -583,8 +580,7 @@ show.table(rows, header)
 # what the table holds at present:
 
 # %%
-begin, end = (readme.index(m) for m in MARKERS)
-measured = readme[begin + len(MARKERS[0]) : end].strip()
+measured = readme.read(readme.of_kernels(), readme.GPU)
 print(measured)
 if "|" not in measured:
     print("\nSo this notebook shows no measured figure: none exists yet.")

@@ -101,7 +101,7 @@ def trained(seed):
         x, y = batches.training_batch(store, targets, chosen, features, settings, epoch, at)
         model.zero_grad()
         model.loss_and_grad(x, y, "bce")
-        optim.clip_gradient(model.dw.flat, settings.clip)
+        optim.clip_gradient(model.dw.flat, settings.max_grad_norm)
         adam.step(model.dw.flat, optim.schedule(settings, step, steps))
     return model
 
@@ -292,7 +292,7 @@ check.weighted_attention(weighted_attention)
 # visits the layers, so that no map has to be kept.
 
 # %%
-show.source(explain.Watched.attention_backward)
+show.source(explain.HookedLayers.attention_backward)
 show.source(explain.relevance, start="def prefix_rows", stop="rows = np.concatenate")
 
 # %% [markdown]
@@ -301,7 +301,7 @@ show.source(explain.relevance, start="def prefix_rows", stop="rows = np.concaten
 
 
 # %%
-class Nudged(explain.Watched):
+class Nudged(explain.HookedLayers):
     """The model's layers, but head `h` takes `by` more of token `j` for the class token, in the last block."""
 
     def class_attention_forward(self, q, kv, heads):

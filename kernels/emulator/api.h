@@ -1,5 +1,5 @@
-// What a compiled kernel sees of the emulator: the running thread, and the functions of runtime.cpp. Kept small, because it
-// is compiled with every kernel, where the runtime is compiled once.
+// The part of the emulator that kernels see: the running thread, and the functions of runtime.cpp. Kept small, because
+// it is compiled with every kernel, whereas the runtime is compiled once.
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
@@ -13,10 +13,10 @@ struct Thread {  // the part of a fiber that kernels read
   uint3 index;
   int number, lane;
   const uint3* block_index;
-  const uint32_t* lanes_alive;  // of its warp: those that have not returned
+  const uint32_t* lanes_alive;  // of its warp: lanes that have not returned
 };
 
-// All stacks lie in one arena, so that a stack pointer tells its fiber by a subtraction and a shift.
+// All stacks are in one arena, so that a subtraction and a shift give the fiber of a stack pointer.
 constexpr int kStackShift = 17;
 constexpr size_t kStackBytes = size_t(1) << kStackShift;
 
@@ -30,11 +30,11 @@ extern Running running;
 [[noreturn]] void fail(const char* format, ...) __attribute__((format(printf, 1, 2)));
 int device_printf(const char* format, ...) __attribute__((format(printf, 1, 2)));
 
-// result: 0 how many predicates held, 1 whether all did, 2 whether any did
+// result: 0 the number of true predicates, 1 whether all are true, 2 whether any is
 int barrier(const char* what, int predicate, int result, const char* file, int line);
 
-// Each lane leaves a pointer to its operand; the last lane named in `mask` to arrive does `work` for all of them. Lanes meet
-// if they do the same work with the same mask.
+// Each lane stores a pointer to its operand; the last lane of `mask` to arrive does `work` for all of them. Lanes are
+// matched by the same work and the same mask.
 using WarpWork = void (*)(void* const* operand, uint32_t lanes);
 void collective(uint32_t mask, WarpWork work, void* operand, const char* what, const char* file, int line);
 
@@ -64,8 +64,8 @@ inline Thread& current() {
   return *running.on_stack[(stack_pointer() - reinterpret_cast<uintptr_t>(running.arena)) >> kStackShift];
 }
 
-// What `__shared__ T name[..]` becomes: the running block's own copy. `key` is the address of a static of the function, so
-// that two instantiations of a template have two arrays.
+// What `__shared__ T name[..]` becomes: the running block's own array. `key` is the address of a static variable of the
+// function, so that two instantiations of a template have two arrays.
 template <typename T>
 inline T& static_shared(const void* key, const char* name, size_t align) {
   return *static_cast<T*>(static_shared_bytes(key, name, sizeof(T), align > alignof(T) ? align : alignof(T)));
@@ -77,8 +77,8 @@ inline T* dynamic_shared() {
   return static_cast<T*>(dynamic_shared_bytes());
 }
 
-// `MINAST_KERNEL(3, (softmax_forward<float>))` exports one kernel: a function that takes its arguments as cuLaunchKernel
-// does, an array of pointers to them, and the sizes of its parameters, ended by a zero.
+// `MINAST_KERNEL(3, (softmax_forward<float>))` exports one kernel: a function that takes its arguments as
+// cuLaunchKernel does, as an array of pointers, and the sizes of its parameters, terminated by a zero.
 template <typename T>
 struct Plain { using type = T; };
 template <typename T>

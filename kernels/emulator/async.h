@@ -1,5 +1,5 @@
-// cp.async. A copy happens somewhere between its issue and the wait for its group. "forward" makes it as late as it may
-// be, "reverse" as early, "random" throws a coin: a tile read too soon or overwritten too soon shows in one of them.
+// cp.async. A copy may happen at any time between its issue and the wait for its group. "forward" does it as late as
+// possible, "reverse" as early as possible, "random" either: a tile read or overwritten too soon shows in one of them.
 #pragma once
 #include "block.h"
 

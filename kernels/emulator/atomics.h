@@ -1,10 +1,10 @@
-// Atomics are real: blocks run on several OS threads. Each returns the value it found.
+// Atomics are real atomics, since blocks run on several OS threads. Each returns the old value.
 #pragma once
 #include "half.h"
 
 namespace emu {
 
-// Retries until no other thread came between reading and writing. U is the integer of T's size.
+// A compare-and-swap loop. U is the integer type of T's size.
 template <typename U, typename T, typename F>
 inline T atomic_update(T* p, F change) {
   U seen = __atomic_load_n(reinterpret_cast<U*>(p), __ATOMIC_SEQ_CST);

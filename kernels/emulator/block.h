@@ -1,4 +1,4 @@
-// Where threads meet, barriers and warp collectives, and the life of a block from its first thread to its last.
+// Barriers and warp collectives, and the execution of a block from its first thread to its last.
 #pragma once
 #include "schedule.h"
 
@@ -12,8 +12,8 @@ inline void open_barrier(Worker& w, Fiber* last) {
   release(w, 0, w.threads, [&](int i) { return w.thread[i].state == kWaiting && &w.thread[i] != last; });
 }
 
-// Threads that have returned are not waited for, as on the device since compute capability 7.0. Threads at two different
-// barriers do not meet: the device would let them pass, CUDA's rules forbid it.
+// Barriers do not wait for threads that have returned, as on devices since compute capability 7.0. Threads at two
+// different barriers are a deadlock here: a device would let them pass, but CUDA's rules forbid it.
 int barrier(const char* what, int predicate, int result, const char* file, int line) {
   Fiber& t = fiber();
   Worker& w = *t.worker;
@@ -62,7 +62,7 @@ void collective(uint32_t mask, WarpWork work, void* operand, const char* what, c
   }
 }
 
-// A returned thread may be the one that others were waiting for.
+// Others may have been waiting for the thread that returns.
 inline void retire(Worker& w, Fiber& t) {
   t.state = kDone;
   w.alive--;
@@ -95,14 +95,14 @@ inline void thread_main() {
       void* unused;
       resume(w, *next, &unused);
     }
-    next->stack = stack;  // a new thread goes on here, on the stack of the one that returned
+    next->stack = stack;  // a new thread continues here, on the stack of the one that returned
     next->state = kReady;
     running.on_stack[stack] = next;
     t = next;
   }
 }
 
-// Runs one block to its end, or until the launch is to stop.
+// Runs one block to its end, or until the launch is stopped.
 inline void run_block(Worker& w, uint3 index) {
   w.block_index = index;
   w.alive = w.unstarted = w.threads;

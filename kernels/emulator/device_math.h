@@ -1,4 +1,4 @@
-// Device functions that the C library does not have, and the fast ones (__expf, __fdividef ...), which are exact here.
+// Device functions that the C library does not have, and the fast ones (__expf, __fdividef ...), accurate here.
 #pragma once
 #include <math.h>
 #include <stdint.h>
@@ -7,7 +7,7 @@
 
 #include "vector.h"
 
-// A macro, because glibc 2.41 declares functions of this name.
+// Macros, because glibc 2.41 declares functions of these names.
 #define rsqrtf(x) emu_rsqrtf(x)
 #define rsqrt(x) emu_rsqrt(x)
 #define exp10f(x) exp2f((x) * 3.321928094887362f)
@@ -38,7 +38,7 @@ inline float __frcp_rn(float x) { return 1.0f / x; }
 inline float __fsqrt_rn(float x) { return sqrtf(x); }
 inline float __frsqrt_rn(float x) { return rsqrtf(x); }
 inline float __fmaf_rn(float x, float y, float z) { return fmaf(x, y, z); }
-// These three are never fused with a neighbour: the volatile keeps the compiler from contracting them.
+// These three are never fused into a multiply-add: volatile keeps the compiler from contracting them.
 inline float __fadd_rn(float x, float y) { volatile float r = x + y; return r; }
 inline float __fsub_rn(float x, float y) { volatile float r = x - y; return r; }
 inline float __fmul_rn(float x, float y) { volatile float r = x * y; return r; }
@@ -124,7 +124,7 @@ inline double max(float x, double y) { return fmax(x, y); }
 inline double min(double x, float y) { return fmin(x, y); }
 inline double max(double x, float y) { return fmax(x, y); }
 
-// Cache hints mean nothing here.
+// Cache hints have no effect here.
 #define MINAST_LOAD(name) template <typename T> inline T name(const T* p) { return *p; }
 MINAST_LOAD(__ldg)
 MINAST_LOAD(__ldca)

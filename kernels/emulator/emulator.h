@@ -1,6 +1,6 @@
-// CUDA C++ on a CPU. This header goes before a .cu file, minast/emulator/build.py rewrites the file's __shared__
-// declarations, and g++ makes a library of the two,
-// which calls runtime.cpp. See kernels/README.md for what is modelled and what is not.
+// CUDA C++ on a CPU. minast/emulator/build.py puts this header before a .cu file and rewrites the file's __shared__
+// declarations; g++ compiles the two to a library, which calls runtime.cpp. See kernels/README.md for what is modelled
+// and what is not.
 #pragma once
 #include <float.h>
 #include <limits.h>

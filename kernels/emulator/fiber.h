@@ -1,5 +1,5 @@
-// A fiber is a stack and a saved stack pointer. Switching pushes the registers that a function must preserve, swaps the
-// stack pointer and pops those of the other side: no system call, where swapcontext makes one to set the signal mask.
+// A fiber is a stack and a saved stack pointer. A switch pushes the callee-saved registers, swaps the stack pointer and
+// pops the other fiber's registers: without a system call, unlike swapcontext, which sets the signal mask.
 #pragma once
 #include <cstdint>
 #include <cstring>
@@ -73,13 +73,13 @@ minast_switch_stack:
 
 extern "C" __attribute__((visibility("hidden"))) void minast_switch_stack(void** save, void* load);
 
-// A fresh stack whose first switch enters `start`, which must never return. Tops are staggered by 64 bytes over 64 cache
-// sets: stacks a power of two apart would otherwise fight for the same ones.
+// A new stack whose first switch enters `start`, which must never return. Tops are staggered by 64 bytes over 64 cache
+// sets: stacks a power of two apart would otherwise compete for the same ones.
 inline void* fresh_stack(int number, void (*start)()) {
   uintptr_t top = reinterpret_cast<uintptr_t>(running.arena + kStackBytes * size_t(number + 1)) - 256 - number % 64 * 64;
   uint64_t* sp = reinterpret_cast<uint64_t*>(top);
 #if defined(__x86_64__)
-  *--sp = 0;  // a function starts 8 bytes off a 16-byte boundary
+  *--sp = 0;  // at function entry the stack pointer is 8 bytes off a 16-byte boundary
   *--sp = reinterpret_cast<uint64_t>(start);
   for (int i = 0; i < kSavedWords; i++) *--sp = 0;
 #else

@@ -1,16 +1,16 @@
-// Guarded arguments: each array is copied so that it ends at an unreadable page, or starts after one. What an access beyond
-// it raises becomes a report in signals.h. A copy is never better aligned than the caller's array: a vector load that
-// faults on a GPU, because a slice does not start on 16 bytes, faults here as well.
+// Guarded arguments: each array is copied so that it ends at an unreadable page, or starts after one. signals.h turns
+// the fault of an access beyond it into a report. A copy is never better aligned than the caller's array: a vector load
+// that faults on a GPU, because a slice is not 16-byte aligned, faults here as well.
 //
-// After the launch what the kernel may write is copied back. What it declares const has to be as it was.
+// After the launch, arrays that the kernel may write are copied back; those that it declares const must be unchanged.
 #pragma once
 #include "shared.h"
 
 namespace emu {
 
-constexpr size_t kArgumentMargin = size_t(1) << 26;  // 64 MB of address space on either side; it costs no memory
+constexpr size_t kArgumentMargin = size_t(1) << 26;  // 64 MB of address space on either side, no memory
 
-struct Region {  // one copy; arrays that overlap (an in-place kernel) share it
+struct Region {  // one copy, shared by arrays that overlap (an in-place kernel)
   char *source, *base, *data;
   size_t bytes, mapped;
   bool same;  // keep the address modulo 16
@@ -19,7 +19,7 @@ struct Region {  // one copy; arrays that overlap (an in-place kernel) share it
 struct Guarded {
   std::vector<Region> regions;
   std::vector<void*> pointer;  // per argument: the array's copy
-  std::vector<void*> value;    // per argument: where the kernel finds it
+  std::vector<void*> value;    // per argument: where the kernel reads it
 };
 static Guarded guarded;
 
@@ -31,8 +31,8 @@ inline size_t alignment(const char* p) {
   return address & -address;
 }
 
-// Where a copy goes so that it ends at the unreadable page: exactly there, or up to 15 bytes before, so that its address
-// modulo 16 is that of the caller's array: where `same` asks for it, or the exact end were better aligned.
+// Places a copy to end at the unreadable page: exactly there, or up to 15 bytes before, so that its address modulo 16
+// is that of the caller's array: if `same` is set, or if it would be better aligned at the exact end.
 inline char* place_before_end(const Region& r) {
   char* end = r.base + whole_pages(r.bytes + kCanaryBytes + kVector);
   char* data = end - r.bytes;
@@ -43,7 +43,7 @@ inline char* place_before_end(const Region& r) {
   return data;
 }
 
-// The same right after the unreadable page in front: always with the caller's address modulo 16.
+// The same after the unreadable page in front: always with the caller's address modulo 16.
 inline char* place_after_start(const Region& r) {
   size_t before = reinterpret_cast<uintptr_t>(r.source) % kVector;
   memset(r.base, kCanaryByte, before);
@@ -51,8 +51,8 @@ inline char* place_after_start(const Region& r) {
   return r.base + before;
 }
 
-// `same`: arrays keep their address modulo 16 at once, for kernels that load float4, at the price of up to 15 bytes behind
-// them that are canary instead of guard.
+// `same`: all arrays keep their address modulo 16, for kernels with float4 loads; up to 15 bytes behind them are then
+// canary instead of guard page.
 inline bool guard_arguments(const Launch& launch, bool same) {
   guarded = Guarded{};
   int n = launch.arguments;
@@ -98,7 +98,7 @@ inline int argument_at(const Launch& launch, const char* address, int64_t* offse
     for (int i = 0; i < launch.arguments; i++) {
       char* p = static_cast<char*>(guarded.pointer[i]);
       if (launch.argument[i].bytes < 0 || !p || p < r.data || p > r.data + r.bytes) continue;
-      // Of arrays in one region, the one whose near end is closest.
+      // Of the arrays in one region, the one with the nearest end.
       int64_t o = address - p;
       auto beyond = [&](int k, int64_t at) { return at < 0 ? -at : at - launch.argument[k].bytes; };
       if (best < 0 || beyond(i, o) < beyond(best, *offset)) best = i, *offset = o;
@@ -111,7 +111,7 @@ struct Part {
   int64_t start, end;
 };
 
-// What the kernel may write of a region, in order; the rest belongs to arguments that it declares const.
+// The parts of a region that the kernel may write, in order; the rest belongs to arguments that it declares const.
 inline std::vector<Part> writable_parts(const Launch& launch, const Region& r) {
   std::vector<Part> parts, whole;
   for (int i = 0; i < launch.arguments; i++) {
@@ -128,7 +128,7 @@ inline std::vector<Part> writable_parts(const Launch& launch, const Region& r) {
   return whole;
 }
 
-// The first byte between the writable parts in which the copy is no longer the caller's, or -1: a kernel cast const away.
+// The first byte outside the writable parts that differs from the caller's, or -1: a kernel may cast const away.
 inline int64_t changed_const(const Region& r, const std::vector<Part>& writable) {
   int64_t at = 0;
   for (size_t i = 0; i <= writable.size(); i++) {
@@ -140,7 +140,7 @@ inline int64_t changed_const(const Region& r, const std::vector<Part>& writable)
   return -1;
 }
 
-// Copies results back and finds writes that fell into the canaries, or into what is const.
+// Copies results back and detects writes to canaries and to const arguments.
 inline void release_arguments(const Launch& launch, bool copy_back) {
   for (Region& r : guarded.regions) {
     if (!r.base) continue;

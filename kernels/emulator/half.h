@@ -1,5 +1,5 @@
-// __half and __nv_bfloat16: 16 bits of storage, arithmetic in float32, one rounding (to nearest even) per operation, as the
-// device does. One template serves both; Format says how bits and floats turn into each other.
+// __half and __nv_bfloat16: 16 bits of storage, arithmetic in float32, one rounding (to nearest even) per operation, as
+// on the device. One template serves both; Format converts between bits and floats.
 #pragma once
 #include <math.h>
 #include <stdint.h>
@@ -21,7 +21,7 @@ inline uint32_t bits_of_float(float f) {
 }
 
 #if defined(__aarch64__)
-using Float16 = __fp16;  // g++ has _Float16 there only since 13
+using Float16 = __fp16;  // there g++ has _Float16 only since version 13
 #else
 using Float16 = _Float16;
 #endif
@@ -144,7 +144,7 @@ inline __nv_bfloat162 __bfloat162bfloat162(__nv_bfloat16 h) { return {h, h}; }
 inline __nv_bfloat162 __halves2bfloat162(__nv_bfloat16 x, __nv_bfloat16 y) { return {x, y}; }
 inline __nv_bfloat162 make_bfloat162(__nv_bfloat16 x, __nv_bfloat16 y) { return {x, y}; }
 
-// The functions that both have, for one value and for a pair.
+// Functions of both types, for one value and for a pair.
 #define MINAST_BINARY(name, expression)                                                                        \
   template <typename F>                                                                                        \
   inline emu::Narrow<F> __h##name(emu::Narrow<F> p, emu::Narrow<F> q) {                                        \

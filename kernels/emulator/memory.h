@@ -1,4 +1,4 @@
-// Pages that may be read, between pages that may not.
+// Readable pages between unreadable ones.
 #pragma once
 #include <sys/mman.h>
 #include <unistd.h>
@@ -14,7 +14,7 @@ inline size_t page_bytes() {
 
 inline size_t whole_pages(size_t bytes) { return (bytes + page_bytes() - 1) / page_bytes() * page_bytes(); }
 
-// Readable pages for `bytes` with `margin` unreadable bytes on either side; the result is the first readable byte.
+// Readable pages for `bytes` with `margin` unreadable bytes on either side; returns the first readable byte.
 inline char* map_between_guards(size_t bytes, size_t margin, size_t* mapped) {
   *mapped = whole_pages(bytes) + 2 * margin;
   void* p = mmap(nullptr, *mapped, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);

@@ -1,4 +1,4 @@
-// A launch: guard the arguments, hand the blocks to workers, put everything back.
+// A launch: guard the arguments, distribute the blocks to workers, copy results back.
 #pragma once
 #include <dlfcn.h>
 #include <pthread.h>
@@ -12,7 +12,7 @@ namespace emu {
 
 static std::atomic<uint64_t> next_block;
 
-// The i-th block to run. Random order steps through the grid by a stride that has no factor in common with its size.
+// The i-th block to run. Random order visits the grid with a stride that is coprime to its size.
 inline uint64_t block_number(uint64_t i, uint64_t blocks) {
   const Launch& launch = *global.launch;
   if (launch.order == kForward) return i;
@@ -45,7 +45,7 @@ inline void run_blocks(Worker& w) {
 }
 
 inline void run_worker(Worker& w) {
-  // The handler needs a stack of its own: the fault may be a fiber that ran out of its stack.
+  // The handler needs its own stack: the fault may be the overflow of a fiber's stack.
   static constexpr size_t kHandlerStack = 64 * 1024;
   std::vector<char> memory(kHandlerStack);
   stack_t ours{}, before{};
@@ -80,7 +80,7 @@ inline void run_once(bool same_alignment) {
     return;
   }
   global.arguments = guarded.value.data();
-  static std::vector<std::unique_ptr<Worker>> pool;  // kept: a worker's tables are half a megabyte
+  static std::vector<std::unique_ptr<Worker>> pool;  // kept, since a worker's tables are half a megabyte
   uint64_t blocks = uint64_t(launch.grid[0]) * launch.grid[1] * launch.grid[2];
   int count = int(std::min<uint64_t>(uint64_t(launch.workers), blocks));
   while (int(pool.size()) < count) pool.push_back(std::make_unique<Worker>());
@@ -112,7 +112,7 @@ inline void run_once(bool same_alignment) {
   release_arguments(launch, launch.report->kind == kFine);
 }
 
-// Address space for the stacks of this many workers; pages come into being when they are touched.
+// Address space for the stacks of this many workers; pages are allocated on first access.
 inline bool reserve_stacks(int count) {
   static int reserved = 0;
   static size_t mapped = 0;
@@ -142,11 +142,11 @@ inline void launch(void (*entry)(void**), const int* sizes, Launch* launch) {
       return;
     }
   run_once(false);
-  // A copy that ends at its page may be less aligned than the caller's array, and a vector load refuse it: once more, with
-  // the caller's alignment. What is refused then is refused on a GPU.
+  // A copy that ends at its page may be less aligned than the caller's array, so that a vector load faults: run again
+  // with the caller's alignment. A fault in that run would also happen on a GPU.
   bool misaligned = launch->report->kind == kMisaligned || launch->report->kind == kTrap;
   if (misaligned && launch->guard == kGuardEnd) run_once(true);
-  // Python looks the instruction up in the kernel's library: give it an offset there, or none.
+  // Python looks up the instruction in the kernel's library: pass its offset there, or 0.
   uint64_t& pc = launch->report->pc;
   Dl_info here, kernel;
   if (pc && dladdr(reinterpret_cast<void*>(entry), &kernel)) {
@@ -156,7 +156,7 @@ inline void launch(void (*entry)(void**), const int* sizes, Launch* launch) {
   }
 }
 
-// printf from a kernel: collected, and shown by Python when the launch has ended.
+// printf from a kernel: collected, and printed by Python after the launch.
 int device_printf(const char* format, ...) {
   char line[1024];
   std::vector<char> longer;

@@ -1,5 +1,5 @@
-// The emulator's own library, compiled once: fibers, barriers, shared memory, guard pages, the launch. Kernels are compiled
-// against api.h and find these functions when they are loaded.
+// The emulator's runtime library, compiled once: fibers, barriers, shared memory, guard pages, the launch. Kernels are
+// compiled against api.h and link to these functions when they are loaded.
 #include "async.h"
 #include "run.h"
 #include "shared.h"

@@ -1,5 +1,5 @@
-// Which thread runs next, and how it comes to run: a thread starts on whatever stack is free and gets one to itself only when
-// it has to wait, so a kernel without barriers is a plain loop.
+// The scheduler: which thread runs next, and on which stack. When a thread returns, a new one starts on its stack; only
+// threads that wait keep one each, so a kernel without barriers runs as a plain loop.
 #pragma once
 #include "memory.h"
 #include "state.h"
@@ -8,9 +8,9 @@ namespace emu {
 
 // The next thread to run, or none.
 //
-// Forward and reverse let a warp run as far as it can before the next one starts: with them the first or the last warp is as
-// far ahead of the others as the barriers allow. Random picks lanes of a warp by chance, and now and then another warp; how
-// often is drawn for each block, since some races need warps far apart and some need them side by side.
+// Forward and reverse order let a warp run as far as it can before the next one starts: the first or the last warp is
+// as far ahead of the others as barriers allow. Random order picks random lanes of a warp, and now and then another
+// warp; how often is drawn for each block, since some races need warps far apart and some need them close together.
 inline Fiber* pick_random(Worker& w) {
   int warps = (w.threads + 31) / 32;
   if (!w.runnable[w.at_warp] || next_random(w) % uint64_t(w.switch_every) == 0) {
@@ -40,8 +40,8 @@ inline Fiber* pick(Worker& w) {
 
 inline void thread_main();
 
-// The lowest page of a stack is unreadable, so that a thread which needs more is found. Two pieces of address space a stack
-// is all that the kernel's limit of 65530 allows; beyond that only the canary above the page is left.
+// The lowest page of a stack is unreadable, to detect overflow. The OS limits a process to 65530 memory mappings, two
+// per stack; the stacks beyond that have only the canary above the page.
 static bool stack_guarded[sizeof running.on_stack / sizeof *running.on_stack];
 
 inline void forget_guarded_stacks() { memset(stack_guarded, 0, sizeof stack_guarded); }
@@ -74,7 +74,7 @@ inline void resume(Worker& w, Fiber& next, void** save) {
   minast_switch_stack(save, next.sp);
 }
 
-// The running thread waits at `site` until another one has made it ready.
+// The running thread waits at `site` until another one makes it ready.
 __attribute__((noinline)) inline void wait(Fiber& t, const Site& site) {
   Worker& w = *t.worker;
   if (global.stop.load(std::memory_order_relaxed)) abandon(w);  // another worker has failed, or Ctrl-C
@@ -88,7 +88,8 @@ __attribute__((noinline)) inline void wait(Fiber& t, const Site& site) {
   resume(w, *next, &t.sp);
 }
 
-// Threads lo..hi-1 for which `wakes` holds may run; the lowest first in forward order, the highest in reverse.
+// Makes threads lo..hi-1 ready for which `wakes` is true; in forward order the lowest runs first, in reverse the
+// highest.
 template <typename F>
 inline void release(Worker& w, int lo, int hi, F wakes) {
   auto wake = [&](int i) {
@@ -105,7 +106,7 @@ inline void release(Worker& w, int lo, int hi, F wakes) {
     for (int i = lo; i < hi; i++) wake(i);
 }
 
-// The last to arrive goes on at once, except in random order, where it takes its chance with those it woke.
+// The last to arrive continues at once, except in random order, where any of the threads it woke may run first.
 inline void after_release(Fiber& t) {
   if (global.launch->order != kRandom) return;
   Worker& w = *t.worker;

@@ -1,5 +1,5 @@
-// Shared memory. Each static __shared__ array and the dynamic one has pages of its own: filled with NaN when a block first
-// touches it, ending at an unreadable page, with a few canary bytes on either side.
+// Shared memory. Each static __shared__ array and the dynamic one has its own pages: filled with NaN when a block first
+// uses it, ending at an unreadable page, with a few canary bytes on either side.
 #pragma once
 #include "block.h"
 
@@ -7,11 +7,11 @@ namespace emu {
 
 constexpr size_t kCanaryBytes = 64;
 constexpr unsigned char kCanaryByte = 0xa5;
-constexpr unsigned char kPoison = 0xff;  // four of them are a NaN, and so are two for half and bfloat16
+constexpr unsigned char kPoison = 0xff;  // NaN as float, half and bfloat16
 
 constexpr size_t kSharedMargin = 1 << 16;
 
-// The array keeps the alignment that its type asks for: what is left over after its end is canary, not guard page.
+// The array keeps the alignment that its type requires: the rest after its end is canary, not guard page.
 inline char* place_at_end(char* first, size_t bytes, size_t align) {
   char* end = first + whole_pages(bytes + kCanaryBytes);
   uintptr_t data = reinterpret_cast<uintptr_t>(end - bytes) & ~uintptr_t(align - 1);
@@ -20,7 +20,7 @@ inline char* place_at_end(char* first, size_t bytes, size_t align) {
   return reinterpret_cast<char*>(data);
 }
 
-// Bytes from the array to the first overwritten canary: negative before it, >= bytes after it, 0 if all are whole.
+// Offset of the first overwritten canary byte: negative before the array, >= bytes after it, 0 if all are intact.
 inline int64_t broken_canary(const char* data, size_t bytes) {
   for (size_t i = 1; i <= kCanaryBytes; i++)
     if (static_cast<unsigned char>(data[-ptrdiff_t(i)]) != kCanaryByte) return -int64_t(i);
@@ -68,7 +68,7 @@ inline void refill_shared(Worker& w) {
   memset(w.dynamic, kPoison, size_t(global.launch->shared_bytes));
 }
 
-// After a block: was anything written just outside?
+// After a block: whether nothing was written just outside the arrays
 inline bool check_shared(Worker& w) {
   const char* name = "the dynamic shared memory";
   size_t bytes = size_t(global.launch->shared_bytes);

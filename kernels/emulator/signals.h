@@ -1,5 +1,5 @@
-// Signals while a kernel runs: a fault becomes a report, Ctrl-C ends the launch. Before and after it, and for other threads,
-// the handlers that were there before are in force.
+// Signals while a kernel runs: a fault becomes a report, Ctrl-C ends the launch. Before and after a launch, and for
+// other threads, the program's own handlers apply.
 #pragma once
 #include <link.h>
 #include <pthread.h>
@@ -43,7 +43,7 @@ inline void describe_fault(Worker& w, int signal, siginfo_t* info, ucontext_t* c
     r->kind = kDivision;
     return;
   }
-  // An address that the processor will not name is one that an aligned vector load or store refused.
+  // The processor does not report the address of a misaligned vector load or store.
   if (signal == SIGBUS || info->si_code == SI_KERNEL) {
     r->kind = kMisaligned;
     return;
@@ -69,7 +69,7 @@ inline void describe_fault(Worker& w, int signal, siginfo_t* info, ucontext_t* c
     }
 }
 
-// Faults of other threads, or of this one outside a kernel, belong to whoever was there before us.
+// Faults of other threads, or of this one outside a kernel, go to the previous handler.
 inline void on_fault(int signal, siginfo_t* info, void* context) {
   for (size_t i = 0; i < workers.size(); i++) {
     if (!pthread_equal(worker_thread[i], pthread_self()) || !workers[i]->in_kernel) continue;
@@ -83,15 +83,15 @@ inline void on_fault(int signal, siginfo_t* info, void* context) {
   if (previous.sa_flags & SA_SIGINFO)
     previous.sa_sigaction(signal, info, context);
   else if (previous.sa_handler == SIG_DFL || previous.sa_handler == SIG_IGN)
-    sigaction(signal, &previous, nullptr);  // the instruction runs again, and the fault goes where it belongs
+    sigaction(signal, &previous, nullptr);  // the instruction runs again and faults with the previous action
   else
     previous.sa_handler(signal);
 }
 
-// ---- Ctrl-C: without it a kernel that loops for ever would have to be killed ---------------------------------------------
+// ---- Ctrl-C: otherwise a kernel in an endless loop would have to be killed ------------------------------------------
 
 static std::atomic<bool> interrupted, told;
-static char *kernel_code, *kernel_code_end;  // the kernel's library: while a thread is in there it holds no lock
+static char *kernel_code, *kernel_code_end;  // the kernel's library: a thread in its code has no lock
 
 inline int find_kernel_code(struct dl_phdr_info* library, size_t, void* entry) {
   for (int i = 0; i < library->dlpi_phnum; i++) {
@@ -104,8 +104,8 @@ inline int find_kernel_code(struct dl_phdr_info* library, size_t, void* entry) {
   return 0;
 }
 
-// True if the program's own handler was told instead. It hears the first Ctrl-C of a launch, and a training run that is to
-// save after this step needs the step; the second one stops the launch.
+// True if the program's own handler was called instead. It gets the first Ctrl-C of a launch, so that a training run
+// can finish its step and save; the second one stops the launch.
 inline bool told_instead(int signal, siginfo_t* info, void* context) {
   const struct sigaction& previous = previous_action[kSignalCount - 1];
   if (!global.launch->patient || told.exchange(true)) return false;
@@ -116,7 +116,8 @@ inline bool told_instead(int signal, siginfo_t* info, void* context) {
   return true;
 }
 
-// Leaves the kernel at once if the thread is in the kernel's own code, else at its next wait or block; tells the others.
+// Leaves the kernel at once if the thread is in the kernel's own code, else at its next wait or block; notifies the
+// others.
 inline void on_interrupt(int signal, siginfo_t* info, void* context) {
   if (told_instead(signal, info, context)) return;
   global.stop = true;

@@ -1,5 +1,5 @@
-// One OS thread, a worker, runs one block at a time; the block's CUDA threads are fibers on it. What is known of each, and how
-// a launch that goes wrong is reported.
+// One OS thread, a worker, runs one block at a time; the block's CUDA threads are fibers on it. The state of both, and
+// how a failed launch is reported.
 #pragma once
 #include <algorithm>
 #include <csetjmp>
@@ -19,7 +19,7 @@ struct Site {  // where a thread waits
 
 struct Worker;
 
-struct WarpGroup {  // lanes on their way into one collective
+struct WarpGroup {  // lanes that have arrived at one collective
   uint32_t mask, arrived;
   WarpWork work;
 };
@@ -49,10 +49,10 @@ struct Fiber : Thread {
   Site site;
   std::vector<AsyncCopy> copies;
   int copy_group;
-  void* caller;  // where the kernel called a function of ours that touches its memory
+  void* caller;  // where the kernel called an emulator function that accesses its memory
 };
 
-struct SharedArray {  // a static __shared__ array: its own pages, so that its end can be guarded
+struct SharedArray {  // a static __shared__ array, on its own pages, so that its end can be guarded
   const void* key;
   const char* name;
   char *base, *data;
@@ -63,10 +63,10 @@ struct SharedArray {  // a static __shared__ array: its own pages, so that its e
 struct Worker {
   Fiber thread[1024];
   Warp warp[32];
-  int threads, alive, unstarted;  // of the block at hand
-  std::vector<int> ready;         // forward and reverse: threads that were woken, the next one last
-  uint32_t runnable[32];          // random: of each warp, the lanes that could run
-  int at_warp, switch_every;      // random: the warp whose turn it is, and how seldom that changes
+  int threads, alive, unstarted;  // of the current block
+  std::vector<int> ready;         // forward and reverse: threads that are ready, the next one last
+  uint32_t runnable[32];          // random: per warp, the lanes that are ready
+  int at_warp, switch_every;      // random: the current warp, and the mean number of picks between changes
   std::vector<int> free_stacks;
   int first_stack;
   uint3 block_index;
@@ -87,7 +87,7 @@ struct Worker {
   volatile bool in_kernel = false;
 };
 
-// State of the launch at hand; one launch at a time (Python holds a lock).
+// State of the current launch; there is one at a time (Python has a lock).
 struct Global {
   Launch* launch;
   void (*entry)(void**);
@@ -107,9 +107,9 @@ inline uint64_t next_random(Worker& w) {  // splitmix64
   return z ^ (z >> 31);
 }
 
-// ---- the end of a launch that went wrong ---------------------------------------------------------------------------------
+// ---- the end of a failed launch -------------------------------------------------------------------------------------
 
-// Fills the report if it is the first; the caller then leaves its fibers where they are (device code owns nothing).
+// The report to fill in, null if there is one already. The caller then abandons its fibers (device code owns nothing).
 inline Report* first_report(Kind kind, const uint3& block, const uint3* thread) {
   std::lock_guard<std::mutex> lock(global.mutex);
   global.stop = true;

@@ -1,4 +1,4 @@
-// The twins of the instructions in ptx.cuh: ldmatrix and mma.sync (cp.async is in async.h).
+// Emulation of the instructions in ptx.cuh: ldmatrix and mma.sync (cp.async is in async.h).
 #pragma once
 #include "half.h"
 #include "warp.h"
@@ -36,7 +36,7 @@ inline void ldmatrix(unsigned (&out)[tiles], const void* row, MINAST_HERE) {
   if (current().lane < tiles * 8 && reinterpret_cast<uintptr_t>(row) % 16)
     fail("ldmatrix: the row that lane %d points to is not 16-byte aligned", current().lane);
   LdmatrixOperand<tiles> operand{static_cast<const char*>(row), out};
-  // A fault must be the fault of the lane that gave the address, not of the lane that does the work.
+  // Read here, so that a fault is reported for the lane that gave the address, not for the lane that does the work.
   if (current().lane < tiles * 8) (void)*static_cast<const volatile char*>(operand.row);
   collective(0xffffffffu, ldmatrix_work<tiles, transposed>, &operand, "ldmatrix", file, line);
 }
@@ -47,8 +47,8 @@ struct MmaOperand {
   unsigned b[2];
 };
 
-// Products are exact in float32, sums are taken in float32 in the order of k. A tensor core adds in another order and
-// truncates: results differ in the last bits.
+// Products are exact in float32, sums are float32 in the order of k. A tensor core adds in another order and truncates:
+// results differ in the last bits.
 template <typename T>
 void mma_work(void* const* operand, uint32_t) {
   auto at = [&](int lane) { return static_cast<MmaOperand*>(operand[lane]); };

@@ -1,4 +1,4 @@
-// float2, uint4, dim3 and the like, with their make_ functions and the alignment that nvcc gives them.
+// float2, uint4, dim3 and the like, with their make_ functions and the same alignment as in nvcc.
 #pragma once
 
 #define MINAST_VECTORS(type, name, align2, align4)                                                  \

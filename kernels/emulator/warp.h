@@ -1,5 +1,5 @@
-// Barriers and warp intrinsics under their CUDA names. The default arguments record the caller's line, for the report on
-// threads that wait for each other.
+// Barriers and warp intrinsics under their CUDA names. The default arguments record the caller's line, for the report
+// of a deadlock.
 #pragma once
 #include <string.h>
 
@@ -35,7 +35,7 @@ void shuffle_work(void* const* operand, uint32_t lanes) {
     if (from >= 0 && from < 32 && (lanes >> from & 1))
       own.result = static_cast<ShuffleOperand<T>*>(operand[from])->value;
     else
-      memset(&own.result, 0xff, sizeof(T));  // a lane that takes no part: undefined on the device, NaN here
+      memset(&own.result, 0xff, sizeof(T));  // from a lane that does not take part: undefined on the device, NaN here
   }
 }
 
@@ -86,7 +86,7 @@ inline VoteOperand vote(const char* what, uint32_t mask, unsigned long long valu
   return operand;
 }
 
-// The bits of a value, for __match_*: values are equal when their bits are.
+// The bits of a value, for __match_*, which compares bits.
 template <typename T>
 inline unsigned long long bits_of(T value) {
   unsigned long long bits = 0;
@@ -136,5 +136,6 @@ inline unsigned __match_all_sync(unsigned mask, T value, int* same, MINAST_HERE)
   return v.result;
 }
 
-// The lanes that have not returned. On the device it may be fewer, where the warp has diverged: code must not rely on it.
+// The lanes that have not returned. On the device there may be fewer if the warp has diverged: code must not rely on
+// it.
 inline unsigned __activemask() { return *emu::current().lanes_alive; }

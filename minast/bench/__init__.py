@@ -1,6 +1,10 @@
-"""The rows of `python -m minast.bench`: each module has `ROWS`, a dict from a short name to a function.
+"""`python -m minast.bench`: speed and memory, against PyTorch where it is installed.
 
-A row function takes `rounds` and returns a list of `table.Row`, or raises `table.Skip` with the reason. It checks that
-both sides give the same result before it times them. Those about a GPU (kernels, attention, backends, whole) also take
-`backend`, and return `device_rows.DeviceRow`.
+From the bottom up: `row`, `timing` and `checks` are what every row uses; `table`, `readme` and `stored` write and read
+results; `pytorch/` is the other side of the comparisons. `gpu/`, `kernels/` and `cpu/` hold the rows, `catalogue` names
+them, `runner` measures them, `outputs` writes the files.
+
+A row function takes `rounds`, how many to time, and for a GPU also `backend`. It returns a list of `row.Row`, for a GPU
+of `gpu.rows.DeviceRow`. It checks that both sides give the same result before it times them, and raises `row.Skip` with
+the reason where it cannot run.
 """

@@ -1,20 +1,23 @@
-"""The rows of an earlier `--json FILE`, to make tables and pictures of elsewhere than where they were measured."""
+"""Reading what `--json FILE` wrote, so that tables and pictures can be made elsewhere than where it was measured."""
 
 import json
+import os
+from collections.abc import Iterable
 from dataclasses import MISSING, fields
 from pathlib import Path
 
 from ..errors import Error
-from .gpu.device_rows import DeviceRow, Goal
-from .table import Row
+from .gpu.rows import DeviceRow, Goal
+from .row import Row
 
 NUMBERS = {float: int | float, float | None: int | float | None}  # JSON tells 1 from 1.0
 
 
-def read(paths):
-    """-> (rows, about) of one file or more, as one run's; `about` is the first's. Of equal names the last row stays.
+def read(paths: Iterable[str | os.PathLike]) -> tuple[list[Row], dict]:
+    """The rows and conditions of one file or more, joined.   -> (rows, about)
 
-    Raises Error for what `table.write_json` did not write, and for files of different devices.
+    `about` is the first file's; of rows with equal names the last one counts. Raises Error for anything that
+    `table.write_json` did not write, and for files of different devices.
     """
     rows, abouts = {}, []
     for path in paths:
@@ -23,7 +26,7 @@ def read(paths):
         abouts.append(about)
         if about.get("device") != abouts[0].get("device"):
             devices = " and ".join(str(a.get("device", "no GPU")) for a in (abouts[0], about))
-            raise Error(f"{path}: the files to put together are of different devices: {devices}.")
+            raise Error(f"{path}: these files are of different devices: {devices}.")
     return list(rows.values()), abouts[0]
 
 
@@ -33,18 +36,22 @@ def _one(path):
     except OSError as error:
         raise Error(f"{path}: {error.strerror}.") from None
     except (ValueError, RecursionError):  # no JSON, or no text
-        raise Error(f"{path} is damaged, or no file of python -m minast.bench --json.") from None
+        raise Error(f"{path} is damaged, or was not written by python -m minast.bench --json.") from None
     if not isinstance(stored, dict) or set(stored) != {"about", "rows"}:
-        raise Error(f"{path} is no file of python -m minast.bench --json: it has no about and rows.")
+        raise Error(
+            f"{path} was not written by python -m minast.bench --json: it needs about and rows, and nothing else."
+        )
     about, rows = stored["about"], stored["rows"]
     plain = isinstance(about, dict) and all(isinstance(v, str | int | float | None) for v in about.values())
     if not plain or not isinstance(rows, list):
-        raise Error(f"{path} is no file of python -m minast.bench --json: about is a dictionary, rows is a list.")
+        raise Error(
+            f"{path} was not written by python -m minast.bench --json: about must be a dictionary, rows a list."
+        )
     return [_row(row, f"{path}, row {i}") for i, row in enumerate(rows)], about
 
 
 def _no_constant(name):
-    """NaN and infinities: `table.write_json` writes null instead."""
+    """Refuse NaN and infinities: `table.write_json` writes null instead."""
     raise ValueError(name)
 
 
@@ -53,22 +60,23 @@ def _row(stored, where):
         raise Error(f"{where}: a dictionary is expected, not {type(stored).__name__}.")
     row = _made(DeviceRow if "device" in stored else Row, stored, where)
     if not row.ours > 0:
-        raise Error(f"{where}: ours is {row.ours}, and everything takes some time.")
+        raise Error(f"{where}: ours is {row.ours}; it must be above 0.")
     if isinstance(row, DeviceRow):
         row.goals = [_made(Goal, goal, f"{where}, goal {i}") for i, goal in enumerate(row.goals)]
         for name, kind in (("libraries", int | float), ("ratios", int | float), ("without", str)):
             values = getattr(row, name).values()
             if not all(isinstance(v, kind) and (kind is str or v > 0) for v in values):
-                raise Error(f"{where}: {name} has a value of another kind.")
+                wanted = "texts" if kind is str else "numbers above 0"
+                raise Error(f"{where}: the values of {name} must be {wanted}.")
         if row.job == "attention forward" and row.version is None:
-            raise Error(f"{where}: it is of a ladder and has no version.")
+            raise Error(f"{where}: a row of the attention kernel must have a version.")
         if set(row.libraries) != set(row.ratios):
             raise Error(f"{where}: libraries and ratios have different names.")
     return row
 
 
 def _made(kind, stored, where):
-    """A dataclass from its dictionary, all fields there and of the right type."""
+    """A dataclass from its dictionary, with all fields there and of the right type."""
     if not isinstance(stored, dict):
         raise Error(f"{where}: a dictionary is expected, not {type(stored).__name__}.")
     known = {f.name: f for f in fields(kind)}

@@ -1,8 +1,11 @@
-"""The reference's names, the hot ones through kernels/*.cu: on a GPU for CuPy arrays, in the emulator for NumPy arrays.
+"""The reference's names, the hot ones by kernels/*.cu: on a GPU for CuPy arrays, in the emulator for NumPy arrays.
 
-Every line is shared by the backends `cuda` and `emulator`; `launch` looks at the arrays. float32, float16 and bfloat16
-(on NumPy as uint16) have kernels; everything else, float64 first of all, takes the reference's own function.
-Products go through `gemm`: cuBLAS on a GPU, NumPy in the emulator. `version` is a number from the head of a .cu file.
+The backends `cuda` and `emulator` share every line; `launch` decides by the type of the arrays. float32, float16 and
+bfloat16 (stored as uint16) have kernels; any other dtype, float64 first of all, uses the reference's function.
+Products go through `gemm`: cuBLAS on a GPU, NumPy in the emulator. `version` selects one of those listed at the top
+of a .cu file; the default is the last that fits.
+Kernels do not check shapes. In the emulator an array that is too short raises IndexError at the first access beyond its
+end; on a GPU it is undefined behaviour. An array that is too long is read as if it had the right shape.
 """
 
 from ..layers import *

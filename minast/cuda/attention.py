@@ -1,17 +1,16 @@
-"""Attention by kernels: `version` picks a version of attention.cu, the default is the last that fits."""
+"""Attention by kernels: `version` selects a version of attention.cu; the default is the last that fits."""
 
 import numpy as np
 
 from ..errors import Error
 from ..gpu.memory import empty, packed
 from ..launch import launch
+from ..layers import Array, Cache
 from .common import GROUPS, HEAD_WIDTHS, add_columns, blocks, c_type, checked_version, finish_columns, overrides
 
-TILES = {2: (64, 32, 4, 4), 3: (128, 64, 8, 8)}  # version: queries, keys, and the scores of a thread
+TILES = {2: (64, 32, 4, 4), 3: (128, 64, 8, 8)}  # version: BM queries x BN keys per tile, TM x TN scores per thread
 TENSOR_CORES = {4: "attention_mma", 5: "attention_mma_async", 6: "attention_mma_lean"}
-LONG = (
-    256  # tokens from which float32 takes version 3, not measured: below, that has at most two blocks of queries a head
-)
+LONG = 256  # tokens from which float32 uses version 3 (not measured): for fewer it has at most two blocks per head
 
 
 def _forward_fits(qkv, heads, *_, **__):
@@ -22,14 +21,14 @@ def _backward_fits(do, cache, *_, **__):
     return do.shape[2] // cache[3] in HEAD_WIDTHS
 
 
-def tile_bytes(version, D):
-    """Shared memory of attention_tiles: queries, keys, values, probabilities."""
+def tile_bytes(version: int, D: int) -> int:
+    """Bytes of shared memory of attention_tiles: queries, keys, values, probabilities."""
     BM, BN, _, TN = TILES[version]
     return 4 * ((BM + 2 * BN) * (D + 4) + BM * (BN + BN // TN))
 
 
-def attention_version(qkv, heads):
-    """The version that `attention_forward` takes: the last one for 16 bits, for float32 what fits the device and N."""
+def attention_version(qkv: Array, heads: int) -> int:
+    """The default version: the last one for 16-bit types; for float32 the last that suits N and the device's memory."""
     N, C = qkv.shape[1:]
     if qkv.dtype == np.float32:
         return 3 if N >= LONG and tile_bytes(3, C // 3 // heads) <= _shared_memory(qkv) else 2
@@ -37,12 +36,12 @@ def attention_version(qkv, heads):
 
 
 def _capability(x):
-    """The compute capability of x's device, "80" for 8.0; the emulator has the H100's."""
+    """The compute capability of x's device, "80" for 8.0; in the emulator the H100's."""
     return "90" if isinstance(x, np.ndarray) else x.device.compute_capability
 
 
 def _check_tensor_cores(qkv):
-    """Error where the kernels of 16-bit types would trap: before 8.0 tensor cores have no bfloat16."""
+    """Error where the 16-bit kernels would trap: before 8.0 tensor cores have no bfloat16."""
     capability = _capability(qkv)
     if c_type(qkv) == "__nv_bfloat16" and int(capability) < 80:
         has = f"{capability[:-1]}.{capability[-1]}"
@@ -50,22 +49,25 @@ def _check_tensor_cores(qkv):
 
 
 def _fragments(B, N, H):
-    """16-row fragments a warp of the tensor-core kernels holds: 2 halve its shared-memory traffic, 1 suits few rows."""
+    """16-row fragments per warp of the tensor-core kernels: 2 halve shared-memory traffic, 1 gives more blocks."""
     return 2 if blocks(N, 128) * B * H >= GROUPS else 1
 
 
 def _shared_memory(x):
-    """The largest shared memory of a block on x's device, in bytes; the emulator has the H100's."""
+    """The most shared memory of a block on x's device, in bytes; in the emulator the H100's."""
     return 227 * 1024 if isinstance(x, np.ndarray) else x.device.attributes["MaxSharedMemoryPerBlockOptin"]
 
 
 @overrides(_forward_fits)
-def attention_forward(qkv, heads, version=None, fragments=None, bias=None):
+def attention_forward(
+    qkv: Array, heads: int, version: int | None = None, fragments: int | None = None, bias: Array | None = None
+) -> tuple[Array, Cache]:
     """o = softmax(q k^T / sqrt(D)) v for each head.   qkv (B, T, 3 H D), packed (3, H, D) -> o (B, T, H D)
 
-    bias (3 H D,) float32 or None: that of the product which made qkv. It is added on the way, and qkv's queries are
-    left with theirs: qkv is the kernel's from then on. For 16-bit types only.
-    Raises Error for a version of another type, and for bfloat16 on a GPU before compute capability 8.0.
+    bias (3 H D,) float32 or None, for 16-bit types only: the bias of the product that computed qkv. It is added here,
+    for queries in place: the caller must not use qkv afterwards. fragments: see `_fragments`.
+    Raises minast.Error for a version that is not for qkv's dtype, for a bias with float32, and for bfloat16 on a GPU
+    before compute capability 8.0. Source: see kernels/attention.cu.
     """
     qkv = packed(qkv)
     (B, N, C), T = qkv.shape, c_type(qkv)
@@ -76,7 +78,7 @@ def attention_forward(qkv, heads, version=None, fragments=None, bias=None):
         raise Error(f"version {version} of attention is for {wanted}, not for {qkv.dtype}.")
     if bias is not None:
         if T == "float":
-            raise Error("attention adds a bias for 16-bit types only: of float32 it is in qkv already.")
+            raise Error("attention adds a bias for 16-bit types only: for float32, add it to qkv first.")
         bias = packed(bias)
     _check_tensor_cores(qkv)
     o, lse = empty(qkv, (B, N, C // 3)), empty(qkv, (B, heads, N, 1), np.float32)
@@ -101,10 +103,10 @@ def attention_forward(qkv, heads, version=None, fragments=None, bias=None):
 
 
 @overrides(_backward_fits)
-def attention_backward(do, cache, fragments=None, dbias=None):
+def attention_backward(do: Array, cache: Cache, fragments: int | None = None, dbias: Array | None = None) -> Array:
     """dv = p^T do,  dp = do v^T,  ds = p (dp - delta),  dq = ds k / sqrt(D),  dk = ds^T q / sqrt(D) -> dqkv like qkv
 
-    dbias += sum of dqkv over clips and tokens, (3 H D,) float32: of 16-bit types before it is rounded.
+    dbias (3 H D,) float32 += sum of dqkv over clips and tokens; for 16-bit types the sum is taken before rounding.
     """
     qkv, o, lse, heads, bias = cache
     _check_tensor_cores(qkv)
@@ -124,7 +126,7 @@ def attention_backward(do, cache, fragments=None, dbias=None):
         M, buffers = fragments or _fragments(B, N, heads), 2 * 256 * (D + 8)
         partial = None if dbias is None else empty(qkv, (1, B * blocks(N, 64 * M), 3 * C), np.float32)
         args = (*args[:5], partial, *args[5:])
-        values = 256 * (D + 8) if D == 64 and M == 2 else 0  # for which a thread has no registers left
+        values = 256 * (D + 8) if D == 64 and M == 2 else 0  # they do not fit in registers
         kernels = [
             (f"attention_mma_dkv<{T},{D},{M}>", 64 * M, buffers + 1024 + values),
             (f"attention_mma_dq<{T},{D},{M}>", 64 * M, buffers),

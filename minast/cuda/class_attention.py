@@ -1,12 +1,13 @@
-"""Attention of few queries by kernels: the last block, of which only one or two prefix tokens are read."""
+"""Class attention by kernels: in the last block only the one or two prefix tokens have queries."""
 
 import numpy as np
 
 from ..gpu.memory import empty, packed
 from ..launch import launch
+from ..layers import Array, Cache
 from .common import HEAD_WIDTHS, c_type, overrides
 
-FEW = 2  # queries: each is a set of registers of every thread
+FEW = 2  # the most queries: each takes registers of every thread
 
 
 def _forward_fits(q, kv, heads, *_, **__):
@@ -14,14 +15,15 @@ def _forward_fits(q, kv, heads, *_, **__):
 
 
 def _backward_fits(do, cache, *_, **__):
-    return cache[0].ndim == 3  # the reference keeps q by heads, (B, H, P, D)
+    return cache[0].ndim == 3  # the reference's cache has q split into heads, (B, H, P, D)
 
 
 @overrides(_forward_fits)
-def class_attention_forward(q, kv, heads, bias=None):
+def class_attention_forward(q: Array, kv: Array, heads: int, bias: Array | None = None) -> tuple[Array, Cache]:
     """o = softmax(q k^T / sqrt(D)) v for each head.   q (B, P, H D), kv (B, T, 2 H D) -> o (B, P, H D)
 
-    kv is packed (2, H, D). bias (3 H D,) float32 or None: that of the product which made q, k and v, added here.
+    kv is packed (2, H, D). bias (3 H D,) float32 or None: the bias of the product that computed q, k and v, added here.
+    Source: Touvron et al. 2021 (CaiT), section 3; see kernels/class_attention.cu.
     """
     q, kv, bias = packed(q), packed(kv), bias if bias is None else packed(bias)
     (B, P, C), T = q.shape, kv.shape[1]
@@ -32,7 +34,7 @@ def class_attention_forward(q, kv, heads, bias=None):
 
 
 @overrides(_backward_fits)
-def class_attention_backward(do, cache):
+def class_attention_backward(do: Array, cache: Cache) -> tuple[Array, Array]:
     """dv = p^T do, dk = ds^T q, dq = ds k, ds = p (do v^T - delta) / sqrt(D) -> dq (B, P, H D), dkv (B, T, 2 H D)"""
     q, kv, o, lse, heads, bias = cache
     (B, P, C), T = q.shape, kv.shape[1]

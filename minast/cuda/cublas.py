@@ -1,7 +1,7 @@
-"""cuBLAS by ctypes: one product, with a handle of our own on every stream.
+"""cuBLAS by ctypes: one matrix product, with our own handle and one workspace per stream.
 
-CuPy has cuBLAS too, but refuses to call it while a CUDA graph is being recorded, and resets the workspace with every
-call. A workspace that is ours, one a stream, lets a product be part of a graph without memory of the graph's own.
+CuPy has cuBLAS too, but refuses to call it during CUDA graph capture and resets the workspace in every call. With our
+own workspaces a product can be captured without allocating memory for the graph.
 Sources: NVIDIA's cuBLAS manual, sections "CUDA Graphs Support", cublasSetWorkspace, cublasGemmEx; cupy issue 6290.
 """
 
@@ -12,11 +12,12 @@ import threading
 import numpy as np
 
 from ..errors import Error
+from ..layers import Array
 
 CUDA_TYPES = {"float32": 0, "float16": 2, "uint16": 14, "bfloat16": 14}  # cudaDataType: CUDA_R_32F, _16F, _16BF
 COMPUTE_32F, DEFAULT_ALGORITHM = 68, -1
-FLOAT32_SUMS = 16  # CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION: parts of a sum are not added in 16 bits either
-WORKSPACE = 32 * 2**20  # bytes a stream: what the manual recommends for compute capability 9.0; elsewhere less would do
+FLOAT32_SUMS = 16  # CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION: partial sums are not rounded to 16 bits
+WORKSPACE = 32 * 2**20  # bytes per stream: the manual's recommendation for compute capability 9.0; others need less
 
 _int, _pointer = ctypes.c_int, ctypes.c_void_p
 SIGNATURES = {
@@ -26,8 +27,16 @@ SIGNATURES = {
     "cublasSetMathMode": (_pointer, _int),
     "cublasGemmEx": (
         *(_pointer, _int, _int, _int, _int, _int),  # handle, op(A), op(B), m, n, k
-        *(_pointer, _pointer, _int, _int, _pointer, _int, _int),  # alpha, A, its type, its step, B, its type, its step
-        *(_pointer, _pointer, _int, _int, _int, _int),  # beta, C, its type, its step, compute type, algorithm
+        *(
+            _pointer,
+            _pointer,
+            _int,
+            _int,
+            _pointer,
+            _int,
+            _int,
+        ),  # alpha, A, its type, stride, B, its type, stride
+        *(_pointer, _pointer, _int, _int, _int, _int),  # beta, C, its type, stride, compute type, algorithm
     ),
 }
 STATUS = {1: "not initialised", 3: "out of memory", 7: "invalid value", 8: "this GPU lacks it", 13: "execution failed",
@@ -35,8 +44,8 @@ STATUS = {1: "not initialised", 3: "out of memory", 7: "invalid value", 8: "this
 
 
 @functools.cache
-def library():
-    """The cuBLAS that CuPy has loaded, with the signatures of what is used here."""
+def library() -> ctypes.CDLL:
+    """The cuBLAS that CuPy has loaded, with signatures for the functions used here. Raises minast.Error without one."""
     import cupy
     from cupy_backends.cuda.libs import cublas  # noqa: F401  loads the library, from wherever CuPy finds it
 
@@ -48,28 +57,28 @@ def library():
         except OSError:
             continue
     else:
-        raise Error(f"cuBLAS of CUDA {major} is not found beside CuPy: pip install 'cupy-cuda{major}x[ctk]'.")
+        raise Error(f"cuBLAS of CUDA {major} was not found: pip install 'cupy-cuda{major}x[ctk]'.")
     for function, arguments in SIGNATURES.items():
         getattr(found, function).argtypes, getattr(found, function).restype = arguments, _int
     return found
 
 
-def call(function, *arguments):
-    """library().function(*arguments), or an Error that says what cuBLAS did not like."""
+def call(function: str, *arguments) -> None:
+    """library().function(*arguments). Raises minast.Error with cuBLAS's status if it fails."""
     if status := getattr(library(), function)(*arguments):
         raise Error(f"{function} failed: {STATUS.get(status, 'status')} ({status}).")
 
 
-workspaces = {}  # (device, stream) -> memory, for good: recorded graphs have its address in them
+workspaces: dict = {}  # (device, stream) -> memory, never freed: captured graphs use its address
 
 
-def workspace(stream):
-    """Of one stream of the current device; two threads on one stream take turns at it, as the stream's work does."""
+def workspace(stream: int) -> Array:
+    """The workspace of one stream of the current device. Threads on one stream share it: its products run in order."""
     import cupy
 
     key = cupy.cuda.Device().id, stream
     if key not in workspaces:
-        with cupy.cuda.using_allocator(None):  # from no pool, which might be a graph's own
+        with cupy.cuda.using_allocator(None):  # not from a pool, which might be a graph's
             workspaces[key] = cupy.empty(WORKSPACE, np.uint8)
     return workspaces[key]
 
@@ -79,13 +88,13 @@ class Handle:
 
     def __init__(self):
         self.pointer, self.stream = ctypes.c_void_p(), None
-        call("cublasCreate_v2", ctypes.byref(self.pointer))  # scalars lie on the host: the default
+        call("cublasCreate_v2", ctypes.byref(self.pointer))  # scalars are passed from the host: the default
         call("cublasSetMathMode", self.pointer, FLOAT32_SUMS)
 
-    def on(self, stream):
-        """Work goes to this stream (its address) from now on."""
+    def on(self, stream: int) -> "Handle":
+        """Use this stream (its address) from now on.   -> self"""
         if stream != self.stream:
-            call("cublasSetStream_v2", self.pointer, stream)  # this one takes the workspace away
+            call("cublasSetStream_v2", self.pointer, stream)  # this resets the workspace
             call("cublasSetWorkspace_v2", self.pointer, workspace(stream).data.ptr, WORKSPACE)
             self.stream = stream
         return self
@@ -94,7 +103,7 @@ class Handle:
 _mine = threading.local()
 
 
-def handle():
+def handle() -> Handle:
     """This thread's Handle for the current device, on the current stream."""
     import cupy
 
@@ -107,11 +116,11 @@ def handle():
 ONE = ctypes.c_float(1.0)
 
 
-def gemm(a, b, out, beta=0.0):
+def gemm(a: Array, b: Array, out: Array, beta: float = 0.0) -> None:
     """out = a b + beta out on the GPU.   a (M, K), b (K, N) in T, out (M, N) in T or float32
 
-    Each has a contiguous axis. cuBLAS counts by columns: what it takes for out^T = b^T a^T
-    lies in memory as out = a b does in rows.
+    Each has one contiguous axis. cuBLAS is column-major: its out^T = b^T a^T is out = a b in row-major memory. Shapes
+    are not checked. Raises minast.Error with cuBLAS's status if it fails.
     """
     (M, K), N = a.shape, b.shape[1]
     (b_flag, b_step), (a_flag, a_step), (_, out_step) = layout(b), layout(a), layout(out)
@@ -123,8 +132,8 @@ def gemm(a, b, out, beta=0.0):
     )  # fmt: skip
 
 
-def layout(x):
-    """(cuBLAS's flag of x seen as its transpose: 0 plain or 1 transposed, distance of its rows in elements)"""
+def layout(x: Array) -> tuple[int, int]:
+    """(cuBLAS's operation flag for the column-major x^T: 0 plain, 1 transposed; its leading dimension in elements)"""
     steps = [s // x.itemsize if n > 1 else 1 for s, n in zip(x.strides, x.shape, strict=True)]
     if steps[1] == 1:
         return 0, max(steps[0], x.shape[1])

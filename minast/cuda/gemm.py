@@ -1,21 +1,22 @@
-"""The one door to a matrix product, as `launch` is to a kernel: cuBLAS on a GPU, an equal function of NumPy elsewhere.
+"""Every matrix product is done by `gemm`, as every kernel is by `launch`: cuBLAS on a GPU, NumPy in the emulator.
 
-T is float32, float16, or bfloat16 in the bits of uint16. Sums are float32 in every case.
+T is float32, float16, or bfloat16 stored as uint16. Sums are always float32.
 """
 
 import numpy as np
 
 from ..bfloat16 import from_float32, to_float32
 from ..gpu import dry_run
+from ..layers import Array
 from . import cublas
 
 
-def gemm(a, b, out, beta=0.0):
+def gemm(a: Array, b: Array, out: Array, beta: float = 0.0) -> Array:
     """out = a b + beta out, summed in float32 and rounded once.   a (M, K), b (K, N) in T, out (M, N) in T or float32
 
-    Each is a matrix with one contiguous axis: a transpose and rows at any distance are fine.
+    Each matrix has one contiguous axis; it may be transposed, with any row stride. -> out
     """
-    if (recorder := dry_run.recorder()) is not None:
+    if (recorder := dry_run.current_recorder()) is not None:
         recorder.gemm(a, b, out, beta)
     elif isinstance(out, np.ndarray):
         in_numpy(a, b, out, beta)
@@ -24,8 +25,9 @@ def gemm(a, b, out, beta=0.0):
     return out
 
 
-def in_numpy(a, b, out, beta):
-    with np.errstate(all="ignore"):  # an overflow becomes an infinity, as on a GPU
+def in_numpy(a: Array, b: Array, out: Array, beta: float) -> None:
+    """`gemm` for NumPy arrays. Raises ValueError for shapes that do not match."""
+    with np.errstate(all="ignore"):  # overflow gives infinity without a warning, as on a GPU
         if out.dtype == np.float32 and not beta:
             np.matmul(to_float32(a), to_float32(b), out=out)
             return

@@ -1,74 +1,85 @@
-"""Products and fused kernels of 16-bit training: operands of 16 bits, every sum in float32.
+"""Products and fused kernels for 16-bit training: 16-bit operands, all sums in float32.
 
-T is float16, or bfloat16 in the bits of uint16. One path for CuPy and NumPy: `gemm` is cuBLAS's gemmEx on a GPU, and an
-equal function of NumPy in the emulator; kernels go through `launch`. Weight gradients are added in float32, straight
-into the flat gradient (gemmEx with beta = 1), and never exist in 16 bits.
-Source: Micikevicius et al., "Mixed Precision Training", ICLR 2018.
+T is float16, or bfloat16 stored as uint16. CuPy and NumPy share all code: products go through `gemm`, kernels through
+`launch`. Weight gradients are accumulated in float32 directly in the flat gradient (beta = 1); they never exist in 16
+bits.
+Source: Micikevicius et al. 2018, "Mixed precision training", section 3.
 """
 
 from math import prod
+from typing import Any
 
 import numpy as np
 
 from ..gpu.memory import empty, packed
 from ..launch import launch
+from ..layers import Array, Cache
 from .common import GROUPS, LAYERNORM_CHUNKS, blocks, c_type, finish_columns, rows_of
 from .gemm import gemm
 
 STORAGE = {"float16": np.dtype(np.float16), "bfloat16": np.dtype(np.uint16)}
-WIDEST = 128 * 6  # columns of residual.cu's kernels
+WIDEST = 128 * 6  # columns that residual.cu's kernels can have
 
 
-# -- linear layers: the bias goes into the next kernel, or into attention's ----------------------------------------
+# -- linear layers: the bias is added by the kernel that reads the output ------------------------------------------
 
 
-def linear_forward(x, w, dtype=None):
+def linear_forward(x: Array, w: Array, dtype: Any = None) -> tuple[Array, Cache]:
     """y = x w^T.   x (..., C), w (O, C) in T -> y (..., O) in T or `dtype`"""
     y = empty(x, (*x.shape[:-1], len(w)), dtype)
     gemm(rows(x), w.T, rows(y))
     return y, (x, w)
 
 
-def linear_backward(dy, cache, dw, dtype=None, to_input=True):
-    """dx = dy w in T or `dtype`,  dw += dy^T x in float32. The bias's gradient is a column sum, made elsewhere."""
+def linear_backward(dy: Array, cache: Cache, dw: Array, dtype: Any = None, to_input: bool = True) -> Array | None:
+    """dx = dy w in T or `dtype`, None without `to_input`;  dw += dy^T x in float32. db is summed elsewhere."""
     x, w = cache
     add_to_weight(dy, x, dw)
     return input_gradient(dy, w, dtype) if to_input else None
 
 
-def add_to_weight(dy, x, dw):
+def add_to_weight(dy: Array, x: Array, dw: Array) -> None:
     """dw += dy^T x in float32.   dy (..., O), x (..., C) in T, dw (O, C)"""
     gemm(rows(dy).T, rows(x), dw, 1.0)
 
 
-def input_gradient(dy, w, dtype=None):
+def input_gradient(dy: Array, w: Array, dtype: Any = None) -> Array:
     """dx = dy w.   dy (..., O), w (O, C) in T -> dx (..., C) in T or `dtype`"""
     dx = empty(dy, (*dy.shape[:-1], w.shape[1]), dtype)
     gemm(rows(dy), w, rows(dx))
     return dx
 
 
-def rows(x):
-    """x (..., C) as a matrix"""
+def rows(x: Array) -> Array:
+    """x (..., C) as a matrix (R, C)"""
     return x.reshape(-1, x.shape[-1])
 
 
 # -- kernels/residual.cu -----------------------------------------------------------------------------------------------
 
 
-def narrow(x, dtype, out=None):
-    """x (...) float32 -> the same in T."""
+def narrow(x: Array, dtype: Any, out: Array | None = None) -> Array:
+    """x (...) float32 rounded to the 16-bit `dtype`, in `out` if given."""
     x = packed(x)
     out = empty(x, x.shape, dtype) if out is None else out
     launch("residual.cu", f"narrow<{c_type(out)}>", blocks(x.size, 1024), 256, (x, out, x.size))
     return out
 
 
-def residual_norm_forward(x, branch, bias, w, b, eps, dtype, prefix=None):
+def residual_norm_forward(
+    x: Array,
+    branch: Array | None,
+    bias: Array | None,
+    w: Array,
+    b: Array,
+    eps: float,
+    dtype: Any,
+    prefix: int | None = None,
+) -> tuple[tuple[Array, Array], Cache]:
     """y = x + branch + bias, and n = layernorm(y) w + b.   -> (y, n), cache
 
     x, y (..., C) float32, branch, n (..., C) of `dtype`, T or float32, bias, w, b (C,) float32. branch and bias None: y
-    is x itself. prefix: of x (B, tokens, C) only the first so many tokens of each clip; the others are (B, prefix, C).
+    is x. prefix: use only this many first tokens of each clip of x (B, tokens, C); the others are (B, prefix, C).
     """
     x = packed(x)
     shape = x.shape if prefix is None else (len(x), prefix, x.shape[-1])
@@ -80,11 +91,13 @@ def residual_norm_forward(x, branch, bias, w, b, eps, dtype, prefix=None):
     return (y, n), (y, w, mean, rstd)
 
 
-def residual_norm_backward(dn, dy, cache, dw, db, dbias=None):
+def residual_norm_backward(
+    dn: Array, dy: Array | None, cache: Cache, dw: Array, db: Array, dbias: Array | None = None
+) -> tuple[Array, Array | None]:
     """dx = dy + gradient through the norm.   dn (..., C) in T, dy (..., C) float32 -> dx float32, dbranch = dx in T
 
     dw += sum dn z,  db += sum dn,  dbias += sum dx over rows, z the normalised y. dbias None: there was no branch, and
-    dbranch is None. dy may be None, for zeros, or (B, prefix, C) where dn is (B, tokens, C): zero from there on.
+    dbranch is None. dy None means zeros; a dy (B, prefix, C) for dn (B, tokens, C) is zero for the other tokens.
     """
     y, w, mean, rstd = cache
     R, C = rows_of(y)

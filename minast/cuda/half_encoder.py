@@ -1,23 +1,24 @@
-"""The encoder in 16 bits: encoder.py's lines, with kernels that make one pass of several.
+"""The encoder in 16 bits: encoder.py's lines, with kernels that fuse several passes over memory.
 
-What a product reads or writes is 16 bits wide: tokens after a norm, qkv, attention's output, the inside of the MLP, and
-the copy of the weights. float32 are the weights themselves, their gradients, all statistics, the head and the loss --
-and the residual stream with its gradient. That is a sum of 24 branches, each a small part of it; in bfloat16 each
-addition would round the whole of it, by up to 1/256. No product reads it, so its width costs memory alone: 2 bytes more
-a number, in two arrays a block, and in the passes over them.
+16-bit: everything that matrix products read or write, which is tokens after a norm, qkv, attention's output, the
+activations of the MLP and a copy of the weights. float32: the weights and their gradients, all statistics, the head,
+the loss, and the residual stream with its gradient. The stream is a sum of 24 branches, each a small part of it; in
+bfloat16 every addition would round all of it, by up to 1/256. No product reads it, so float32 costs only memory and
+memory traffic: 2 more bytes per value, in two arrays per block.
 
-The stream between two layers is (x, branch, bias): x + branch + bias, not added up yet. The next norm's kernel does it.
-Its gradient is (dx float32, the same in T), T the 16-bit type.
+The stream between two layers is (x, branch, bias), meaning x + branch + bias: the next norm's kernel adds them. Its
+gradient is (dx in float32, dx in T), T the 16-bit type.
 """
 
 import copy
+from typing import Any
 
 import numpy as np
 
 from ..config import ModelConfig
 from ..errors import Error
 from ..gpu.memory import empty
-from ..layers import array_module
+from ..layers import Array, Cache, array_module
 from ..params import ALIGN, Views, prefix_names, shapes
 from . import add_columns, gelu_backward, gelu_forward, tokens_backward, tokens_forward, unfold_backward, unfold_forward
 from .common import HEAD_WIDTHS
@@ -37,14 +38,14 @@ from .half import (
 
 
 class HalfEncoder:
-    """The interface of `encoder.Encoder`, from kernels of 16-bit types, and the 16-bit copy of the weights.
+    """The interface of `encoder.Encoder` on 16-bit kernels, with a 16-bit copy of the weights.
 
-    config: ModelConfig. w, dw: Views (float32) of the weights and of their gradients. layers: the attention functions,
-      those of this package (explain.py brings others, to look at them). dtype: "float16" or "bfloat16".
-    Raises minast.Error for a head width or a width that no kernel has.
+    config: ModelConfig. w, dw: Views (float32) of the weights and their gradients. layers: has the attention functions
+      of this package (with hooks when explain.py uses it). dtype: "float16" or "bfloat16".
+    Raises minast.Error if no kernel has the model's width or head width.
     """
 
-    def __init__(self, config: ModelConfig, w: Views, dw: Views, layers, dtype: str):
+    def __init__(self, config: ModelConfig, w: Views, dw: Views, layers: Any, dtype: str):
         width = config.dim // config.heads
         if width not in HEAD_WIDTHS or config.dim > WIDEST:
             raise Error(
@@ -59,23 +60,23 @@ class HalfEncoder:
 
     # -- the copy of the weights -------------------------------------------------------------------------------
 
-    def weights_changed(self):
-        """The weights were written to by others than an optimizer that updates the copy."""
+    def weights_changed(self) -> None:
+        """Mark the copy as out of date: the weights were written without updating it."""
         self.current = False
 
-    def refresh(self):
-        """Bring the copy up to date."""
+    def refresh(self) -> None:
+        """Update the copy if it is out of date."""
         if not self.current:
             narrow(self.w.flat, self.dtype, self.flat)
             self.current = True
 
-    def copy_to_update(self):
-        """The copy, flat: who asks for it promises to write the new weights to it."""
+    def copy_to_update(self) -> Array:
+        """The copy, flat. The caller must write the new weights to it: it counts as up to date from now on."""
         self.current = True
         return self.flat
 
-    def with_layers(self, layers, dw):
-        """The same encoder with other attention functions and other gradients."""
+    def with_layers(self, layers: Any, dw: Views) -> "HalfEncoder":
+        """The same weights with other attention functions and other gradients."""
         other = copy.copy(self)
         other.layers, other.dw = layers, dw
         other.blocks = [(w, half, dw.under(f"blocks.{i}.")) for i, (w, half, _) in enumerate(self.blocks)]
@@ -83,7 +84,7 @@ class HalfEncoder:
 
     # -- forward and backward ----------------------------------------------------------------------------------
 
-    def embed_forward(self, x):
+    def embed_forward(self, x: Array) -> tuple[Array, Cache]:
         """x (B, T, F) float32 -> tokens (B, P + N, D) float32"""
         c, w = self.config, self.w
         x, unfold = unfold_forward(x, c.fstride, c.tstride, dtype=self.dtype)  # (B, N, 256) in T
@@ -92,7 +93,7 @@ class HalfEncoder:
         x, tokens = tokens_forward(x, prefix, w["pos_embed"], w["patch_embed.proj.bias"])  # (B, P + N, D)
         return x, (unfold, linear, tokens)
 
-    def embed_backward(self, dx, cache, to_input=False):
+    def embed_backward(self, dx: tuple, cache: Cache, to_input: bool = False) -> Array | None:
         """Gradient of the stream -> of the log-mel (B, T, F) if `to_input`, else None"""
         dw, (unfold, linear, tokens) = self.dw, cache
         prefix, bias = [dw[name] for name in prefix_names(self.config)], dw["patch_embed.proj.bias"]
@@ -100,39 +101,41 @@ class HalfEncoder:
         d = linear_backward(d, linear, dw["patch_embed.proj.weight"], to_input=to_input)
         return unfold_backward(d, unfold) if to_input else None
 
-    def block_forward(self, i, x, prefix_only=False):
-        """x: the stream, or tokens (B, T, D) float32 -> the stream"""
+    def block_forward(self, i: int, x: tuple | Array, prefix_only: bool = False) -> tuple[tuple, Cache]:
+        """Block i.   x: the stream, or tokens (B, T, D) float32 -> the stream, of the prefix tokens if `prefix_only`"""
         w, half, _ = self.blocks[i]
         stream = x if isinstance(x, tuple) else (x, None, None)
         branch = np.dtype(np.float32) if i == self.config.depth - 1 else self.dtype
         forward = last_block_forward if prefix_only else block_forward
         return forward(self.layers, stream, w, half, self.config, self.dtype, branch)
 
-    def block_backward(self, i, dx, cache):
+    def block_backward(self, i: int, dx: tuple, cache: Cache) -> tuple:
         """Gradient of the stream after block i -> before it"""
-        below = self.dw[f"blocks.{i - 1}.mlp.fc2.bias"] if i else None  # the bias that waits in front of the block
+        below = self.dw[f"blocks.{i - 1}.mlp.fc2.bias"] if i else None  # the bias in the stream before the block
         backward = last_block_backward if len(cache) == 6 else block_backward
         return backward(self.layers, *dx, cache, self.blocks[i][2], below, self.config)
 
-    def block_input(self, cache):
-        """The stream in front of a block, added up: (B, T, D) float32."""
+    def block_input(self, cache: Cache) -> Array:
+        """The stream before a block, added up: (B, T, D) float32."""
         return cache[0][0]  # norm1's cache begins with it
 
-    def norm_forward(self, stream):
+    def norm_forward(self, stream: tuple) -> tuple[Array, Cache]:
         """The final layer norm.   -> (B, P, D), or all tokens, float32"""
         (_, x), cache = residual_norm_forward(
             *stream, self.w["norm.weight"], self.w["norm.bias"], self.config.encoder_eps, np.float32
         )
         return x, cache
 
-    def norm_backward(self, dy, cache):
+    def norm_backward(self, dy: Array, cache: Cache) -> tuple:
         """dy (B, P, D) float32 -> gradient of the stream"""
         dw, below = self.dw, self.dw[f"blocks.{self.config.depth - 1}.mlp.fc2.bias"]
         dx, _ = residual_norm_backward(dy, None, cache, dw["norm.weight"], dw["norm.bias"], below)
         return dx, narrow(dx, self.dtype)
 
 
-def block_forward(layers, stream, w, half, c, T, out):
+def block_forward(
+    layers: Any, stream: tuple, w: dict, half: dict, c: ModelConfig, T: np.dtype, out: np.dtype
+) -> tuple[tuple, Cache]:
     """(x, branch, bias) -> the same after attention and MLP, the branch of type `out`.   x (B, T, D) float32"""
     (x, n), norm1 = residual_norm_forward(*stream, w["norm1.weight"], w["norm1.bias"], c.encoder_eps, T)
     h, qkv = linear_forward(n, half["attn.qkv.weight"])  # (B, T, 3 D)
@@ -142,10 +145,12 @@ def block_forward(layers, stream, w, half, c, T, out):
     return stream, (norm1, qkv, attention, proj, mlp)
 
 
-def block_backward(layers, dx, d, cache, dw, dbias, c):
-    """Gradient of the stream, float32, and of the branch, in T: after the block -> before it.
+def block_backward(
+    layers: Any, dx: Array, d: Array, cache: Cache, dw: dict, dbias: Array | None, c: ModelConfig
+) -> tuple[Array, Array | None]:
+    """Gradient of the stream, dx in float32 and d in T: after the block -> before it.
 
-    dbias: gradient of the bias that waits in front of the block, or None; it is added to.
+    dbias: gradient of the bias in the stream before the block, or None; it is added to.
     """
     norm1, qkv, attention, proj, mlp = cache
     dx, d = mlp_backward(dx, d, mlp, dw)
@@ -155,8 +160,10 @@ def block_backward(layers, dx, d, cache, dw, dbias, c):
     return residual_norm_backward(dh, dx, norm1, dw["norm1.weight"], dw["norm1.bias"], dbias)
 
 
-def mlp_forward(stream, w, half, c, T, out, prefix=None):
-    """The MLP of all tokens, or of each clip's first `prefix`. GELU's output, the widest array, is not kept."""
+def mlp_forward(
+    stream: tuple, w: dict, half: dict, c: ModelConfig, T: np.dtype, out: np.dtype, prefix: int | None = None
+) -> tuple[tuple, Cache]:
+    """The MLP of all tokens, or of each clip's first `prefix`. The cache does not keep GELU's output (B, T, 4 D)."""
     norm = w["norm2.weight"], w["norm2.bias"], c.encoder_eps
     (x, n), norm2 = residual_norm_forward(*stream, *norm, T, prefix)
     h, fc1 = linear_forward(n, half["mlp.fc1.weight"])  # (B, T, 4 D)
@@ -165,7 +172,8 @@ def mlp_forward(stream, w, half, c, T, out, prefix=None):
     return (x, h, w["mlp.fc2.bias"]), (norm2, fc1, gelu, fc2)
 
 
-def mlp_backward(dx, d, cache, dw):
+def mlp_backward(dx: Array, d: Array, cache: Cache, dw: dict) -> tuple[Array, Array | None]:
+    """Gradient of the stream after the MLP -> before it. GELU's backward kernel recomputes GELU's output."""
     norm2, fc1, gelu, fc2 = cache
     dh, again = input_gradient(d, fc2), empty(gelu[0], gelu[0].shape)
     dh = gelu_backward(dh, gelu, dw["mlp.fc1.bias"], again)
@@ -175,14 +183,16 @@ def mlp_backward(dx, d, cache, dw):
     return residual_norm_backward(dh, dx, norm2, dw["norm2.weight"], dw["norm2.bias"], dw["attn.proj.bias"])
 
 
-def last_block_forward(layers, stream, w, half, c, T, out):
-    """The same for the prefix tokens alone; keys and values come from all tokens.   x (B, T, D) -> x (B, P, D)"""
+def last_block_forward(
+    layers: Any, stream: tuple, w: dict, half: dict, c: ModelConfig, T: np.dtype, out: np.dtype
+) -> tuple[tuple, Cache]:
+    """The block for the prefix tokens only; keys and values come from all tokens.   x (B, T, D) -> x (B, P, D)"""
     P, D = c.prefix_tokens, c.dim
     weight = half["attn.qkv.weight"]
     (x, n), norm1 = residual_norm_forward(*stream, w["norm1.weight"], w["norm1.bias"], c.encoder_eps, T)
     kv, keys = linear_forward(n, weight[D:])  # (B, T, 2 D)
     q = empty(n, (len(n), P, D))
-    for p in range(P):  # rows of one prefix token lie a clip apart, which a product takes as it is
+    for p in range(P):  # the rows of one prefix token are one clip apart: a row stride that gemm accepts
         gemm(n[:, p], weight[:D].T, q[:, p])
     h, attention = layers.class_attention_forward(q, kv, c.heads, bias=w["attn.qkv.bias"])
     h, proj = linear_forward(h, half["attn.proj.weight"])
@@ -190,7 +200,9 @@ def last_block_forward(layers, stream, w, half, c, T, out):
     return stream, (norm1, weight[:D], keys, attention, proj, mlp)
 
 
-def last_block_backward(layers, dx, d, cache, dw, dbias, c):
+def last_block_backward(
+    layers: Any, dx: Array, d: Array, cache: Cache, dw: dict, dbias: Array | None, c: ModelConfig
+) -> tuple[Array, Array | None]:
     """The same lines upwards.   dx (B, P, D) -> (B, T, D)"""
     norm1, query, keys, attention, proj, mlp = cache
     n, P, D = keys[0], c.prefix_tokens, c.dim

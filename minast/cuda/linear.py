@@ -1,19 +1,20 @@
-"""Linear layers: products by `gemm`, which writes where it is told and adds to what is there; no array in between."""
+"""Linear layers in float32: `gemm` adds each product directly to its result, without temporary arrays."""
 
 import numpy as np
 
 from ..gpu.memory import empty
+from ..layers import Array, Cache
 from .common import add_columns, overrides
 from .gemm import gemm
 from .tokens import spread
 
 
 def _float32(x, *_):
-    return x.dtype == np.float32  # 16-bit layers are mixed.py's, whose weights have gradients in float32
+    return x.dtype == np.float32  # 16-bit layers are half.py's: their weight gradients are float32
 
 
 @overrides(_float32)
-def linear_forward(x, w, b):
+def linear_forward(x: Array, w: Array, b: Array) -> tuple[Array, Cache]:
     """y = x w^T + b.   x (..., C), w (O, C), b (O,) -> y (..., O)"""
     rows = x.reshape(-1, x.shape[-1])
     y = empty(x, (len(rows), len(w)))
@@ -23,7 +24,7 @@ def linear_forward(x, w, b):
 
 
 @overrides(_float32)
-def linear_backward(dy, cache, dw, db):
+def linear_backward(dy: Array, cache: Cache, dw: Array, db: Array) -> Array:
     """dx = dy w,  dw += dy^T x,  db += sum of dy over rows."""
     x, w = cache
     rows, drows = x.reshape(-1, x.shape[-1]), dy.reshape(-1, dy.shape[-1])

@@ -1,9 +1,12 @@
 """Patches by kernels: unfolding a spectrogram, and the adjoint."""
 
+from typing import Any
+
 import numpy as np
 
 from ..gpu.memory import empty, packed
 from ..launch import launch
+from ..layers import Array, Cache
 from .common import blocks, c_type, checked_version, overrides
 
 
@@ -12,10 +15,13 @@ def _whole_patches(x, fstride, tstride, size=16, *_, **__):
 
 
 @overrides(_whole_patches)
-def unfold_forward(x, fstride, tstride, size=16, version=1, dtype=None):
+def unfold_forward(
+    x: Array, fstride: int, tstride: int, size: int = 16, version: int = 1, dtype: Any = None
+) -> tuple[Array, Cache]:
     """Overlapping patches, flattened, in x's type or `dtype`.   x (B, T, F) -> patches (B, N, 256)
 
-    The kernel reads float32: a float16 spectrogram is widened first, which is exact. bfloat16 is for patches only.
+    The kernel reads float32; a float16 spectrogram is converted first, exactly. x cannot be bfloat16, patches can.
+    Raises ValueError if T or F is below 16, minast.Error for a bfloat16 x. See kernels/unfold.cu.
     """
     dtype = dtype or x.dtype
     x = packed(x.astype(np.float32, copy=False))
@@ -32,10 +38,10 @@ def unfold_forward(x, fstride, tstride, size=16, version=1, dtype=None):
 
 
 @overrides(lambda dpatches, cache: cache[3] == 16)
-def unfold_backward(dpatches, cache):
-    """The adjoint: each entry of x gathers the gradients of all patches that saw it -> dx (B, T, F) float32
+def unfold_backward(dpatches: Array, cache: Cache) -> Array:
+    """The adjoint: each entry of dx is the sum over all patches that contain it.   (B, N, 256) -> (B, T, F) float32
 
-    dpatches may be of any of the three types; sums are kept in float32, as the kernel's x is.
+    dpatches may be of any of the three types; sums and dx are float32, like x in the kernel.
     """
     (B, T, F), fstride, tstride, size = cache
     dx = empty(dpatches, (B, T, F), np.float32)

@@ -1,10 +1,11 @@
-"""Kernels that work row by row or number by number: layer norm, GELU, softmax."""
+"""Row-wise and element-wise kernels: layer norm, GELU, softmax. T is float32, float16 or bfloat16."""
 
 import numpy as np
 
 from ..errors import Error
 from ..gpu.memory import empty
 from ..launch import launch
+from ..layers import Array, Cache
 from .common import (
     GROUPS,
     LAYERNORM_CHUNKS,
@@ -29,8 +30,8 @@ def _chunks(C):
 
 
 @overrides(_narrow)
-def layernorm_forward(x, w, b, eps=1e-6, version=1):
-    """y = (x - mean) * rstd * w + b over the last axis.   x (..., C) -> y (..., C)"""
+def layernorm_forward(x: Array, w: Array, b: Array, eps: float = 1e-6, version: int = 1) -> tuple[Array, Cache]:
+    """y = (x - mean) * rstd * w + b over the last axis.   x (..., C) in T, w, b (C,) float32 -> y (..., C) in T"""
     (R, C), x = rows_of(x), packed(x)
     y, (mean, rstd) = empty(x, x.shape), (empty(x, (*x.shape[:-1], 1), np.float32) for _ in range(2))
     args = (x, w, b, y, mean, rstd, R, C, float(eps))
@@ -42,7 +43,7 @@ def layernorm_forward(x, w, b, eps=1e-6, version=1):
 
 
 @overrides(_narrow)
-def layernorm_backward(dy, cache, dw, db):
+def layernorm_backward(dy: Array, cache: Cache, dw: Array, db: Array) -> Array:
     """dx = rstd * (dn - <dn> - n <dn n>), dn = dy w;  dw += sum dy n,  db += sum dy."""
     x, w, mean, rstd = cache
     R, C = rows_of(x)
@@ -58,8 +59,11 @@ def layernorm_backward(dy, cache, dw, db):
 
 
 @overrides()
-def gelu_forward(x, kind="erf", bias=None, version=1):
-    """y = z Phi(z), z = x + bias.   x (..., C), bias (C,) or None -> y (..., C)"""
+def gelu_forward(x: Array, kind: str = "erf", bias: Array | None = None, version: int = 1) -> tuple[Array, Cache]:
+    """y = z Phi(z), z = x + bias.   x (..., C), bias (C,) float32 or None -> y (..., C)
+
+    Raises minast.Error if `kind` is not "erf" or "tanh".
+    """
     x = packed(x)
     y = empty(x, x.shape)
     name, each = ("gelu_plain", 256) if checked_version(version, 1) == 0 else ("gelu_forward", 1024)
@@ -69,15 +73,15 @@ def gelu_forward(x, kind="erf", bias=None, version=1):
 
 
 @overrides()
-def gelu_backward(dy, cache, dbias=None, again=None):
+def gelu_backward(dy: Array, cache: Cache, dbias: Array | None = None, again: Array | None = None) -> Array:
     """dx = dy (Phi(z) + z phi(z));  dbias += sum of dx over rows, before dx is rounded to 16 bits.
 
-    again: an array like x that takes y once more, the same bits as forward's; it comes with dbias.
+    again: an array like x that receives y, recomputed bit for bit. Raises minast.Error if it is given without dbias.
     """
     x, bias, kind = cache
     dx = empty(x, x.shape)
     if again is not None and dbias is None:
-        raise Error("gelu_backward makes y again only along with dbias.")
+        raise Error("gelu_backward recomputes y only together with dbias.")
     if dbias is not None:
         R, C = rows_of(x)
         groups = min(GROUPS, blocks(R, 8))
@@ -94,7 +98,7 @@ def gelu_backward(dy, cache, dbias=None, again=None):
 
 def _tanh(kind):
     if kind not in ("erf", "tanh"):
-        raise Error(f'the kind of GELU is {kind!r}: it is "erf" or "tanh".')
+        raise Error(f'the kind of GELU is {kind!r}: it must be "erf" or "tanh".')
     return "true" if kind == "tanh" else "false"
 
 
@@ -102,7 +106,7 @@ def _tanh(kind):
 
 
 @overrides()
-def softmax_forward(x, version=1):
+def softmax_forward(x: Array, version: int = 1) -> tuple[Array, Cache]:
     """p = exp(x - max) / sum exp(x - max) over the last axis.   x (..., C) -> p (..., C)"""
     x, (R, C) = packed(x), rows_of(x)
     p = empty(x, x.shape)
@@ -114,7 +118,7 @@ def softmax_forward(x, version=1):
 
 
 @overrides()
-def softmax_backward(dp, cache):
+def softmax_backward(dp: Array, cache: Cache) -> Array:
     """dx = p (dp - sum_c dp p)"""
     (p,), (R, C) = cache, rows_of(dp)
     dx = empty(p, p.shape)

@@ -1,12 +1,16 @@
-"""The ends of the encoder by kernels: tokens made of patches, the mean of the prefix; and a bias in every row."""
+"""Both ends of the encoder by kernels: patches to tokens, pooling of the prefix tokens; and a bias in every row."""
+
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from ..gpu.memory import empty, packed
 from ..launch import launch
+from ..layers import Array, Cache
 from .common import blocks, c_type, finish_columns, overrides, rows_of
 
-PREFIXES = 2  # prefix tokens that a launch has pointers for
+PREFIXES = 2  # prefix tokens that the kernels have pointers for
 
 
 def _forward_fits(x, prefix, *_, **__):
@@ -18,10 +22,10 @@ def _backward_fits(dy, cache, dprefix, *_, **__):
 
 
 @overrides(_forward_fits)
-def tokens_forward(x, prefix, pos, bias=None):
-    """y = [prefix, x + bias] + pos, float32.   x (B, N, C), prefix: one (C,) array a token, pos (P + N, C), bias (C,)
+def tokens_forward(x: Array, prefix: Sequence[Array], pos: Array, bias: Array | None = None) -> tuple[Array, Cache]:
+    """y = [prefix, x + bias] + pos.   x (B, N, C), prefix: P arrays (C,), pos (P + N, C), bias (C,) -> y (B, P + N, C)
 
-    x of any of the three types, all else float32; bias None: x has it already.   -> y (B, P + N, C)
+    x is of any of the three types, everything else float32. bias None: x includes it.
     """
     x, (tokens, C), P = packed(x), pos.shape, len(prefix)
     y = empty(x, (len(x), tokens, C), np.float32)
@@ -31,10 +35,12 @@ def tokens_forward(x, prefix, pos, bias=None):
 
 
 @overrides(_backward_fits)
-def tokens_backward(dy, cache, dprefix, dpos, dbias=None, dtype=None):
+def tokens_backward(
+    dy: Array, cache: Cache, dprefix: Sequence[Array], dpos: Array, dbias: Array | None = None, dtype: Any = None
+) -> Array:
     """dx = dy without its first P tokens,  dprefix[i] += sum_B dy[:, i],  dpos += sum_B dy,  dbias += sum of dx's rows
 
-    dy float32 (B, P + N, C) -> dx (B, N, C) of `dtype`, dy's unless another is named; the sums are of dy, float32.
+    dy (B, P + N, C) float32 -> dx (B, N, C) of `dtype`, default float32; the sums are of dy, in float32.
     """
     (P,), dy, (B, tokens, C) = cache, packed(dy), dy.shape
     dx, groups = empty(dy, (B, tokens - P, C), dtype), blocks(tokens, 8)
@@ -51,8 +57,8 @@ def _pair(prefix):
 
 
 @overrides()
-def pool_forward(x, prefix_tokens):
-    """y = mean of the prefix tokens.   x (B, T, C) -> y (B, C)"""
+def pool_forward(x: Array, prefix_tokens: int) -> tuple[Array, Cache]:
+    """y = mean of the first `prefix_tokens` tokens.   x (B, T, C) -> y (B, C)"""
     x, (B, T, C) = packed(x), x.shape
     y = empty(x, (B, C))
     args = (x, y, B, T, prefix_tokens, C)
@@ -61,8 +67,8 @@ def pool_forward(x, prefix_tokens):
 
 
 @overrides()
-def pool_backward(dy, cache):
-    """Each prefix token gets dy / P, every other token nothing -> dx (B, T, C)"""
+def pool_backward(dy: Array, cache: Cache) -> Array:
+    """dx = dy / P for the prefix tokens, 0 for all others.   dy (B, C) -> dx (B, T, C)"""
     (B, T, C), P = cache
     dx = empty(dy, (B, T, C))
     grid = (blocks(C, 128), blocks(T, 8), B)
@@ -70,7 +76,7 @@ def pool_backward(dy, cache):
     return dx
 
 
-def spread(bias, y):
-    """y[...] = bias: in every row, for a product to be added to.   bias (C,) float32, y (..., C) of any of the types"""
+def spread(bias: Array, y: Array) -> None:
+    """y[...] = bias, so that a product can be added to it.   bias (C,) float32, y (..., C) of any of the three types"""
     R, C = rows_of(y)
     launch("tokens.cu", f"spread<{c_type(y)}>", (blocks(R, 8), blocks(C, 128)), (32, 8), (bias, y, R, C))

@@ -20,7 +20,13 @@ def read(seed: int) -> Dataset:
         for split, count in COUNTS.items()
         for i in range(count)
     ]
-    return Dataset("builtin", list(generate.LABELS), clips, split_from="separate random numbers", kind="builtin")
+    return Dataset(
+        "builtin",
+        list(generate.LABELS),
+        clips,
+        split_from="train and test drawn from separate random numbers",
+        kind="builtin",
+    )
 
 
 def _make(index, seed, split, rate):

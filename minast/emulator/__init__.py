@@ -1,1 +1,1 @@
-"""Run CUDA kernels on a CPU: `build` makes a .cu file a shared library, `run` launches a kernel in it."""
+"""Runs CUDA kernels on a CPU: `build` compiles a .cu file to a shared library, `run` launches a kernel of it."""

@@ -1,4 +1,4 @@
-"""A .cu file made into a shared library for the CPU: one textual pass, then g++, cached by content."""
+"""Compiles a .cu file to a shared library for the CPU: one textual pass, then g++, cached by content."""
 
 import functools
 import hashlib
@@ -10,24 +10,24 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import Error
 from ..files import cache_folder
 from ..gpu import kernel_source
 
-# -fno-gnu-unique, hidden symbols: two libraries with the same template must not share its statics. -g1: line numbers.
+# -fno-gnu-unique, hidden symbols: libraries with the same template must not share its statics. -g1: line numbers.
 FLAGS = ("-std=gnu++17", "-O2", "-g1", "-shared", "-fPIC", "-pthread", "-fno-gnu-unique", "-fvisibility=hidden",
          "-fno-math-errno", "-ffp-contract=fast", "-fno-strict-aliasing", "-march=native")  # fmt: skip
 
-# What guard mode adds: a trap at a misaligned vector load, which a GPU refuses, or at an index beyond an array.
+# Added by guard mode: traps for misaligned vector loads, which fault on a GPU, and for indices beyond an array.
 CHECKS = ("-fsanitize=alignment,bounds", "-fsanitize-undefined-trap-on-error")
 DEBUG = ("-O0", "-g3")
 
 
-def check_platform():
-    """Raise Error where the emulator does not run."""
+def check_platform() -> None:
+    """Raises minast.Error if the emulator does not run on this platform."""
     machine = platform.machine().lower()
     if not sys.platform.startswith("linux") or machine not in ("x86_64", "amd64", "aarch64", "arm64"):
         raise Error(
@@ -36,33 +36,28 @@ def check_platform():
         )
 
 
-def library(source, names, checked=True, debug=False):
-    """The path of a library that exports `names` of a kernel_source.Source as minast_entry_0, 1, ...; built if needed.
+def library(source: kernel_source.Source, names: Sequence[str], checked: bool = True, debug: bool = False) -> Path:
+    """The path of a library that exports the kernels `names` as minast_entry_0, 1, ...; built if needed.
 
-    checked: with CHECKS.  debug: neither optimised nor stripped, so that gdb steps through it line by line.
+    checked: with CHECKS.  debug: not optimised, with symbols, for stepping through it with gdb.
 
-    Raises Error where there is no compiler, or the source does not compile.
+    Raises minast.Error if there is no compiler, or if the source does not compile.
     """
     kernels = "".join(f"MINAST_KERNEL({i}, ({name}))\n" for i, name in enumerate(names))
     text = f'#include "emulator.h"\n{rewrite(source.text)}\n#line 1 "kernels"\n{kernels}'
     return _built(text, source.name, "-march=native", *(CHECKS if checked else ()), *(DEBUG if debug else ()))
 
 
-def runtime():
-    """The path of the library that the kernels' libraries call; built if needed."""
+def runtime() -> Path:
+    """The path of the runtime library that the kernels' libraries call; built if needed."""
     return _built('#include "runtime.cpp"\n', "runtime")
 
 
-def prepare(sources, workers=2):
-    """Compile everything that the named sources list, `workers` libraries at a time: for a test suite's start."""
-    runtime()
-    loaded = [kernel_source.load(s) for s in sources]
-    with ThreadPoolExecutor(workers) as pool:
-        return list(pool.map(lambda job: library(*job), [(s, g) for s in loaded for g in s.groups]))
+def rewrite(text: str) -> str:
+    """The textual pass: __shared__ declarations become references to the block's memory, system includes are removed.
 
-
-def rewrite(text):
-    """The one textual pass: __shared__ declarations become references to the block's memory; system includes go."""
+    Raises minast.Error for a __shared__ declaration that it cannot parse.
+    """
     text = kernel_source.without_comments(text)
     text = re.sub(r"^\s*#\s*include\s*<.*$", "", text, flags=re.M)
     text = re.sub(
@@ -77,7 +72,7 @@ def _static_shared(match):
     declaration = match[1]
     align = re.match(r"\s*(?:__align__|alignas)\s*\(([^()]*)\)", declaration)
     first, *more = kernel_source.split_commas(declaration[align.end() if align else 0 :])
-    # The shortest type that leaves a name and its dimensions to the end.
+    # The shortest type that is followed by only a name and its dimensions.
     parts = re.fullmatch(r"(.+?[\s*>])(\w+)\s*((?:\[[^\]]*\]\s*)*)", first.strip(), re.S)
     if not parts:
         raise Error(f"the emulator cannot read `__shared__ {declaration};`: write a type, a name and sizes")
@@ -97,10 +92,10 @@ def _static_shared(match):
 INSTALL = "install the package g++ (Debian, Ubuntu: apt install g++; Fedora: dnf install gcc-c++)"
 
 
-def compiler():
-    """The C++ compiler as a command's first words: $CXX, which may have arguments ("ccache g++", "g++ -m64"), or g++.
+def compiler() -> tuple[str, ...]:
+    """The C++ compiler as the start of a command: $CXX, which may have arguments ("ccache g++", "g++ -m64"), or g++.
 
-    Raises Error where it is not installed.
+    Raises minast.Error if it is not installed.
     """
     named = os.environ.get("CXX", "").strip()
     try:
@@ -117,16 +112,16 @@ def compiler():
 
 @functools.cache
 def _compiler_version(command):
-    told = subprocess.run([*command, "--version"], capture_output=True, text=True)
-    if told.returncode:
-        why = (told.stderr.strip() or f"exit status {told.returncode}").splitlines()[0]
+    result = subprocess.run([*command, "--version"], capture_output=True, text=True)
+    if result.returncode:
+        why = (result.stderr.strip() or f"exit status {result.returncode}").splitlines()[0]
         raise Error(f"the C++ compiler `{shlex.join(command)}` does not run: {why}")
-    return told.stdout
+    return result.stdout
 
 
 @functools.cache
 def _processor():
-    """What -march=native depends on: a cache folder may be shared by several machines."""
+    """What -march=native depends on: machines may share a cache folder."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -135,7 +130,7 @@ def _processor():
 
 
 def _built(text, name, *flags):
-    """The library of a C++ text, from the cache or from the compiler."""
+    """The library of a C++ text, from the cache or the compiler."""
     check_platform()
     cxx = compiler()
     emulator = kernel_source.emulator_folder()
@@ -145,7 +140,7 @@ def _built(text, name, *flags):
     if path.is_file():
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Built under another name and renamed: another process never sees half a library.
+    # Built under another name and renamed, so that no process sees an incomplete library.
     with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
         built = Path(scratch) / "library.so"
         command = [*cxx, *FLAGS, *flags, "-I", str(emulator), "-x", "c++", "-", "-o", str(built), "-ldl"]
@@ -154,6 +149,6 @@ def _built(text, name, *flags):
             wrong = [line for line in run.stderr.splitlines() if "error" in line] or run.stderr.splitlines()
             raise Error(f"{name} does not compile for the emulator:\n" + "\n".join(wrong[:8]))
         if not built.is_file():
-            raise Error(f"the C++ compiler `{shlex.join(cxx)}` says that all went well, and wrote nothing: is it one?")
+            raise Error(f"`{shlex.join(cxx)}` reports success but wrote no library: is it a C++ compiler?")
         built.replace(path)
     return path

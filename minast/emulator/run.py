@@ -1,4 +1,4 @@
-"""Run a CUDA kernel on the CPU: `emulation` sets how, `run` does it, and what goes wrong becomes an exception."""
+"""Runs a CUDA kernel on the CPU: `emulation` sets how, `run` does it and raises an exception for what goes wrong."""
 
 import ctypes
 import functools
@@ -7,15 +7,17 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..errors import Error
+from ..gpu.kernel_source import Parameter, Source
 from . import build as emulator_build
 
 ORDERS = {"forward": 0, "reverse": 1, "random": 2}
@@ -24,7 +26,7 @@ GUARDS = {False: 0, None: 0, True: 1, "end": 1, "start": 2}
 
 @dataclass(frozen=True)
 class Modes:
-    """How kernels are emulated; see `emulation`."""
+    """Settings of the emulator; see `emulation`."""
 
     guard: bool | str = True
     order: str = "forward"
@@ -38,25 +40,30 @@ _modes = ContextVar("minast_emulation", default=DEFAULT)
 
 
 @contextmanager
-def emulation(**modes):
-    """Set for a while how kernels are emulated; what is not named stays as it was.
+def emulation(**modes: Any) -> Iterator[Modes]:
+    """Within this context, changes how kernels are emulated; settings that are not named stay unchanged.
 
-    guard: True or "end": each array ends at an unreadable page, an access past it raises IndexError; "start": each
-      array begins after one, at its own address modulo 16; both also check alignment, as strictly as the array's own,
-      and the bounds of local and static shared arrays. False: kernels work on the arrays themselves, unchecked: 1.4
+    guard: True or "end": each array ends at an unreadable page, and an access beyond it raises IndexError; "start":
+      each array begins after one, at its own address modulo 16. Both also check alignment, as strictly as the array's
+      own, and the bounds of local and static shared arrays. False: kernels use the arrays themselves, unchecked: 1.4
       times as fast, measured on the tests' kernels.
-    order: "forward", "reverse" or "random": the order of threads, warps and blocks, and when an asynchronous copy
-      happens (as late as it may, at once, by a coin). A race shows in one of them.
+    order: "forward", "reverse" or "random": the order of threads, warps and blocks, and when asynchronous copies happen
+      (as late as possible, at once, at random). A data race changes results in one of them.
     seed: of the random order.  workers: OS threads, 0 for one per CPU.
-    debug: compile without optimisation, so that gdb can step through the kernel (best with workers=1).
+    debug: compile without optimisation, for stepping through the kernel with gdb (best with workers=1).
+
+    Raises minast.Error for an unknown value, TypeError for an unknown name.
+
+        with emulation(order="random", seed=3):
+            launch(...)
     """
     wanted = replace(_modes.get(), **modes)
     if wanted.order not in ORDERS:
-        raise Error(f"order is one of {', '.join(ORDERS)}, not {wanted.order!r}")
+        raise Error(f"order is {wanted.order!r}: it must be one of {', '.join(ORDERS)}")
     if wanted.guard not in GUARDS:
-        raise Error(f"guard is True, False, 'end' or 'start', not {wanted.guard!r}")
+        raise Error(f"guard is {wanted.guard!r}: it must be True, False, 'end' or 'start'")
     if not 0 <= wanted.workers <= 64:
-        raise Error(f"workers is 0 (one per CPU) to 64, not {wanted.workers}")
+        raise Error(f"workers is {wanted.workers}: it must be 0 (one per CPU) to 64")
     token = _modes.set(wanted)
     try:
         yield wanted
@@ -86,8 +93,8 @@ class _Launch(ctypes.Structure):
                 ("patient", ctypes.c_int32))  # fmt: skip
 
 
-_lock = threading.Lock()  # one launch at a time: the signal handler and the stacks are the process's
-_functions = {}
+_lock = threading.Lock()  # one launch at a time: the process has one set of signal handlers and stacks
+_functions: dict = {}
 _PRINT_BYTES = 1 << 20
 
 
@@ -98,8 +105,20 @@ class _Function(NamedTuple):
     sizes: int
 
 
-def run(source, name, parameters, grid, block, values, shared_bytes):
-    """Launch `name` of a kernel_source.Source; values: NumPy arrays, None, or scalars of the declared types."""
+def run(
+    source: Source,
+    name: str,
+    parameters: Sequence[Parameter],
+    grid: tuple[int, int, int],
+    block: tuple[int, int, int],
+    values: Sequence[Any],
+    shared_bytes: int,
+) -> None:
+    """Run the kernel `name`; values: NumPy arrays, None, or scalars of the declared types. Raises as `launch` does.
+
+    What the kernel prints goes to sys.stdout. Ctrl-C stops the launch with KeyboardInterrupt; if the program has a
+    SIGINT handler of its own, that one is called first, and only a second Ctrl-C stops the launch.
+    """
     modes = _modes.get()
     runtime, function = _runtime(), _function(source, name, GUARDS[modes.guard] != 0, modes.debug)
     arguments = (_Argument * max(1, len(values)))()
@@ -129,7 +148,7 @@ def run(source, name, parameters, grid, block, values, shared_bytes):
     if printed or launch.dropped_calls:
         sys.stdout.write(_shown(name, printed.decode(errors="replace"), launch.dropped_calls, launch.dropped_bytes))
     if report.kind == 12:
-        signal.raise_signal(signal.SIGINT)  # to the handler that is in force again
+        signal.raise_signal(signal.SIGINT)  # the program's handler is installed again
         raise KeyboardInterrupt
     if report.kind:
         raise _exception(report, source, name, parameters, values, function.path)
@@ -139,17 +158,17 @@ _printed = ctypes.create_string_buffer(_PRINT_BYTES)
 
 
 def _shown(name, text, calls, dropped):
-    """What a launch printed, and a line about what it printed after its buffer was full."""
+    """What a launch printed, and a line about what did not fit in its buffer."""
     if not calls:
         return text
     many = calls > 1
     lost = f"{calls} more call{'s' * many} of printf, {dropped} bytes, {'are' if many else 'is'} not shown"
     newline = "\n" if text and not text.endswith("\n") else ""
-    return f"{text}{newline}[minast: {name}: {lost}: its buffer holds {_PRINT_BYTES >> 20} MiB a launch]\n"
+    return f"{text}{newline}[minast: {name}: {lost}: its buffer holds {_PRINT_BYTES >> 20} MiB per launch]\n"
 
 
 def _function(source, name, checked, debug):
-    """A kernel's entry, found by the source's text: an edited file is compiled again."""
+    """A kernel's entry point, cached by the source's text: an edited file is compiled again."""
     key = source.text, name, checked, debug
     if key not in _functions:
         group = source.group(name)
@@ -165,7 +184,7 @@ def _function(source, name, checked, debug):
 
 @functools.cache
 def _runtime():
-    """minast_launch of the emulator's own library, whose functions the kernels' libraries find when they are loaded."""
+    """minast_launch of the runtime library, which is loaded globally because the kernels' libraries link to it."""
     library = ctypes.CDLL(str(emulator_build.runtime()), mode=ctypes.RTLD_GLOBAL)
     library.minast_launch.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.POINTER(_Launch))
     library.minast_launch.restype = None
@@ -187,11 +206,11 @@ def _exception(report, source, name, parameters, values, library):
             f"element {element} of {value.size} (byte {report.offset} of {value.nbytes})"
         )
         if report.kind == 4:
-            return IndexError(f"{name} wrote outside {described}; which thread did is not known")
+            return IndexError(f"{name} wrote outside {described}; the thread is not known")
         if report.kind == 14:
             return Error(
-                f"{name} declares as const, and yet changed, {described}; which thread did is not known. Declare the "
-                "parameter without const, or write elsewhere"
+                f"{name} changed what it declares const: {described}; the thread is not known. Declare the parameter "
+                "without const, or write elsewhere"
             )
         return IndexError(f"{where} {access} {described}{line}")
     if report.kind == 2:
@@ -199,15 +218,15 @@ def _exception(report, source, name, parameters, values, library):
     if report.kind == 3:
         return IndexError(f"{where} {access} address {report.offset & (2**64 - 1):#x}, which is in no array{line}")
     if report.kind == 5:
-        return IndexError(f"{name}: block {block} wrote byte {report.offset} of {text}; which thread did is not known")
+        return IndexError(f"{name}: block {block} wrote byte {report.offset} of {text}; the thread is not known")
     if report.kind == 6:
-        return Error(f"{name}: block {block} cannot go on: {text}")
+        return Error(f"{name}: block {block} is deadlocked: {text}")
     if report.kind == 7:
         return Error(f"{where}: {text}")
     if report.kind == 8:
         return Error(f"{where}: a vector load or store whose address is not a multiple of its size{line}")
     if report.kind == 13:
-        what = "an address that is no multiple of the size of what is there, or an index beyond a local or shared array"
+        what = "an address that is not a multiple of the accessed size, or an index beyond a local or shared array"
         return IndexError(f"{where}: {what}{line}")
     if report.kind == 9:
         return Error(f"{where} needs more than the 128 KB of stack that the emulator gives a thread")
@@ -217,13 +236,13 @@ def _exception(report, source, name, parameters, values, library):
 
 
 def _source_line(library, pc):
-    """' at softmax.cu:41', by addr2line, which comes with the compiler; '' where it does not know."""
+    """' at softmax.cu:41', from addr2line, which comes with the compiler; '' if it is unknown."""
     try:
         command = ["addr2line", "-i", "-e", str(library), hex(pc)]
         found = subprocess.run(command, capture_output=True, text=True, timeout=20).stdout.split("\n")
     except (OSError, subprocess.SubprocessError):
         return ""
-    # Innermost first: the emulator's own headers are not what the reader looks for.
+    # Innermost first; the emulator's own headers are skipped.
     lines = [os.path.basename(f.split(" (")[0]) for f in found if f and not f.startswith("?")]
     lines = [f for f in lines if f.split(":")[0].endswith((".cu", ".cuh"))]
     return next((f" at {f}" for f in lines if not f.startswith("ptx.cuh:")), f" at {lines[0]}" if lines else "")

@@ -1,23 +1,24 @@
-"""Attention in float32 over tiles of the score matrix, small enough to stay near a core.
+"""Attention in float32 over tiles of the score matrix, small enough for a core's caches.
 
-Heads and clips are spread over the threads. Only one tile of scores exists per thread at any time, so that memory grows
-with T, not with T^2. Source of the idea: Dao et al. 2022, FlashAttention; here a tile is as wide as the sequence, which
-leaves softmax an ordinary one.
+Heads and clips are spread over the threads. Each thread has one tile of scores at a time, so memory grows with T, not
+T^2. Source of the idea: Dao et al. 2022, FlashAttention; here a tile is as wide as the sequence, so softmax is the
+ordinary one.
 """
 
 import numpy as np
 
 from .. import layers, threads
+from ..layers import Array, Cache
 from .buffers import empty
 
-TILE = 6 * 2**16  # scores in a tile: 1.5 MB, so that a tile is few NumPy calls (see ROWS in layers.py)
-BOUND = np.float32(60)  # scores that cannot be larger need no maximum subtracted: exp(60) T is far from overflow
+TILE = 6 * 2**16  # scores per tile, 1.5 MB: large enough for few NumPy calls (see ROWS in layers.py)
+BOUND = np.float32(60)  # scores below this need no maximum subtracted: exp(60) T is far from overflow
 
 
-def attention_forward(qkv, heads):
+def attention_forward(qkv: Array, heads: int) -> tuple[Array, Cache]:
     """o = softmax(q k^T / sqrt(D)) v for each head.   qkv (B, T, 3 H D), packed (3, H, D) -> o (B, T, H D)
 
-    The rows' sums come from a column of ones in v. The cache holds their logarithm, as the reference's does.
+    Row sums come from a column of ones appended to v. The cache has their log-sum-exp, as the reference's.
     """
     if qkv.dtype != np.float32:
         return layers.attention_forward(qkv, heads)
@@ -44,19 +45,19 @@ def attention_forward(qkv, heads):
             np.divide(y[..., :D], total, out=out[group][:, :, place])
             lse[group][:, :, place] = top + np.log(total)
 
-    # few heads (a clip or two): their rows are shared out too
+    # few heads (one or two clips): split their rows as well
     cuts = 1 if B * heads >= 4 * threads.count() else threads.count()
     groups = [(group, rows) for group in grouped(B, heads, T) for rows in threads.spans(T, 16, cuts)]
     threads.run(task, groups)
     return o, (qkv, o, lse, heads)
 
 
-def attention_backward(do, cache):
+def attention_backward(do: Array, cache: Cache) -> Array:
     """dv = p^T do, dp = do v^T, ds = p (dp - delta), dq = ds k / sqrt(D), dk = ds^T q / sqrt(D) -> dqkv (B, T, 3 H D)
 
-    delta, the row sums of dp * p, equals those of do * o. A tile holds some keys and all queries, transposed: dk and dv
-    of these keys are then complete, and only dq is summed over tiles. lse and delta are subtracted inside the products,
-    by a column of their own.
+    delta, the row sums of dp * p, equals those of do * o. A tile has some keys and all queries, transposed, so that dk
+    and dv of its keys are complete and only dq is summed over tiles. lse and delta are subtracted within the products,
+    by an extra column.
     """
     qkv, o, lse, heads = cache
     if qkv.dtype != np.float32:
@@ -88,7 +89,7 @@ def attention_backward(do, cache):
     return dqkv
 
 
-def with_column(x, column, scale=1):
+def with_column(x: Array, column: Array | float, scale: float = 1) -> Array:
     """[x * scale, column]   x (..., D), column (..., 1) or a number -> (..., D + 1)"""
     y = np.empty((*x.shape[:-1], x.shape[-1] + 1), np.float32)
     np.multiply(x, scale, out=y[..., :-1])
@@ -96,19 +97,19 @@ def with_column(x, column, scale=1):
     return y
 
 
-def largest_square(x):
-    """The largest |row|^2."""
+def largest_square(x: Array) -> Array:
+    """max |row|^2.   x (..., D) -> scalar"""
     return np.einsum("...d,...d->...", x, x).max()
 
 
-def grouped(B, heads, T):
-    """Indices (clips, heads) of what one task takes: one head, or more while their scores fit one tile together."""
+def grouped(B: int, heads: int, T: int) -> list[tuple[slice, slice]]:
+    """Slices (clips, heads), one pair per task: a single head, or several whose scores fit one tile together."""
     room = max(1, TILE // (T * T))
     h = min(heads, room)
     b = max(1, min(room // heads, -(-B // (2 * threads.count()))))
     return [(slice(i, i + b), slice(j, j + h)) for i in range(0, B, b) for j in range(0, heads, h)]
 
 
-def tiles(n, T):
-    """range(n) cut so that n x T scores become tiles of about TILE."""
+def tiles(n: int, T: int) -> list[slice]:
+    """range(n) in slices, so that n x T scores become tiles of about TILE elements."""
     return threads.spans(n, 16, -(-n * T // TILE))

@@ -1,4 +1,4 @@
-"""A pool of large buffers to reuse: fresh memory costs a page fault every 4 KB, as much as the work done in it."""
+"""A pool of large buffers: new memory costs a page fault every 4 KB, as much time as the work done in it."""
 
 import sys
 from math import prod
@@ -6,51 +6,54 @@ from threading import Lock
 
 import numpy as np
 
-LEAST = 2**17  # bytes: below this the allocator of NumPy and C is fast by itself
-STALE = 2000  # requests: a buffer that was not wanted for so long is let go
+from ..layers import Array
+
+MIN_BYTES = 2**17  # smaller arrays are not pooled: the C allocator reuses them already
+MAX_AGE = 2000  # requests after which an unused buffer is freed
 
 
 class BufferPool:
-    """`empty(shape)` hands out an array that nobody refers to any more, or a new one.
+    """`empty(shape)` returns a buffer that is no longer in use, or a new one.
 
-    A buffer is free when the pool's own list holds the last reference to it: nothing is ever given back by hand, and
-    a result that the caller keeps stays the caller's. Any view keeps its buffer taken, since NumPy views refer to it.
+    A buffer is unused when the pool has the only reference to it: nothing is returned explicitly, and a result that the
+    caller keeps is never reused. A view keeps its buffer in use, since NumPy views refer to it.
     """
 
     def __init__(self):
-        self.shelves, self.asked, self.requests, self.lock = {}, {}, 0, Lock()
+        self.buffers, self.last_request, self.requests, self.lock = {}, {}, 0, Lock()
         self.unused = self._references([np.empty(1)])[0]
 
-    def empty(self, shape, dtype=np.float32):
-        """Like numpy.empty: the values are whatever was there."""
+    def empty(self, shape: tuple[int, ...], dtype: type | np.dtype = np.float32) -> Array:
+        """Like numpy.empty: an array of arbitrary values. Arrays below MIN_BYTES are not from the pool."""
         size, dtype = prod(shape), np.dtype(dtype)
-        if size * dtype.itemsize < LEAST:
+        if size * dtype.itemsize < MIN_BYTES:
             return np.empty(shape, dtype)
         with self.lock:
             self.requests += 1
-            self.asked[size, dtype] = self.requests
-            shelf = self.shelves.setdefault((size, dtype), [])
-            counts = self._references(shelf)
+            self.last_request[size, dtype] = self.requests
+            same = self.buffers.setdefault((size, dtype), [])
+            counts = self._references(same)
             if self.unused in counts:
-                return shelf[counts.index(self.unused)].reshape(shape)
-            self._sweep()
-            shelf.append(np.empty(size, dtype))
-            return shelf[-1].reshape(shape)
+                return same[counts.index(self.unused)].reshape(shape)
+            self._evict()
+            same.append(np.empty(size, dtype))
+            return same[-1].reshape(shape)
 
-    def empty_like(self, x):
+    def empty_like(self, x: Array) -> Array:
+        """`empty` with the shape and dtype of x."""
         return self.empty(x.shape, x.dtype)
 
-    def _sweep(self):
-        """Let go of sizes that were not asked for in a while."""
-        for key, shelf in self.shelves.items():
-            if self.requests - self.asked[key] > STALE:
-                counts = self._references(shelf)
-                shelf[:] = [shelf[i] for i, n in enumerate(counts) if n != self.unused]
+    def _evict(self):
+        """Free unused buffers of sizes that were not requested for MAX_AGE requests."""
+        for key, same in self.buffers.items():
+            if self.requests - self.last_request[key] > MAX_AGE:
+                counts = self._references(same)
+                same[:] = [same[i] for i, n in enumerate(counts) if n != self.unused]
 
     @staticmethod
-    def _references(shelf):
-        """How many references each buffer has, counted always at the same place."""
-        return [sys.getrefcount(buffer) for buffer in shelf]
+    def _references(buffers):
+        """The reference count of each buffer, always taken in this one place so that counts are comparable."""
+        return [sys.getrefcount(buffer) for buffer in buffers]
 
 
 _pool = BufferPool()

@@ -1,16 +1,17 @@
-"""GELU in float32 on all cores, in blocks that stay in a core's second-level cache."""
+"""GELU in float32 on all cores, in blocks that fit a core's L2 cache."""
 
 import numpy as np
 
 from .. import layers, threads
+from ..layers import Array, Cache
 from .buffers import empty_like
 
-BLOCK = 2**19  # numbers. Smaller ones pay for the calls (see ROWS in layers.py), larger ones for memory
-SMALL = 2**14  # numbers below which a second thread costs more than it saves
+BLOCK = 2**19  # elements; smaller blocks cost more calls (see ROWS in layers.py), larger ones more memory traffic
+SMALL = 2**14  # elements below which a second thread costs more than it saves
 
-# Phi(x) = (1 + tanh(x P(x^2))) / 2, P this polynomial, highest power first: atanh(erf(x / sqrt 2)) / x, fitted so that
-# the largest error of x Phi(x) is small, 7e-8 in exact arithmetic. tanh is NumPy's fastest curve: scipy.special.erf
-# takes longer than all this together.
+# Phi(x) = (1 + tanh(x P(x^2))) / 2, P this polynomial, highest power first: a fit of atanh(erf(x / sqrt 2)) / x with a
+# small largest error of x Phi(x), 7e-8 in exact arithmetic. NumPy's tanh is vectorised: all of this together takes less
+# time than scipy.special.erf.
 PHI = (
     1.8054711476154934e-09,
     -1.3344050811760618e-07,
@@ -21,15 +22,15 @@ PHI = (
     7.97884215199092e-01,
 )
 PHI = tuple(np.float32(c) for c in PHI)
-FLAT = np.float32(30)  # x^2 from where on Phi is 0 or 1 in float32; the polynomial is not fitted there
+FLAT = np.float32(30)  # x^2 from which Phi is 0 or 1 in float32; the polynomial is not fitted beyond
 LINEAR, CUBIC = np.float32(layers.SQRT_2_OVER_PI), np.float32(0.044715 * layers.SQRT_2_OVER_PI)  # of tanh's argument
 HALF, TWO_INV_SQRT_2PI = np.float32(0.5), np.float32(2 * layers.INV_SQRT_2PI)
 
 
-def gelu_forward(x, kind="erf"):
+def gelu_forward(x: Array, kind: str = "erf") -> tuple[Array, Cache]:
     """y = x Phi(x), Phi the normal distribution function to 2e-7, or its tanh approximation.   x (...) -> y (...)
 
-    The cache is x alone: making Phi again costs less than keeping it, a quarter of all activations.
+    The cache has only x: Phi would be a quarter of all activations, and recomputing it costs less than keeping it.
     """
     if x.dtype != np.float32:
         return layers.gelu_forward(x, kind)
@@ -45,7 +46,7 @@ def gelu_forward(x, kind="erf"):
     return y, (x, kind)
 
 
-def gelu_backward(dy, cache):
+def gelu_backward(dy: Array, cache: Cache) -> Array:
     """dx = dy (Phi(x) + x phi(x)), phi the normal density; for "tanh" its own derivative."""
     if len(cache) == 3:
         return layers.gelu_backward(dy, cache)
@@ -73,8 +74,8 @@ def gelu_backward(dy, cache):
     return dx
 
 
-def twice_phi(x, s, scratch, kind):
-    """s = 2 Phi(x).   x, s, scratch (n,)"""
+def twice_phi(x: Array, s: Array, scratch: Array, kind: str) -> None:
+    """s = 2 Phi(x), in place.   x, s, scratch (n,) float32; scratch is overwritten"""
     u = np.multiply(x, x, out=scratch)
     if kind == "tanh":
         np.multiply(u, CUBIC, out=s)
@@ -92,7 +93,7 @@ def twice_phi(x, s, scratch, kind):
 
 
 def _blocks(function, x, *others):
-    """function(x, scratch, *others) on flat blocks, the same of each array, spread over the threads."""
+    """function(x, scratch, *others) on corresponding flat blocks of the arrays, spread over the threads."""
     flat = [a.reshape(-1) for a in (x, *others)]
 
     def task(span):

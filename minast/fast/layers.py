@@ -1,24 +1,25 @@
-"""Linear layers and layer norms in float32 on all cores, in blocks of rows that stay near a core."""
+"""Linear layers and layer norms in float32 on all cores, in blocks of rows that fit the caches."""
 
 import numpy as np
 
 from .. import layers, threads
+from ..layers import Array, Cache
 from .buffers import empty
 
-# Numbers in a block of rows, 512 KB: passes over it stay in or near the second-level cache. Smaller ones are slower on
-# several threads: NumPy calls take turns at Python's lock, which costs each about as much as 20 000 numbers of work.
+# Elements in a block of rows, 512 KB: passes over it stay in or near the L2 cache. Smaller blocks are slower on several
+# threads: NumPy calls contend for the GIL, which costs each call about as much as work on 20 000 elements.
 ROWS = 2**17
-SMALL = 2**16  # products (of single numbers) below which a loop over threads costs more than it saves
+SMALL = 2**16  # multiply-adds below which a loop over threads costs more than it saves
 
 
 # -- linear ----------------------------------------------------------------------------------------------------
 
 
-def linear_forward(x, w, b):
+def linear_forward(x: Array, w: Array, b: Array) -> tuple[Array, Cache]:
     """y = x w^T + b.   x (..., C), w (O, C), b (O,) -> y (..., O)
 
-    Each thread makes its own rows of y or, if there are fewer rows than outputs, its own columns: the larger operand is
-    then packed once. Each product runs on one BLAS thread.
+    Each thread computes its own rows of y or, if there are fewer rows than outputs, its own columns: BLAS then packs
+    the larger operand once. Each product runs on one BLAS thread.
     """
     if x.dtype != np.float32:
         return layers.linear_forward(x, w, b)
@@ -33,7 +34,7 @@ def linear_forward(x, w, b):
     return y.reshape(*x.shape[:-1], len(w)), (x, w)
 
 
-def linear_backward(dy, cache, dw, db):
+def linear_backward(dy: Array, cache: Cache, dw: Array, db: Array) -> Array:
     """dx = dy w,  dw += dy^T x,  db += sum of dy over rows."""
     x, w = cache
     if x.dtype != np.float32:
@@ -55,7 +56,7 @@ def linear_backward(dy, cache, dw, db):
 
 
 def _products(part, m, n, k):
-    """part(rows, columns) for an (m, k) x (k, n) product, cut along the longer side of the result."""
+    """part(rows, columns) for an (m, k) x (k, n) product, split along the longer side of the result."""
     parts = 1 if m * n * k < SMALL else None
     if m >= n:
         threads.run(lambda r: part(r, slice(0, n)), threads.spans(m, 16, parts))
@@ -66,8 +67,8 @@ def _products(part, m, n, k):
 # -- layer norm ------------------------------------------------------------------------------------------------
 
 
-def layernorm_forward(x, w, b, eps=1e-6):
-    """y = (x - mean) * rstd * w + b over the last axis, rstd = 1 / sqrt(var + eps).   x (..., C) -> y (..., C)"""
+def layernorm_forward(x: Array, w: Array, b: Array, eps: float = 1e-6) -> tuple[Array, Cache]:
+    """y = (x - mean) * rstd * w + b over the last axis, rstd = 1 / sqrt(var + eps).   x (..., C), w, b (C,) -> y"""
     if x.dtype != np.float32:
         return layers.layernorm_forward(x, w, b, eps)
     C = x.shape[-1]
@@ -91,10 +92,10 @@ def layernorm_forward(x, w, b, eps=1e-6):
     return y.reshape(x.shape), (x, w, mean, rstd)
 
 
-def layernorm_backward(dy, cache, dw, db):
+def layernorm_backward(dy: Array, cache: Cache, dw: Array, db: Array) -> Array:
     """dx = rstd (dn - <dn> - n <dn n>), n = normalised x, dn = dy w, <.> mean over C;  dw += sum dy n, db += sum dy
 
-    Both means and both sums are products of a matrix and a vector: <dn> = dy w / C, <dn n> = (dy n) w / C.
+    Both means and both sums are matrix-vector products: <dn> = dy w / C, <dn n> = (dy n) w / C.
     """
     x, w, mean, rstd = cache
     if x.dtype != np.float32:
@@ -117,19 +118,19 @@ def layernorm_backward(dy, cache, dw, db):
         dn *= rstd[r]
 
     _row_blocks(block, len(rows), C)
-    for part in sorted(sums):  # in a fixed order, whichever thread was first
+    for part in sorted(sums):  # in a fixed order, whichever thread finished first
         dw += sums[part][0]
         db += sums[part][1]
     return dx.reshape(x.shape)
 
 
-def squares(x):
-    """The squared length of each row.   x (R, C) -> (R,)"""
-    return np.vecdot(x, x) if hasattr(np, "vecdot") else np.einsum("rc,rc->r", x, x)  # NumPy 2.0 has the faster one
+def squares(x: Array) -> Array:
+    """The sum of squares of each row.   x (R, C) -> (R,)"""
+    return np.vecdot(x, x) if hasattr(np, "vecdot") else np.einsum("rc,rc->r", x, x)  # NumPy 2's vecdot is faster
 
 
-def add(sums, part, *values):
-    """sums[part] += values, entry by entry."""
+def add(sums: dict, part: int, *values: Array) -> None:
+    """sums[part] += values, in place, array by array."""
     if part in sums:
         for total, value in zip(sums[part], values, strict=True):
             total += value
@@ -138,7 +139,7 @@ def add(sums, part, *values):
 
 
 def _row_blocks(block, rows, C):
-    """block(r, part) for slices of rows that stay in cache; the blocks of one part run one after the other."""
+    """block(r, part) for slices of rows that fit the cache; blocks of one part run one after the other."""
 
     def task(item):
         part, span = item

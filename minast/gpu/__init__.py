@@ -1,1 +1,1 @@
-"""What a GPU needs under the layers: kernel sources, planned memory, CUDA graphs, copies to the device."""
+"""GPU support below the layers: kernel sources, planned memory, CUDA graphs, copies to the device."""

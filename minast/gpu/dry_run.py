@@ -1,18 +1,20 @@
-"""Running a step's Python without its work: a recorder is told of every launch and every product instead.
+"""Dry runs: a step's Python runs as usual, but every launch and every matrix product goes to a recorder instead.
 
-The arrays of a dry run have their shapes and are never filled, so that a step of any size runs anywhere in a blink.
+Arrays have their shapes but are never filled, so a step of any size runs in an instant on any machine.
 """
 
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any
 
 _recorder = ContextVar("recorder", default=None)
-recorder = _recorder.get  # what `launch` and `gemm` ask: None, or whom to tell
+current_recorder = _recorder.get  # asked by `launch` and `gemm`; None outside of a dry run
 
 
 @contextmanager
-def dry(recorder):
-    """Meanwhile `launch` calls recorder.launch and `gemm` recorder.gemm, with their own arguments: no more."""
+def recording(recorder: Any) -> Iterator[Any]:
+    """Within this context `launch` only calls recorder.launch, and `gemm` recorder.gemm, with its own arguments."""
     token = _recorder.set(recorder)
     try:
         yield recorder

@@ -1,35 +1,37 @@
-"""Runs a whole pass of a model: in planned memory and, where that is asked for, as a CUDA graph."""
+"""Runs a whole pass of a model: in planned memory and, if enabled, as a CUDA graph."""
 
+from collections.abc import Callable
 from threading import RLock
-from typing import NamedTuple
+from types import ModuleType
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from . import dry_run, memory
 from .graph import record
 
-KEPT = 8  # graphs, and plans, of the shapes that were asked for last
-MET, NEVER = "met once", "cannot be recorded"  # instead of a graph
+CAPACITY = 8  # of the caches of graphs and plans: for the most recently used shapes
+SEEN_ONCE, NOT_CAPTURABLE = "seen once", "not capturable"  # instead of a graph
 
 
 class Executor:
-    """`run(method, inputs, settings)` -> method(*inputs, *settings), a bound method of a model that returns arrays.
+    """`run(method, inputs, settings)` -> method(*inputs, *settings), for a bound method of a model.
 
-    It returns them as a tuple, and only launches kernels and multiplies: it looks at no value on the host, and its
-    results depend on nothing but its inputs and the weights. The arrays that come back are the caller's own. One pass
-    at a time: threads take turns, and a pass on another stream waits for the one before, since both use one memory.
-    planned: keep an arena. Without one there are no graphs either: each would hold a second set of all arrays.
+    The method returns a tuple of arrays and does nothing but launch kernels and multiply matrices: it reads no value on
+    the host, and its results depend only on its inputs and the weights. `run` returns copies that belong to the caller.
+    Passes run one at a time: other threads wait, and a pass on another stream waits for the one before, since all use
+    the same memory. planned: use an arena. Without one there are no graphs: each would keep a second set of all arrays.
     """
 
-    def __init__(self, xp, planned: bool):
+    def __init__(self, xp: ModuleType, planned: bool):
         self.xp, self.arena = xp, memory.Arena(xp) if planned else None
         self.plans, self.graphs, self.lock, self.last = LRUCache(), LRUCache(), RLock(), None
 
-    def run(self, method, inputs: tuple, settings: tuple = ()) -> tuple:
-        """inputs: arrays. settings: plain values, which a graph has inside it."""
+    def run(self, method: Callable[..., tuple], inputs: tuple, settings: tuple = ()) -> tuple:
+        """inputs: arrays. settings: hashable values, which become constants of a graph."""
         if self.arena is None:
             return method(*inputs, *settings)
-        work = Pass(method, tuple(memory.packed(x) for x in inputs), settings)  # else kernels copy, or not, by address
+        work = Pass(method, tuple(memory.packed(x) for x in inputs), settings)  # plans must not depend on alignment
         with self.lock:
             self._wait()
             results = self._replayed(work) if work.replays else self._fresh(work)
@@ -37,34 +39,34 @@ class Executor:
         return results
 
     def _replayed(self, work):
-        """The first time a pass runs as ever, since many shapes come only once; the second time it is recorded."""
+        """The first time a pass runs directly, since many shapes occur only once; the second time it is captured."""
         self._plan(work)  # first: growing the arena invalidates all graphs
         known = self.graphs.get(work.key)
         if known is None:
-            self.graphs[work.key] = MET
-        if known in (None, NEVER):
+            self.graphs[work.key] = SEEN_ONCE
+        if known in (None, NOT_CAPTURABLE):
             return self._fresh(work)
-        if known is not MET:
+        if known is not SEEN_ONCE:
             return known(*work.inputs)
         results, graph = record(lambda *x: self._direct(work, x), work.inputs, self.arena.buffer)
-        self.graphs[work.key] = NEVER if graph is None else graph
+        self.graphs[work.key] = NOT_CAPTURABLE if graph is None else graph
         return results
 
     def _fresh(self, work):
         return tuple(x.copy() for x in self._direct(work, work.inputs))
 
     def _direct(self, work, inputs):
-        """The method's own results: in the arena until the next pass."""
+        """The method's own results, in the arena: valid until the next pass."""
         with self.arena.step(self._plan(work)):
             return work.method(*inputs, *work.settings)
 
     def _plan(self, work):
-        """The plan of this pass, and an arena that is large enough for it."""
+        """The plan of this pass. Grows the arena if the plan needs it."""
         plan = self.plans.get(work.plan_key)
         if plan is None:
             plan = self.plans[work.plan_key] = planned(work.method, work.inputs, work.settings)
         if plan.bytes > self.arena.bytes:
-            self.graphs.clear()  # their addresses are those of the old arena, which is freed
+            self.graphs.clear()  # they use addresses of the old arena, which is freed
             self.arena.grow(plan.bytes)
         return plan
 
@@ -81,60 +83,61 @@ class Executor:
 
 
 class Pass(NamedTuple):
-    """One call of a model's bound method, and what tells it from others."""
+    """One call of a model's bound method, and its cache keys."""
 
-    method: object
+    method: Any
     inputs: tuple
     settings: tuple
 
     @property
-    def replays(self):
-        """Whether it is to become a CUDA graph."""
+    def replays(self) -> bool:
+        """Whether the pass may run as a CUDA graph."""
         model = self.method.__self__
         return model.cuda_graphs and model.backend.name == "cuda"
 
     @property
-    def key(self):
-        """Of a graph, which has the settings of its recording inside it."""
+    def key(self) -> tuple:
+        """Of a graph, in which all settings are constants."""
         shapes = tuple((x.shape, x.dtype.name) for x in self.inputs)
         return self.method.__func__, self.method.__self__.activation_checkpointing, self.settings, shapes
 
     @property
-    def plan_key(self):
-        """Of a plan of memory, to which numbers make no difference."""
+    def plan_key(self) -> tuple:
+        """Of a memory plan, which does not depend on the settings that are floats."""
         method, checkpointing, settings, shapes = self.key
         return method, checkpointing, tuple(s for s in settings if not isinstance(s, float)), shapes
 
 
 class LRUCache(dict):
-    """A dict of the KEPT keys that were asked for or set last."""
+    """A dict of the CAPACITY keys most recently read by `get` or set."""
 
-    def get(self, key):
+    def get(self, key: Any) -> Any:
+        """The value, which becomes the most recently used, or None."""
         if key in self:
             self[key] = self.pop(key)
         return super().get(key)
 
     def __setitem__(self, key, value):
         super().__setitem__(key, value)
-        while len(self) > KEPT:
+        while len(self) > CAPACITY:
             del self[next(iter(self))]
 
 
-def planned(method, inputs: tuple, settings: tuple = ()) -> memory.Plan:
-    """The memory that a model's bound method takes: it runs dry, on a twin of the model whose arrays nobody fills."""
+def planned(method: Any, inputs: tuple, settings: tuple = ()) -> memory.Plan:
+    """The memory plan of a model's bound method, from a dry run on the model's `dry_twin`."""
     twin = method.__self__.dry_twin()
     inputs = [np.empty(x.shape, x.dtype) for x in inputs]
     planner = memory.Planner()
-    with dry_run.dry(Nothing()), memory.using(planner), np.errstate(all="ignore"):
+    with dry_run.recording(NullRecorder()), memory.using(planner), np.errstate(all="ignore"):
         method.__func__(twin, *inputs, *settings)
     return planner.plan()
 
 
-class Nothing:
-    """A recorder that writes nothing down."""
+class NullRecorder:
+    """A recorder that ignores everything."""
 
-    def launch(self, *_):
-        pass
+    def launch(self, *_: Any) -> None:
+        """In place of `launch.launch`."""
 
-    def gemm(self, *_):
-        pass
+    def gemm(self, *_: Any) -> None:
+        """In place of `gemm.gemm`."""

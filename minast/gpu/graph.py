@@ -1,70 +1,74 @@
-"""CUDA graphs: the launches of a function, recorded once and replayed by one call.
+"""CUDA graphs: the launches of a function, captured once and replayed by one call.
 
-A launch from Python costs the processor some ten microseconds or more, and a forward pass has over a hundred: for one
-clip the GPU would wait most of the time. A graph holds all of them, addresses and numbers included. So it replays only
-what depends on its inputs' values: shapes, settings and addresses must be those of the recording.
+A launch from Python costs at least about ten microseconds of CPU time, and a forward pass has over a hundred: with one
+clip the GPU would be idle most of the time. A graph contains all launches with their arguments, so only the values of
+its inputs can change: shapes, settings and addresses are those of the capture.
 Source: CUDA C++ Programming Guide, "CUDA Graphs"; CuPy's Stream.begin_capture.
 """
 
 import warnings
+from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
-_streams = {}  # device -> the stream on which graphs are recorded: cuBLAS keeps a workspace for each stream
+from ..layers import Array
+
+_streams: dict = {}  # device -> the stream for captures: one, since cuBLAS has a workspace per stream
 
 
-def stream():
-    """The current device's, made once."""
+def stream() -> Any:
+    """The capture stream (a cupy.cuda.Stream) of the current device."""
     import cupy
 
     device = cupy.cuda.Device().id
     if device not in _streams:
-        _streams[device] = cupy.cuda.Stream(non_blocking=True)  # the default stream cannot be recorded
+        _streams[device] = cupy.cuda.Stream(non_blocking=True)  # the default stream cannot be captured
     return _streams[device]
 
 
 class Graph:
-    """What `record` made. Called with inputs of the same shapes it replays, on the current stream -> tuple of arrays.
+    """A captured function, from `record`. Call it with inputs of the same shapes to replay it on the current stream.
 
-    kept: whatever must stay in memory as long as the graph, since it replays addresses: what the function allocated
-    lies in `pool`, and what else it used is the caller's to name.
+    It keeps alive what its addresses refer to: `pool`, from which the function allocated, and `kept`, whatever else it
+    used. -> tuple of new arrays
     """
 
-    def __init__(self, graph, inputs, outputs, pool, kept):
+    def __init__(self, graph: Any, inputs: tuple, outputs: tuple, pool: Any, kept: Any):
         self.graph, self.inputs, self.outputs, self.pool, self.kept = graph, inputs, outputs, pool, kept
 
-    def __call__(self, *inputs):
-        for mine, x in zip(self.inputs, inputs, strict=True):
-            mine[...] = x
+    def __call__(self, *inputs: Array) -> tuple:
+        for own, x in zip(self.inputs, inputs, strict=True):
+            own[...] = x
         self.graph.launch()
-        return tuple(x.copy() for x in self.outputs)  # the next replay leaves these alone
+        return tuple(x.copy() for x in self.outputs)  # copies: the next replay overwrites the outputs
 
 
-def record(function, inputs, kept=None):
-    """function(*inputs) -> tuple of arrays, run once and recorded.   -> (the run's results, Graph or None)
+def record(function: Callable[..., tuple], inputs: tuple, kept: Any = None) -> tuple[tuple, Graph | None]:
+    """Run function(*inputs) -> tuple of arrays once, then capture it.   -> (the run's results, Graph or None)
 
-    inputs: CuPy arrays. The run compiles the kernels and finds the memory; the recording repeats it without computing.
-    The function must not look at any value on the host: where it does, or calls what cannot be recorded, a warning says
-    so, and there is no graph.
+    inputs: CuPy arrays. kept: see `Graph`. The run compiles kernels and allocates memory; the capture repeats it
+    without computing. The function must not read any value on the host. If it does, or does anything else that cannot
+    be captured, this warns (RuntimeWarning) and returns no graph.
     """
     import cupy
 
-    here, there, pool = cupy.cuda.get_current_stream(), stream(), cupy.cuda.MemoryPool()
+    current, side, pool = cupy.cuda.get_current_stream(), stream(), cupy.cuda.MemoryPool()
     graph = None
-    there.wait_event(here.record())
-    with there, cupy.cuda.using_allocator(pool.malloc):
-        mine = tuple(x.copy() for x in inputs)
-        results = function(*mine)
-    here.wait_event(there.record())
-    results = tuple(x.copy() for x in results)  # the caller's own, from the caller's pool
-    there.wait_event(here.record())
-    with there, cupy.cuda.using_allocator(pool.malloc):
-        there.begin_capture()
+    side.wait_event(current.record())
+    with side, cupy.cuda.using_allocator(pool.malloc):
+        own = tuple(x.copy() for x in inputs)
+        results = function(*own)
+    current.wait_event(side.record())
+    results = tuple(x.copy() for x in results)  # in memory of the caller's pool
+    side.wait_event(current.record())
+    with side, cupy.cuda.using_allocator(pool.malloc):
+        side.begin_capture()
         try:
-            outputs = function(*mine)
-            graph = Graph(there.end_capture(), mine, outputs, pool, kept)
+            outputs = function(*own)
+            graph = Graph(side.end_capture(), own, outputs, pool, kept)
         except Exception as error:
-            with suppress(Exception):  # the recording is void, which end_capture may say in its own way
-                there.end_capture()
-            warnings.warn(f"no CUDA graph, every launch on its own: {error}", RuntimeWarning, stacklevel=2)
-    here.wait_event(there.record())
+            with suppress(Exception):  # the capture is invalid, and end_capture may raise as well
+                side.end_capture()
+            warnings.warn(f"no CUDA graph, kernels are launched one by one: {error}", RuntimeWarning, stacklevel=2)
+    current.wait_event(side.record())
     return results, graph

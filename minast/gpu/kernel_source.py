@@ -1,7 +1,8 @@
-"""The text of a kernel file: its includes pasted in, the signatures it declares, the instantiations it lists."""
+"""The text of a kernel file with its includes pasted in, the kernels it declares, and the instantiations it lists."""
 
 import re
 import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import product
@@ -10,11 +11,11 @@ from typing import NamedTuple
 
 from ..errors import Error
 
-# A wheel carries the folder inside the package; a checkout, and `pip install -e`, have it beside the package.
+# In a wheel the folder is inside the package; in a checkout, and with `pip install -e`, it is beside it.
 _here = Path(__file__).resolve().parents[1]
 _folders = [_here / "kernels" if (_here / "kernels" / "emulator").is_dir() else _here.parent / "kernels"]
 
-# C type -> (NumPy dtype, elements). bfloat16 has no NumPy dtype of its own: its bits travel as uint16.
+# C type -> (NumPy dtype, elements). NumPy has no bfloat16: it is stored as uint16.
 TYPES = {
     "float": ("float32", 1), "double": ("float64", 1), "__half": ("float16", 1), "half": ("float16", 1),
     "__nv_bfloat16": ("uint16", 1), "nv_bfloat16": ("uint16", 1), "bool": ("bool", 1),
@@ -31,7 +32,7 @@ TYPES = {
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter of a kernel; `type` is its C type without const and without the star."""
+    """One parameter of a kernel; `type` is its C type without const and star."""
 
     name: str
     type: str
@@ -41,15 +42,15 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Kernel:
-    """A kernel as its source declares it; `template` names its template parameters."""
+    """A kernel as declared; `template` has the names of its template parameters."""
 
     name: str
     template: tuple[str, ...]
     parameters: tuple[Parameter, ...]
-    threads: int | None  # __launch_bounds__, where it is a number
+    threads: int | None  # __launch_bounds__, if it is a number
 
-    def bind(self, arguments):
-        """The parameters with template arguments in place of template parameters."""
+    def bind(self, arguments: Sequence[str]) -> tuple[Parameter, ...]:
+        """The parameters with template arguments filled in. Raises minast.Error for a wrong number of arguments."""
         if len(arguments) != len(self.template):
             raise Error(f"{self.name} takes {len(self.template)} template arguments {self.template}, got {arguments}")
         types = dict(zip(self.template, arguments, strict=True))
@@ -58,39 +59,42 @@ class Kernel:
 
 @dataclass(frozen=True)
 class Source:
-    """One .cu file ready to compile: `text` with the project's own includes pasted in."""
+    """One .cu file ready to compile: `text` has the project's own includes pasted in."""
 
     name: str
     text: str
     kernels: dict[str, Kernel]
-    groups: tuple[tuple[str, ...], ...]  # the `// instantiate:` lines, a tuple each
+    groups: tuple[tuple[str, ...], ...]  # one tuple per `// instantiate:` line
 
-    def split(self, expression):
-        """'softmax_forward<float, 64>' -> (Kernel, ('float', '64'), 'softmax_forward<float,64>')."""
+    def split(self, expression: str) -> tuple[Kernel, tuple[str, ...], str]:
+        """'attention_delta<float, 64>' -> (Kernel, ('float', '64'), 'attention_delta<float,64>').
+
+        Raises minast.Error if the file has no such kernel.
+        """
         match = re.fullmatch(r"\s*(\w+)\s*(?:<(.*)>)?\s*", expression)
         if not match or match[1] not in self.kernels:
             raise Error(f"{self.name} has no kernel {expression!r}; it has {', '.join(sorted(self.kernels)) or 'none'}")
         arguments = tuple(" ".join(a.split()) for a in match[2].split(",")) if match[2] else ()
         return self.kernels[match[1]], arguments, match[1] + (f"<{','.join(arguments)}>" if arguments else "")
 
-    def group(self, name):
-        """The instantiations to compile along with `name`: those on its own `// instantiate:` line."""
+    def group(self, name: str) -> tuple[str, ...]:
+        """The instantiations to compile together with `name`: those of its `// instantiate:` line."""
         return next((g for g in self.groups if name in g), (name,))
 
 
-def folder():
-    """Where kernel files are looked for."""
+def folder() -> Path:
+    """The folder of the kernel files."""
     return _folders[-1]
 
 
-def emulator_folder():
-    """Where the emulator's headers are: always the project's own, whatever folder kernels are taken from."""
+def emulator_folder() -> Path:
+    """The folder of the emulator's headers: always the project's own, also inside `using_folder`."""
     return _folders[0] / "emulator"
 
 
 @contextmanager
-def folder_is(path):
-    """Take kernel files from another folder for a while: how a test plants a bug."""
+def using_folder(path: str | Path) -> Iterator[None]:
+    """Within this context kernel files come from another folder: tests plant bugs with it."""
     _folders.append(Path(path))
     try:
         yield
@@ -98,8 +102,8 @@ def folder_is(path):
         _folders.pop()
 
 
-def without_comments(text):
-    """C++ text with comments blanked and every line where it was."""
+def without_comments(text: str) -> str:
+    """C++ text with comments blanked; line numbers stay the same."""
 
     def blank(match):
         token = match[0]
@@ -108,11 +112,14 @@ def without_comments(text):
     return re.sub(r'"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])+\'|//[^\n]*|/\*.*?\*/', blank, text, flags=re.S)
 
 
-def load(source):
-    """The Source of a file name in kernels/ ("softmax.cu") or of a Path to any .cu file; read again when it changes."""
+def load(source: str | Path) -> Source:
+    """The Source of a file name in kernels/ ("softmax.cu") or of a Path to any .cu file; cached until the file changes.
+
+    Raises minast.Error if the file or one that it includes does not exist.
+    """
     known = _loaded.get((_folders[-1], source))
     now = time.monotonic()
-    if known and now < known.checked + LOOK_AGAIN:
+    if known and now < known.checked + RECHECK:
         return known.source
     if known and all(_stamp(p) == stamp for p, stamp in known.parts):
         _loaded[_folders[-1], source] = known._replace(checked=now)
@@ -122,7 +129,7 @@ def load(source):
         names = ", ".join(sorted(p.name for p in folder().glob("*.cu")))
         raise Error(f"there is no kernel file {path}; {folder()} has {names or 'none'}")
     parts = []
-    text = _paste(path, path.parent, parts)
+    text = _with_includes(path, path.parent, parts)
     plain = without_comments(text)
     result = Source(path.name, text, _kernels(plain), _groups(text))
     _loaded[_folders[-1], source] = _Loaded(result, parts, now)
@@ -132,11 +139,11 @@ def load(source):
 class _Loaded(NamedTuple):
     source: Source
     parts: list  # (path, stamp) of every file in it
-    checked: float  # when the stamps were last looked at
+    checked: float  # when the stamps were last compared
 
 
-LOOK_AGAIN = 0.2  # seconds: a training step launches hundreds of kernels, and looking at five files each time adds up
-_loaded = {}
+RECHECK = 0.2  # seconds between checks for changes: a step launches hundreds of kernels, five stat calls each add up
+_loaded: dict = {}
 
 
 def _stamp(path):
@@ -146,8 +153,8 @@ def _stamp(path):
         return None
 
 
-def _paste(path, beside, parts):
-    """The file with `#include "..."` resolved, each file once: CuPy's cache of kernels does not look into them."""
+def _with_includes(path, beside, parts):
+    """The text with each `#include "..."` pasted in once: CuPy's cache of kernels does not see changes in them."""
     if any(p == path for p, _ in parts):
         return ""
     parts.append((path, _stamp(path)))
@@ -159,13 +166,13 @@ def _paste(path, beside, parts):
             found = next((p for p in places if p.is_file()), None)
             if not found:
                 raise Error(f"{path.name}, line {number}: there is no {include[1]} beside it or in {folder()}")
-            lines += [_paste(found.resolve(), beside, parts), f'#line {number + 1} "{path.name}"']
+            lines += [_with_includes(found.resolve(), beside, parts), f'#line {number + 1} "{path.name}"']
         else:
             lines.append("" if re.match(r"\s*#\s*pragma\s+once", line) else line)
     return "\n".join(lines) + "\n"
 
 
-def _closing(text, start, pair="()"):
+def _closing_bracket(text, start, pair="()"):
     """The index of the bracket that closes the one at `start`."""
     depth = 0
     for i in range(start, len(text)):
@@ -175,8 +182,8 @@ def _closing(text, start, pair="()"):
     raise Error(f"unbalanced {pair} in a kernel's declaration")
 
 
-def split_commas(text):
-    """Split at the commas outside all brackets."""
+def split_commas(text: str) -> list[str]:
+    """The parts of a text between the commas that are outside all brackets; empty parts are dropped."""
     parts, depth = [""], 0
     for c in text:
         depth += (c in "<([") - (c in ">)]")
@@ -197,7 +204,7 @@ def _kernels(text):
         head = _HEAD.match(text, match.end())
         if not head:
             continue
-        parameters = text[head.end() : _closing(text, head.end() - 1)]
+        parameters = text[head.end() : _closing_bracket(text, head.end() - 1)]
         before = re.search(r"template\s*<([^;{}]*)>\s*(?:static\s+|extern\s+\"\"\s+)*$", text[: match.start()])
         names = split_commas(before[1]) if before else ()
         template = tuple(p.split("=")[0].split()[-1] for p in names)
@@ -211,7 +218,7 @@ def _parameter(text):
     words = re.sub(r"\b(__restrict__|__restrict|__grid_constant__|volatile)\b", " ", text)
     match = re.fullmatch(r"(.*?)(\w+)\s*", words, re.S)
     type_, name = match[1], match[2]
-    # The data is const where the word stands before the star; after it, the pointer is.
+    # const before the star: the data is const; after it: only the pointer is.
     const = re.search(r"\bconst\b", type_.split("*")[0]) is not None
     base = " ".join(re.sub(r"\bconst\b", " ", type_.replace("*", " ")).split())
     return Parameter(name, base, "*" in type_, const)

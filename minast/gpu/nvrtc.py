@@ -1,8 +1,9 @@
-"""NVIDIA's run-time compiler by ctypes, without a GPU or a driver: what CuPy will do to a kernel, checked anywhere."""
+"""NVRTC, NVIDIA's run-time compiler, by ctypes: compiles kernels as CuPy does, without a GPU or driver."""
 
 import ctypes
 import functools
 import importlib.util
+from collections.abc import Iterable
 from pathlib import Path
 
 from ..errors import Error
@@ -12,7 +13,7 @@ INSTALL = "pip install nvidia-cuda-nvrtc nvidia-cuda-runtime nvidia-cuda-crt"
 
 @functools.cache
 def _installed():
-    """(library, folders with cuda_fp16.h) of the wheels or of a CUDA toolkit; (None, []) where there is none."""
+    """(library, folders with cuda_fp16.h) of NVIDIA's wheels or a CUDA toolkit; (None, []) if there is none."""
     roots = [Path("/usr/local/cuda")]
     spec = importlib.util.find_spec("nvidia")
     for place in spec.submodule_search_locations if spec else ():
@@ -24,14 +25,14 @@ def _installed():
     return (libraries[0], headers) if libraries and headers else (None, [])
 
 
-def available():
-    """True where NVRTC and CUDA's headers are installed."""
+def available() -> bool:
+    """Whether NVRTC and CUDA's headers are installed."""
     return _installed()[0] is not None
 
 
 @functools.cache
-def version():
-    """ "13.0" of the library, "" where there is none."""
+def version() -> str:
+    """NVRTC's version, like "13.0"; "" if it is not installed."""
     if not available():
         return ""
     nvrtc, major, minor = ctypes.CDLL(str(_installed()[0])), ctypes.c_int(), ctypes.c_int()
@@ -39,16 +40,17 @@ def version():
     return f"{major.value}.{minor.value}"
 
 
-def compile_text(text, name, arch, expressions):
-    """Compile CUDA C++ for compute capability `arch` ("90") with these name expressions -> (cubin, compiler's log).
+def compile_text(text: str, name: str, arch: str, expressions: Iterable[str]) -> tuple[bytes, str]:
+    """Compile CUDA C++ for compute capability `arch` ("90") -> (cubin, compiler's log)
 
-    Raises Error with the compiler's messages.
+    name: of the file, for messages. expressions: kernels to instantiate, like "softmax_forward<float>".
+    Raises minast.Error with the compiler's messages, or if NVRTC is not installed.
     """
     path, headers = _installed()
     if path is None:
         raise Error(f"NVRTC is not installed: {INSTALL}")
     for builtins in path.parent.glob("libnvrtc-builtins.so.*"):
-        ctypes.CDLL(str(builtins))  # loaded by name from there on: a wheel's folder is on no search path
+        ctypes.CDLL(str(builtins))  # found by name from now on: a wheel's folder is on no search path
     nvrtc = ctypes.CDLL(str(path))
     program, size = ctypes.c_void_p(), ctypes.c_size_t()
     nvrtc.nvrtcCreateProgram(ctypes.byref(program), text.encode(), name.encode(), 0, None, None)

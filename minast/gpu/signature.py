@@ -1,6 +1,7 @@
-"""What a kernel declares, against what it is given: every argument is checked before a launch."""
+"""Checks the arguments of a launch against the kernel's declaration."""
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -8,29 +9,33 @@ from ..errors import Error
 from . import kernel_source
 from .kernel_source import TYPES
 
-MAX_SHARED = 227 * 1024  # of compute capability 9.0; the driver refuses what a smaller device does not have
+MAX_SHARED = 227 * 1024  # for compute capability 9.0; on devices with less the driver refuses the launch
 
 
 class Argument(NamedTuple):
-    """What one argument must be: its dtype (None: any), a multiple of how many elements, or which numbers."""
+    """Requirements on one argument.
+
+    what: its description for messages. dtype: None means any. elements: an array's size must be a multiple.
+    python_types: accepted for a scalar, within `limits`.
+    """
 
     parameter: kernel_source.Parameter
     what: str
     dtype: np.dtype | None
     elements: int
-    numbers: tuple
+    python_types: tuple
     limits: tuple
 
 
 class Signature(NamedTuple):
-    """A kernel's name with its template arguments, its __launch_bounds__ (None: not declared), its arguments."""
+    """A kernel's name with template arguments, its __launch_bounds__ (None: not declared) and its arguments."""
 
     name: str
     threads: int | None
     arguments: tuple
 
-    def values(self, args) -> list:
-        """The arguments as the kernel declares them. Raises Error for what does not match: it says what to pass."""
+    def values(self, args: Sequence[Any]) -> list:
+        """The arguments, converted to the declared types. Raises minast.Error for one that does not match."""
         if len(args) != len(self.arguments):
             names = ", ".join(a.parameter.name for a in self.arguments)
             raise Error(f"{self.name} takes {len(self.arguments)} arguments ({names}), got {len(args)}")
@@ -38,19 +43,19 @@ class Signature(NamedTuple):
             _array(a, v) if a.parameter.pointer else _scalar(a, v) for a, v in zip(self.arguments, args, strict=True)
         ]
 
-    def module(self, values) -> str | None:
-        """ "numpy" or "cupy", where the arrays among `values` are; None without any. Raises Error for both at once."""
+    def module(self, values: Sequence[Any]) -> str | None:
+        """ "numpy" or "cupy", by the arrays among `values`; None without any. Raises minast.Error if they are mixed."""
         kinds = {kind(v) for a, v in zip(self.arguments, values, strict=True) if a.parameter.pointer and v is not None}
         if len(kinds) > 1:
             raise Error(f"{self.name}: some arrays are NumPy's and some CuPy's; move them to one side")
         return kinds.pop() if kinds else None
 
 
-_known = {}  # (text, kernel as the caller writes it) -> Signature: a training step launches hundreds of kernels
+_known: dict = {}  # (text, kernel as the caller writes it) -> Signature: a training step launches hundreds of kernels
 
 
 def signature_of(text: kernel_source.Source, kernel: str) -> Signature:
-    """The Signature of a kernel, as "attention_forward<float,64>", in a source. Raises Error if it is not there."""
+    """The Signature of a kernel like "softmax_forward<float>". Raises minast.Error if the source does not have it."""
     return _known.get((text.text, kernel)) or _read(text, kernel)
 
 
@@ -70,22 +75,25 @@ def _read(text, kernel):
         if not parameter.pointer and elements != 1:
             raise Error(f"{what}: vectors cannot be passed by value; pass their elements")
         dtype = np.dtype(dtype)
-        numbers = {"b": (bool,), "i": (int,), "u": (int,), "f": (int, float)}[dtype.kind]
+        python_types = {"b": (bool,), "i": (int,), "u": (int,), "f": (int, float)}[dtype.kind]
         limits = (np.iinfo(dtype).min, np.iinfo(dtype).max) if dtype.kind in "iu" else ()
-        arguments.append(Argument(parameter, what, dtype, elements, numbers, limits))
+        arguments.append(Argument(parameter, what, dtype, elements, python_types, limits))
     _known[text.text, kernel] = Signature(name, declared.threads, tuple(arguments))
     return _known[text.text, kernel]
 
 
-def three(size, what):
+def dim3(size: int | Sequence[int], what: str) -> tuple[int, int, int]:
+    """One to three positive integers as three. Raises minast.Error for anything else; `what` is their name in it."""
     size = (size,) if isinstance(size, int | np.integer) else tuple(size)
     if not 1 <= len(size) <= 3 or any(int(n) != n or n < 1 for n in size):
         raise Error(f"{what} is one to three positive integers, not {size}")
     return tuple(int(n) for n in size) + (1,) * (3 - len(size))
 
 
-def check_shape(signature: Signature, grid, block, shared_bytes):
-    """The limits of every device since compute capability 7.5."""
+def check_shape(
+    signature: Signature, grid: tuple[int, int, int], block: tuple[int, int, int], shared_bytes: int
+) -> None:
+    """Raises minast.Error for a launch beyond the limits of all devices since 7.5, or the kernel's own bounds."""
     threads = block[0] * block[1] * block[2]
     if threads > 1024 or block[2] > 64:
         raise Error(f"{signature.name}: a block has at most 1024 threads, and 64 along z; {block} is {threads}")
@@ -100,14 +108,15 @@ def check_shape(signature: Signature, grid, block, shared_bytes):
         raise Error(f"{signature.name}: dynamic shared memory is 0 to {MAX_SHARED} bytes, not {shared_bytes}")
 
 
-def kind(value):
+def kind(value: Any) -> str:
+    """ "numpy" or "cupy" for an array, "other" for anything else."""
     if isinstance(value, np.ndarray):
         return "numpy"
     return "cupy" if type(value).__module__.split(".")[0] == "cupy" and hasattr(value, "data") else "other"
 
 
 def _array(argument, value):
-    """The array as the kernel declares it, or an Error that says what to pass instead."""
+    """The array if it is as declared, else an Error that says what to pass instead."""
     what, type_ = argument.what, argument.parameter.type
     if value is None:
         return None
@@ -117,7 +126,9 @@ def _array(argument, value):
         if value.dtype != argument.dtype and not ("nv_bfloat16" in type_ and value.dtype.name == "bfloat16"):
             raise Error(f"{what} is a pointer to {type_}: pass a {argument.dtype} array, not {value.dtype}")
         if argument.elements > 1 and value.size % argument.elements:
-            raise Error(f"{what} is a pointer to {type_}: {value.size} elements are no multiple of {argument.elements}")
+            raise Error(
+                f"{what} is a pointer to {type_}: {value.size} elements are not a multiple of {argument.elements}"
+            )
     if not value.flags.c_contiguous:
         raise Error(
             f"{what} is not contiguous (shape {value.shape}, strides {value.strides}): "
@@ -129,7 +140,7 @@ def _array(argument, value):
 
 
 def _scalar(argument, value):
-    """The number with the declared width, or an Error that says what to pass instead."""
+    """The scalar as the declared type, or an Error that says what to pass instead."""
     what, type_, dtype = argument.what, argument.parameter.type, argument.dtype
     if isinstance(value, np.generic):
         if value.dtype != dtype:
@@ -138,7 +149,7 @@ def _scalar(argument, value):
                 f"pass numpy.{dtype.name}({value})"
             )
         return value
-    if not isinstance(value, argument.numbers) or (isinstance(value, bool) and dtype.kind != "b"):
+    if not isinstance(value, argument.python_types) or (isinstance(value, bool) and dtype.kind != "b"):
         raise Error(f"{what} is {type_}: pass numpy.{dtype.name}, not {type(value).__name__}")
     if argument.limits and not argument.limits[0] <= value <= argument.limits[1]:
         raise Error(f"{what} is {type_}: {value} does not fit into its {dtype.itemsize} bytes")

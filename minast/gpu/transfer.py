@@ -1,17 +1,21 @@
-"""Training batches on their way to the GPU: the next one is copied while the step before computes.
+"""Copying training batches to the GPU: the next batch is copied while the current step computes.
 
-A copy runs beside the computation if it comes from pinned memory, which the system never moves, and on a stream of its
-own. The threads that make the batches leave them in pinned memory (`pin_memory`). Two places on the device take turns:
-one is read by the step, the other is being filled. Events keep the order: a step waits for its batch to arrive, and a
-batch for the step that last read its place.
+A copy overlaps computation if its source is pinned (page-locked) memory and it runs on its own stream. The threads that
+make batches write them to pinned memory (`pin_memory`). Two slots on the device alternate: the step reads one while the
+other is filled. Events keep the order: a step waits until its batch has arrived, and a copy until the step that last
+read its slot is done.
 Source: CUDA C++ Best Practices Guide, "Asynchronous and Overlapping Transfers with Computation".
 """
+
+from collections.abc import Callable, Iterable, Iterator
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 
 
-def pin_memory(make, xp):
-    """`make`, a function that returns a tuple of arrays, so that they lie in pinned memory where xp is CuPy."""
+def pin_memory(make: Callable[..., tuple], xp: ModuleType) -> Callable[..., tuple]:
+    """`make`, a function that returns a tuple of arrays; if xp is CuPy, with the arrays in pinned memory."""
     if xp is np:
         return make
     import cupyx
@@ -26,48 +30,49 @@ def pin_memory(make, xp):
     return pinned
 
 
-def to_device(batches, xp):
-    """For each tuple of NumPy arrays in `batches`: (its arrays where xp computes, the tuple itself).
+def to_device(batches: Iterable[tuple], xp: ModuleType) -> Iterator[tuple[tuple, tuple]]:
+    """For each tuple of NumPy arrays in `batches`: (its arrays on xp's device, the tuple itself).
 
-    On a GPU the former are overwritten when the batch after the next one is asked for.
+    On a GPU the former are overwritten when the second batch after it is requested.
     """
-    return ((batch, batch) for batch in batches) if xp is np else ahead(iter(batches))
+    return ((batch, batch) for batch in batches) if xp is np else copied_ahead(iter(batches))
 
 
-def ahead(batches):
+def copied_ahead(batches: Iterator[tuple]) -> Iterator[tuple[tuple, tuple]]:
+    """`to_device` for a GPU: each batch is copied while the step before it computes."""
     import cupy
 
-    stream, here, there = cupy.cuda.Stream(non_blocking=True), Slot(), Slot()
+    stream, current, following = cupy.cuda.Stream(non_blocking=True), Slot(), Slot()
     try:
-        here.fill(next(batches, None), stream)
-        while here.batch is not None:
-            there.fill(next(batches, None), stream)  # is copied while the step computes
-            cupy.cuda.get_current_stream().wait_event(here.arrived)
-            yield here.device, here.batch
-            here.done = cupy.cuda.get_current_stream().record()  # all that reads this batch is queued by now
-            here, there = there, here
+        current.fill(next(batches, None), stream)
+        while current.batch is not None:
+            following.fill(next(batches, None), stream)  # is copied while the step computes
+            cupy.cuda.get_current_stream().wait_event(current.arrived)
+            yield current.device, current.batch
+            current.done = cupy.cuda.get_current_stream().record()  # by now all reads of this batch are queued
+            current, following = following, current
     finally:
-        stream.synchronize()  # whoever leaves early gives back memory that a copy may still be writing to
+        stream.synchronize()  # a loop that ends early frees memory that a copy may still be using
 
 
 class Slot:
-    """A place for one batch on the device, made for the first batch, and anew for another shape."""
+    """Memory for one batch on the device, allocated for the first batch and again when shapes change."""
 
     def __init__(self):
         self.batch, self.device, self.arrived, self.done = None, (), None, None
 
-    def fill(self, batch, stream):
-        """Begin to copy a batch, or None after the last one."""
+    def fill(self, batch: tuple | None, stream: Any) -> None:
+        """Start copying a batch on `stream`; None after the last batch."""
         import cupy
 
         if self.arrived is not None:
-            self.arrived.synchronize()  # long ago; the last batch's pinned memory may go now
+            self.arrived.synchronize()  # usually long ago: the last batch's pinned memory may be freed now
         self.batch = batch
         if batch is None:
             return
         if [(x.shape, x.dtype) for x in batch] != [(x.shape, x.dtype) for x in self.device]:
             self.device = tuple(cupy.empty(x.shape, x.dtype) for x in batch)
-            self.done = cupy.cuda.get_current_stream().record()  # till now this memory may have been another array's
+            self.done = cupy.cuda.get_current_stream().record()  # queued work may still use this memory
         stream.wait_event(self.done)
         for x, place in zip(batch, self.device, strict=True):
             place.set(x, stream=stream)

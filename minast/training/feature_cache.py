@@ -44,7 +44,7 @@ class FeatureCache:
         self.settings = json.dumps([VERSION, features.rate, features.mel_bins, features.window])
         self.folder = os.path.join(cache_folder(), "features") if cache else None
         self._rows, self._bytes, self._lock = [], 0, Lock()
-        pool = ThreadPoolExecutor(threads.count(), initializer=threads.stay_alone)  # all release the GIL
+        pool = ThreadPoolExecutor(threads.count(), initializer=threads.stay_single_threaded)  # all release the GIL
         try:
             results = pool.map(self._get, clips)
             for path, mel in tqdm(

@@ -21,7 +21,7 @@ class Prefetcher:
 
     def __init__(self, make: Callable, steps: Iterable[int]):
         self.make, self.steps, self.waited = make, iter(steps), 0.0
-        self._pool = ThreadPoolExecutor(min(WORKERS, threads.count()), "minast-batch", threads.stay_alone)
+        self._pool = ThreadPoolExecutor(min(WORKERS, threads.count()), "minast-batch", threads.stay_single_threaded)
         self._ready = deque()
 
     def __iter__(self) -> Iterator:

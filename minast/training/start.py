@@ -116,7 +116,7 @@ def describe(dataset: Dataset, model: AST, features: FeatureConfig, preset: str,
     """Print what is trained, on what, where."""
     counts = {split: len(dataset.of(split)) for split in ("train", "valid", "test") if dataset.of(split)}
     clips = ", ".join(f"{n} {split}" for split, n in counts.items())
-    print(f"{dataset.name}: {clips} clips, {len(dataset.labels)} classes; split {dataset.split_from}")
+    print(f"{dataset.name}: {clips} clips, {len(dataset.labels)} classes; split: {dataset.split_from}")
     print(
         f"{preset}: {model.parameters / 1e6:.2f} M weights, {model.config.tokens} tokens from {features.frames} frames "
         f"at {features.rate} Hz, mean {features.mean:.3f}, std {features.std:.3f}; backend {model.backend.name}"

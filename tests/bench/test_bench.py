@@ -6,36 +6,30 @@ import numpy as np
 import pytest
 
 import minast
-from minast.bench import __main__ as bench
-from minast.bench import table
+from minast.bench import catalogue, checks, runner, table, timing
 from minast.bench.cpu import models, process
+from minast.bench.row import Row
 
 
-def test_sides_take_turns():
+def test_functions_alternate():
     calls = []
-    times = table.interleaved([lambda: calls.append("a"), lambda: calls.append("b")], 3)
+    times = timing.interleaved([lambda: calls.append("a"), lambda: calls.append("b")], 3)
     assert "".join(calls) == "ab" * 4 and times.shape == (2, 3) and (times >= 0).all()
 
 
 def test_a_difference_is_not_timed():
-    table.close([1.0, 2.0], [1.0, 2.0 + 1e-6], 1e-5, "job")
+    right = np.array([1.0, 2.0])
+    checks.check(right, right + 1e-6, 1e-5, "job")
     for wrong in ([1.0, 2.1], [1.0, np.nan], [1.0]):
-        with pytest.raises(minast.Error, match="job"):
-            table.close(wrong, [1.0, 2.0], 1e-5, "job")
+        with pytest.raises(minast.Error, match=r"job: the result .* the reference .*: nothing was timed"):
+            checks.check(np.array(wrong), right, 1e-5, "job")
+    assert checks.differences((right, right), (right, right[:1]), 1) == "has shape (2,), the reference (1,)"
 
 
-def test_the_table_goes_between_the_markers(tmp_path):
-    readme = tmp_path / "README.md"
-    readme.write_text(f"# x\n\n{table.START}\nold\n{table.END}\n\nend\n")
-    rows = [table.Row("job", 0.5, "s", "other", 1.0, 2.0, "1.5x"), table.Row("share", 0.7, "%", note="of 100")]
-    for _ in range(2):
-        table.write_readme(readme, table.markdown(rows, table.conditions(2)))
-    text = readme.read_text()
-    assert text.startswith("# x\n") and text.endswith("\n\nend\n") and "old" not in text
+def test_the_table_of_the_cpu():
+    rows = [Row("job", 0.5, "s", "other", 1.0, 2.0, "1.5x"), Row("share", 0.7, "%", note="of 100")]
+    text = table.markdown(rows, table.conditions(2))
     assert text.count("| job | 0.50 s | other | 1.00 s | **2.00x** | 1.5x |") == 1 and "- share: of 100" in text
-    readme.write_text("no markers")
-    with pytest.raises(minast.Error, match="where the table goes"):
-        table.write_readme(readme, "")
 
 
 def test_flops_of_base():
@@ -52,7 +46,29 @@ def test_a_row_from_the_shell(tmp_path, command):
     stored = json.loads((tmp_path / "b.json").read_text())
     assert stored["rows"][0]["ours"] > 0 and stored["about"]["numpy"] == np.__version__
     status, _, err = command("bench", "speed")
-    assert status == 2 and "'speed'" in err and set(bench.ROWS) >= {"forward", "base", "small", "nano"}
+    assert status == 2 and "'speed'" in err and set(catalogue.ROWS) >= {"forward", "base", "small", "nano"}
+
+
+def test_help_has_a_line_for_every_row_and_table(command):
+    status, out, _ = command("bench", "--help")
+    listed = [line.split()[0] for line in out.splitlines() if line.startswith("  ") and line[2:3].isalpha()]
+    assert status == 0 and listed.count("memory") == 2
+    assert {*catalogue.ROWS, *catalogue.TABLES} <= set(listed)
+
+
+@pytest.mark.parametrize("name", catalogue.TABLES)
+def test_a_table_is_a_command_of_its_own(name, command):
+    status, out, _ = command("bench", name, "--help")
+    assert status == 0 and f"python -m minast.bench {name}" in out and "--readme" in out
+    status, _, err = command("bench", "import", name)
+    assert status == 2 and f"{name} is a table, not a row" in err
+
+
+def test_a_readme_without_a_place_for_the_table_is_refused_before_anything_runs(tmp_path, command, monkeypatch):
+    monkeypatch.setattr(runner, "measure", None)
+    (tmp_path / "README.md").write_text("no markers\n")
+    status, out, err = command("bench", "import", "--readme", tmp_path / "README.md")
+    assert status == 2 and out == "" and "the table needs the lines" in err
 
 
 def test_peak_memory_is_the_process_s_own():

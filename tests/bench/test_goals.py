@@ -1,4 +1,4 @@
-"""Goals of rows that a GPU gives: who takes turns with whom, what is held against what, what the tables say."""
+"""Rows of a GPU: in which order functions run, how goals are judged, what the tables say."""
 
 import types
 
@@ -6,14 +6,19 @@ import numpy as np
 import pytest
 
 from minast.bench import table
-from minast.bench.gpu import device, device_rows
-from minast.bench.gpu.device_rows import Goal, row
-from minast.bench.kernels import attention, in_torch, timing
+from minast.bench.gpu import tables
+from minast.bench.gpu.device import Device
+from minast.bench.gpu.rows import Goal, row
+from minast.bench.kernels import attention, memory_bound
+from minast.bench.kernels.cases.case import TOY, Case
+from minast.bench.pytorch import kernels as in_torch
+from minast.bench.pytorch import runtime
+from minast.bench.row import Skip
 from tests.pretended import Pretended, ladder_rows
 
 
-class Device:
-    """cupy.cuda as a Place uses it, with a clock that each call of a function sets forward."""
+class FakeCupy:
+    """CuPy as a Device uses it, with a clock that each call of a function advances."""
 
     def __init__(self):
         self.now, self.log = 0.0, []
@@ -43,39 +48,45 @@ class Device:
 
 
 class Event:
-    def __init__(self, device):
-        self.device = device
+    def __init__(self, cupy):
+        self.cupy = cupy
 
     def record(self):
-        self.at = self.device.now
+        self.at = self.cupy.now
 
     def synchronize(self):
         pass
 
 
 @pytest.fixture
-def where():
-    place = device.Place(gpu=False)
-    place.gpu, place.xp = True, Device()
-    place.flush = place.xp
-    return place
+def device():
+    device = Device(gpu=False)
+    device.gpu, device.xp = True, FakeCupy()
+    device.flush = device.xp
+    return device
 
 
-def test_sides_take_turns_on_the_device(where):
+def test_functions_alternate_on_the_device(device):
     """Each round all sides once, from a cold cache; two rounds are not counted."""
-    times = where.turns([where.xp.takes("a", 1.0), where.xp.takes("b", 2.0)], 3)
-    assert where.xp.log == ["flush", "a", "flush", "b"] * 5
+    times = device.interleaved([device.xp.takes("a", 1.0), device.xp.takes("b", 2.0)], 3)
+    assert device.xp.log == ["flush", "a", "flush", "b"] * 5
     assert np.allclose(times, [[3, 4, 5], [6, 8, 10]])
 
 
-def test_an_idle_device_and_memory_apart(where):
-    where.turns([where.xp.takes("a", 1.0)], 1, idle=True)
-    assert where.xp.log == ["flush", "wait", "a", "wait"] * 3
-    where.xp.log.clear()
-    times = where.turns([where.xp.takes("a", 1.0), where.xp.takes("b", 1.0)], 1, apart=True)
-    assert where.xp.log == ["free", "a", "flush", "a", "free", "b", "flush", "b"] * 3
+def test_an_idle_device_and_memory_apart(device):
+    device.interleaved([device.xp.takes("a", 1.0)], 1, idle=True)
+    assert device.xp.log == ["flush", "wait", "a", "wait"] * 3
+    device.xp.log.clear()
+    times = device.interleaved([device.xp.takes("a", 1.0), device.xp.takes("b", 1.0)], 1, apart=True)
+    assert device.xp.log == ["free", "a", "flush", "a", "free", "b", "flush", "b"] * 3
     assert np.allclose(times, 6)  # the first call after memory was given back is not timed
-    assert where.seconds(where.xp.takes("a", 1.0), 3) == 4
+    assert device.median(device.xp.takes("a", 1.0), 3) == 4
+
+
+def test_a_batch_that_fits_the_memory(device, monkeypatch):
+    monkeypatch.setattr(device, "free", lambda: 100)
+    assert [device.fitting(32, bytes_each) for bytes_each in (3, 4, 60, 1000)] == [32, 16, 1, 1]
+    assert device.fitting(32, 3, share=0.8) == 16 and Device(gpu=False).fitting(32, 10**9) == 32
 
 
 def test_a_ratio_is_the_median_over_the_rounds():
@@ -86,7 +97,7 @@ def test_a_ratio_is_the_median_over_the_rounds():
     assert r.goal == "1.5x of torch: 1.00x, missed"
 
 
-def test_a_goal_is_held_against_the_best_of_its_column():
+def test_the_best_library_of_its_column_decides_a_goal():
     beside = {"torch: flash": np.full(3, 0.8), "torch: math": np.full(3, 9.0), "other": np.full(3, 0.1)}
     goals = [Goal("0.7x", 0.7, "torch"), Goal("0.9x", 0.9, "torch"), Goal("2x", 2, "nobody"), Goal("80 %", 0.8)]
     r = row(Pretended(), "x", "float32", np.ones(3), 9e8, "GB/s", 1e9, "a copy", beside, goals=goals)
@@ -100,31 +111,29 @@ def test_a_goal_is_held_against_the_best_of_its_column():
 
 
 def test_the_emulator_reaches_no_goal():
-    r = row(
-        device.Place(gpu=False), "x", "float32", np.ones(2), libraries={"t": np.ones(2)}, goals=[Goal("1x", 1, "t")]
-    )
+    r = row(Device(gpu=False), "x", "float32", np.ones(2), libraries={"t": np.ones(2)}, goals=[Goal("1x", 1, "t")])
     assert r.goals[0].reached is None and r.goals[0].value is None and "says nothing about a GPU" in r.note
 
 
 def test_kernels_that_move_memory_have_a_goal(monkeypatch):
-    monkeypatch.setattr(timing, "copy_bandwidth", lambda *args: 5e6)
-    monkeypatch.setattr(in_torch, "torch_with_cuda", no_torch)
-    case = timing.Case("Adam, version 1", lambda: (np.ones(3),), lambda: (np.ones(3),), 4500)
-    monkeypatch.setattr(timing, "cases", lambda *args: [case, case._replace(name="softmax, version 1")])
-    adam, softmax = timing.measure(Pretended(), timing.TOY, 2, ("float32",))
+    monkeypatch.setattr(memory_bound, "copy_bandwidth", lambda *args: 5e6)
+    monkeypatch.setattr(runtime, "with_cuda", no_torch)
+    case = Case("Adam, version 1", lambda: (np.ones(3),), lambda: (np.ones(3),), 4500)
+    monkeypatch.setattr(memory_bound, "cases", lambda *args: [case, case._replace(name="softmax, version 1")])
+    adam, softmax = memory_bound.measure(Pretended(), TOY, 2, ("float32",))
     assert adam.goals[0].value == pytest.approx(0.9) and adam.goals[0].reached and not softmax.goals
     assert adam.goal == "80 %: 90%, reached"
 
 
 def no_torch():
-    raise table.Skip("no torch")
+    raise Skip("no torch")
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_attention_meets_the_best_backend_of_sdpa(dtype, monkeypatch):
     """Torch's own CPU stands in: flash and math run there, the others say why not. TF32 is off meanwhile."""
     torch, settings = pytest.importorskip("torch"), []
-    monkeypatch.setattr(in_torch, "torch_with_cuda", lambda: torch)
+    monkeypatch.setattr(runtime, "with_cuda", lambda: torch)
     monkeypatch.setattr(attention, "gemm_peak", lambda *args: 1e12)
     before, right = torch.backends.cuda.matmul.allow_tf32, in_torch.sdpa
 
@@ -154,7 +163,7 @@ def test_the_tables(tmp_path):
     goals = [Goal("1.0x", 1.0, "transformers: SDPA"), Goal("0.85x", 0.85, "transformers: SDPA, torch.compile")]
     more = {"goals": goals, "job": "step", "without": {"transformers: SDPA, torch.compile": "no compiler"}}
     rows.append(row(Pretended(), "step", "bfloat16", np.ones(3), 32, "clips/s", libraries=beside, **more))
-    text = device_rows.markdown(rows, table.conditions(1), "ladder.png")
+    text = tables.markdown(rows, table.conditions(1), "ladder.png")
     lines = text.splitlines()
     assert "| step | 1.00 s | transformers: SDPA | 2.00 s | 2.00x | 1.0x | reached |" in lines
     assert "| step | 1.00 s | transformers: SDPA, torch.compile |  |  | 0.85x | not measured: no compiler |" in lines

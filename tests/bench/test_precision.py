@@ -1,9 +1,11 @@
 """The command that writes the table of 16-bit gradients."""
 
+import shutil
+
 import pytest
 
-from minast.bench.kernels import precision, registers
-from minast.gpu import kernel_source
+from minast.bench import readme
+from minast.bench.kernels import precision
 from tests.kernel_cases import need_compiler
 
 
@@ -19,19 +21,15 @@ def test_the_table_has_a_row_a_tensor():
     ]
 
 
-def test_the_command_writes_between_its_markers(tmp_path, monkeypatch):
+def test_the_command_writes_into_the_readme(tmp_path, monkeypatch):
     need_compiler()
-    text = (kernel_source.folder() / "README.md").read_text()
-    written = []
-    monkeypatch.setattr(precision, "write_between", lambda path, markers, text: written.append((path, markers, text)))
+    page = shutil.copy(readme.of_kernels(), tmp_path / "README.md")
+    monkeypatch.setattr(readme, "of_kernels", lambda: page)
+    before = {name: readme.read(page, name) for name in ("precision", "registers")}
     assert precision.main(["--frames", "16", "--clips", "1", "--readme"]) == 0
-    ((path, markers, new),) = written
-    assert all(text.count(m) == 1 for m in markers) and text.index(markers[0]) < text.index(markers[1])
-    assert path == kernel_source.folder() / "README.md" and new.count("\n|") == 24
-    copy = tmp_path / "README.md"
-    copy.write_text(text)
-    registers.write_between(copy, markers, "\nhere")
-    assert copy.read_text().count(registers.MARKERS[0]) == 1 and "\n\nhere\n" in copy.read_text()
+    after = {name: readme.read(page, name) for name in before}
+    assert after["precision"].count("\n|") == 24 and "13 tokens" in after["precision"] != before["precision"]
+    assert after["registers"] == before["registers"]
 
 
 @pytest.mark.parametrize("backend", ["emulator"])

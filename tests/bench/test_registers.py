@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from minast import files
-from minast.bench.kernels import registers as compiling
+from minast.bench import readme
+from minast.bench.kernels import compile as compiling
+from minast.bench.kernels import registers
 from minast.errors import Error
 from minast.gpu import kernel_source, nvrtc
 from tests.emulated import FEATURES
@@ -79,33 +81,33 @@ def test_every_kernel_is_listed_for_compilation():
 @pytest.mark.parametrize("arch", compiling.ARCHITECTURES)
 @pytest.mark.parametrize("source", SOURCES)
 def test_compiles_without_spills(needs_compiler, source, arch):
-    for usage in compiling.usages(source, arch, cache=CACHE):
+    for usage in registers.usages(source, arch, cache=CACHE):
         assert usage.spills == 0, f"{usage.kernel} spills {usage.spills} bytes on sm_{arch}"
         assert usage.registers <= 255 and usage.shared <= 48 * 1024
 
 
 def test_the_emulators_test_kernels_are_cuda_too(needs_compiler):
-    assert compiling.usages(FEATURES, "80", cache=CACHE)
+    assert registers.usages(FEATURES, "80", cache=CACHE)
 
 
 def test_the_compilers_messages_name_the_kernels_own_lines(needs_compiler, tmp_path):
     wrong = tmp_path / "wrong.cu"
     wrong.write_text("// instantiate: f\n__global__ void f(int n) {\n  n = undeclared;\n}\n")
     with pytest.raises(Error, match=r"for compute capability 90:\n(.*/)?wrong.cu\(3\).*undeclared"):
-        compiling.usages(wrong, "90", cache=tmp_path)
+        registers.usages(wrong, "90", cache=tmp_path)
 
 
 def test_the_run_time_compiler_takes_them_too(needs_nvrtc, tmp_path):
     """A table from NVRTC alone, in a fresh folder; only some files, since all take a minute."""
     found = {
-        (source, arch): compiling.usages(source, arch, use="nvrtc", cache=tmp_path)
+        (source, arch): registers.usages(source, arch, use="nvrtc", cache=tmp_path)
         for source in ("softmax.cu", "loss.cu")
         for arch in compiling.ARCHITECTURES
     }
     for (source, _), listed in found.items():
         assert {u.kernel for u in listed} == {n for g in kernel_source.load(source).groups for n in g}
         assert all(u.spills == 0 < u.registers for u in listed)
-    assert compiling.table(found).count("\n") == 1 + 3 + 5 and nvrtc.version()
+    assert registers.table(found).count("\n") == 1 + 3 + 5 and nvrtc.version()
 
 
 @pytest.mark.parametrize("source", SOURCES)
@@ -134,15 +136,15 @@ def test_a_kernel_that_spills_is_seen(use, tmp_path):
     if use == "nvrtc" and not nvrtc.available():
         without(nvrtc.INSTALL)
     (tmp_path / "spills.cu").write_text(SPILLING)
-    (usage,) = compiling.usages(tmp_path / "spills.cu", "80", use=use, cache=tmp_path)
+    (usage,) = registers.usages(tmp_path / "spills.cu", "80", use=use, cache=tmp_path)
     assert usage.spills > 0 and usage.registers <= 64
 
 
 def test_another_compiler_compiles_again(needs_compiler, monkeypatch, tmp_path):
     (tmp_path / "f.cu").write_text("// instantiate: f\n__global__ void f(int* x) { *x = 1; }\n")
     for version in ("1", "2", "2"):
-        monkeypatch.setattr(compiling, "_version", lambda use, version=version: version)
-        compiling.usages(tmp_path / "f.cu", "80", cache=tmp_path)
+        monkeypatch.setattr(compiling, "version", lambda use, version=version: version)
+        registers.usages(tmp_path / "f.cu", "80", cache=tmp_path)
     assert len(list((tmp_path / "compile").glob("*.json"))) == 2
 
 
@@ -157,44 +159,37 @@ ptxas info    : Used 8 registers
 
 
 def test_what_ptxas_says_is_read():
-    assert compiling._parse(LOG, "90") == [
-        compiling.Usage("f<float,true,64>", "90", 48, 4224, 20),
-        compiling.Usage("g", "90", 8, 0, 0),
+    assert registers.parsed(LOG, "90") == [
+        registers.Usage("f<float,true,64>", "90", 48, 4224, 20),
+        registers.Usage("g", "90", 8, 0, 0),
     ]
 
 
 def test_without_binutils_the_sentence_names_the_package(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(Error, match=r"read by c\+\+filt, which is not here: install the package binutils"):
-        compiling._parse(LOG, "90")
+    with pytest.raises(Error, match=r"c\+\+filt, .* is not installed: install the package binutils"):
+        registers.parsed(LOG, "90")
 
 
-def test_the_table_has_a_row_per_kernel(tmp_path):
+def test_the_table_has_a_row_per_kernel():
     found = {}
     for arch, f, half, g in (("75", 30, 40, 8), ("80", 32, 20, 9)):
         needs = (("g", g, 0, 4 if arch == "75" else 0), ("f<__half>", half, 64, 0), ("f<float>", f, 128, 0))
-        found["a.cu", arch] = [compiling.Usage(name, arch, *numbers) for name, *numbers in needs]
-    rows = compiling.table(found, ("75", "80")).splitlines()
+        found["a.cu", arch] = [registers.Usage(name, arch, *numbers) for name, *numbers in needs]
+    rows = registers.table(found, ("75", "80")).splitlines()
     assert rows[0].count("|") == rows[1].count("|") == rows[2].count("|")
     assert rows[2:] == ["| `f` | a.cu | 2 | 40 | 32 | 128 | 0 |", "| `g` | a.cu | 1 | 8 | 9 | 0 | 4 |"]
-    page = tmp_path / "README.md"
-    page.write_text("before\n<b>\nold\n<e>\nafter\n")
-    compiling.write_between(page, ("<b>", "<e>"), "new")
-    assert page.read_text() == "before\n<b>\nnew\n<e>\nafter\n"
-    with pytest.raises(Error, match="has no lines <x> and <e>"):
-        compiling.write_between(page, ("<x>", "<e>"), "new")
 
 
 def test_the_readme_lists_every_kernel():
-    page = (kernel_source.folder() / "README.md").read_text()
-    table = page[page.index(compiling.MARKERS[0]) : page.rindex(compiling.MARKERS[1])]
+    table = readme.read(readme.of_kernels(), "registers")
     names = {name for source in SOURCES for name in kernel_source.load(source).kernels}
     assert names == set(re.findall(r"^\| `(\w+)` \|", table, re.M)), "run python -m minast.bench registers --readme"
 
 
 def test_the_command_reports_spills(monkeypatch, capsys):
-    usage = compiling.Usage("f<float>", "90", 255, 0, 8)
-    monkeypatch.setattr(compiling, "everything", lambda *_: {("a.cu", "90"): [usage]})
-    assert compiling.main(["--arch", "90"]) == 1
+    usage = registers.Usage("f<float>", "90", 255, 0, 8)
+    monkeypatch.setattr(registers, "everything", lambda *_: {("a.cu", "90"): [usage]})
+    assert registers.main(["--arch", "90"]) == 1
     captured = capsys.readouterr()
     assert "| `f` | a.cu | 1 | 255 | 0 | 8 |" in captured.out and "f<float> spills 8 bytes on sm_90" in captured.err

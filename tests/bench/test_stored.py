@@ -7,9 +7,10 @@ import pytest
 
 import minast
 from minast.backend import why_no_gpu
-from minast.bench import __main__ as bench
-from minast.bench import stored, table
-from minast.bench.gpu import device, device_rows, ladder
+from minast.bench import catalogue, readme, runner, stored, table
+from minast.bench.gpu import device, ladder
+from minast.bench.gpu.rows import DeviceRow, facts
+from minast.bench.row import Row
 from minast.gpu import kernel_source
 from tests.pretended import ladder_rows
 
@@ -20,12 +21,12 @@ no_gpu = pytest.mark.skipif(why_no_gpu() is None, reason="there is a GPU here")
 def kept(tmp_path):
     """A file as a GPU's run leaves it."""
     path, rows = tmp_path / "gpu.json", ladder_rows()
-    table.write_json(path, rows, table.conditions(2) | device_rows.facts(rows))
+    table.write_json(path, rows, table.conditions(2) | facts(rows))
     return path
 
 
 @pytest.fixture
-def readme(tmp_path):
+def page(tmp_path):
     return shutil.copy(kernel_source.folder() / "README.md", tmp_path / "README.md")
 
 
@@ -38,24 +39,24 @@ def test_rows_come_back_as_they_were(kept):
     ]
 
 
-def test_table_and_picture_without_measuring(kept, readme, tmp_path, command, monkeypatch):
-    monkeypatch.setattr(bench, "measure", None)
+def test_table_and_picture_without_measuring(kept, page, tmp_path, command, monkeypatch):
+    monkeypatch.setattr(runner, "measure", None)
     picture = tmp_path / "ladder.png"
-    status, out, _ = command("bench", "--from", kept, "--readme", readme, "--ladder", picture)
-    text = readme.read_text(encoding="utf-8")
+    status, out, _ = command("bench", "--from", kept, "--readme", page, "--ladder", picture)
+    text = page.read_text(encoding="utf-8")
     assert status == 0 and out.count("\n") == 10 and "goal 1.0x of torch: flash: 0.40x, missed" in out
     assert text.count("](ladder.png)") == 1 and "| attention, version 6, bfloat16 | bfloat16 |" in text
     assert picture.read_bytes().startswith(b"\x89PNG")
-    assert command("bench", "--from", kept, "--readme", readme)[0] == 0
-    assert "ladder.png)" not in readme.read_text(encoding="utf-8")  # no picture was asked for
+    assert command("bench", "--from", kept, "--readme", page)[0] == 0
+    assert "ladder.png)" not in page.read_text(encoding="utf-8")  # no picture was asked for
 
 
 def test_several_files_are_one_run(kept, tmp_path):
     rows = ladder_rows()
     second = tmp_path / "second.json"
-    new = [device_rows.DeviceRow(name, 9.0, device="Pretended GPU") for name in (rows[0].name, "more")]
+    new = [DeviceRow(name, 9.0, device="Pretended GPU") for name in (rows[0].name, "more")]
     table.write_json(second, new, {"device": "x"})
-    with pytest.raises(minast.Error, match="different devices: Pretended GPU and x"):
+    with pytest.raises(minast.Error, match="of different devices: Pretended GPU and x"):
         stored.read([kept, second])
     table.write_json(second, new, stored.read([kept])[1])
     found, _ = stored.read([kept, second])
@@ -68,10 +69,10 @@ def damaged(row):
     return {
         "no JSON": ("{", "damaged"),
         "no text": (b"\xff\xfe\x00", "damaged"),
-        "a list": ([], "no about and rows"),
-        "another program's": ({"rows": [], "version": 3}, "no about and rows"),
-        "about": ({"about": {"device": {}}, "rows": []}, "about is a dictionary"),
-        "rows": ({"about": about, "rows": {}}, "rows is a list"),
+        "a list": ([], "it needs about and rows"),
+        "another program's": ({"rows": [], "version": 3}, "it needs about and rows"),
+        "about": ({"about": {"device": {}}, "rows": []}, "about must be a dictionary"),
+        "rows": ({"about": about, "rows": {}}, "rows a list"),
         "a number for a row": ({"about": about, "rows": [3]}, "row 0: a dictionary is expected, not int"),
         "a field too many": ({"about": about, "rows": [row | {"speed": 1}]}, "no field 'speed'"),
         "a field too few": ({"about": about, "rows": [{"name": "x"}]}, "'ours' is missing"),
@@ -80,10 +81,10 @@ def damaged(row):
         "nothing for a number": ({"about": about, "rows": [row | {"ours": None}]}, "ours is 'None'"),
         "no time at all": ({"about": about, "rows": [row | {"ours": 0}]}, "ours is 0"),
         "not a number": (json.dumps({"about": about, "rows": [row | {"ours": float("nan")}]}), "damaged"),
-        "a library's text": ({"about": about, "rows": [row | {"libraries": {"torch: flash": "1"}}]}, "another kind"),
+        "a library's text": ({"about": about, "rows": [row | {"libraries": {"torch: flash": "1"}}]}, "numbers above 0"),
         "no ratio": ({"about": about, "rows": [row | {"ratios": {}}]}, "different names"),
         "a goal": ({"about": about, "rows": [row | {"goals": [{"text": "1x"}]}]}, "goal 0: the field 'at_least'"),
-        "no version": ({"about": about, "rows": [row | {"version": None}]}, "has no version"),
+        "no version": ({"about": about, "rows": [row | {"version": None}]}, "must have a version"),
     }
 
 
@@ -101,31 +102,31 @@ def test_a_damaged_or_foreign_file_gets_a_sentence(what, kept, tmp_path, command
 def test_what_cannot_stand_beside_from(kept, tmp_path, command):
     for more in (["attention"], ["--backend", "cuda"]):
         status, _, err = command("bench", *more, "--from", kept)
-        assert status == 2 and "name no rows and no --backend" in err
+        assert status == 2 and "leave out the names of rows and --backend" in err
     status, _, err = command("bench", "--from", tmp_path / "none.json")
     assert status == 2 and "none.json: No such file" in err
 
 
-def test_kept_rows_of_no_gpu_go_nowhere(readme, tmp_path, command):
-    before, rows = readme.read_text(encoding="utf-8"), ladder_rows(device.EMULATED)
+def test_kept_rows_of_no_gpu_go_nowhere(page, tmp_path, command):
+    before, rows = page.read_text(encoding="utf-8"), ladder_rows(device.EMULATED)
     path, picture, plain = tmp_path / "b.json", tmp_path / "l.png", tmp_path / "PLAIN.md"
-    table.write_json(path, [*rows, *ladder_rows(device.CPU)], device_rows.facts(rows))
-    plain.write_text(f"{table.START}\n{table.END}\n")
+    table.write_json(path, [*rows, *ladder_rows(device.CPU)], facts(rows))
+    plain.write_text("\n".join(readme.markers(readme.CPU)))
     for flags, says in (
-        (["--readme", readme], "nothing was measured on a GPU"),
+        (["--readme", page], "nothing was measured on a GPU"),
         (["--ladder", picture], "hold no attention"),
         (["--readme", plain], "none of these rows"),
     ):
         status, out, err = command("bench", "--from", path, *flags)
         assert status == 2 and out == "" and says in err and err.count("\n") == 1
-    assert not picture.exists() and readme.read_text(encoding="utf-8") == before
+    assert not picture.exists() and page.read_text(encoding="utf-8") == before
     assert command("bench", "--from", path)[0] == 0  # to look at is fine
 
 
 def test_rows_of_a_cpu_come_back_into_their_table(tmp_path, command):
     path, plain = tmp_path / "b.json", tmp_path / "PLAIN.md"
-    table.write_json(path, [table.Row("job", 0.5, "s", "other", 1.0, 2.0, "1.5x")], table.conditions(2))
-    plain.write_text(f"{table.START}\n{table.END}\n")
+    table.write_json(path, [Row("job", 0.5, "s", "other", 1.0, 2.0, "1.5x")], table.conditions(2))
+    plain.write_text("\n".join(readme.markers(readme.CPU)))
     assert command("bench", "--from", path, "--readme", plain)[0] == 0
     assert "| job | 0.50 s | other | 1.00 s | **2.00x** | 1.5x |" in plain.read_text()
 
@@ -134,10 +135,10 @@ def test_rows_of_a_cpu_come_back_into_their_table(tmp_path, command):
 
 
 def test_bars_and_lines_of_the_ladder():
-    """Rung r does 1 GFLOP in 1 / (1 + r) ms: (1 + r) TFLOP/s; flash 10 TFLOP/s, cuBLAS 20."""
+    """Version r does 1 GFLOP in 1 / (1 + r) ms: (1 + r) TFLOP/s; flash 10 TFLOP/s, cuBLAS 20."""
     from minast.plots import figure
 
-    found = ladder.versions([*ladder_rows(), *ladder_rows(device.EMULATED)])
+    found = ladder.by_dtype([*ladder_rows(), *ladder_rows(device.EMULATED)])
     assert {dtype: len(rows) for dtype, rows in found.items()} == {"float32": 4, "float16": 3, "bfloat16": 3}
     axes = figure().subplots()
     ladder.draw(axes, found["float32"])
@@ -150,12 +151,12 @@ def test_bars_and_lines_of_the_ladder():
 
 
 def test_a_ladder_without_a_library():
-    rows = [device_rows.DeviceRow("a", 1.0, device="GPU", job="attention forward", version=2, rate=3000.0)]
-    assert ladder.lines(rows) == {} and list(ladder.versions(rows)) == ["float32"]
+    rows = [DeviceRow("a", 1.0, device="GPU", job="attention forward", version=2, rate=3000.0)]
+    assert ladder.lines(rows) == {} and list(ladder.by_dtype(rows)) == ["float32"]
 
 
 def test_a_ladder_is_refused_before_anything_runs(tmp_path, command, monkeypatch):
-    monkeypatch.setattr(bench, "measure", None)
+    monkeypatch.setattr(runner, "measure", None)
     picture = tmp_path / "l.png"
     status, _, err = command("bench", "attention", "--backend", "emulator", "--ladder", picture)
     assert status == 2 and "go into no picture" in err
@@ -171,9 +172,9 @@ def test_a_ladder_is_refused_before_anything_runs(tmp_path, command, monkeypatch
 
 
 @no_gpu
-@pytest.mark.parametrize("row", bench.DEVICE)
+@pytest.mark.parametrize("row", catalogue.DEVICE)
 def test_a_row_asked_for_that_cannot_run(row, command, monkeypatch):
-    monkeypatch.setattr(bench, "measure", None)
+    monkeypatch.setattr(runner, "measure", None)
     status, out, err = command("bench", row, "--backend", "cuda")
     assert status == 2 and out == "" and err.startswith(f"minast: {row}: no GPU here") and err.count("\n") == 1
 
@@ -185,13 +186,14 @@ def test_rows_of_the_default_set_are_left_out(monkeypatch, command, tmp_path):
     def wrong(rounds):
         raise minast.Error("wrong: differs: nothing was timed.")
 
-    fine = table.Row("fine", 1.0)
-    monkeypatch.setattr(bench, "ROWS", {**bench.whole.ROWS, "fine": lambda rounds: [fine]})
+    whole = {name: catalogue.DEVICE[name] for name in ("step", "latency", "attention")}
+    fine = catalogue.Entry(lambda rounds: [Row("fine", 1.0)], "")
+    monkeypatch.setattr(catalogue, "ROWS", {**whole, "fine": fine})
     path = tmp_path / "b.json"
     status, _, err = command("bench", "--json", path)
     assert status == 0 and err.count("left out: no GPU here") == 3
     assert [row["name"] for row in json.loads(path.read_text())["rows"]] == ["fine"]
-    monkeypatch.setitem(bench.ROWS, "wrong", wrong)
+    monkeypatch.setitem(catalogue.ROWS, "wrong", catalogue.Entry(wrong, ""))
     path.unlink()
     status, _, err = command("bench", "wrong", "fine", "--json", path)
     assert status == 2 and "wrong: differs" in err and path.exists()

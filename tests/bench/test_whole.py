@@ -8,11 +8,15 @@ import pytest
 
 import minast
 from minast import cuda
-from minast.bench import __main__ as bench
-from minast.bench import table, twin
-from minast.bench.cpu import kept
-from minast.bench.gpu import device, theirs, whole
-from minast.bench.gpu.whole import EAGER, GRAPH, WAYS
+from minast.bench import catalogue
+from minast.bench.cpu import process
+from minast.bench.gpu import device, kept, memory, whole
+from minast.bench.gpu.latency import EAGER, GRAPH
+from minast.bench.gpu.step import WAYS
+from minast.bench.pytorch import memory as torch_memory
+from minast.bench.pytorch import model as theirs
+from minast.bench.pytorch import runtime, twin
+from minast.bench.row import Skip
 from minast.cuda import half_encoder
 from minast.gpu.graph import Graph
 from tests.kernel_cases import need_compiler
@@ -26,9 +30,9 @@ def compiler():
 @pytest.fixture
 def no_torch(monkeypatch):
     def missing():
-        raise table.Skip("torch is not installed")
+        raise Skip("torch is not installed")
 
-    monkeypatch.setattr(twin, "torch", missing)
+    monkeypatch.setattr(runtime, "with_transformers", missing)
 
 
 @pytest.fixture
@@ -41,7 +45,7 @@ def torch(monkeypatch):
 
 
 def of(name):
-    return whole.ROWS[name](1, "emulator")
+    return catalogue.DEVICE[name].run(1, "emulator")
 
 
 # -- ours alone ----------------------------------------------------------------------------------------------------
@@ -66,7 +70,7 @@ def test_latency_without_torch(no_torch):
 
 def test_memory_without_torch(no_torch):
     (row,) = of("memory")
-    weights = 4 * sum(4 * a.size for a in whole.job_of(device.place("emulator"), 2).w.values())
+    weights = 4 * sum(4 * a.size for a in whole.make_job(device.open_device("emulator"), 2).w.values())
     assert row.unit == "GiB" and weights < row.ours * 2**30 < 20 * weights  # with gradients and two moments
     assert row.goals[0].at_least == 1.25 and row.goals[0].reached is None and not row.rate_unit
     assert row.without == {f"{theirs.NAME}: SDPA": "torch is not installed"}
@@ -112,16 +116,16 @@ def never_timed(monkeypatch):
     def timed(*args, **kwargs):
         raise AssertionError("this was timed")
 
-    monkeypatch.setattr(device.Place, "turns", timed)
-    monkeypatch.setattr(whole, "held", timed)
+    monkeypatch.setattr(device.Device, "interleaved", timed)
+    monkeypatch.setattr(memory, "held", timed)
 
 
 def test_memory_of_a_process_stays_a_row(monkeypatch, capsys):
-    monkeypatch.setattr(bench.process, "memory", lambda rounds: ["of a process"])
+    monkeypatch.setattr(process, "memory", lambda rounds: ["of a process"])
     if not device.why_not(None):
         pytest.skip("there is a GPU here")
-    assert bench.memory(1) == ["of a process"] and "left out: no GPU" in capsys.readouterr().err
-    assert bench.memory(1, "emulator")[0].job == "memory"
+    assert catalogue.memory(1) == ["of a process"] and "left out: no GPU" in capsys.readouterr().err
+    assert catalogue.memory(1, "emulator")[0].job == "memory"
 
 
 # -- with PyTorch --------------------------------------------------------------------------------------------------
@@ -163,12 +167,12 @@ def test_a_library_that_differs_or_fails_is_not_timed(torch, monkeypatch):
     (row,) = of("step")
     sdpa, compiled, eager = WAYS
     assert list(row.libraries) == [sdpa] and row.without[compiled] == "RuntimeError: no compiler"
-    assert row.without[eager].startswith("logits: differs by")
+    assert row.without[eager].startswith("logits: the result differs")
 
 
 def test_gradients_by_our_names(torch):
     """Each weight of ours has a twin, q, k and v in one; what is copied there comes back."""
-    job = whole.job_of(device.place("emulator"), 2)
+    job = whole.make_job(device.open_device("emulator"), 2)
     module = twin.twin(job)
     for weight in module.parameters():
         weight.grad = weight.detach().clone()
@@ -183,7 +187,7 @@ def test_gradients_by_our_names(torch):
 
 def test_memory_of_a_gpu(monkeypatch):
     """All that the pool took, reserves included, less what earlier rows hold; PyTorch's in use, less the same."""
-    place, taken, job = device.Place(gpu=False), [], whole.job_of(device.place("emulator"), 2)
+    gpu, taken, job = device.Device(gpu=False), [], whole.make_job(device.open_device("emulator"), 2)
 
     pool = types.SimpleNamespace(total_bytes=lambda: 2**28)
     graph = Graph(None, (), (), pool, None)
@@ -191,7 +195,7 @@ def test_memory_of_a_gpu(monkeypatch):
     class Model:
         model = types.SimpleNamespace(executor=types.SimpleNamespace(graphs={0: graph, 1: "met once"}))
 
-        def __init__(self, where, job):
+        def __init__(self, device, job):
             taken.append(2**30)
 
         def step(self):
@@ -204,17 +208,17 @@ def test_memory_of_a_gpu(monkeypatch):
         del taken[:]
 
     pool = types.SimpleNamespace(total_bytes=lambda: 7 + sum(taken))
-    place.gpu, place.name, place.release = True, "Pretended GPU", release
-    place.xp = types.SimpleNamespace(get_default_memory_pool=lambda: pool)
-    monkeypatch.setattr(whole, "place", lambda backend: place)
-    monkeypatch.setattr(whole, "job_of", lambda *args: job)
-    monkeypatch.setattr(whole, "Ours", Model)
-    monkeypatch.setattr(whole, "checked", lambda *args: types.SimpleNamespace(step=None))
-    monkeypatch.setattr(theirs, "allocated", lambda where: 2**20)
-    monkeypatch.setattr(theirs, "peak", lambda where, step: (2**30 + 2**20, 2**31))
-    (row,) = whole.memory(1)
+    gpu.gpu, gpu.name, gpu.release = True, "Pretended GPU", release
+    gpu.xp = types.SimpleNamespace(get_default_memory_pool=lambda: pool)
+    monkeypatch.setattr(memory, "open_device", lambda backend: gpu)
+    monkeypatch.setattr(memory, "make_job", lambda *args: job)
+    monkeypatch.setattr(memory, "Ours", Model)
+    monkeypatch.setattr(memory, "checked_trainer", lambda *args: types.SimpleNamespace(step=None))
+    monkeypatch.setattr(torch_memory, "allocated", lambda device: 2**20)
+    monkeypatch.setattr(torch_memory, "peak", lambda device, step: (2**30 + 2**20, 2**31))
+    (row,) = memory.memory(1)
     assert (row.ours, row.theirs, row.ratio) == (1.75, 1.0, 1 / 1.75) and row.goals[0].reached is False
-    assert "held 2 GiB with what it kept in reserve" in row.note and place.flush is None
+    assert "held 2 GiB with what it kept in reserve" in row.note and gpu.flush is None
 
 
 def test_a_graph_of_theirs_copies_its_input():

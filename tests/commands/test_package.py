@@ -1,12 +1,14 @@
 """What importing and asking for help may cost."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+import minast
 from minast.__main__ import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,3 +48,9 @@ def test_a_closed_pipe_is_no_crash():
 def test_top_level_is_as_described():
     visible = {name for name in os.listdir(ROOT) if not name.startswith(".")}
     assert {"README.md", "LICENSE", "setup.py", "minast", "tests", "tutorials"} <= visible
+
+
+def test_one_version_everywhere():
+    cited = re.search(r"^version: (.+)$", (ROOT / "CITATION.cff").read_text("utf-8"), re.M)[1]
+    newest = re.search(r"^## (\d\S*)", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.M)[1]
+    assert cited == newest == minast.__version__

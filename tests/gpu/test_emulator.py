@@ -221,7 +221,8 @@ def test_printf_says_how_much_there_was_no_room_for(capsys):
     *lines, told = capsys.readouterr().out.splitlines()
     assert lines[-1] == f"call number {2**15 - 1:19d}" and len(lines) == 2**15
     assert told == (
-        "[minast: prints_much: 7232 more calls of printf, 231416 bytes, are not shown: its buffer holds 1 MiB a launch]"
+        "[minast: prints_much: 7232 more calls of printf, 231416 bytes, are not shown: "
+        "its buffer holds 1 MiB per launch]"
     )
     run("prints", 3, block=32)  # the next launch begins anew
     assert capsys.readouterr().out == "block 0 of 3: 0.00\n"
@@ -278,7 +279,7 @@ def test_features_are_all_tested():
 
 
 def test_a_source_of_ones_own(tmp_path, monkeypatch):
-    monkeypatch.setattr(kernel_source, "LOOK_AGAIN", 0)
+    monkeypatch.setattr(kernel_source, "RECHECK", 0)
     own = tmp_path / "own.cu"
     own.write_text('#include "helper.cuh"\n__global__ void twice(float* x) { *x = times<2>(*x); }\n')
     helper = "#pragma once\ntemplate <int n> __device__ float times(float x) { return n * x; }\n"

@@ -65,6 +65,6 @@ def test_parts_are_those_of_forward(monkeypatch):
 
     x = np.random.default_rng(5).standard_normal((5, CONFIG.frames, CONFIG.mel_bins)).astype(np.float32)
     want = minast.attention_maps(model("numpy", "float32"), x)
-    monkeypatch.setattr(fast, "BATCH_NUMBERS", 2 * CONFIG.tokens * CONFIG.dim)
+    monkeypatch.setattr(fast, "BATCH_ELEMENTS", 2 * CONFIG.tokens * CONFIG.dim)
     got = minast.attention_maps(model("fast", "float32"), x)
     assert [p.shape for p in got] == [p.shape for p in want]

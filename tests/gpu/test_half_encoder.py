@@ -202,7 +202,7 @@ def test_nothing_falls_back_unnoticed():
 def test_the_encoder_is_launches_and_products_alone():
     """No array code: where neither is done, nothing is written, and every array comes from memory.empty."""
     from minast.gpu import dry_run, memory
-    from minast.gpu.executor import Nothing
+    from minast.gpu.executor import NullRecorder
 
     ours, (x, _) = model("emulator", dtype="bfloat16"), batch()
     ours.forward(x)  # the copy of the weights
@@ -218,7 +218,7 @@ def test_the_encoder_is_launches_and_products_alone():
             return self.made[-1]
 
     tape, source = [], Filled()
-    with dry_run.dry(Nothing()), memory.using(source), pytest.MonkeyPatch.context() as patch:
+    with dry_run.recording(NullRecorder()), memory.using(source), pytest.MonkeyPatch.context() as patch:
         for name in ("empty", "zeros", "ones", "empty_like", "zeros_like", "ascontiguousarray", "concatenate"):
             patch.setattr(np, name, None)  # a call fails
         y = ours._encoder_forward(x, tape)

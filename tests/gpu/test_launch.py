@@ -31,7 +31,7 @@ __global__ __launch_bounds__(THREADS, 2) void g(T* x) { printf("// __global__ vo
 
 @pytest.fixture
 def source(tmp_path, monkeypatch):
-    monkeypatch.setattr(kernel_source, "LOOK_AGAIN", 0)
+    monkeypatch.setattr(kernel_source, "RECHECK", 0)
     path = tmp_path / "source.cu"
     path.write_text(SOURCE)
     return path
@@ -316,5 +316,5 @@ def test_default_mode_is_guarded():
 def test_a_compiler_that_writes_nothing(monkeypatch, tmp_path):
     monkeypatch.setenv("MINAST_CACHE", str(tmp_path))
     monkeypatch.setenv("CXX", "true")
-    with pytest.raises(Error, match=r"`.*true` says that all went well, and wrote nothing"):
+    with pytest.raises(Error, match=r"`.*true` reports success but wrote no library"):
         emulator_build.runtime()

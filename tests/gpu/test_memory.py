@@ -109,7 +109,7 @@ def step_bytes(clips, activation_checkpointing=False):
 
 
 def test_what_a_training_step_of_base_needs():
-    """28 bytes are kept for each clip, block and number of a token (test_bench_whole.py); the rest comes once."""
+    """28 bytes are kept for each clip, block and number of a token (tests/bench/test_whole.py); the rest comes once."""
     two, four = step_bytes(2), step_bytes(4)
     kept = 28 * (CONFIG.depth - 1) * WIDTH
     a_clip = (four - two) / 2

@@ -278,7 +278,7 @@ def noticed(checked, place):
 @pytest.mark.parametrize("name", MUTATIONS)
 def test_planted_bugs_are_noticed(name, tmp_path):
     file, edit, checked = MUTATIONS[name]
-    with kernel_source.folder_is(edited(tmp_path / "kernels", file, edit)):
+    with kernel_source.using_folder(edited(tmp_path / "kernels", file, edit)):
         assert any(noticed(checked, place) for place in ORDERS), "in no thread order"
 
 
@@ -291,7 +291,7 @@ def test_without_the_bug_the_same_check_passes(name):
 @pytest.mark.parametrize("name", HARMLESS)
 def test_what_changes_nothing_is_let_pass(name, tmp_path):
     file, edit, checked = HARMLESS[name]
-    with kernel_source.folder_is(edited(tmp_path / "kernels", file, edit)):
+    with kernel_source.using_folder(edited(tmp_path / "kernels", file, edit)):
         for place in ORDERS:
             assert noticed(checked, place) is None
 

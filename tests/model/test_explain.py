@@ -287,7 +287,7 @@ def test_wrong_classes_are_refused(function):
     for classes in (4, -1, [0, 1], [0, 1, 9]):
         with pytest.raises(minast.Error, match="class"):
             function(model, x, classes)
-    with pytest.raises(minast.Error, match="one class number"):
+    with pytest.raises(minast.Error, match="one class index"):
         function(model, x, 1.0)
 
 

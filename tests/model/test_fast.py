@@ -100,7 +100,7 @@ def test_attention_groups_cover_every_head_once():
 
 def test_attention_memory_grows_with_the_length_alone(monkeypatch):
     """Twice as many tokens: about twice the memory, not four times; and less than one head's scores, all in all."""
-    monkeypatch.setattr(buffers, "LEAST", 2**60)  # tracemalloc sees fresh memory only
+    monkeypatch.setattr(buffers, "MIN_BYTES", 2**60)  # tracemalloc sees fresh memory only
     peaks = []
     for T in (2000, 4000):
         qkv = normal(1, T, 3 * 2 * 8)
@@ -116,7 +116,7 @@ def test_attention_memory_grows_with_the_length_alone(monkeypatch):
 @pytest.mark.parametrize("kind", ["bce", "ce"])
 def test_model(kind, lean, monkeypatch):
     """In parts of 1 + 2 clips; with and without keeping what can be made again."""
-    monkeypatch.setattr(fast, "BATCH_NUMBERS", 24 * 100)
+    monkeypatch.setattr(fast, "BATCH_ELEMENTS", 24 * 100)
     monkeypatch.setattr(fast, "RECOMPUTE_WIDTH", 1 if lean else 1000)
     config = minast.ModelConfig(dim=24, heads=3, mel_bins=37, frames=53, fstride=5, tstride=7, classes=5)
     rng = np.random.default_rng(3)
@@ -243,10 +243,10 @@ def test_a_buffer_is_used_again_only_when_nobody_has_it():
 
 
 def test_sizes_that_are_not_wanted_are_let_go(monkeypatch):
-    monkeypatch.setattr(buffers, "STALE", 3)
+    monkeypatch.setattr(buffers, "MAX_AGE", 3)
     own = buffers.BufferPool()
     kept = own.empty((50000,))
     for size in range(60000, 60010):
         own.empty((size,))
-    assert sum(len(shelf) for shelf in own.shelves.values()) <= 6
-    assert any(buffer is kept.base for shelf in own.shelves.values() for buffer in shelf)
+    assert sum(len(same) for same in own.buffers.values()) <= 6
+    assert any(buffer is kept.base for same in own.buffers.values() for buffer in same)

@@ -159,7 +159,7 @@ def test_seed_makes_the_weights():
     [
         (np.zeros((3, 5)), "bce", "needs"),
         (np.zeros(3, int), "bce", "needs"),
-        (np.zeros(3), "ce", "whole numbers"),
+        (np.zeros(3), "ce", "class indices"),
         (np.array([0, 4, 1]), "ce", "classes 0 to 3"),
         (np.array([0, -1, 1]), "ce", "classes 0 to 3"),
         (np.zeros((3, 4)), "mse", "bce"),

@@ -1,1 +1,1 @@
-"""Rows about the CPU: the model against PyTorch, features, whole processes."""
+"""Rows on the processor: the whole model against PyTorch (`models`), log-mel (`features`), processes (`process`)."""

@@ -1,85 +1,43 @@
-"""Log-mel of a 10 s clip against the two that AST users have."""
-
-import importlib.util
-import os
-import sys
-import types
-import warnings
+"""Log-mel features of a 10 s clip, against the two extractors that AST's users have."""
 
 import numpy as np
 
 from ...features import log_mel
-from .. import twin
-from ..table import Row, Skip, close, compare, interleaved
+from ..checks import check
+from ..pytorch import features as theirs
+from ..row import Row, Skip
+from ..timing import alone, compare
 
 NAME = "log-mel of 10 s"
 
 
-def kaldi():
-    """torchaudio's compliance/kaldi.py. It is pure PyTorch: where torchaudio itself does not load, it runs alone."""
-    found = importlib.util.find_spec("torchaudio")
-    if found is None:
-        raise Skip("torchaudio is not installed")
-    path = os.path.join(os.path.dirname(found.origin), "compliance", "kaldi.py")
-    spec = importlib.util.spec_from_file_location("kaldi_alone", path)
-    module, before = importlib.util.module_from_spec(spec), sys.modules.get("torchaudio")
-    sys.modules["torchaudio"] = before or types.ModuleType("torchaudio")  # it asks for it only to make MFCCs
-    try:
-        spec.loader.exec_module(module)
-    finally:
-        if before is None:
-            del sys.modules["torchaudio"]
-    return module
+def clip() -> np.ndarray:
+    """Noise, (160000,) float32: 10 s at 16 kHz."""
+    return np.random.default_rng(0).standard_normal(160000).astype(np.float32) / 10
 
 
-def against_torchaudio(rounds):
-    wave = np.random.default_rng(0).standard_normal(160000).astype(np.float32) / 10
+def against_torchaudio(rounds: int) -> list[Row]:
+    """The row beside torchaudio's Kaldi filterbank, or of ours alone where that is missing."""
+    wave, goal = clip(), "1.5x"
 
     def ours():
         return log_mel(wave, window="hann")
 
     try:
-        torch, module = twin.torch(), kaldi()
+        reference = theirs.torchaudio(wave)
     except Skip as reason:
-        return [Row(NAME, float(np.median(interleaved([ours], rounds)[0])), goal="1.5x", note=f"{reason}")]
-    inputs = torch.from_numpy(wave)[None]
-
-    def theirs():
-        return module.fbank(
-            inputs,
-            htk_compat=True,
-            sample_frequency=16000,
-            use_energy=False,
-            window_type="hanning",
-            num_mel_bins=128,
-            dither=0.0,
-            frame_shift=10,
-        )
-
-    close(ours(), theirs(), 1e-4, NAME)
-    return [compare(NAME, ours, theirs, 10 * rounds, "torchaudio, Kaldi fbank", "1.5x")]
+        return [alone(NAME, ours, rounds, goal, reason)]
+    check(ours(), np.asarray(reference()), 1e-4, NAME)
+    return [compare(NAME, ours, reference, 10 * rounds, "torchaudio, Kaldi fbank", goal)]
 
 
-def against_transformers(rounds):
-    wave = np.random.default_rng(0).standard_normal(160000).astype(np.float32) / 10
-    twin.torch()
-    from transformers import ASTFeatureExtractor
-    from transformers.utils import is_speech_available
-
-    if is_speech_available():
-        raise Skip("transformers takes torchaudio's here")
-    extractor = ASTFeatureExtractor(do_normalize=False)
+def against_transformers(rounds: int) -> list[Row]:
+    """The row beside transformers' extractor in NumPy. Raises Skip where there is none, or it calls torchaudio."""
+    wave = clip()
+    reference = theirs.transformers(wave)
 
     def ours():
         return log_mel(wave, window="hann")
 
-    def theirs():
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return extractor(wave, sampling_rate=16000, return_tensors="np")["input_values"][0]
-
-    close(ours(), theirs()[:998], 1e-4, NAME)
-    return [compare(NAME, ours, theirs, 2 * rounds, "transformers' extractor (NumPy)", "8x")]
-
-
-ROWS = {"log-mel": against_torchaudio, "log-mel-transformers": against_transformers}
+    check(ours(), reference()[:998], 1e-4, NAME)
+    return [compare(NAME, ours, reference, 2 * rounds, "transformers' extractor (NumPy)", "8x")]

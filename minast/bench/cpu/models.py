@@ -1,6 +1,7 @@
-"""A forward pass and training steps against PyTorch; how near the products come to what the processor can do."""
+"""A forward pass and training steps against PyTorch; the share of the processor's peak; where the time goes."""
 
 import time
+from collections.abc import Callable
 
 import numpy as np
 
@@ -8,59 +9,64 @@ from ... import threads
 from ...config import ModelConfig
 from ...model import AST
 from ...optim import Adam
-from .. import twin
-from ..table import Row, Skip, close, compare, interleaved
+from ..checks import check
+from ..pytorch import model as theirs
+from ..pytorch import runtime
+from ..pytorch.twin import SETTINGS, twin
+from ..row import Row, Skip
+from ..timing import alone, compare, interleaved
 
 TORCH = "transformers, SDPA"
 
 
-def setting(preset, frames, batch, classes=527):
-    """-> (minast model, x (B, T, F), y (B, K))"""
-    config = ModelConfig.preset(
-        preset, frames=frames, classes=classes, prefix_tokens=2, encoder_eps=1e-12, head_eps=1e-12
-    )  # transformers' eps
+def setting(preset: str, frames: int, batch: int, classes: int = 527) -> tuple[AST, np.ndarray, np.ndarray]:
+    """A float32 model on the backend `fast` and its data.   -> model, x (B, T, F), y (B, K)"""
+    config = ModelConfig.preset(preset, frames=frames, classes=classes, **SETTINGS)
     rng = np.random.default_rng(0)
     x = rng.standard_normal((batch, frames, config.mel_bins), np.float32) / 2
     y = (rng.random((batch, classes)) < 0.01).astype(np.float32)
     return AST(config, backend="fast"), x, y
 
 
-def forward(rounds):
+def forward(rounds: int) -> list[Row]:
+    """The row of a forward pass of base on one clip of 10 s."""
     model, x, _ = setting("base", 1024, 1)
     name, goal = "base, 10 s, forward, batch 1", "1.25x"
     try:
-        torch, theirs = twin.torch(), twin.twin(model).eval()
+        torch, module = runtime.with_transformers(), twin(model).eval()
     except Skip as reason:
         return [alone(name, lambda: model.forward(x), rounds, goal, reason)]
     inputs = torch.from_numpy(x)
 
     def reference():
         with torch.no_grad():
-            return theirs(inputs).logits
+            return module(inputs).logits
 
-    close(model.forward(x), reference(), 1e-4, name)
+    check(model.forward(x), np.asarray(reference()), 1e-4, name)
     return [compare(name, lambda: model.forward(x), reference, rounds, TORCH, goal)]
 
 
-def training(preset, frames, batch, seconds, goal):
-    """A row function: forward, backward and Adam."""
+def training(preset: str, frames: int, batch: int, seconds: int, goal: str) -> Callable[[int], list[Row]]:
+    """A row function: a training step of forward, backward and Adam. seconds: of a clip of so many frames."""
     name = f"{preset}, {seconds} s, training step, batch {batch}"
 
     def row(rounds):
         model, x, y = setting(preset, frames, batch)
-        step = minast_step(model, x, y)
+        step = training_step(model, x, y)
         try:
-            torch, theirs = twin.torch(), twin.twin(model)
+            torch, module = runtime.with_transformers(), twin(model)
         except Skip as reason:
             return [alone(name, step, rounds, goal, reason)]
-        reference = torch_step(torch, theirs, x, y)
-        close(model.loss_and_grad(x, y)[0], twin_loss(torch, theirs, x, y).item(), 1e-4, name)
+        reference = theirs.training_step(torch, module, x, y)
+        loss, wanted = model.loss_and_grad(x, y)[0], theirs.loss(torch, module, x, y).item()
+        check(np.asarray(loss), np.asarray(wanted), 1e-4, f"{name}, loss")
         return [compare(name, step, reference, rounds, TORCH, goal)]
 
     return row
 
 
-def minast_step(model, x, y):
+def training_step(model: AST, x: np.ndarray, y: np.ndarray) -> Callable[[], None]:
+    """A function: one step of forward, backward and Adam."""
     adam = Adam(model.w.flat)
 
     def step():
@@ -71,32 +77,8 @@ def minast_step(model, x, y):
     return step
 
 
-def torch_step(torch, theirs, x, y):
-    adam = torch.optim.Adam(theirs.parameters(), 1e-5)
-
-    def step():
-        adam.zero_grad()
-        twin_loss(torch, theirs, x, y).backward()
-        adam.step()
-
-    return step
-
-
-def twin_loss(torch, theirs, x, y):
-    logits = theirs(torch.from_numpy(x)).logits
-    return torch.nn.functional.binary_cross_entropy_with_logits(logits, torch.from_numpy(y))
-
-
-def alone(name, function, rounds, goal, reason):
-    times = interleaved([function], rounds)[0]
-    return Row(name, float(np.median(times)), goal=goal, note=f"no comparison: {reason}")
-
-
-# -- share of the peak -----------------------------------------------------------------------------------------
-
-
-def share_of_peak(rounds):
-    """The forward pass's arithmetic a second, against that of its largest product alone, in turns."""
+def share_of_peak(rounds: int) -> list[Row]:
+    """The row of a forward pass's GFLOP/s over those of its largest product alone, timed in turn."""
     model, x, _ = setting("base", 1024, 1)
     c, rng = model.config, np.random.default_rng(0)
     tokens, w = rng.standard_normal((c.tokens, c.dim), np.float32), model.w["blocks.0.mlp.fc1.weight"]
@@ -111,16 +93,19 @@ def share_of_peak(rounds):
     return [Row("base forward, share of the SGEMM peak", float(np.median(done / peak)), "%", goal="70 %", note=note)]
 
 
-def flops(c):
-    """Multiplications and additions in the products of one clip's forward pass, the last block pruned."""
+def flops(c: ModelConfig) -> int:
+    """Multiplications and additions in the products of one clip's forward pass. The last block is pruned."""
     T, P, D = c.tokens, c.prefix_tokens, c.dim
     block = 2 * T * 12 * D * D + 4 * T * T * D
     last = 2 * T * 2 * D * D + 2 * P * 10 * D * D + 4 * P * T * D
     return 2 * (T - P) * 256 * D + (c.depth - 1) * block + last
 
 
+# -- where the time goes ---------------------------------------------------------------------------------------------
+
+
 class Timed:
-    """A backend's functions, with the time spent in each."""
+    """A backend's layer functions, with the seconds spent in each, by name, in `spent`."""
 
     def __init__(self, ops):
         self.ops, self.spent = ops, {}
@@ -139,12 +124,12 @@ class Timed:
         return call
 
 
-def profile(rounds):
-    """Where a base forward pass and a nano training step spend their time, function by function."""
+def profile(rounds: int) -> list[Row]:
+    """Rows of a base forward pass and a nano training step: the nine functions that take longest, and the whole."""
     rows = []
     for preset, frames, batch, what in (("base", 1024, 1, "forward"), ("nano", 98, 32, "training step")):
         model, x, y = setting(preset, frames, batch)
-        step = minast_step(model, x, y) if what == "training step" else lambda model=model, x=x: model.forward(x)
+        step = training_step(model, x, y) if what == "training step" else lambda model=model, x=x: model.forward(x)
         step()
         timed = Timed(model.layers)
         model.layers, model.encoder = timed, model.encoder.with_layers(timed, model.dw)
@@ -158,13 +143,3 @@ def profile(rounds):
         ]
         rows.append(Row(f"{preset} {what}: all", total))
     return rows
-
-
-ROWS = {
-    "forward": forward,
-    "base": training("base", 1024, 2, 10, "1.3x"),
-    "small": training("small", 500, 16, 5, "1.2x"),
-    "nano": training("nano", 98, 32, 1, "1.5x"),
-    "peak": share_of_peak,
-    "profile": profile,
-}

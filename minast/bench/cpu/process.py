@@ -1,4 +1,4 @@
-"""What only a whole process shows: memory at its peak, the time to import, the time from a cold start to an answer."""
+"""What only a whole process shows: its peak memory, the time of an import, the time from a cold start to an answer."""
 
 import os
 import subprocess
@@ -11,15 +11,22 @@ from pathlib import Path
 import numpy as np
 
 from ... import threads
-from .. import twin
-from ..table import Row, Skip
+from ...checkpoint import save
+from ...config import FeatureConfig
+from ..pytorch import model as theirs
+from ..pytorch import runtime
+from ..pytorch.twin import save_pretrained, twin
+from ..row import Row, Skip
 from . import models
 
 CHILD = "import sys; from minast.bench.cpu import process; process.train(*sys.argv[1:])"
 
 
-def python(*arguments, **more):
-    """Standard output of a child process, which finds this very package."""
+def python(*arguments: str, **more) -> str:
+    """The standard output of a child process that finds this very package. Raises Skip with its last line if it fails.
+
+    more: as for `subprocess.run`.
+    """
     root = str(Path(__file__).resolve().parents[3])
     path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
     env = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": str(threads.count()), "HF_HUB_OFFLINE": "1"}
@@ -29,23 +36,23 @@ def python(*arguments, **more):
     return done.stdout
 
 
-def train(side, preset, frames, batch):
-    """In the child: two training steps, then the largest amount of memory that the process ever had, in bytes."""
+def train(side: str, preset: str, frames: str, batch: str) -> None:
+    """What the child of `memory` does: two training steps, then it prints its peak memory in bytes."""
     model, x, y = models.setting(preset, int(frames), int(batch))
     if side == "minast":
-        step = models.minast_step(model, x, y)
+        step = models.training_step(model, x, y)
     else:
-        torch, theirs = twin.torch(), twin.twin(model)
+        torch, module = runtime.with_transformers(), twin(model)
         del model
-        step = models.torch_step(torch, theirs, x, y)
+        step = theirs.training_step(torch, module, x, y)
     step(), step()
     print(peak_memory())
 
 
-def peak_memory():
-    """The largest resident set of this process, in bytes.
+def peak_memory() -> int:
+    """The largest resident set of this process so far, in bytes.
 
-    Linux's ru_maxrss will not do: a process inherits it from the one that started it, here a benchmark of many GiB.
+    Not Linux's ru_maxrss: a process inherits that from the one that started it, here a benchmark of many GiB.
     """
     if os.path.exists("/proc/self/status"):
         with open("/proc/self/status") as f:
@@ -55,8 +62,8 @@ def peak_memory():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def memory(rounds):
-    """A base training step at 10 s, batch 2. Memory does not vary: one process each."""
+def memory(rounds: int) -> list[Row]:
+    """The row of a base training step's peak memory, 10 s, batch 2, in GiB. It does not vary: one process a side."""
     ours = float(python("-c", CHILD, "minast", "base", "1024", "2")) / 2**30
     row = Row("base, 10 s, training step, batch 2: peak memory", ours, "GiB", goal="0.6 of it")
     try:
@@ -69,8 +76,8 @@ def memory(rounds):
     return [row]
 
 
-def imports(rounds):
-    """`import minast`, less the start of Python itself."""
+def imports(rounds: int) -> list[Row]:
+    """The row of `import minast`, without the start of Python itself."""
     spent = []
     for _ in range(rounds):
         code = "import time; t = time.perf_counter(); import minast; print(time.perf_counter() - t)"
@@ -94,12 +101,9 @@ SCRIPT = """
 """
 
 
-def cold_start(rounds):
-    """From the shell to the labels of one 10 s clip: `predict`, and a script with transformers that does the same."""
+def cold_start(rounds: int) -> list[Row]:
+    """The row of a process that labels one 10 s clip: `predict`, beside a script with transformers."""
     import scipy.io.wavfile
-
-    from ...checkpoint import save
-    from ...config import FeatureConfig
 
     model, _, _ = models.setting("base", 1024, 1)
     name, goal = "predict, one 10 s clip, base, whole process", "3x"
@@ -111,11 +115,7 @@ def cold_start(rounds):
         save(checkpoint, model, labels, FeatureConfig(window="hann"), "bce")
         sides = [["-m", "minast.predict", checkpoint, sound]]
         try:
-            theirs = twin.twin(model)
-            from transformers import ASTFeatureExtractor
-
-            theirs.save_pretrained(folder)
-            ASTFeatureExtractor().save_pretrained(folder)
+            save_pretrained(model, folder)
             sides.append(["-c", textwrap.dedent(SCRIPT), folder, sound])
         except Skip as reason:
             note = f"no comparison: {reason}"
@@ -136,6 +136,3 @@ def cold_start(rounds):
     row.against, row.theirs = "a script with transformers", float(np.median(times[1]))
     row.ratio = float(np.median(times[1] / times[0]))
     return [row]
-
-
-ROWS = {"memory": memory, "import": imports, "predict": cold_start}

@@ -1,7 +1,7 @@
-"""A whole forward pass and a whole training step on each backend: clips a second, and times the reference's.
+"""A forward pass and a training step of the whole model on each backend, in clips per second.
 
-All at one size, nano on 1 s; on a GPU base on 10 s as well, also in 16 bits beside float32; the emulator at a toy size,
-beside the reference there.
+All run nano on 1 s, beside the reference. Those of a GPU also run base on 10 s, and there `cuda` in 16 bits beside
+float32. The emulator runs a toy, beside the reference and in 16 bits.
 """
 
 import numpy as np
@@ -11,18 +11,19 @@ from ...config import ModelConfig
 from ...emulator import build as emulator_build
 from ...errors import Error
 from ...model import AST
-from ..table import Skip
-from .device import EMULATED, Cpu, Place, check, why_not
-from .device_rows import row
+from ..checks import check, check_model
+from ..row import Skip
+from .device import EMULATED, Device, Processor, why_not
+from .rows import DeviceRow, row
 
 TOY = ModelConfig.preset("nano", dim=32, heads=2, depth=2, mel_bins=32, frames=46, classes=5)
 NANO = ModelConfig.preset("nano", frames=98, classes=35)
 BASE = ModelConfig.preset("base")
-MEMORY = 3 * 2**30  # bytes a clip of base, what the backward pass needs and the reference's temporaries
+MEMORY = 3 * 2**30  # bytes for a clip of base: the backward pass and the reference's temporaries
 
 
-def available():
-    """The backends that this machine can run."""
+def available() -> list[str]:
+    """The names of the backends that this machine can run."""
     names = ["numpy", "fast"]
     try:
         emulator_build.runtime()
@@ -32,97 +33,94 @@ def available():
     return names + ([] if why_no_gpu() else list(GPU))
 
 
-def where(backend):
-    """The Place whose clock times a backend."""
+def device_of(backend: str) -> Device:
+    """The Device whose clock times a backend."""
     if backend in GPU:
-        return Place(gpu=True)
-    return Place(gpu=False) if backend == EMULATED else Cpu()
+        return Device(gpu=True)
+    return Device(gpu=False) if backend == EMULATED else Processor()
 
 
 class Side:
-    """One backend's model, with its input and its optimizer."""
+    """One backend's model, with its input x (B, T, F), targets y (B, K) and optimizer; equal weights on all of them."""
 
-    def __init__(self, backend, config, batch, dtype="float32"):
+    def __init__(self, backend: str, config: ModelConfig, batch: int, dtype: str = "float32"):
         self.model = AST(config, backend=backend, dtype=dtype)  # the same seed: the same weights everywhere
-        clock = Cpu()
-        self.x = self.model.xp.asarray(clock.normal(batch, config.frames, config.mel_bins) / 2)
-        self.y = self.model.xp.asarray((clock.normal(batch, config.classes, seed=1) > 1).astype("float32"))
+        host = Processor()
+        self.x = self.model.xp.asarray(host.normal(batch, config.frames, config.mel_bins) / 2)
+        self.y = self.model.xp.asarray((host.normal(batch, config.classes, seed=1) > 1).astype("float32"))
         self.adam = self.model.backend.Adam(self.model.w.flat)
 
     def forward(self):
+        """-> logits (B, K)"""
         return self.model.forward(self.x)
 
-    def gradient(self):
+    def gradient(self) -> float:
+        """-> loss; the gradients are in model.dw"""
         self.model.zero_grad()
         return self.model.loss_and_grad(self.x, self.y)[0]
 
-    def step(self):
+    def step(self) -> None:
+        """Forward, backward and Adam."""
         self.gradient()
         self.adam.clipped_step(self.model.dw.flat, 1e-5, 0.0, self.model.copy_to_update())
+
+    def results(self) -> tuple[np.ndarray, float, dict[str, np.ndarray]]:
+        """-> logits (B, K), loss, {name: gradient}: copies on the host"""
+        logits, loss = to_numpy(self.forward()), self.gradient()
+        return logits, loss, {name: to_numpy(dw.copy()) for name, dw in self.model.dw.items()}
 
 
 JOBS = "forward", "training step"
 
 
-def compare(names, reference, config, batch, rounds, label):
-    """Two rows for each backend in `names`, all checked against `reference` and timed in turns with it."""
+def compare(
+    names: list[str], reference: str, config: ModelConfig, batch: int, rounds: int, label: str
+) -> list[DeviceRow]:
+    """Two rows for each backend in `names`, each checked against the backend `reference` and timed in turn with it."""
     first = Side(reference, config, batch)
-    want = to_numpy(first.forward()), first.gradient()
-    gradients = {part: to_numpy(dw.copy()) for part, dw in first.model.dw.items()}
+    logits, loss, gradients = first.results()
     done = []
     for name in names:
         side, what = first, f"{name}, {label}"
         if name != reference:
             side = Side(name, config, batch)
-            check(to_numpy(side.forward()), want[0], 1e-4, f"{what}, logits")
-            loss = side.gradient()
-            if not abs(loss - want[1]) <= 1e-5 * abs(want[1]):
-                raise Error(f"{what}: the loss is {loss}, the reference's {want[1]}: nothing was timed.")
-            for part, dw in side.model.dw.items():  # each by its own scale: biases' are small beside matrices'
+            check(to_numpy(side.forward()), logits, 1e-4, f"{what}, logits")
+            own = side.gradient()
+            if not abs(own - loss) <= 1e-5 * abs(loss):
+                raise Error(f"{what}: the loss is {own}, the reference's {loss}: nothing was timed.")
+            for part, dw in side.model.dw.items():  # each on its own scale: those of biases are small
                 check(to_numpy(dw), gradients[part], 1e-3, f"{what}, gradient of {part}")
-        done += in_turns(where(name), side, first, "float32", reference, rounds, label, name)
+        done += in_turn(device_of(name), side, first, "float32", reference, rounds, label, name)
     return done
 
 
-def in_turns(place, side, first, dtype, reference, rounds, label, name):
-    """Two rows of a side, which takes turns with the first unless it is the first itself."""
-    batch, apart, done = len(side.x), side.model.config is BASE, []  # two of base hardly fit at once
-    for job, call, other in zip(JOBS, (side.forward, side.step), (first.forward, first.step), strict=True):
-        ours, *theirs = place.turns([call] if side is first else [call, other], rounds, apart=apart)
-        beside = dict(zip([reference], theirs, strict=False))
-        title = f"{name}: {label}, {job}, batch {batch}" + (f", {dtype}" if dtype in HALF_DTYPES else "")
-        done.append(row(place, title, dtype, ours, batch, "clips/s", libraries=beside))
-    return done
-
-
-def narrow(backend, config, batch, rounds, label):
-    """The same rows in 16 bits, checked against float32 on the same backend and timed in turns with it."""
-    place, first = where(backend), Side(backend, config, batch)
-    logits, loss = to_numpy(first.forward()), first.gradient()
-    gradients = {part: to_numpy(dw.copy()) for part, dw in first.model.dw.items()}
+def narrow(backend: str, config: ModelConfig, batch: int, rounds: int, label: str) -> list[DeviceRow]:
+    """The same rows in 16 bits, checked against float32 on the same backend and timed in turn with it."""
+    device, first = device_of(backend), Side(backend, config, batch)
+    wanted = first.results()
     done = []
     for dtype in HALF_DTYPES:
         side = Side(backend, config, batch, dtype)
-        near(f"{backend}, {label}, {dtype}", side.forward(), side.gradient(), side.model.dw, (logits, loss, gradients))
-        done += in_turns(place, side, first, dtype, f"{backend}, float32", rounds, label, backend)
+        check_model((side.forward(), side.gradient(), side.model.dw), wanted, f"{backend}, {label}, {dtype}")
+        done += in_turn(device, side, first, dtype, f"{backend}, float32", rounds, label, backend)
     return done
 
 
-def near(what, logits, loss, gradients, wanted):
-    """An Error unless a 16-bit model's results are those of float32, to what 16 bits allow. wanted: the same three
+def in_turn(
+    device: Device, side: Side, first: Side, dtype: str, reference: str, rounds: int, label: str, name: str
+) -> list[DeviceRow]:
+    """Two rows of a side, forward and training step, timed in turn with `first` unless it is `first` itself."""
+    batch, apart, done = len(side.x), side.model.config is BASE, []  # two models of base hardly fit at once
+    for job, call, other in zip(JOBS, (side.forward, side.step), (first.forward, first.step), strict=True):
+        ours, *theirs = device.interleaved([call] if side is first else [call, other], rounds, apart=apart)
+        beside = dict(zip([reference], theirs, strict=False))
+        title = f"{name}: {label}, {job}, batch {batch}" + (f", {dtype}" if dtype in HALF_DTYPES else "")
+        done.append(row(device, title, dtype, ours, batch, "clips/s", libraries=beside))
+    return done
 
-    Logits to 5 % of the largest, the loss to 2 %, each gradient to 10 % of its length.
-    """
-    check(to_numpy(logits), wanted[0], 0.05, f"{what}, logits")
-    if not abs(loss - wanted[1]) <= 0.02 * abs(wanted[1]):
-        raise Error(f"{what}: the loss is {loss}, in float32 {wanted[1]}: nothing was timed.")
-    for part, want in wanted[2].items():
-        gap = np.linalg.norm(to_numpy(gradients[part]) - want) / np.linalg.norm(want)
-        if not gap <= 0.1:
-            raise Error(f"{what}, gradient of {part}: off by {gap:.1%} from float32: nothing was timed.")
 
-
-def backends(rounds, backend=None):
+def backends(rounds: int, backend: str | None = None) -> list[DeviceRow]:
+    """Rows of one backend, or of all that this machine can run. Raises Skip without a GPU for a GPU's backend."""
     if backend in GPU and (why := why_not("cuda")):
         raise Skip(why)
     names = [backend] if backend else available()
@@ -130,10 +128,8 @@ def backends(rounds, backend=None):
     if plain:
         done += compare(plain, "numpy", NANO, 32, rounds, "nano, 1 s")
     if on_gpu := [name for name in names if name in GPU]:
-        batch, free = 32, Place(gpu=True).free()
-        while batch > 1 and batch * MEMORY > free:
-            batch //= 2
-        done += compare(on_gpu, "cupy", BASE, batch, rounds, "base, 10 s")  # the reference's code, on the device
+        batch = Device(gpu=True).fitting(32, MEMORY)
+        done += compare(on_gpu, "cupy", BASE, batch, rounds, "base, 10 s")  # cupy: the reference's code, on the GPU
         if "cuda" in on_gpu:
             done += narrow("cuda", BASE, batch, rounds, "base, 10 s")
     if EMULATED in names:

@@ -1,13 +1,14 @@
-"""What the rows about a GPU share: where they run, the check before the timing, the clock, the two ceilings.
+"""Where kernels run and how they are timed: a GPU, the emulator, or NumPy on the processor. And a GPU's two ceilings.
 
-A time on a GPU is the device's own, between two CUDA events. Before each one a large buffer is filled: that empties the
-L2 cache, as a model does between two calls of a kernel, and keeps the GPU busy while Python queues the launches, so
-that a short kernel is not timed as the gap before it. Where the launches are part of the job, as for a latency, the
-GPU is idle when it begins.
+A GPU's times come from its own clock, between two CUDA events. Before each call a large buffer is filled: that empties
+the L2 cache, as a model does between two calls of a kernel, and keeps the GPU busy while Python queues the launches, so
+that a short kernel is not timed as the gap before it. Where the launches are part of the job, as for a latency, the GPU
+is idle at the start.
 """
 
 import gc
 import sys
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -15,50 +16,61 @@ from ...backend import why_no_gpu
 from ...bfloat16 import from_float32, to_float32
 from ...cuda.gemm import gemm
 from ...emulator import build as emulator_build
-from ...errors import Error
-from ..table import PAUSE, Skip, interleaved
+from ..checks import check
+from ..row import Skip
+from ..timing import PAUSE, interleaved
 
-MARKERS = "<!-- bench:kernels:start -->", "<!-- bench:kernels:end -->"
-EMULATED, CPU = "emulator", "CPU"  # instead of a GPU's name
-LIBRARY = "layers.py on CuPy"  # its column
-NO_BFLOAT16 = "no bfloat16"  # CuPy has none: what stands in that column instead of a time
+EMULATED, CPU = "emulator", "CPU"  # names of the devices that are no GPU
+LIBRARY = "layers.py on CuPy"  # the column of our reference on the GPU
+NO_BFLOAT16 = "no bfloat16"  # why that column is empty: CuPy has no such dtype
 STORAGE = {"float32": np.float32, "float16": np.float16, "bfloat16": np.uint16}
 DTYPES = tuple(STORAGE)
-# The largest error over the largest value. float32: sums in another order. 16 bits: half a unit is 2^-11 and 2^-8, and
-# intermediate results are rounded too.
+# The largest error over the largest value. float32: sums in another order. 16 bits: half a unit in the last place is
+# 2^-11 (float16) and 2^-8 (bfloat16), and intermediate results are rounded too.
 TOLERANCE = {"float32": 2e-5, "float16": 3e-3, "bfloat16": 2e-2}
 
 
-class Place:
-    """Where kernels run: CuPy's device, or the emulator with NumPy arrays."""
+class Device:
+    """The GPU with CuPy's arrays, or the emulator with NumPy's.
 
-    pause = 0  # before a turn that is no GPU's: the emulator's times mean nothing
+    gpu: is it a GPU?; xp: CuPy or NumPy; name: the GPU's, or "emulator".
+    """
 
-    def __init__(self, gpu):
+    pause = 0  # seconds before each call that is not on a GPU: the emulator's times mean nothing
+
+    def __init__(self, gpu: bool):
         self.gpu, self.xp, self.name, self.flush = gpu, np, EMULATED, None
         if gpu:
             import cupy
 
             self.xp = cupy
-            self.release()  # what earlier rows and their libraries keep in reserve
+            self.release()  # what earlier rows and their libraries hold in reserve
             self.name = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)["name"].decode()
             self.flush = cupy.empty(min(2**30, self.free() // 8), np.uint8)
 
-    def free(self):
-        """Bytes of device memory that can still be had."""
+    def free(self) -> int:
+        """Bytes of GPU memory that can still be allocated."""
         return self.xp.cuda.runtime.memGetInfo()[0] + self.xp.get_default_memory_pool().free_bytes()
 
-    def turns(self, functions, rounds, idle=False, apart=False):
-        """Seconds of each function in each round, all taking turns.   -> (functions, rounds)
+    def fitting(self, batch: int, bytes_each: int, share: float = 1.0) -> int:
+        """The largest of batch, batch / 2, batch / 4, ..., 1 that fits `share` of the free memory of a GPU."""
+        while self.gpu and batch > 1 and batch * bytes_each > share * self.free():
+            batch //= 2
+        return batch
 
-        idle: the GPU has nothing left to do when a turn begins, so that its time holds the launches as well. apart:
-        before each turn the memory that all others keep in reserve is given back, and one call that is not timed
-        fetches the turn's own: as if each had the device to itself, though their weights share it.
+    def interleaved(
+        self, functions: Sequence[Callable], rounds: int, idle: bool = False, apart: bool = False
+    ) -> np.ndarray:
+        """Seconds of each function in each round, the functions alternating.   -> (functions, rounds)
+
+        idle: the GPU has no work left when a call starts, so that its time includes the launches. apart: before each
+        call all unused memory is released and the function runs once untimed, so that it allocates what it needs: as if
+        each function had the device to itself, although their weights share it.
         """
         if not self.gpu:
             return interleaved(functions, rounds, pause=self.pause)
         times = np.zeros((len(functions), rounds))
-        for r in range(-2, rounds):  # two that are not counted
+        for r in range(-2, rounds):  # two rounds are not counted
             for i, function in enumerate(functions):
                 if apart:
                     self.release()
@@ -68,8 +80,8 @@ class Place:
                     times[i, r] = seconds
         return times
 
-    def once(self, function, idle):
-        """Seconds of one call on the GPU's own clock."""
+    def once(self, function: Callable, idle: bool) -> float:
+        """Seconds of one call on the GPU's own clock, from a cold L2 cache. idle: as for `interleaved`."""
         start, stop = self.xp.cuda.Event(), self.xp.cuda.Event()
         self.flush.fill(0)
         if idle:
@@ -77,30 +89,30 @@ class Place:
         start.record()
         function()
         if idle:
-            self.xp.cuda.Device().synchronize()  # the result is there, on whatever stream it came
+            self.xp.cuda.Device().synchronize()  # the result is complete, whatever stream it came on
         stop.record()
         stop.synchronize()
-        return self.xp.cuda.get_elapsed_time(start, stop) / 1000  # it is in ms
+        return self.xp.cuda.get_elapsed_time(start, stop) / 1000  # from ms
 
-    def seconds(self, function, rounds):
+    def median(self, function: Callable, rounds: int) -> float:
         """Median seconds of one function."""
-        return float(np.median(self.turns([function], rounds)[0]))
+        return float(np.median(self.interleaved([function], rounds)[0]))
 
-    def release(self):
-        """Give memory that nobody uses back to the device: CuPy's and PyTorch's, which take none from each other."""
+    def release(self) -> None:
+        """Return unused memory to the GPU: CuPy's and PyTorch's pools cannot use each other's."""
         gc.collect()
         if self.gpu:
             self.xp.get_default_memory_pool().free_all_blocks()
             if torch := sys.modules.get("torch"):
                 torch.cuda.empty_cache()
 
-    def normal(self, *shape, seed=0):
-        """Random float32 numbers, made where they are used."""
+    def normal(self, *shape: int, seed: int = 0):
+        """Standard normal float32 numbers of this shape, generated on the device."""
         return self.xp.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
 
 
-class Cpu(Place):
-    """NumPy on the processor: real times, of no GPU."""
+class Processor(Device):
+    """NumPy on the processor: real times, but of no GPU."""
 
     pause = PAUSE
 
@@ -109,18 +121,18 @@ class Cpu(Place):
         self.name = CPU
 
 
-def place(backend=None):
-    """The Place of `--backend`: the GPU unless the emulator is asked for; Skip where there is none."""
+def open_device(backend: str | None = None) -> Device:
+    """The Device of `--backend`: the GPU, or the emulator if asked for. Raises Skip if it cannot be used."""
     if why := why_not(backend):
         raise Skip(why)
     if backend == EMULATED:
-        emulator_build.runtime()  # an error here, with the sentence of what is missing, rather than in some row
-        return Place(gpu=False)
-    return Place(gpu=True)
+        emulator_build.runtime()  # without a compiler its Error comes here, not in the middle of some row
+        return Device(gpu=False)
+    return Device(gpu=True)
 
 
-def why_not(backend):
-    """ "" where kernels can be run and timed with this `--backend`, else why not."""
+def why_not(backend: str | None) -> str:
+    """ "" where kernels can run with this `--backend`, else why they cannot."""
     if backend == EMULATED:
         return ""
     if backend not in (None, "cuda"):
@@ -128,50 +140,28 @@ def why_not(backend):
     return f"no GPU here: the backend cuda {why}" if (why := why_no_gpu()) else ""
 
 
-# -- numbers of 16 bits; bfloat16 travels as uint16 ----------------------------------------------------------------
-
-
-def cast(x, dtype):
-    """float32 -> the type of this name, rounded to the nearest."""
+def cast(x, dtype: str):
+    """x (...) float32 -> the dtype of this name, rounded to nearest; bfloat16 as uint16."""
     return from_float32(x, STORAGE[dtype])
 
 
-def check(got, wanted, tolerance, what):
-    """An error if a result is not the reference's: max |got - wanted| / max |wanted| <= tolerance, on the device."""
-    if got.shape != wanted.shape:
-        raise Error(f"{what}: the result has shape {got.shape}, the reference's {wanted.shape}: nothing was timed.")
-    error = float(abs(to_float32(got) - to_float32(wanted)).max()) / max(float(abs(wanted).max()), 1e-30)
-    if not error <= tolerance:
-        raise Error(f"{what}: differs by {error:.1e} of the largest value from the reference: nothing was timed.")
+# -- ceilings --------------------------------------------------------------------------------------------------------
 
 
-def differs(got, wanted, tolerance):
-    """ "" or why two tuples of arrays are not the same job's results: a library's is then not timed, and it says so."""
-    for g, w in zip(got, wanted, strict=True):
-        try:
-            check(g, w, tolerance, "")
-        except Error as error:
-            return str(error).removeprefix(": ").split(" from the reference")[0]
-    return ""
+def copy_bandwidth(device: Device, rounds: int, size: int = 2**30) -> float:
+    """Bytes per second, read and written, of copying `size` bytes within the device's memory."""
+    a, b = device.xp.zeros(size // 4, np.float32), device.xp.empty(size // 4, np.float32)
+    return 2 * size / device.median(lambda: device.xp.copyto(b, a), rounds)
 
 
-# -- ceilings ------------------------------------------------------------------------------------------------------
-
-
-def copy_bandwidth(where, rounds, size=2**30):
-    """Bytes read and written a second by a copy of `size` bytes inside the device's memory."""
-    a, b = where.xp.zeros(size // 4, np.float32), where.xp.empty(size // 4, np.float32)
-    return 2 * size / where.seconds(lambda: where.xp.copyto(b, a), rounds)
-
-
-def gemm_peak(where, rounds, dtype, n=8192):
-    """FLOP/s of cuBLAS on an n x n x n product: float32 without TF32, 16 bits with float32 sums. 2 n^3 FLOP."""
-    a, b = (cast(where.normal(n, n, seed=seed), dtype) for seed in (1, 2))
-    c = where.xp.empty_like(a)
+def gemm_peak(device: Device, rounds: int, dtype: str, n: int = 8192) -> float:
+    """FLOP/s of cuBLAS on an n x n x n product, 2 n^3 FLOP: float32 without TF32, 16 bits with float32 sums."""
+    a, b = (cast(device.normal(n, n, seed=seed), dtype) for seed in (1, 2))
+    c = device.xp.empty_like(a)
 
     def product():
         return gemm(a, b, c)
 
     product()
     check(c[:64], to_float32(a[:64]) @ to_float32(b), TOLERANCE[dtype], f"GEMM in {dtype}")
-    return 2 * n**3 / where.seconds(product, rounds)
+    return 2 * n**3 / device.median(product, rounds)

@@ -1,14 +1,15 @@
-"""The versions of the attention kernel: GFLOP/s, the share of cuBLAS's largest product and of the libraries' attention.
+"""The versions of the attention kernel: GFLOP/s, the share of cuBLAS's largest product, and other libraries' attention.
 
-Counted are 4 B H N^2 D FLOP forward (two products) and 10 B H N^2 D backward (five), whatever a kernel does: ours makes
-two of the five twice, so as to need no atomics. Checked are o, the rows' lse, and dqkv.
+The count is 4 B H N^2 D FLOP forward (two products) and 10 B H N^2 D backward (five), whatever a kernel does: ours
+computes two of the five twice, to need no atomics. The check covers o, the rows' log-sum-exp (lse), and dqkv.
 
-Beside ours, in turns with each version: the reference on CuPy, which has no bfloat16, and whose products of float16 are
-made in float32; and torch's scaled_dot_product_attention, in all three types, by each of its backends that takes the
-inputs, float32 without TF32. The goals hold for the version that the model takes, against the best of these backends. A
-library whose result differs is not timed, and says so.
+Beside each version: the reference on CuPy, which has no bfloat16, and multiplies float16 in float32; and PyTorch's
+scaled_dot_product_attention in all three dtypes, by each of its backends that takes the inputs, float32 without TF32.
+The goals are about the version that the model uses, against the best of these backends. A library whose result differs
+is not timed, and its cell says so.
 """
 
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from functools import partial
 
@@ -16,11 +17,13 @@ import numpy as np
 
 from ... import cuda, layers
 from ...bfloat16 import to_float32
-from ..gpu.device import DTYPES, LIBRARY, NO_BFLOAT16, TOLERANCE, cast, check, differs, gemm_peak, place
-from ..gpu.device_rows import Goal, row
-from ..table import Skip
-from . import in_torch
-from .in_torch import TORCH
+from ..checks import check, difference
+from ..gpu.device import DTYPES, LIBRARY, NO_BFLOAT16, TOLERANCE, Device, cast, gemm_peak, open_device
+from ..gpu.rows import DeviceRow, Goal, row
+from ..pytorch import kernels as in_torch
+from ..pytorch import runtime
+from ..pytorch.kernels import TORCH
+from ..row import Skip
 
 VERSIONS = {"float32": (0, 1, 2, 3), "float16": (4, 5, 6), "bfloat16": (4, 5, 6)}
 BACKWARD = {
@@ -28,7 +31,7 @@ BACKWARD = {
     "float16": "as version 6",
     "bfloat16": "as version 6",
 }  # how its products are made
-GOALS = {  # of torch's speed
+GOALS = {  # of PyTorch's speed
     ("forward", "bfloat16"): Goal("0.7x", 0.7, TORCH),
     ("backward", "bfloat16"): Goal("0.6x", 0.6, TORCH),
     ("forward", "float32"): Goal("1.0x", 1.0, TORCH),
@@ -37,54 +40,71 @@ REAL, TOY = (32, 12, 1214, 64), (1, 2, 50, 16)  # B, H, N, D
 CLIPS = 4  # whose N x N scores the reference holds at a time
 
 
-def measure(where, size, rounds, dtypes=DTYPES):
-    """Rows of all versions and types.   size: B, H, N, D"""
+def measure(
+    device: Device, size: tuple[int, int, int, int], rounds: int, dtypes: Sequence[str] = DTYPES
+) -> list[DeviceRow]:
+    """The rows of all versions and dtypes.   size: B, H, N, D"""
     try:
-        torch = in_torch.torch_with_cuda() if where.gpu else None
+        torch = runtime.with_cuda() if device.gpu else None
     except Skip as reason:
         torch = str(reason)
-    with nullcontext() if torch is None or isinstance(torch, str) else in_torch.no_tf32(torch):
-        return [done for dtype in dtypes for done in of_type(where, *size, rounds, dtype, torch)]
+    with nullcontext() if torch is None or isinstance(torch, str) else runtime.without_tf32(torch):
+        return [done for dtype in dtypes for done in of_dtype(device, *size, rounds, dtype, torch)]
 
 
-def of_type(where, B, H, N, D, rounds, dtype, torch=None):
-    """torch: the module, or why there is none."""
-    ceiling, kind = gemm_peak(where, rounds, dtype) if where.gpu else None, f"cuBLAS's {dtype} GEMM"
-    qkv, do = (cast(where.normal(B, N, C, seed=C), dtype) for C in (3 * H * D, H * D))
-    want, want_dqkv, want_lse = reference(where.xp, qkv, do, H)
+def of_dtype(
+    device: Device, B: int, H: int, N: int, D: int, rounds: int, dtype: str, torch=None
+) -> Iterator[DeviceRow]:
+    """The rows of one dtype, forward version by version, then backward. torch: the module, or why there is none."""
+    ceiling, kind = gemm_peak(device, rounds, dtype) if device.gpu else None, f"cuBLAS's {dtype} GEMM"
+    qkv, do = (cast(device.normal(B, N, C, seed=C), dtype) for C in (3 * H * D, H * D))
+    want, want_dqkv, want_lse = reference(device.xp, qkv, do, H)
     one = 4 * H * N * N * D  # FLOP of a clip's forward pass
 
     def line(name, call, flop, clips, found, way, version=None, goals=()):
         calls, without = found
-        ours, *theirs = where.turns([call, *(call for call, _ in calls.values())], rounds)
-        sizes = [b for _, b in calls.values()]
-        beside = {library: t * clips / b for library, t, b in zip(calls, theirs, sizes, strict=True)}
-        note = f"batch {clips}" if clips < B else ""
-        more = {"without": without, "job": f"attention {way}", "version": version, "goals": goals}
-        return row(where, name, dtype, ours, flop * clips, "GFLOP/s", ceiling, kind, beside, note, **more)
+        ours, *theirs = device.interleaved([call, *(call for call, _ in calls.values())], rounds)
+        batches = [b for _, b in calls.values()]
+        beside = {library: t * clips / b for library, t, b in zip(calls, theirs, batches, strict=True)}
+        return row(
+            device,
+            name,
+            dtype,
+            ours,
+            amount=flop * clips,
+            rate_unit="GFLOP/s",
+            ceiling=ceiling,
+            kind=kind,
+            libraries=beside,
+            without=without,
+            note=f"batch {clips}" if clips < B else "",
+            goals=goals,
+            job=f"attention {way}",
+            version=version,
+        )
 
-    found, taken = libraries(where, torch, "forward", qkv, do, H, want, dtype), cuda.attention_version(qkv, H)
+    found, used = libraries(device, torch, "forward", qkv, do, H, want, dtype), cuda.attention_version(qkv, H)
     for version in VERSIONS[dtype]:
         name = f"attention, version {version}, {dtype}"
-        clips = room(where, B, 4 * H * N * N) if version == 0 else B  # version 0 writes all scores
+        clips = device.fitting(B, 4 * H * N * N, 0.8) if version == 0 else B  # version 0 writes all scores
         call = partial(cuda.attention_forward, qkv[:clips], H, version=version)
         o, (_, _, lse, *_) = call()
         check(o, want[:clips], TOLERANCE[dtype], name)
-        check(lse, want_lse[:clips], TOLERANCE["float32"], f"lse of {name}")  # float32 in every type
-        goals = [GOALS["forward", dtype]] if version == taken and ("forward", dtype) in GOALS else []
+        check(lse, want_lse[:clips], TOLERANCE["float32"], f"lse of {name}")  # float32 in every dtype
+        goals = [GOALS["forward", dtype]] if version == used and ("forward", dtype) in GOALS else []
         yield line(name, call, one, clips, found, "forward", version, goals)
     del o, lse, found
-    where.release()
+    device.release()
     name = f"attention backward, {BACKWARD[dtype]}, {dtype}"
     call = partial(cuda.attention_backward, do, cuda.attention_forward(qkv, H)[1])
     check(call(), want_dqkv, TOLERANCE[dtype], name)
-    found = libraries(where, torch, "backward", qkv, do, H, want_dqkv, dtype)
+    found = libraries(device, torch, "backward", qkv, do, H, want_dqkv, dtype)
     goals = [GOALS["backward", dtype]] if ("backward", dtype) in GOALS else []
     yield line(name, call, 2.5 * one, B, found, "backward", goals=goals)
 
 
-def reference(xp, qkv, do, heads):
-    """o, dqkv and lse of layers.py in float32, some clips at a time, since it holds all their scores."""
+def reference(xp, qkv, do, heads: int) -> tuple:
+    """o (B, N, C), dqkv (B, N, 3 C), lse (B, H, N, 1) of layers.py in float32, `CLIPS` clips at a time."""
     o, dqkv = xp.empty(do.shape, np.float32), xp.empty(qkv.shape, np.float32)
     lse = xp.empty((len(qkv), heads, qkv.shape[1], 1), np.float32)
     for b in range(0, len(qkv), CLIPS):
@@ -94,47 +114,39 @@ def reference(xp, qkv, do, heads):
     return o, dqkv, lse
 
 
-def room(where, B, per_clip):
-    """B, or fewer clips if so many bytes each do not fit."""
-    while where.gpu and B > 1 and B * per_clip > 0.8 * where.free():
-        B //= 2
-    return B
-
-
-def libraries(where, torch, way, qkv, do, heads, want, dtype):
-    """({name: (what to call, its clips)}, {name: why there is none}); each is checked. way: forward or backward"""
+def libraries(device: Device, torch, way: str, qkv, do, heads: int, want, dtype: str) -> tuple[dict, dict]:
+    """({name: (function to call, its clips)}, {name: why there is none}), each checked. way: "forward", "backward" """
     calls, without = {}, {}
-    if not where.gpu:
+    if not device.gpu:
         return calls, without
     B, N = qkv.shape[:2]
     if isinstance(torch, str):
         without[TORCH] = torch
     else:
-        with_torch(where, torch, way, qkv, do, heads, want, dtype, calls, without)
+        add_torch(device, torch, way, qkv, do, heads, want, dtype, calls, without)
     if dtype == "bfloat16":
         without[LIBRARY] = NO_BFLOAT16
         return calls, without
-    b = room(where, B, 6 * 4 * heads * N * N)
+    b = device.fitting(B, 6 * 4 * heads * N * N, 0.8)
     call = (_forward if way == "forward" else _backward)(qkv[:b], do[:b], heads)
-    wrong = differs((call(),), (want[:b],), TOLERANCE[dtype])
-    if wrong:
+    if wrong := difference(call(), want[:b], TOLERANCE[dtype]):
         without[LIBRARY] = wrong
     else:
         calls[LIBRARY] = call, b
     return calls, without
 
 
-def with_torch(where, torch, way, qkv, do, heads, want, dtype, calls, without):
-    """`libraries` of torch, a backend each, added to calls and without. MATH is the plain way: for float32 alone."""
-    which, tensors = ("forward", "backward").index(way), [in_torch.to_torch(torch, x) for x in (qkv, do)]
+def add_torch(device, torch, way, qkv, do, heads, want, dtype, calls, without):
+    """Add each backend of PyTorch's attention to calls or without. MATH, the unfused one, is for float32 alone."""
+    which, tensors = ("forward", "backward").index(way), [runtime.to_torch(torch, x) for x in (qkv, do)]
     for backend in in_torch.SDPA:
         if backend == "math" and dtype != "float32":
             continue
         try:
-            with in_torch.reasons():
+            with runtime.errors_as_skips():
                 results, pair = in_torch.sdpa(torch, *tensors, heads, backend)
-                got = in_torch.to_array(where.xp, results[which]())
-            wrong = differs((got,), (want,), TOLERANCE[dtype])
+                got = runtime.to_array(device.xp, results[which]())
+            wrong = difference(got, want, TOLERANCE[dtype])
         except Skip as reason:
             wrong = str(reason)
         if wrong:
@@ -152,6 +164,7 @@ def _backward(qkv, do, heads):
     return lambda: layers.attention_backward(do, cache)
 
 
-def attention(rounds, backend=None):
-    where = place(backend)
-    return measure(where, REAL if where.gpu else TOY, rounds)
+def attention(rounds: int, backend: str | None = None) -> list[DeviceRow]:
+    """The rows of the attention kernels. Raises Skip without a GPU, unless the backend is the emulator."""
+    device = open_device(backend)
+    return measure(device, REAL if device.gpu else TOY, rounds)

@@ -1,9 +1,9 @@
 """How far gradients computed in 16 bits are from those in float32, tensor by tensor.
 
-  python -m minast.bench precision                   the nano model, on the GPU if there is one, else in the emulator
-  python -m minast.bench precision --readme          the same, written into kernels/README.md
+  python -m minast.bench precision             the nano model, on the GPU if there is one, else in the emulator
+  python -m minast.bench precision --readme    writes the table into kernels/README.md
 
-Fresh weights, built-in sounds, cross-entropy. Of the tensors that every block has, the median block and the worst.
+Fresh weights, built-in sounds, cross-entropy. For tensors that every block has: the median block and the worst.
 """
 
 import re
@@ -15,15 +15,15 @@ from ...backend import HALF_DTYPES, why_no_gpu
 from ...config import ModelConfig
 from ...datasets.synthetic import generate
 from ...features import log_mel, normalise, pad_or_trim
-from ...gpu import kernel_source
 from ...model import AST
-from .registers import write_between
-
-MARKERS = ("<!-- python -m minast.bench precision --readme: begin -->", "<!-- end of precision -->")
+from .. import readme
 
 
-def measured(backend, preset, frames, clips):
-    """-> {"float16": {name: |difference| / |float32's gradient|}, "bfloat16": ...}, the same of the losses, tokens"""
+def measured(backend: str, preset: str, frames: int, clips: int) -> tuple[dict, dict[str, float], int]:
+    """Gradients of one batch in both 16-bit dtypes against float32 on the same backend.   -> (gaps, losses, tokens)
+
+    gaps: {dtype: {name: |difference| / |gradient in float32|}}; losses: {dtype: relative difference}; tokens of a clip.
+    """
     config = ModelConfig.preset(preset, frames=frames, classes=len(generate.LABELS))
     sounds = [generate.clip(i, seed=0) for i in range(clips)]
     mels = np.stack([pad_or_trim(log_mel(wave), frames) for wave, _ in sounds])
@@ -43,8 +43,8 @@ def measured(backend, preset, frames, clips):
     return gaps, losses, config.tokens
 
 
-def table(gaps):
-    """Markdown: a row a tensor, those of all blocks together."""
+def table(gaps: dict[str, dict[str, float]]) -> str:
+    """Markdown, a row per tensor; those of all blocks share one.   gaps: as from `measured`"""
     rows = {}
     for name in gaps[HALF_DTYPES[0]]:
         rows.setdefault(re.sub(r"blocks\.\d+\.", "blocks.*.", name), []).append(name)
@@ -55,12 +55,13 @@ def table(gaps):
     return "\n".join(lines)
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> int:
+    """The command; returns the exit status."""
     p = cli.Parser("bench precision", __doc__)
-    p.add_argument("--preset", default="nano", help="default nano")
-    p.add_argument("--frames", type=int, default=64, help="length of a clip (default 64: the emulator is slow)")
-    p.add_argument("--clips", type=int, default=4, help="default 4")
-    p.add_argument("--readme", action="store_true", help="write the table into kernels/README.md")
+    p.add_argument("--preset", default="nano", help="size of the model (default nano)")
+    p.add_argument("--frames", type=int, default=64, help="frames of a clip (default 64: the emulator is slow)")
+    p.add_argument("--clips", type=int, default=4, help="clips in the batch (default 4)")
+    readme.add_flag(p)
     args = p.parse_args(argv)
     backend = "emulator" if why_no_gpu() else "cuda"
     gaps, losses, tokens = measured(backend, args.preset, args.frames, args.clips)
@@ -70,8 +71,5 @@ def main(argv=None):
         f"{' and '.join(f'{losses[d]:.1e} in {d}' for d in HALF_DTYPES)}."
     )
     text = f"{note}\n\n{table(gaps)}"
-    if args.readme:
-        write_between(kernel_source.folder() / "README.md", MARKERS, text)
-    else:
-        print(text)
+    readme.show_or_write("precision", text, args.readme)
     return 0

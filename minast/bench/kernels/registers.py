@@ -1,34 +1,34 @@
-"""Compile every kernel for real GPUs, with nvcc or NVRTC; no GPU is needed.
+"""The registers, shared memory and spills of every kernel, as the compiler reports them; no GPU is needed.
 
-python -m minast.bench registers             what each kernel needs, as a table; exit status 1 if one spills registers
-python -m minast.bench registers --readme          the same, written into kernels/README.md
+python -m minast.bench registers             a table; exit status 1 if a kernel spills registers
+python -m minast.bench registers --all       a line for every instantiation
+python -m minast.bench registers --readme    writes the table into kernels/README.md
 """
 
-import functools
 import hashlib
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
-import tempfile
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ... import cli
 from ...errors import Error
-from ...files import cache_folder
-from ...gpu import kernel_source, nvrtc
+from ...files import atomic, cache_folder
+from ...gpu import kernel_source
+from .. import readme
+from . import compile as compiling
 
-ARCHITECTURES = ("75", "80", "90")  # Turing, Ampere, Hopper
-MARKERS = ("<!-- python -m minast.bench registers --readme: begin -->", "<!-- end -->")
+NOTE = "The most that any instantiation needs; dynamic shared memory is asked for at launch and is not in here."
 
 
 @dataclass(frozen=True)
 class Usage:
-    """What one instantiation needs on one architecture, as ptxas reports it; shared: static shared memory, bytes."""
+    """What one instantiation needs on one architecture. shared: static shared memory, spills: local memory; bytes."""
 
     kernel: str
     arch: str
@@ -37,49 +37,63 @@ class Usage:
     spills: int
 
 
-def compiler():
-    """ "nvcc", "nvrtc" or None, what is installed, in this order."""
-    return "nvcc" if shutil.which("nvcc") else "nvrtc" if nvrtc.available() else None
+def usages(source: str | Path, arch: str, use: str | None = None, cache: str | Path | None = None) -> list[Usage]:
+    """Compile all that a kernel file lists.   -> list of Usage, cached by content
 
-
-def usages(source, arch, use=None, cache=None):
-    """Compile all that a kernel file lists for one architecture; a list of Usage, kept by content in `cache`.
-
-    Raises Error where it does not compile, or no compiler is installed.
+    source: a file name in kernels/ or a path; arch: a compute capability, "90"; use: "nvcc", "nvrtc", or None for what
+    is installed; cache: a folder. Raises Error where it does not compile, or no compiler is installed.
     """
-    use = use or compiler()
-    if use is None:
-        raise Error(f"neither nvcc nor NVRTC is installed: {nvrtc.INSTALL}")
-    text = kernel_source.load(source)
+    use, text = compiling.chosen(use), kernel_source.load(source)
     names = [name for group in text.groups for name in group]
-    key = repr((text.text, names, arch, use, _version(use)))
+    key = repr((text.text, names, arch, use, compiling.version(use)))
     kept = Path(cache or cache_folder()) / "compile" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
     if kept.is_file():
         return [Usage(**u) for u in json.loads(kept.read_text())]
-    if use == "nvcc":
-        found = _parse(_nvcc_log(text, names, arch), arch)
-    else:
-        found = _parse(nvrtc.compile_text(text.text, text.name, arch, names)[1], arch)
+    found = parsed(compiling.compiled(text, names, arch, use)[1], arch)
     missing = {re.sub(r"\s", "", n.replace("unsigned int", "unsigned")) for n in names} - {u.kernel for u in found}
     if missing:
-        raise Error(f"{text.name}: {use} made no code for {', '.join(sorted(missing))}")
+        raise Error(f"{text.name}: {use} generated no code for {', '.join(sorted(missing))}")
     kept.parent.mkdir(parents=True, exist_ok=True)
-    scratch = kept.with_suffix(f".{os.getpid()}")
-    scratch.write_text(json.dumps([asdict(u) for u in found]))
-    scratch.replace(kept)
+    with atomic(kept, "w") as f:
+        json.dump([asdict(u) for u in found], f)
     return found
 
 
-def everything(architectures=ARCHITECTURES, use=None, cache=None, workers=None):
-    """{(file, architecture): [Usage, ...]} of all of kernels/."""
+def everything(
+    architectures: Sequence[str] = compiling.ARCHITECTURES, use: str | None = None
+) -> dict[tuple[str, str], list[Usage]]:
+    """{(file, architecture): [Usage, ...]} of all of kernels/, compiled on all cores."""
     sources = sorted(p.name for p in kernel_source.folder().glob("*.cu"))
     jobs = [(source, arch) for source in sources for arch in architectures]
-    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
-        return dict(zip(jobs, pool.map(lambda job: usages(*job, use, cache), jobs), strict=True))
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return dict(zip(jobs, pool.map(lambda job: usages(*job, use), jobs), strict=True))
 
 
-def table(found, architectures=ARCHITECTURES):
-    """A Markdown table, a row per kernel: the most that any of its instantiations needs."""
+def parsed(log: str, arch: str) -> list[Usage]:
+    """[Usage, ...] from what ptxas reports. Raises Error without c++filt, which reads the mangled names."""
+    entries = re.split(r"Compiling entry function '", log)[1:]
+    mangled = [e.split("'")[0] for e in entries]
+    try:
+        plain = subprocess.run(["c++filt", *mangled], capture_output=True, text=True, check=True).stdout.splitlines()
+    except FileNotFoundError:
+        raise Error(
+            "c++filt, which reads the names of kernels, is not installed: install the package binutils."
+        ) from None
+    found = []
+    for name, entry in zip(plain, entries, strict=True):
+        # 'void softmax_forward<float, (bool)1>(float const*, int)' -> 'softmax_forward<float,true>'
+        name = name.removeprefix("void ").replace("(bool)1", "true").replace("(bool)0", "false")
+        name = re.sub(r"\s", "", name.replace("unsigned int", "unsigned"))
+        name = re.match(r"\w+(<[^()]*>)?", name.replace("(int)", ""))[0]
+        spills = sum(map(int, re.findall(r"(\d+) bytes spill (?:stores|loads)", entry)))
+        shared = re.search(r"(\d+) bytes smem", entry)
+        registers = int(re.search(r"Used (\d+) registers", entry)[1])
+        found.append(Usage(name, arch, registers, int(shared[1]) if shared else 0, spills))
+    return found
+
+
+def table(found: dict[tuple[str, str], list[Usage]], architectures: Sequence[str] = compiling.ARCHITECTURES) -> str:
+    """Markdown, a row per kernel: the most that any of its instantiations needs.   found: as from `everything`"""
     kernels = {}
     for (source, _), listed in found.items():
         for u in reversed(listed):  # ptxas starts with the last
@@ -97,89 +111,23 @@ def table(found, architectures=ARCHITECTURES):
     return "\n".join(lines)
 
 
-def write_between(path, markers, text):
-    """Replace what stands between two marker lines of a file."""
-    old = path.read_text(encoding="utf-8")
-    begin, end = (old.find(m) for m in markers)
-    if begin < 0 or end < begin:
-        raise Error(f"{path} has no lines {markers[0]} and {markers[1]}")
-    path.write_text(old[: begin + len(markers[0])] + f"\n{text}\n" + old[end:], encoding="utf-8")
-
-
-@functools.cache
-def _version(use):
-    """ "13.0.88" of nvcc, "13.0" of NVRTC."""
-    if use == "nvrtc":
-        return nvrtc.version()
-    told = subprocess.run(["nvcc", "--version"], capture_output=True, text=True).stdout
-    found = re.search(r"V([\d.]+)", told)
-    return found[1] if found else told
-
-
-def _nvcc_log(text, names, arch):
-    """What ptxas says. Naming a kernel's address instantiates it, without repeating its parameters."""
-    with tempfile.TemporaryDirectory() as scratch:
-        file = Path(scratch) / "kernel.cu"
-        kept = ", ".join(f"(const void*)&{name}" for name in names)
-        file.write_text(f"{text.text}\nconst void* kept[] = {{{kept}}};\n")
-        command = [
-            "nvcc",
-            "-std=c++17",
-            f"-arch=sm_{arch}",
-            "-cubin",
-            "-Xptxas",
-            "-v",
-            "-o",
-            f"{scratch}/out",
-            str(file),
-        ]
-        run = subprocess.run(command, capture_output=True, text=True)
-    if run.returncode:
-        wrong = [line for line in run.stderr.splitlines() if "error" in line] or run.stderr.splitlines()
-        raise Error(f"{text.name} does not compile for compute capability {arch}:\n" + "\n".join(wrong[:8]))
-    return run.stderr
-
-
-def _parse(log, arch):
-    entries = re.split(r"Compiling entry function '", log)[1:]
-    mangled = [e.split("'")[0] for e in entries]
-    try:
-        plain = subprocess.run(["c++filt", *mangled], capture_output=True, text=True, check=True).stdout.splitlines()
-    except FileNotFoundError:
-        raise Error("kernels' names are read by c++filt, which is not here: install the package binutils.") from None
-    found = []
-    for name, entry in zip(plain, entries, strict=True):
-        # 'void softmax_forward<float, (bool)1>(float const*, int)' -> 'softmax_forward<float,true>'
-        name = name.removeprefix("void ").replace("(bool)1", "true").replace("(bool)0", "false")
-        name = re.sub(r"\s", "", name.replace("unsigned int", "unsigned"))
-        name = re.match(r"\w+(<[^()]*>)?", name.replace("(int)", ""))[0]
-        spills = sum(map(int, re.findall(r"(\d+) bytes spill (?:stores|loads)", entry)))
-        shared = re.search(r"(\d+) bytes smem", entry)
-        registers = int(re.search(r"Used (\d+) registers", entry)[1])
-        found.append(Usage(name, arch, registers, int(shared[1]) if shared else 0, spills))
-    return found
-
-
-def main(argv=None):
-    """The command; returns the exit status."""
-    parser = cli.Parser("bench registers", __doc__)
-    parser.add_argument("--arch", nargs="+", default=list(ARCHITECTURES), help="compute capabilities: 75 80 90")
-    parser.add_argument("--with", dest="use", choices=("nvcc", "nvrtc"), help="compiler; default: what is installed")
-    parser.add_argument("--all", action="store_true", help="a line for every instantiation")
-    parser.add_argument("--readme", action="store_true", help="write the table into kernels/README.md")
-    options = parser.parse_args(argv)
-    use = options.use or compiler()
-    found = everything(options.arch, use)
+def main(argv: list[str] | None = None) -> int:
+    """The command; returns the exit status, 1 if a kernel spills."""
+    p = cli.Parser("bench registers", __doc__)
+    p.add_argument("--arch", nargs="+", default=list(compiling.ARCHITECTURES), help="compute capabilities: 75 80 90")
+    p.add_argument("--with", dest="use", choices=("nvcc", "nvrtc"), help="compiler (default: the one installed)")
+    p.add_argument("--all", action="store_true", help="a line for every instantiation")
+    readme.add_flag(p)
+    args = p.parse_args(argv)
+    use = compiling.chosen(args.use)
+    found = everything(args.arch, use)
     listed = [u for of_file in found.values() for u in of_file]
-    if options.readme:
-        note = "The most that any instantiation needs; dynamic shared memory is asked for at launch and is not in here."
-        text = f"{note} Compiled by {use} {_version(use)}.\n\n{table(found, options.arch)}"
-        write_between(kernel_source.folder() / "README.md", MARKERS, text)
-    elif options.all:
+    if args.all and not args.readme:
         for u in listed:
             print(f"{u.kernel:50} sm_{u.arch} {u.registers:4} registers {u.shared:6} shared {u.spills:4} spilled")
     else:
-        print(table(found, options.arch))
+        note = f"{NOTE} Compiled by {use} {compiling.version(use)}."
+        readme.show_or_write("registers", f"{note}\n\n{table(found, args.arch)}", args.readme)
     spilled = [u for u in listed if u.spills]
     for u in spilled:
         print(f"{u.kernel} spills {u.spills} bytes on sm_{u.arch}", file=sys.stderr)

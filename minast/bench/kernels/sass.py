@@ -1,11 +1,11 @@
-"""What a GPU issues in the innermost loops of the tensor-core kernels: instructions of the compiled code, counted.
+"""The instructions in the innermost loops of the tensor-core kernels, counted in the compiled code; no GPU is needed.
 
-  python -m minast.bench sass                     at compute capability 9.0; needs no GPU, but nvdisasm and a compiler
-  python -m minast.bench sass --readme            the same, written into kernels/README.md
+  python -m minast.bench sass             a table at compute capability 9.0; needs nvdisasm and a CUDA compiler
+  python -m minast.bench sass --readme    writes the table into kernels/README.md
 
-A multiprocessor's scheduler issues one instruction a cycle, of whatever kind. So what stands around the products
-decides how busy the tensor cores can be; the loads from shared memory have a limit of their own besides. Counted is the
-text of a loop, branches that are taken for the last tile alone included.
+A multiprocessor's scheduler issues one instruction per cycle, of whatever kind. So the instructions around the products
+decide how busy the tensor cores can be; loads from shared memory have a limit of their own. The count is of the text of
+a loop, including branches that only the last tile takes.
 """
 
 import re
@@ -20,11 +20,11 @@ from typing import NamedTuple
 from ... import cli
 from ...errors import Error
 from ...gpu import kernel_source
-from .registers import compiler, write_between
+from .. import readme
+from . import compile as compiling
 
 INSTALL = "pip install nvidia-cuda-nvdisasm"
-MARKERS = ("<!-- python -m minast.bench sass --readme: begin -->", "<!-- end of loops -->")
-KERNELS = {  # kernel -> the file it is in; at the size of AST's heads
+KERNELS = {  # kernel -> its file; at the width of AST's heads
     "attention_mma<__nv_bfloat16,64,2>": "attention.cu",
     "attention_mma_async<__nv_bfloat16,64,2>": "attention.cu",
     "attention_mma_lean<__nv_bfloat16,64,2>": "attention.cu",
@@ -32,20 +32,19 @@ KERNELS = {  # kernel -> the file it is in; at the size of AST's heads
     "attention_mma_dkv<__nv_bfloat16,64,2>": "attention_backward.cu",
     "attention_mma_dq<__nv_bfloat16,64,2>": "attention_backward.cu",
 }
-PRODUCT, LOAD, EXP = "HMMA", "LDSM", "MUFU"
+PRODUCT, LOAD = "HMMA", "LDSM"
 
 
 class Loop(NamedTuple):
-    """A loop with products in it: how many instructions in all, and of the kinds that matter here."""
+    """A loop that contains products: its instructions, and those of them that are products and matrix loads."""
 
     instructions: int
     products: int
     loads: int
-    exps: int
 
 
-def disassembler():
-    """The path of nvdisasm: of a CUDA toolkit, or of its wheel."""
+def disassembler() -> str:
+    """The path of nvdisasm, from a CUDA toolkit or its wheel. Raises Error if it is not installed."""
     if found := shutil.which("nvdisasm"):
         return found
     for folder in sys.path:
@@ -54,32 +53,25 @@ def disassembler():
     raise Error(f"nvdisasm is not installed: {INSTALL}")
 
 
-def loops(source, kernel, arch="90"):
-    """-> list of Loop, in the order of the code, of one instantiation; a nested loop comes before the one around it."""
-    text, use, disassemble = kernel_source.load(source), compiler(), disassembler()
-    if use is None:
-        raise Error("neither nvcc nor NVRTC is installed: pip install '.[compile]'")
-    with tempfile.TemporaryDirectory() as scratch:
-        cubin = Path(scratch) / "kernel.cubin"
-        if use == "nvcc":
-            file = Path(scratch) / "kernel.cu"
-            file.write_text(f"{text.text}\nconst void* kept = (const void*)&{kernel};\n")
-            command = ["nvcc", "-std=c++17", f"-arch=sm_{arch}", "-cubin", "-o", str(cubin), str(file)]
-            done = subprocess.run(command, capture_output=True, text=True)
-            if done.returncode:
-                raise Error(f"{kernel} does not compile: {done.stderr.strip().splitlines()[-1]}")
-        else:
-            from ...gpu.nvrtc import compile_text
+def loops(source: str, kernel: str, arch: str = "90") -> list[Loop]:
+    """[Loop, ...] of one instantiation, in the order of the code; a nested loop comes before the one around it.
 
-            cubin.write_bytes(compile_text(text.text, text.name, arch, [kernel])[0])
-        done = subprocess.run([disassemble, "-c", str(cubin)], capture_output=True, text=True)
+    source: a file name in kernels/; kernel: a name from its list of instantiations; arch: a compute capability. Raises
+    Error without a compiler or nvdisasm, and where it does not compile.
+    """
+    disassemble = disassembler()
+    cubin, _ = compiling.compiled(kernel_source.load(source), [kernel], arch, compiling.chosen())
+    with tempfile.TemporaryDirectory() as scratch:
+        file = Path(scratch) / "kernel.cubin"
+        file.write_bytes(cubin)
+        done = subprocess.run([disassemble, "-c", str(file)], capture_output=True, text=True)
     if done.returncode:
         raise Error(f"nvdisasm: {done.stderr.strip()}")
     return counted(done.stdout, kernel.split("<")[0])
 
 
-def counted(listing, name):
-    """The loops of the function whose mangled name has `name` in it, from nvdisasm's text."""
+def counted(listing: str, name: str) -> list[Loop]:
+    """The loops of the kernel template `name`, from nvdisasm's text. Raises Error if it is not in there."""
     wanted = f"{len(name)}{name}I"  # as it is mangled: its length, itself, template arguments
     for section in re.split(r"\n(?=\.text\.)", listing):
         if wanted in section.split("\n", 1)[0]:
@@ -98,12 +90,12 @@ def _loops(section):
             if code[1] == "BRA" and back and back[1] in labels:
                 body = Counter(kinds[labels[back[1]] :])
                 if body[PRODUCT]:
-                    found.append(Loop(body.total(), body[PRODUCT], body[LOAD], body[EXP]))
+                    found.append(Loop(body.total(), body[PRODUCT], body[LOAD]))
     return found
 
 
-def table(found):
-    """Markdown, a row per loop; of one around another, what it has besides.   found: {kernel: [Loop]}"""
+def table(found: dict[str, list[Loop]]) -> str:
+    """Markdown, a row per loop; for a loop around another, what it adds.   found: {kernel: [Loop, ...]}"""
     lines = [
         "| kernel | loop | instructions | HMMA | others for each | matrix loads (LDSM) for each |",
         "| --- | --- | ---: | ---: | ---: | ---: |",
@@ -119,16 +111,14 @@ def table(found):
     return "\n".join(lines)
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> int:
+    """The command; returns the exit status."""
     p = cli.Parser("bench sass", __doc__)
     p.add_argument("--arch", default="90", help="compute capability (default 90)")
-    p.add_argument("--readme", action="store_true", help="write the table into kernels/README.md")
+    readme.add_flag(p)
     args = p.parse_args(argv)
     if not args.arch.isdecimal():
-        raise cli.Error(f"--arch is {args.arch!r}: a compute capability without its dot, as 80 or 90.")
+        raise cli.Error(f"--arch is {args.arch!r}: a compute capability without its dot, such as 80 or 90.")
     text = table({kernel: loops(source, kernel, args.arch) for kernel, source in KERNELS.items()})
-    if args.readme:
-        write_between(kernel_source.folder() / "README.md", MARKERS, text)
-    else:
-        print(text)
+    readme.show_or_write("sass", text, args.readme)
     return 0

@@ -1,9 +1,13 @@
-"""The same model in PyTorch, from transformers, with the same weights. The only module here that needs either."""
+"""The twin of a minast model: transformers' ASTForAudioClassification with the same weights."""
+
+from collections.abc import Iterator
 
 import numpy as np
 
-from ..backend import to_numpy
-from .table import Skip
+from ...backend import to_numpy
+from . import runtime
+
+SETTINGS = {"prefix_tokens": 2, "encoder_eps": 1e-12, "head_eps": 1e-12}  # a ModelConfig that transformers can match
 
 BLOCK = {  # ours -> theirs, inside a block
     "norm1": "layernorm_before",
@@ -16,25 +20,12 @@ HEAD = {"norm": "{}layernorm", "mlp_head.0": "classifier.layernorm", "mlp_head.1
 V = "audio_spectrogram_transformer."
 
 
-def torch():
-    """PyTorch on as many threads as minast; Skip without it."""
-    try:
-        import torch
-        import transformers  # noqa: F401
-    except ImportError as error:
-        raise Skip(f"{error.name} is not installed") from None
-    from .. import threads
+def twin(model, attention: str = "sdpa"):
+    """The twin of anything that has `config` and the weights `w` of a minast model. Raises Skip without transformers.
 
-    torch.set_num_threads(threads.count())
-    return torch
-
-
-def twin(model, attention="sdpa"):
-    """transformers' ASTForAudioClassification with the weights of a minast model: its `config` and `w` are read.
-
-    attention: "sdpa"; "eager" is the official code's form, which makes and keeps all scores.
+    attention: "sdpa", or "eager", the form of the official code, which computes and keeps all scores.
     """
-    torch()
+    runtime.with_transformers()
     from transformers import ASTConfig, ASTForAudioClassification
 
     c = model.config
@@ -56,8 +47,8 @@ def twin(model, attention="sdpa"):
     return theirs
 
 
-def pairs(depth):
-    """(our name, [their names]) of every weight; ours is theirs one after the other, along the first axis."""
+def pairs(depth: int) -> Iterator[tuple[str, list[str]]]:
+    """(our name, [their names]) of every weight; ours is theirs concatenated along the first axis."""
 
     def both(ours, *names):
         return [(ours + kind, [name + kind for name in names]) for kind in (".weight", ".bias")]
@@ -75,7 +66,8 @@ def pairs(depth):
         yield from both(ours, name.format(V))
 
 
-def copy_weights(w, theirs, depth):
+def copy_weights(w, theirs, depth: int) -> None:
+    """Copy the weights w, by our names, into a twin of this depth."""
     import torch
 
     state = theirs.state_dict()
@@ -85,10 +77,19 @@ def copy_weights(w, theirs, depth):
             state[name].copy_(torch.from_numpy(part).reshape(state[name].shape))
 
 
-def gradients(theirs, depth):
-    """{our name: gradient, flat NumPy} of a twin after its backward pass."""
+def gradients(theirs, depth: int) -> dict[str, np.ndarray]:
+    """{our name: gradient, flat float32 NumPy} of a twin after its backward pass."""
     weights = dict(theirs.named_parameters())
     return {
-        ours: np.concatenate([weights[name].grad.float().cpu().numpy().ravel() for name in names])
+        ours: np.concatenate([runtime.to_host(weights[name].grad).ravel() for name in names])
         for ours, names in pairs(depth)
     }
+
+
+def save_pretrained(model, folder: str) -> None:
+    """Write a model's twin and its feature extractor into a folder, as transformers' `from_pretrained` reads them."""
+    theirs = twin(model)
+    from transformers import ASTFeatureExtractor
+
+    theirs.save_pretrained(folder)
+    ASTFeatureExtractor().save_pretrained(folder)

@@ -1,0 +1,73 @@
+"""The names on the command line: every row, and every table of kernels/README.md that is counted without timing."""
+
+import sys
+from collections.abc import Callable
+from typing import NamedTuple
+
+from .cpu import features, models, process
+from .gpu import backends, latency, step
+from .gpu import kept as gpu_kept
+from .gpu import memory as gpu_memory
+from .kernels import attention, launches, memory_bound, precision, registers, sass
+from .row import Row, Skip
+
+
+class Entry(NamedTuple):
+    """run: a row function, or a table's main(argv); what: a line for --help."""
+
+    run: Callable
+    what: str
+
+
+def memory(rounds: int, backend: str | None = None) -> list[Row]:
+    """The rows of a process that trains on the CPU, and of a GPU where there is one; of the latter with --backend."""
+    if backend:
+        return gpu_memory.memory(rounds, backend)
+    rows = process.memory(rounds)
+    try:
+        return rows + gpu_memory.memory(rounds)
+    except Skip as reason:
+        print(f"memory of a GPU: left out: {reason}", file=sys.stderr)
+        return rows
+
+
+CPU = {
+    "forward": Entry(models.forward, "forward pass of base, one clip of 10 s"),
+    "base": Entry(models.training("base", 1024, 2, 10, "1.3x"), "training step of base, two clips of 10 s"),
+    "small": Entry(models.training("small", 500, 16, 5, "1.2x"), "training step of small, 16 clips of 5 s"),
+    "nano": Entry(models.training("nano", 98, 32, 1, "1.5x"), "training step of nano, 32 clips of 1 s"),
+    "peak": Entry(models.share_of_peak, "a forward pass of base as a share of the SGEMM peak"),
+    "profile": Entry(models.profile, "the layers that take longest"),
+    "log-mel": Entry(features.against_torchaudio, "log-mel features of 10 s, beside torchaudio"),
+    "log-mel-transformers": Entry(features.against_transformers, "the same beside transformers' extractor"),
+    "memory": Entry(memory, "peak memory of a training step of base; on a GPU too, if there is one"),
+    "import": Entry(process.imports, "the time of `import minast`"),
+    "predict": Entry(process.cold_start, "predict on one clip, as a whole process"),
+    "kept": Entry(gpu_kept.kept, "bytes that a block keeps for the backward pass in bfloat16"),
+}
+DEVICE = {  # those that take --backend
+    "kernels": Entry(memory_bound.kernels, "each kernel that only moves memory: GB/s"),
+    "attention": Entry(attention.attention, "each version of the attention kernel: GFLOP/s"),
+    "backends": Entry(backends.backends, "forward pass and training step on every backend"),
+    "step": Entry(step.step, "training step of base, 32 clips of 10 s, in bfloat16"),
+    "latency": Entry(latency.latency, "forward pass of base on one clip, in bfloat16"),
+    "memory": Entry(memory, "peak memory of a training step of base, 32 clips of 10 s, in bfloat16"),
+}
+ROWS = {**CPU, **DEVICE}
+ON_REQUEST = ("profile", "kept")  # not in a run that names no rows
+TABLES = {
+    "registers": Entry(registers.main, "registers, shared memory and spills of each kernel"),
+    "sass": Entry(sass.main, "instructions in the innermost loops of the attention kernels"),
+    "launches": Entry(launches.main, "every launch and product of a training step, with bytes and FLOP"),
+    "precision": Entry(precision.main, "gradients in 16 bits against float32, tensor by tensor"),
+}
+
+
+def default(backend: str | None = None) -> list[str]:
+    """The rows of a run that names none."""
+    return list(DEVICE) if backend else [name for name in ROWS if name not in ON_REQUEST]
+
+
+def lines(entries: dict[str, Entry]) -> str:
+    """A line of help for each entry."""
+    return "\n".join(f"  {name:22}{entry.what}" for name, entry in entries.items())

@@ -1,0 +1,79 @@
+"""PyTorch itself: whether it is here, its errors, its settings, and arrays that go in and out."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+
+from ... import threads
+from ...errors import Error
+from ..row import Skip
+
+
+def with_transformers():
+    """The module torch, set to as many CPU threads as minast. Raises Skip without torch or transformers."""
+    try:
+        import torch
+        import transformers  # noqa: F401
+    except ImportError as error:
+        raise Skip(f"{error.name} is not installed") from None
+    torch.set_num_threads(threads.count())
+    return torch
+
+
+def with_cuda():
+    """The module torch. Raises Skip where it is missing or finds no GPU."""
+    try:
+        import torch
+    except ImportError:
+        raise Skip("torch is not installed") from None
+    if not torch.cuda.is_available():
+        raise Skip("torch has no CUDA here")
+    return torch
+
+
+def for_device(device):
+    """The module torch for a whole model on a `gpu.device.Device`. Raises Skip as the two functions above do."""
+    torch = with_transformers()
+    return with_cuda() if device.gpu else torch
+
+
+@contextmanager
+def errors_as_skips() -> Iterator[None]:
+    """Any exception of PyTorch's (no kernel, no compiler, out of memory) is raised as a Skip with its first line."""
+    try:
+        yield
+    except (Skip, Error):
+        raise
+    except Exception as error:  # torch's own errors are of many classes
+        said = str(error).strip().splitlines() or [""]
+        raise Skip(f"{type(error).__name__}: {said[0][:160]}".removesuffix(": ")) from None
+
+
+@contextmanager
+def without_tf32(torch) -> Iterator[None]:
+    """Float32 products in full float32 instead of TF32's 10 bits of mantissa; restores the settings at the end."""
+    settings = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = [setting.allow_tf32 for setting in settings]
+    try:
+        for setting in settings:
+            setting.allow_tf32 = False
+        yield
+    finally:
+        for setting, value in zip(settings, before, strict=True):
+            setting.allow_tf32 = value
+
+
+def to_torch(torch, x):
+    """A tensor on the memory of array x; bfloat16 (uint16) goes as int16, which every version of DLPack knows."""
+    return torch.from_dlpack(x.view(np.int16)).view(torch.bfloat16) if x.dtype == np.uint16 else torch.from_dlpack(x)
+
+
+def to_array(xp, tensor):
+    """A tensor's values as a float32 array of NumPy or CuPy, on the tensor's own device."""
+    return xp.from_dlpack(tensor.detach().float().contiguous())
+
+
+def to_host(tensor) -> np.ndarray:
+    """A tensor's values as a float32 NumPy array."""
+    return tensor.detach().float().cpu().numpy()
