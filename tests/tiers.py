@@ -58,7 +58,7 @@ SLOW = {
         "test_backends_of_a_cpu": None,
         "test_rows_of_16_bits_are_checked_against_float32": None,
     },
-    "bench/test_precision.py": {"test_the_command_writes_between_its_markers": None, "test_it_measures_16_bits": None},
+    "bench/test_precision.py": {"test_the_command_writes_into_the_readme": None, "test_it_measures_16_bits": None},
     "bench/test_whole.py": {"test_a_step_without_torch": None},
     "bench/test_registers.py": {
         "test_compiles_without_spills": r"softmax\.cu-.*",
@@ -71,7 +71,7 @@ SLOW = {
         "test_the_lean_kernel_is_leaner": None,
         "test_two_fragments_a_warp_load_less_for_each_product": None,
     },
-    "bench/test_bench.py": {"test_peak_memory_is_the_process_s_own": None, "test_sides_take_turns": None},
+    "bench/test_bench.py": {"test_peak_memory_is_the_process_s_own": None, "test_functions_alternate": None},
     "bench/test_goals.py": {"test_an_idle_device_and_memory_apart": None},
     "training/test_train.py": {
         "test_resume_with_augmentation": None,

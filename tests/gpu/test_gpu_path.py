@@ -11,7 +11,6 @@ from minast import AST, ModelConfig
 from minast import cuda as layers
 from minast.cuda import cublas
 from minast.errors import Error
-from minast.gpu.executor import CAPACITY
 from minast.gpu.transfer import pin_memory, to_device
 from tests import fake_cupy
 from tests.kernel_cases import ROUNDING, close, get, need_compiler
@@ -118,19 +117,19 @@ def test_what_cannot_be_recorded_runs_launch_by_launch_and_is_tried_once(cuda, l
         for _ in range(5):
             assert np.array_equal(model.numpy(model.forward(x)), want.forward(x))
     assert len(caught) == 1 and replays() == []
-    assert re.search("no CUDA graph, kernels are launched one by one: .*a copy to the host", str(caught[0].message))
+    assert re.search("no CUDA graph, .*: .*a copy to the host", str(caught[0].message))
 
 
 def test_the_shapes_asked_for_last_keep_their_graphs(cuda):
     """Of many shapes those in use stay; an old one starts anew, and a step that needs more memory lets go of all."""
-    model = AST(CONFIG, "cuda", seed=1, cuda_graphs=True)
-    largest, *others = (next(batches(1, clips))[0] for clips in range(CAPACITY + 3, 0, -1))
+    model, shapes = AST(CONFIG, "cuda", seed=1, cuda_graphs=True), 11
+    largest, *others = (next(batches(1, clips))[0] for clips in range(shapes, 0, -1))
     for x in (largest, *others):
         for _ in range(3):
             model.forward(x)
             model.forward(largest)
-    assert len(replays()) == CAPACITY and max(replays()) > CAPACITY
-    ((x, y),), before = batches(1, CAPACITY + 3), model.numpy(model.forward(largest))
+    assert 2 < len(replays()) < shapes and max(replays()) > 2 * shapes
+    ((x, y),), before = batches(1, shapes), model.numpy(model.forward(largest))
     model.loss_and_grad(x, y)
     assert replays() == [] and np.array_equal(model.numpy(model.forward(largest)), before)
 

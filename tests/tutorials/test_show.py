@@ -79,7 +79,7 @@ def test_source_and_a_part_of_it(shown):
     show.source(minast.AST.embed, start="return")
     assert shown[-1]["text/plain"].startswith("return")  # a method's lines begin at the left as well
     show.source(layers.softmax_forward, start=0, stop=1)
-    assert shown[-1]["text/plain"] == "def softmax_forward(x):"
+    assert re.fullmatch(r"def softmax_forward\(x.*:", shown[-1]["text/plain"])
 
 
 @pytest.mark.parametrize(
