@@ -99,17 +99,17 @@ class AST:
         prefix_only: the last block computes only the prefix tokens, all that the head reads: (B, P, D).
         """
         encoder, last = self.encoder, self.config.depth - 1
-        kept = encoder.block_input if self.activation_checkpointing else lambda cache: cache
+        shrink = encoder.block_input if self.activation_checkpointing else None
 
-        def keep(result, what=lambda cache: cache):
+        def keep(result, shrink=None):
             x, cache = result
             if tape is not None:
-                tape.append(what(cache))
+                tape.append(shrink(cache) if shrink else cache)
             return x
 
         x = keep(encoder.embed_forward(x))  # log-mel (B, T, F) -> patches -> tokens (B, P + N, D)
         for i in range(self.config.depth):
-            x = keep(encoder.block_forward(i, x, prefix_only and i == last), kept)  # attention and MLP
+            x = keep(encoder.block_forward(i, x, prefix_only and i == last), shrink)  # attention and MLP
         return keep(encoder.norm_forward(x))  # (B, P, D), or all tokens
 
     def _head_forward(self, x):
