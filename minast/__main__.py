@@ -83,6 +83,7 @@ def completion(shell="bash"):
     for verb, line in COMMANDS.items():
         parser = verbs.add_parser(verb, help=line, parents=[module(verb).parser()], add_help=False)
         for action in parser._actions:
+            action.choices = getattr(action, "suggestions", action.choices)
             if action.nargs != 0 and action.type is None and action.choices is None:  # a text: most are paths
                 action.complete = shtab.DIRECTORY if action.metavar == "DIR" else shtab.FILE
     return shtab.complete(root, shell)

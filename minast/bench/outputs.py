@@ -33,7 +33,7 @@ def refuse_rows(page: str | None, picture: str | None, rows: list[Row]) -> None:
     if page and _table_of(page) == readme.GPU:
         tables.refuse(page, rows)
     elif page and not of_cpu(rows):
-        raise Error(f"{page}: none of these rows belong in its table, which stays as it is.")
+        raise Error(f"{page}: none of these rows belong in its table; the table was not changed.")
 
 
 def write(page: str | None, picture: str | None, rows: list[Row], about: dict) -> None:
@@ -58,9 +58,9 @@ def _table_of(page):
 
 def _refuse_emulator(path, backend, what):
     if backend == EMULATED:
-        raise Error(f"{path}: the emulator's times say nothing about a GPU and go into no {what}.")
+        raise Error(f"{path}: emulator timings are not written to the {what}.")
 
 
 def _refuse_without_gpu(path, backend, backends, what):
     if backend not in (None, *backends) or why_no_gpu():
-        raise Error(f"{path}: {what} holds only what a GPU was measured to do, and there is no GPU in this run.")
+        raise Error(f"{path}: {what} contains GPU measurements only, and this run has no GPU.")

@@ -159,12 +159,12 @@ def test_a_ladder_is_refused_before_anything_runs(tmp_path, command, monkeypatch
     monkeypatch.setattr(runner, "measure", None)
     picture = tmp_path / "l.png"
     status, _, err = command("bench", "attention", "--backend", "emulator", "--ladder", picture)
-    assert status == 2 and "go into no picture" in err
+    assert status == 2 and "emulator timings are not written to the picture" in err
     status, _, err = command("bench", "attention", "--ladder", tmp_path / "none" / "l.png")
     assert status == 2 and "there is no folder" in err
     if why_no_gpu():
         status, _, err = command("bench", "attention", "--ladder", picture)
-        assert status == 2 and "no GPU in this run" in err
+        assert status == 2 and "this run has no GPU" in err
     assert list(tmp_path.iterdir()) == []
 
 

@@ -17,7 +17,7 @@ def clip() -> np.ndarray:
 
 
 def against_torchaudio(rounds: int) -> list[Row]:
-    """The row beside torchaudio's Kaldi filterbank, or of ours alone where that is missing."""
+    """The row compared with torchaudio's Kaldi filterbank, or of ours alone where that is missing."""
     wave, goal = clip(), "1.5x"
 
     def ours():
@@ -32,7 +32,7 @@ def against_torchaudio(rounds: int) -> list[Row]:
 
 
 def against_transformers(rounds: int) -> list[Row]:
-    """The row beside transformers' extractor in NumPy. Raises Skip where there is none, or it calls torchaudio."""
+    """The row compared with transformers' extractor in NumPy. Raises Skip if that is missing or calls torchaudio."""
     wave = clip()
     reference = theirs.transformers(wave)
 

@@ -1,7 +1,7 @@
 """A forward pass and a training step of the whole model on each backend, in clips per second.
 
-All run nano on 1 s, beside the reference. Those of a GPU also run base on 10 s, and there `cuda` in 16 bits beside
-float32. The emulator runs a toy, beside the reference and in 16 bits.
+All run nano on 1 s, compared with the reference. Those of a GPU also run base on 10 s, and there `cuda` in 16 bits
+compared with float32. The emulator runs a toy, compared with the reference and in 16 bits.
 """
 
 import numpy as np

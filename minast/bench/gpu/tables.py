@@ -82,4 +82,4 @@ def write(path: str | Path, rows: list[Row], about: dict, picture: str | Path | 
 def refuse(path: str | Path, rows: list[Row]) -> None:
     """Raise Error if none of the rows is of a real GPU."""
     if not measured(rows):
-        raise Error(f"{path}: nothing was measured on a GPU, so its table stays as it is.")
+        raise Error(f"{path}: nothing was measured on a GPU; the table was not changed.")

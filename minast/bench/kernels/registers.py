@@ -1,8 +1,10 @@
-"""The registers, shared memory and spills of every kernel, as the compiler reports them; no GPU is needed.
+"""The registers, shared memory and spills of every kernel, as the compiler reports them.
 
-python -m minast.bench registers             a table; exit status 1 if a kernel spills registers
-python -m minast.bench registers --all       a line for every instantiation
-python -m minast.bench registers --readme    writes the table into kernels/README.md
+  python -m minast.bench registers             a table; exit status 1 if a kernel spills registers
+  python -m minast.bench registers --all       a line for every instantiation
+  python -m minast.bench registers --readme    writes the table into kernels/README.md
+
+It needs nvcc or NVRTC, but no GPU.
 """
 
 import hashlib
@@ -23,7 +25,7 @@ from ...gpu import kernel_source
 from .. import readme
 from . import compile as compiling
 
-NOTE = "The most that any instantiation needs; dynamic shared memory is asked for at launch and is not in here."
+NOTE = "The most that any instantiation needs; dynamic shared memory is requested at launch and not included."
 
 
 @dataclass(frozen=True)

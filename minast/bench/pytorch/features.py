@@ -63,7 +63,7 @@ def transformers(wave: np.ndarray) -> Callable[[], np.ndarray]:
     from transformers.utils import is_speech_available
 
     if is_speech_available():
-        raise Skip("transformers takes torchaudio's here")
+        raise Skip("transformers would use torchaudio here")
     extractor = ASTFeatureExtractor(do_normalize=False)
 
     def extract():
