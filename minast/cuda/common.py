@@ -73,6 +73,11 @@ def blocks(count: int, size: int) -> int:
     return -(-count // size)
 
 
+def chunks(C: int) -> int:
+    """The smallest of LAYERNORM_CHUNKS that covers C columns, at most 1024."""
+    return next(n for n in LAYERNORM_CHUNKS if 128 * n >= C)
+
+
 def c_type(x: Array) -> str:
     """The C type of x's elements: "float", "__half" or "__nv_bfloat16". Raises KeyError for another dtype."""
     return C_TYPES[x.dtype.name]

@@ -1,4 +1,4 @@
-"""Both ends of the encoder by kernels: patches to tokens, pooling of the prefix tokens; and a bias in every row."""
+"""Kernels for both ends of the encoder: patches to tokens, pooling of prefix tokens; a bias broadcast to all rows."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -12,7 +12,7 @@ from tests.kernel_cases import CASTS, close, get, slope
 
 put = kernel_cases.put  # a fixture: pytest finds it by this name
 
-SIZES = [  # B, N, H, D: every N that a tile can end badly at, and AST's own 602 and 1214
+SIZES = [  # B, N, H, D: every kind of N that leaves a partial tile, and AST's own 602 and 1214
     (2, 1, 3, 16),
     (2, 7, 2, 48),
     (2, 50, 3, 32),
