@@ -26,6 +26,7 @@ from .version import __version__
 
 
 def main(argv=None):
+    """The command.   -> exit status: 0, or 2 if a file could not be read"""
     args = parser().parse_args(argv)
     refuse(args)
     files, failed = named_files(args.sounds)
@@ -50,11 +51,14 @@ def main(argv=None):
 
 
 def parser():
+    """The command line of embed."""
     p = cli.Parser("embed", __doc__)
     p.add_argument("checkpoint", metavar="CHECKPOINT", help=cli.CHECKPOINT)
     p.add_argument("sounds", nargs="+", metavar="FILE_OR_FOLDER", help="audio files, and folders searched for them")
     p.add_argument("--out", required=True, metavar="OUT.npz", help="the file to write")
-    p.add_argument("--per", choices=("file", "segment"), default="file", help="what gets a row (default: file)")
+    p.add_argument(
+        "--per", choices=("file", "segment"), default="file", help="one row per file or segment (default: file)"
+    )
     p.add_argument(
         "--batch", type=int, metavar="N", default=BATCH, help=f"segments computed together (default: {BATCH})"
     )
@@ -104,8 +108,8 @@ def embed_files(classifier, files, per, batch):
         except Error as error:
             return error
 
-    def mels(ahead, bar):
-        for path, found in zip(files, ahead, strict=True):
+    def mels(decoded, bar):
+        for path, found in zip(files, decoded, strict=True):
             bar.update()
             if isinstance(found, Error):
                 with tqdm.external_write_mode(sys.stderr):
@@ -116,10 +120,10 @@ def embed_files(classifier, files, per, batch):
                 yield found[1]
 
     with (
-        Prefetcher(read, files) as ahead,
+        Prefetcher(read, files) as decoded,
         tqdm(total=len(files), desc="embeddings", unit="file", disable=None, leave=False) as bar,
     ):
-        found = clip_embeddings(classifier.model, classifier.features, mels(ahead, bar), batch)
+        found = clip_embeddings(classifier.model, classifier.features, mels(decoded, bar), batch)
         clips = [rows.mean(axis=0, keepdims=True) if per == "file" else rows for rows in found]
     return clips, readable, seconds
 

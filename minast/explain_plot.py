@@ -16,7 +16,7 @@ def relevance_over_time(model: AST, info: Info, mel: np.ndarray, label: int) -> 
     """The relevance map of a whole recording for one class.   mel (T, F) -> (T, F), not negative
 
     Each segment's map (`explain.relevance`) is weighted by the segment's probability of the class. label: its number. A
-    rest that is too short for a segment stays 0.
+    remainder too short for a segment stays 0.
     """
     x = model_inputs(mel, info.features)  # (W, frames, F)
     frames = x.shape[1]

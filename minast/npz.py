@@ -1,4 +1,4 @@
-"""Reading .npz archives: names first, then one array at a time, if wanted straight into memory that already exists.
+"""Reading .npz archives: names first, then one array at a time, optionally into an existing array.
 
 A .npz is a zip of .npy files: a short header (dtype, memory order, shape), then the raw numbers. numpy.load puts every
 array into new memory. `Archive.read` can fill the weights of a model instead, also from several threads at once, and
@@ -41,6 +41,7 @@ class Archive:
 
     @property
     def names(self) -> list[str]:
+        """The names of the arrays, in the file's order."""
         return list(self._entries)
 
     def __contains__(self, name: str) -> bool:
@@ -56,28 +57,20 @@ class Archive:
 
         Raises minast.Error if it is damaged or holds pickled objects.
         """
-        with self._open(name) as (file, shape, columns_first, dtype):
-            if (
-                out is not None
-                and out.flags.c_contiguous
-                and (out.shape, out.dtype, False)
-                == (
-                    shape,
-                    dtype,
-                    columns_first,
-                )
-            ):
+        with self._open(name) as (file, shape, fortran_order, dtype):
+            fits = out is not None and out.flags.c_contiguous and (out.shape, out.dtype) == (shape, dtype)
+            if fits and not fortran_order:
                 return _fill(out, file)
-            array = _fill(np.empty(shape[::-1] if columns_first else shape, dtype), file)
-            return array.T if columns_first else array
+            array = _fill(np.empty(shape[::-1] if fortran_order else shape, dtype), file)
+            return array.T if fortran_order else array
 
     @contextlib.contextmanager
     def _open(self, name):
-        """-> (the entry after its header, shape, whether columns come first in memory, dtype); failures as sentences"""
+        """-> (the entry after its header, shape, fortran_order, dtype); failures as sentences"""
         entry = self._entries[name]
         try:
             with self.zip.open(entry) as file:
-                shape, columns_first, dtype = _header(file)
+                shape, fortran_order, dtype = _header(file)
                 if dtype.hasobject:
                     raise Error(
                         f"{self.path}: the array {name!r} holds pickled Python objects: only numbers are read, "
@@ -86,7 +79,7 @@ class Archive:
                 size, needed = entry.file_size - file.tell(), prod(shape) * dtype.itemsize
                 if size != needed:  # before any memory is reserved for it
                     raise ValueError(f"it has {size} bytes of numbers, its header announces {needed}")
-                yield file, shape, columns_first, dtype
+                yield file, shape, fortran_order, dtype
         except Error:
             raise
         except BROKEN as error:
@@ -95,6 +88,7 @@ class Archive:
             ) from None
 
     def close(self):
+        """Close the file; nothing can be read any more."""
         self.zip.close()
 
     def __enter__(self):
@@ -105,7 +99,7 @@ class Archive:
 
 
 def _header(file):
-    """-> (shape, whether columns come first, dtype)"""
+    """-> (shape, fortran_order: whether columns come first in memory, dtype)"""
     if np.lib.format.read_magic(file) == (1, 0):
         return np.lib.format.read_array_header_1_0(file)
     return np.lib.format.read_array_header_2_0(file)

@@ -17,6 +17,7 @@ from .explain_plot import save_explanation
 
 
 def main(argv=None):
+    """The command.   -> exit status: 0, or 2 if a file could not be read"""
     args = parser().parse_args(argv)
     if args.top < 1:
         raise Error(f"--top is {args.top}: it must be at least 1.")
@@ -47,13 +48,14 @@ def main(argv=None):
 
 
 def parser():
+    """The command line of predict."""
     p = cli.Parser("predict", __doc__)
     p.add_argument("checkpoint", metavar="CHECKPOINT", help=cli.CHECKPOINT)
     p.add_argument("files", nargs="+", metavar="FILE", help="wav, flac, ogg, mp3")
     p.add_argument("--top", type=int, default=5, metavar="K", help="number of labels per file (default: 5)")
     p.add_argument("--labels", metavar="A;B", help="choose among these labels only, separated by semicolons")
     p.add_argument("--json", action="store_true", help="print one JSON list")
-    p.add_argument("--explain", metavar="PNG", help="draw where in the one FILE its likeliest label was heard")
+    p.add_argument("--explain", metavar="PNG", help="save a picture of where the top label was heard (one FILE only)")
     cli.add_backend(p)
     return p
 
@@ -69,6 +71,7 @@ def names(text):
 
 
 def show(result):
+    """The file in one line, then a line per label."""
     several = f", mean of {result['segments']} segments" if result["segments"] > 1 else ""
     print(f"{result['file']}  ({result['seconds']:.2f} s{several})")
     for row in result["labels"]:

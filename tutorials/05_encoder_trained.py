@@ -654,9 +654,9 @@ check.diagnose(diagnose)
 #
 # ## Where this is in minast
 #
-# [blocks.py](../minast/encoder.py), [model.py](../minast/model.py): the composition. [params.py](../minast/params.py):
+# [encoder.py](../minast/encoder.py), [model.py](../minast/model.py): the composition. [params.py](../minast/params.py):
 # the flat array. [optim.py](../minast/optim.py): Adam, clipping, schedules. [batches.py](../minast/training/batches.py): which
-# clips. [train.py](../minast/train.py): the loop. [gradcheck.py](../minast/gradcheck.py): the check.
+# clips. [loop.py](../minast/training/loop.py): the loop. [gradcheck.py](../minast/gradcheck.py): the check.
 #
 # ## Next
 #

@@ -1,4 +1,4 @@
-"""What goes into a checkpoint beside the weights: features, labels, loss. The report says where each comes from."""
+"""The metadata of a converted checkpoint: features, labels, loss. The report says where each comes from."""
 
 import csv
 import os

@@ -63,7 +63,7 @@ class Run:
 
     out: str  # the output folder
     settings: Settings
-    info: Info  # what its checkpoints say beside the weights: labels, features, history
+    info: Info  # metadata stored in its checkpoints: labels, features, history
     data: TrainingData
     learner: Learner
     progress: Progress

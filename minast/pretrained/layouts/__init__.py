@@ -19,7 +19,7 @@ from .torch import hf_layout, timm_layout
 def recognise(file: Tensors, heads: int | None = None) -> Layout:
     """The Layout whose names the file has; heads: of the attention, where the file does not say.
 
-    Raises minast.Error for an unknown file, or where sizes make no sense.
+    Raises minast.Error for an unknown file and for invalid sizes.
     """
     for layout in (own_layout, jax_layout, timm_layout, hf_layout):
         found = layout(file, heads)
