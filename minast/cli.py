@@ -10,7 +10,7 @@ from .errors import Error
 
 
 def as_started(text: str) -> str:
-    """A text whose commands read `python -m minast.VERB`, with `minast VERB` instead if that is how we were started."""
+    """A text with `python -m minast.VERB` replaced by `minast VERB` if the console command was used."""
     console = os.path.splitext(os.path.basename(sys.argv[0]))[0] == "minast"
     return text.replace("python -m minast.", "minast ") if console else text
 

@@ -1,6 +1,6 @@
 """Settings as frozen dataclasses: how sound becomes features, the shape of the model, how it is trained.
 
-A value that makes no sense raises minast.Error when the dataclass is created.
+An invalid value raises minast.Error when the dataclass is created.
 """
 
 from dataclasses import dataclass, fields

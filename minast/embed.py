@@ -54,7 +54,7 @@ def parser():
     p.add_argument("checkpoint", metavar="CHECKPOINT", help=cli.CHECKPOINT)
     p.add_argument("sounds", nargs="+", metavar="FILE_OR_FOLDER", help="audio files, and folders searched for them")
     p.add_argument("--out", required=True, metavar="OUT.npz", help="the file to write")
-    p.add_argument("--per", choices=("file", "segment"), default="file", help="what gets a row (default: file)")
+    p.add_argument("--per", choices=("file", "segment"), default="file", help="what a row is of (default: file)")
     p.add_argument(
         "--batch", type=int, metavar="N", default=BATCH, help=f"segments computed together (default: {BATCH})"
     )

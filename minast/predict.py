@@ -53,7 +53,7 @@ def parser():
     p.add_argument("--top", type=int, default=5, metavar="K", help="number of labels per file (default: 5)")
     p.add_argument("--labels", metavar="A;B", help="choose among these labels only, separated by semicolons")
     p.add_argument("--json", action="store_true", help="print one JSON list")
-    p.add_argument("--explain", metavar="PNG", help="draw where in the one FILE its likeliest label was heard")
+    p.add_argument("--explain", metavar="PNG", help="save a picture of where the top label was heard (one FILE only)")
     cli.add_backend(p)
     return p
 

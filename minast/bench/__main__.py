@@ -33,8 +33,8 @@ tables of kernels/README.md, each a command of its own (registers --help and so 
 
 Both sides of a row do the same job with the same weights. They are checked to give the same result, then alternate in
 one process; a ratio is the median over the rounds. The machine must be idle: PyTorch's threads spin while they wait,
-and lose far more than ours when they share their cores; --threads 1 is the fair setting there. A row needs more memory
-than training alone, since the model exists twice."""
+and lose far more than ours when they share their cores; on a busy machine use --threads 1 for a fair comparison. A
+row needs more memory than training alone, since the model exists twice."""
 
 
 def main(argv: list[str] | None = None) -> int:

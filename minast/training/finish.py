@@ -45,7 +45,7 @@ def score_test_clips(model: AST, info: Info, dataset: Dataset, cache: bool):
 
 
 def write_examples(out: str, dataset: Dataset) -> str:
-    """One held-out sound of each class as a wav file, to listen to and to predict.   -> a shell pattern for them"""
+    """One held-out sound of each class as a wav file, to listen to and to predict.   -> a glob that matches them"""
     import soundfile
 
     folder, seen = os.path.join(out, "examples"), set()

@@ -46,7 +46,7 @@ def remove_empty(folder: str) -> None:
 def keep(run: Run, row: dict) -> None:
     """At the end of an epoch: last.npz, best.npz if it is the best so far, history.csv, curves.png.
 
-    row: what the epoch came to, as history.csv has it.
+    row: the epoch's results, as history.csv has it.
     """
     history = [*run.info.history, row]
     run.info = replace(run.info, history=history)
