@@ -26,7 +26,7 @@ from .bfloat16 import to_float32
 from .config import PATCH, ModelConfig
 from .errors import Error
 from .features import frame_count, hz_of, sizes
-from .layers import Array, Cache, array_module, unfold_backward
+from .layers import Array, Cache, array_module, softmax_forward, unfold_backward
 from .model import AST
 
 TOKENS = 2048  # per pass through the model: a layer has heads * tokens^2 probabilities per clip
@@ -288,12 +288,7 @@ def _split(x, parts, heads):
 
 def _probabilities(q, k):
     """softmax(q k^T / sqrt(D)).   q (B, H, rows, D), k (B, H, T, D) -> (B, H, rows, T)"""
-    xp = array_module(q)
-    p = (q * q.shape[-1] ** -0.5) @ k.swapaxes(-1, -2)
-    p -= p.max(axis=-1, keepdims=True)
-    xp.exp(p, out=p)
-    p /= p.sum(axis=-1, keepdims=True)
-    return p
+    return softmax_forward((q * q.shape[-1] ** -0.5) @ k.swapaxes(-1, -2))[0]
 
 
 def _hooked(model, forward=None, backward=None):
