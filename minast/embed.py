@@ -26,6 +26,7 @@ from .version import __version__
 
 
 def main(argv=None):
+    """The command.   -> exit status"""
     args = parser().parse_args(argv)
     refuse(args)
     files, failed = named_files(args.sounds)
@@ -50,6 +51,7 @@ def main(argv=None):
 
 
 def parser():
+    """The command line."""
     p = cli.Parser("embed", __doc__)
     p.add_argument("checkpoint", metavar="CHECKPOINT", help=cli.CHECKPOINT)
     p.add_argument("sounds", nargs="+", metavar="FILE_OR_FOLDER", help="audio files, and folders searched for them")
@@ -104,8 +106,8 @@ def embed_files(classifier, files, per, batch):
         except Error as error:
             return error
 
-    def mels(ahead, bar):
-        for path, found in zip(files, ahead, strict=True):
+    def mels(decoded, bar):
+        for path, found in zip(files, decoded, strict=True):
             bar.update()
             if isinstance(found, Error):
                 with tqdm.external_write_mode(sys.stderr):
@@ -116,10 +118,10 @@ def embed_files(classifier, files, per, batch):
                 yield found[1]
 
     with (
-        Prefetcher(read, files) as ahead,
+        Prefetcher(read, files) as decoded,
         tqdm(total=len(files), desc="embeddings", unit="file", disable=None, leave=False) as bar,
     ):
-        found = clip_embeddings(classifier.model, classifier.features, mels(ahead, bar), batch)
+        found = clip_embeddings(classifier.model, classifier.features, mels(decoded, bar), batch)
         clips = [rows.mean(axis=0, keepdims=True) if per == "file" else rows for rows in found]
     return clips, readable, seconds
 

@@ -22,6 +22,7 @@ from .training.feature_cache import FeatureCache
 
 
 def main(argv=None):
+    """The command.   -> exit status"""
     args = parser().parse_args(argv)
     model, info = load(args.checkpoint, args.backend)
     model.cuda_graphs = True
@@ -52,6 +53,7 @@ def main(argv=None):
 
 
 def parser():
+    """The command line."""
     p = cli.Parser("evaluate", __doc__)
     p.add_argument("checkpoint", metavar="CHECKPOINT", help=cli.CHECKPOINT)
     p.add_argument("data", metavar="DATA", help=cli.DATA)
@@ -91,11 +93,12 @@ def in_model_order(data, clips, labels, checkpoint):
     return targets
 
 
-def progress_scores(model, info, store):
+def progress_scores(model, info, mels):
+    """Scores (n, K) of all clips, with a progress bar."""
     from tqdm import tqdm
 
-    with tqdm(total=len(store), desc="scores", unit="clip", disable=None, leave=False) as bar:
-        return scoring.clip_scores(model, info, store, bar=bar)
+    with tqdm(total=len(mels), desc="scores", unit="clip", disable=None, leave=False) as bar:
+        return scoring.clip_scores(model, info, mels, bar=bar)
 
 
 def by_class(labels, scores, targets, loss):

@@ -42,6 +42,7 @@ class Archive:
 
     @property
     def names(self) -> list[str]:
+        """The arrays in the archive, in its order."""
         return list(self._entries)
 
     def __contains__(self, name: str) -> bool:
@@ -96,6 +97,7 @@ class Archive:
             ) from None
 
     def close(self):
+        """Close the file."""
         self.zip.close()
 
     def __enter__(self):

@@ -17,6 +17,7 @@ from .explain_plot import save_explanation
 
 
 def main(argv=None):
+    """The command.   -> exit status"""
     args = parser().parse_args(argv)
     if args.top < 1:
         raise Error(f"--top is {args.top}: it must be at least 1.")
@@ -47,6 +48,7 @@ def main(argv=None):
 
 
 def parser():
+    """The command line."""
     p = cli.Parser("predict", __doc__)
     p.add_argument("checkpoint", metavar="CHECKPOINT", help=cli.CHECKPOINT)
     p.add_argument("files", nargs="+", metavar="FILE", help="wav, flac, ogg, mp3")
@@ -69,6 +71,7 @@ def names(text):
 
 
 def show(result):
+    """Print one file's labels, best first."""
     several = f", mean of {result['segments']} segments" if result["segments"] > 1 else ""
     print(f"{result['file']}  ({result['seconds']:.2f} s{several})")
     for row in result["labels"]:

@@ -63,7 +63,7 @@ def parser() -> cli.Parser:
     """The flags of a run."""
     p = cli.Parser("bench", help_text())
     p.add_argument("rows", nargs="*", metavar="ROW", help="what to measure (default: see above)")
-    p.add_argument("--rounds", type=int, default=7, help="timed rounds per row (default 7)")
+    p.add_argument("--rounds", type=int, metavar="N", default=7, help="timed rounds per row (default: 7)")
     p.add_argument("--json", metavar="FILE", help="write the numbers to FILE")
     p.add_argument("--from", dest="source", metavar="FILE", nargs="+", help="measure nothing: read rows from FILEs")
     p.add_argument("--readme", metavar="FILE", help="write the table between the marker lines of FILE")

@@ -34,7 +34,7 @@ def new_folder(out: str | None, default: str, leaving: ExitStack) -> str:
         raise Error(f"{out} holds a {BEST} but no {LAST} to resume from: move it away, or choose another --out.")
     if not os.path.exists(out):
         leaving.callback(remove_empty, out)
-    return writable_folder(out)
+    return os.fspath(writable_folder(out))
 
 
 def remove_empty(folder: str) -> None:

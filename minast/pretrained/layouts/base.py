@@ -49,6 +49,7 @@ class Layout:
     settings: Settings | None = None  # what the file itself says about labels and features
 
     def all_parts(self) -> list[Part]:
+        """Every array of the file that a weight is made of."""
         return [self.patch, self.positions, *(part for parts in self.parts.values() for part in parts)]
 
     def check(self, file: Tensors) -> None:
