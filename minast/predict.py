@@ -8,6 +8,7 @@ A file longer than the model's input is cut into segments, and the probabilities
 """
 
 import json
+import os
 import sys
 
 from . import cli
@@ -81,7 +82,7 @@ def show(result):
 def explain(classifier, result, target):
     """A picture of the likeliest label of a result."""
     best, (_, mel) = result["labels"][0], classifier.read(result["file"])
-    title = f"{result['file']}: {best['label']} ({best['probability']:.1%})"
+    title = f"{os.path.basename(result['file'])}: {best['label']} ({best['probability']:.1%})"
     label = classifier.labels.index(best["label"])
     save_explanation(target, classifier.model, classifier.info, mel, label, title)
 

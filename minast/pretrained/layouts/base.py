@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ...config import ModelConfig
 from ...errors import Error
 from ..readers import Tensors
 from ..settings import Settings
@@ -46,6 +47,7 @@ class Layout:
     eps: float = 1e-6  # of the encoder's layer norms
     head_eps: float = 1e-5
     gelu: str = "erf"
+    config: ModelConfig | None = None  # of a minast checkpoint: fields that nothing below the loader asks for stay
     settings: Settings | None = None  # what the file itself says about labels and features
 
     def all_parts(self) -> list[Part]:
