@@ -98,3 +98,8 @@ def printable(value):
     if isinstance(value, float) and (value != value or abs(value) == float("inf")):
         return None
     return value
+
+
+def counted(n: int, noun: str, nouns: str | None = None) -> str:
+    """ "1 file", "2 files".   nouns: the plural, if it is not the noun with an s"""
+    return f"{n} {noun if n == 1 else nouns or noun + 's'}"

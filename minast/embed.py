@@ -4,8 +4,9 @@
   python -m minast.embed model.npz street.wav --per segment --out street.npz
 
 An embedding is the vector of D numbers that the model's head classifies. A file longer than the model's input is cut
-into segments, and its embedding is the mean over them. The .npz, for numpy.load, holds: embeddings (n, D); files (n
-names); with --per segment, starts and ends in seconds; about, a JSON text with checkpoint, model, features, version.
+into segments, and its embedding is the mean over them; a remainder shorter than half a segment is left out. The .npz,
+for numpy.load, holds: embeddings (n, D); files (n names); with --per segment, starts and ends in seconds; about, a JSON
+text with checkpoint, model, features, version.
 """
 
 import json
@@ -46,7 +47,8 @@ def main(argv=None):
     with atomic(args.out) as f:
         np.savez(f, **table, about=np.array(json.dumps(about)))
     rows, width = table["embeddings"].shape
-    print(f"{args.out}: {rows} embeddings of {width} numbers, one per {args.per}, from {len(readable)} files")
+    count, files = cli.counted(rows, "embedding"), cli.counted(len(readable), "file")
+    print(f"{args.out}: {count} of {width} numbers, one per {args.per}, from {files}")
     return 2 if failed or len(readable) < len(files) else 0
 
 

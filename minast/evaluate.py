@@ -44,7 +44,8 @@ def main(argv=None):
         about = {"checkpoint": args.checkpoint, "data": data.name, "split": args.split, "clips": len(clips)}
         print(json.dumps(cli.printable({**about, **result, "classes": rows}), ensure_ascii=False, indent=1))
     else:
-        print(f"{data.name}, {args.split} split: {len(clips)} clips, {len(rows)} classes ({data.split_from})")
+        counts = f"{cli.counted(len(clips), 'clip')}, {cli.counted(len(rows), 'class', 'classes')}"
+        print(f"{data.name}, {args.split} split: {counts} ({data.split_from})")
         show(result, rows)
     if args.out:
         write_scores(os.path.join(args.out, "scores.csv"), data, info.labels, clips, scores)

@@ -4,7 +4,8 @@
   python -m minast.predict model.npz *.wav --top 3 --json
   python -m minast.predict model.npz street.wav --explain why.png
 
-A file longer than the model's input is cut into segments, and the probabilities are the mean over them.
+A file longer than the model's input is cut into segments, and the probabilities are the mean over them. A remainder
+shorter than half a segment is not scored.
 """
 
 import json
