@@ -47,8 +47,8 @@ def main(argv=None):
     with atomic(args.out) as f:
         np.savez(f, **table, about=np.array(json.dumps(about)))
     rows, width = table["embeddings"].shape
-    count, files = cli.counted(rows, "embedding"), cli.counted(len(readable), "file")
-    print(f"{args.out}: {count} of {width} numbers, one per {args.per}, from {files}")
+    what, source = cli.counted(rows, "embedding"), cli.counted(len(readable), "file")
+    print(f"{args.out}: {what} of {width} numbers, one per {args.per}, from {source}")
     return 2 if failed or len(readable) < len(files) else 0
 
 
