@@ -8,7 +8,7 @@ A trained classifier, in two lines (`Classifier`; the console command `minast` d
 What happens inside, for 10 s of sound and AST base:
 
     file --load_audio--> waveform (160000,) --log_mel--> (998, 128) --pad_or_trim, normalise--> (1024, 128)
-         --AST.forward: patches (1212, 256) -> tokens (1214, 768) -> 12 blocks -> [CLS] (768,) -> logits (527,)
+         --AST.forward: patches (1212, 256) -> tokens (1213, 768) -> 12 blocks -> [CLS] (768,) -> logits (527,)
 
 To read the code, in this order: layers (every layer, forward and backward), gradcheck (is a gradient right?), params
 (all weights in one array), init, encoder (a block), model (the whole), optim (Adam), backend (the five ways to compute

@@ -4,14 +4,13 @@ import importlib.util
 import math
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
 
 import numpy as np
 
 from . import layers as reference
 from . import optim
 from .config import ModelConfig
-from .encoder import Encoder
+from .encoder import AnyEncoder, Encoder
 from .errors import Error
 from .layers import Array
 from .params import Views
@@ -51,7 +50,7 @@ class Backend:
             raise Error(f"dtype {name} needs the backend cuda or emulator, this is {self.name}: use float32.")
         return name
 
-    def encoder(self, config: ModelConfig, w: Views, dw: Views, dtype: str) -> Any:
+    def encoder(self, config: ModelConfig, w: Views, dw: Views, dtype: str) -> AnyEncoder:
         """An `Encoder`, or a `HalfEncoder` with the same methods for a 16-bit dtype.   w, dw: weights and gradients
 
         Raises minast.Error if no 16-bit kernel has the model's width or head width.
@@ -107,6 +106,11 @@ def why_no_gpu() -> str | None:
     except Exception as error:  # CuPy's own errors, and ImportError if it does not match the installed CUDA
         return f"found no usable GPU: {error}"
     return None if found else "found no usable GPU"
+
+
+def weights_dtype(compute_dtype: str) -> np.dtype:
+    """The type of weights, gradients and logits of a model that computes in `compute_dtype`: never of 16 bits."""
+    return np.dtype("float32" if compute_dtype in HALF_DTYPES else compute_dtype)
 
 
 def to_numpy(x: Array) -> np.ndarray:

@@ -7,11 +7,7 @@ import numpy as np
 
 from .layers import Array, array_module
 
-STORAGE = {  # compute dtype -> the dtype of the arrays that hold it
-    "float32": np.dtype(np.float32),
-    "float16": np.dtype(np.float16),
-    "bfloat16": np.dtype(np.uint16),
-}
+STORAGE = {"float32": np.dtype(np.float32), "float16": np.dtype(np.float16), "bfloat16": np.dtype(np.uint16)}
 
 
 def to_float32(x: Array) -> Array:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from . import train
 from .audio import load_audio, resample
 from .checkpoint import Info, load, save
 from .config import FeatureConfig
@@ -14,6 +13,7 @@ from .errors import Error
 from .features import log_mel, segment_count
 from .model import AST
 from .scoring import BATCH, clip_embeddings, clip_scores
+from .training.fit import fit
 
 Sound = str | os.PathLike | np.ndarray  # the path of an audio file, or a waveform (S,)
 
@@ -60,7 +60,7 @@ class Classifier:
         out: the run's folder (default: runs/<data>-<preset>). options: the command's flags, with underscores
         (`weight_decay=0.01`). Raises minast.Error for data or options that cannot be trained with.
         """
-        return cls.load(train.fit(data, out=out, **options), options.get("backend"))
+        return cls.load(fit(data, out=out, **options), options.get("backend"))
 
     def save(self, path: str | os.PathLike) -> None:
         """Write the classifier as one .npz checkpoint, for `load` and the commands."""
@@ -165,7 +165,7 @@ def _listed(sounds):
     found = [sounds] if _is_one(sounds) else list(sounds)
     for sound in found:
         if not _is_one(sound):
-            raise Error(f"a sound must be a path or a float array (samples,), not {type(sound).__name__}.")
+            raise Error(f"a sound must be a path or a float array (samples,), this is {type(sound).__name__}.")
     return found
 
 

@@ -1,22 +1,65 @@
 """The encoder in float32 or float64: patches to tokens, a block, the final norm. Backward is forward's lines reversed.
 
-`Encoder` is one of two implementations of an interface; the other, `cuda/half_encoder.py`, computes in 16 bits. It has
-three pairs of methods, each `y, cache = forward(x)` and `dx = backward(dy, cache)`:
-
-    embed_forward   log-mel (B, T, F) -> tokens        embed_backward   -> gradient of the log-mel if `to_input`
-    block_forward   tokens -> tokens, block i          block_backward
-    norm_forward    tokens -> float (B, T, D)          norm_backward
-
-What is passed from one method to the next is up to the implementation; `model.AST` passes it on and keeps the caches.
+`AnyEncoder` is the interface that `model.AST` composes. `Encoder` implements it by the layer functions of any backend,
+`cuda/half_encoder.py` by kernels that compute in 16 bits. What is passed from one method to the next is up to the
+implementation; `model.AST` passes it on and keeps the caches.
 Source of the block: DeiT (Touvron et al. 2021), pre-norm as in ViT (Dosovitskiy et al. 2021, equations 1 to 4).
 """
 
 import math
-from typing import Any
+from typing import Any, Protocol
 
 from .config import ModelConfig
 from .layers import Array, Cache
 from .params import Views, prefix_names
+
+
+class AnyEncoder(Protocol):
+    """Three pairs of methods, each `y, cache = forward(x)` and `dx = backward(dy, cache)`, and the care of the weights.
+
+    Tokens are the implementation's own: an array (B, P + N, D), or whatever holds its values.
+    """
+
+    def embed_forward(self, x: Array) -> tuple[Any, Cache]:
+        """Log-mel (B, T, F) -> tokens"""
+
+    def embed_backward(self, dx: Any, cache: Cache, to_input: bool = False) -> Array | None:
+        """Gradient of the tokens -> of the log-mel (B, T, F) if `to_input`, else None"""
+
+    def block_forward(self, i: int, x: Any, prefix_only: bool = False) -> tuple[Any, Cache]:
+        """Block i, counted from 0: tokens -> tokens, or only those of the prefix"""
+
+    def block_backward(self, i: int, dx: Any, cache: Cache, prefix_only: bool = False) -> Any:
+        """Gradient of the tokens after block i -> before it"""
+
+    def block_input(self, cache: Cache) -> Array:
+        """The input of `block_forward`, in a form that it takes: all that activation checkpointing keeps of a block."""
+
+    def norm_forward(self, x: Any) -> tuple[Array, Cache]:
+        """The final layer norm: tokens -> (B, P + N, D), or only the prefix (B, P, D)"""
+
+    def norm_backward(self, dy: Array, cache: Cache) -> Any:
+        """dy (B, P, D) -> gradient of the tokens"""
+
+    def with_layers(self, layers: Any, dw: Views) -> "AnyEncoder":
+        """The same weights with other layer functions (explain.py adds hooks to attention) and other gradients."""
+
+    # An encoder may compute from a copy of the weights in another type, as the 16-bit one does.
+
+    def refresh(self) -> None:
+        """Make the copy again if the weights may have changed; to be called before a pass."""
+
+    def weights_changed(self) -> None:
+        """The weights were written, and the copy was not."""
+
+    def weights_will_change(self) -> None:
+        """A gradient was computed: until `copy_to_update` or `weights_changed`, any pass may find new weights."""
+
+    def copy_to_update(self) -> Array | None:
+        """The copy, flat, for an optimizer that writes it together with the weights; None if there is no copy.
+
+        The caller must write the new weights to it: it counts as up to date from now on.
+        """
 
 
 class Encoder:
@@ -53,9 +96,9 @@ class Encoder:
         forward = last_block_forward if prefix_only else block_forward
         return forward(self.layers, x, self.blocks[i][0], self.config, self.lean)
 
-    def block_backward(self, i: int, dx: Array, cache: Cache) -> Array:
-        """dx (B, T, D), or (B, P, D) after `prefix_only` -> (B, T, D)"""
-        backward = last_block_backward if len(cache) == 6 else block_backward
+    def block_backward(self, i: int, dx: Array, cache: Cache, prefix_only: bool = False) -> Array:
+        """dx (B, T, D), or (B, P, D) if `prefix_only` -> (B, T, D)"""
+        backward = last_block_backward if prefix_only else block_backward
         return backward(self.layers, dx, cache, *self.blocks[i], self.config)
 
     def block_input(self, cache: Cache) -> Array:
@@ -74,16 +117,19 @@ class Encoder:
         """The same weights with other layer functions (explain.py adds hooks to attention) and other gradients."""
         return Encoder(self.config, self.w, dw, layers, self.recompute_width)
 
-    # The half-precision encoder keeps a 16-bit copy of the weights up to date by these methods; here there is no copy.
+    # There is no copy of the weights to keep up to date.
 
     def weights_changed(self) -> None:
-        """Mark the copy as out of date: the weights were written without updating it."""
+        """See `AnyEncoder`."""
+
+    def weights_will_change(self) -> None:
+        """See `AnyEncoder`."""
 
     def refresh(self) -> None:
-        """Update the copy if it is out of date."""
+        """See `AnyEncoder`."""
 
-    def copy_to_update(self) -> Array | None:
-        """The copy, flat, for an optimizer that writes it along with the weights; None if there is no copy."""
+    def copy_to_update(self) -> None:
+        """See `AnyEncoder`."""
         return None
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from . import init
-from .backend import HALF_DTYPES, choose, to_numpy
+from .backend import choose, to_numpy, weights_dtype
 from .config import ModelConfig
 from .errors import Error
 from .gpu.executor import Executor
@@ -27,7 +27,7 @@ class AST:
     seed: of the initial weights; None leaves them zero, to be filled.
     dtype: the compute dtype: "float32"; "float64", for gradient checks on the numpy backend; "bfloat16" or "float16" on
       the backends cuda and emulator. In 16 bits the encoder (cuda/half_encoder.py) reads a 16-bit copy of the weights,
-      which stay float32: call `weights_changed` after writing to `w`.
+      which stay float32: call `weights_changed` after writing to `w` other than by an optimizer in training.
     activation_checkpointing: keep only each block's input and recompute the rest in the backward pass; the gradients
       are the same.
     cuda_graphs: on the backend cuda, capture each pass as a CUDA graph when its shapes occur again, and replay it.
@@ -53,13 +53,18 @@ class AST:
         self.activation_checkpointing, self.cuda_graphs = activation_checkpointing, cuda_graphs
         self.xp, self.layers = self.backend.xp, self.backend.layers
         self.compute_dtype = self.backend.checked_dtype(dtype)
-        self.dtype = np.dtype("float32" if self.compute_dtype in HALF_DTYPES else self.compute_dtype)
+        self.dtype = weights_dtype(self.compute_dtype)
         self.w = zeros(shapes(config), self.dtype, self.xp)
         self.dw = zeros(shapes(config), self.dtype, self.xp)
         self.encoder = self.backend.encoder(config, self.w, self.dw, self.compute_dtype)
         self.executor = Executor(self.xp, self.backend.plans_memory(config, self.compute_dtype))
         if seed is not None:
             init.fresh(self, np.random.default_rng(seed))
+
+    def __repr__(self):
+        c = self.config
+        size = f"{self.parameters / 1e6:.2f} M weights, {c.depth} blocks, {c.tokens} tokens, {c.classes} classes"
+        return f"<minast.AST: {size}, {self.compute_dtype} on backend {self.backend.name}>"
 
     # -- forward -----------------------------------------------------------------------------------------------
 
@@ -141,7 +146,7 @@ class AST:
             value, out = self._run(self._step, (x[part], y[part]), (loss, share * float(scale)))
             total += share * value
             logits.append(out)
-        self.encoder.weights_changed()  # they soon will; an optimizer that also writes the copy calls copy_to_update
+        self.encoder.weights_will_change()
         logits = logits[0] if len(logits) == 1 else self.xp.concatenate(logits)
         return float(total) if wait else total, logits
 
@@ -180,7 +185,7 @@ class AST:
             cache = tape.pop()
             if self.activation_checkpointing:
                 _, cache = encoder.block_forward(i, cache, prefix_only=i == last)
-            dx = encoder.block_backward(i, dx, cache)
+            dx = encoder.block_backward(i, dx, cache, prefix_only=i == last)
         return encoder.embed_backward(dx, tape.pop(), to_input)
 
     def loss(self, logits: Array, y: Array, loss: str = "bce") -> float:

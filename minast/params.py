@@ -78,9 +78,14 @@ def flat_size(shapes: Mapping[str, tuple[int, ...]], dtype: np.dtype | str) -> i
 
 def zeros(shapes: Mapping[str, tuple[int, ...]], dtype: np.dtype | str, xp: ModuleType = np) -> Views:
     """`Views` of a flat array of zeros for `shapes`, at an aligned address. The gaps stay zero."""
-    size, item = flat_size(shapes, dtype), np.dtype(dtype).itemsize
+    return Views(shapes, aligned_zeros(flat_size(shapes, dtype), dtype, xp))
+
+
+def aligned_zeros(size: int, dtype: np.dtype | str, xp: ModuleType = np) -> Array:
+    """(size,) zeros that start on a multiple of ALIGN bytes. NumPy's are not touched: the system zeroes them on use."""
     if xp is not np:
-        return Views(shapes, xp.zeros(size, dtype))  # CuPy's pool aligns to 512 bytes
+        return xp.zeros(size, dtype)  # CuPy's memory is 512-byte aligned
+    item = np.dtype(dtype).itemsize
     raw = np.zeros(size + ALIGN // item, dtype)
     skip = -raw.ctypes.data % ALIGN // item
-    return Views(shapes, raw[skip : skip + size])
+    return raw[skip : skip + size]

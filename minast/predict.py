@@ -4,10 +4,12 @@
   python -m minast.predict model.npz *.wav --top 3 --json
   python -m minast.predict model.npz street.wav --explain why.png
 
-A file longer than the model's input is cut into segments, and the probabilities are the mean over them.
+A file longer than the model's input is cut into segments, and the probabilities are the mean over them. A remainder
+shorter than half a segment is not scored.
 """
 
 import json
+import os
 import sys
 
 from . import cli
@@ -17,7 +19,7 @@ from .explain_plot import save_explanation
 
 
 def main(argv=None):
-    """The command.   -> exit status: 0, or 2 if a file could not be read"""
+    """The command.   -> exit status"""
     args = parser().parse_args(argv)
     if args.top < 1:
         raise Error(f"--top is {args.top}: it must be at least 1.")
@@ -48,7 +50,7 @@ def main(argv=None):
 
 
 def parser():
-    """The command line of predict."""
+    """The command line."""
     p = cli.Parser("predict", __doc__)
     p.add_argument("checkpoint", metavar="CHECKPOINT", help=cli.CHECKPOINT)
     p.add_argument("files", nargs="+", metavar="FILE", help="wav, flac, ogg, mp3")
@@ -71,7 +73,7 @@ def names(text):
 
 
 def show(result):
-    """The file in one line, then a line per label."""
+    """Print one file's labels, best first."""
     several = f", mean of {result['segments']} segments" if result["segments"] > 1 else ""
     print(f"{result['file']}  ({result['seconds']:.2f} s{several})")
     for row in result["labels"]:
@@ -81,7 +83,7 @@ def show(result):
 def explain(classifier, result, target):
     """A picture of the likeliest label of a result."""
     best, (_, mel) = result["labels"][0], classifier.read(result["file"])
-    title = f"{result['file']}: {best['label']} ({best['probability']:.1%})"
+    title = f"{os.path.basename(result['file'])}: {best['label']} ({best['probability']:.1%})"
     label = classifier.labels.index(best["label"])
     save_explanation(target, classifier.model, classifier.info, mel, label, title)
 

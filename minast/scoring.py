@@ -94,7 +94,7 @@ def clip_embeddings(
 def segment_times(segments: int, features: FeatureConfig, seconds: float) -> tuple[np.ndarray, np.ndarray]:
     """Where the segments of a clip that lasts `seconds` begin and end.   -> starts (W,) s, ends (W,) s
 
-    Segments are contiguous; the last is cut at the clip's end.
+    They are contiguous; the last one ends with the clip if its padding would reach further.
     """
     length = features.frames * SHIFT
     starts = np.arange(segments) * length

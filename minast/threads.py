@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import copy_context
-from functools import partial
+from functools import cache, partial
 from itertools import pairwise
 from queue import SimpleQueue
 from typing import Any
@@ -77,20 +77,21 @@ class _Blas:
         if self._libraries is None:
             from threadpoolctl import ThreadpoolController
 
+            _watch_forks()
             self._libraries = ThreadpoolController().select(user_api="blas").lib_controllers
         return self._libraries
 
     def numbers(self):
-        """What each library is set to, but for a loop that holds it."""
+        """Each library's thread count, ignoring the limit of a running loop."""
         with self.lock:
             return list(self.before) if self.holders else [lib.get_num_threads() for lib in self.libraries()]
 
     def set(self, n):
-        """n threads in each library, once no loop holds it."""
+        """n threads in each library, as soon as no loop limits it."""
         self.put_back([n] * len(self.libraries()))
 
     def put_back(self, numbers):
-        """As `numbers` found them."""
+        """Restore the counts that `numbers` returned."""
         with self.lock:
             if self.holders:
                 self.before = list(numbers)
@@ -211,5 +212,8 @@ def _after_fork():
         _blas.set(max(before))
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+@cache
+def _watch_forks():
+    """Once, when the first loop runs: importing this module leaves the process alone."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=_after_fork)

@@ -4,7 +4,8 @@ import sys
 from collections.abc import Callable
 from typing import NamedTuple
 
-from .cpu import features, kept, models, process
+from .cpu import features, models, process
+from .cpu import kept as activations
 from .gpu import backends, latency, step
 from .gpu import memory as gpu_memory
 from .kernels import attention, launches, memory_bound, precision, registers, sass
@@ -42,7 +43,7 @@ CPU = {
     "memory": Entry(memory, "peak memory of a training step of base; on a GPU too, if there is one"),
     "import": Entry(process.imports, "the time of `import minast`"),
     "predict": Entry(process.cold_start, "predict on one clip, as a whole process"),
-    "kept": Entry(kept.kept, "bytes that a block keeps for the backward pass in bfloat16"),
+    "kept": Entry(activations.kept, "bytes that a block keeps for the backward pass in bfloat16"),
 }
 DEVICE = {  # those that take --backend
     "kernels": Entry(memory_bound.kernels, "each kernel that only moves memory: GB/s"),

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from ..bfloat16 import STORAGE as STORAGE  # for half_encoder
 from ..gpu.memory import empty, packed
 from ..launch import launch
 from ..layers import Array, Cache

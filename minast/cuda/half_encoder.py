@@ -15,16 +15,15 @@ from typing import Any
 
 import numpy as np
 
+from ..bfloat16 import STORAGE
 from ..config import ModelConfig
 from ..errors import Error
 from ..gpu.memory import empty
 from ..layers import Array, Cache, array_module
 from ..params import ALIGN, Views, prefix_names, shapes
-from . import add_columns, gelu_backward, gelu_forward, tokens_backward, tokens_forward, unfold_backward, unfold_forward
-from .common import HEAD_WIDTHS
+from .common import HEAD_WIDTHS, add_columns
 from .gemm import gemm
 from .half import (
-    STORAGE,
     WIDEST,
     add_to_weight,
     input_gradient,
@@ -35,10 +34,13 @@ from .half import (
     residual_norm_forward,
     rows,
 )
+from .patches import unfold_backward, unfold_forward
+from .rowwise import gelu_backward, gelu_forward
+from .tokens import tokens_backward, tokens_forward
 
 
 class HalfEncoder:
-    """The interface of `encoder.Encoder` on 16-bit kernels, with a 16-bit copy of the weights.
+    """`encoder.AnyEncoder` on 16-bit kernels, with a 16-bit copy of the weights.
 
     config: ModelConfig. w, dw: Views (float32) of the weights and their gradients. layers: has the attention functions
       of this package (with hooks when explain.py uses it). dtype: "float16" or "bfloat16".
@@ -53,26 +55,31 @@ class HalfEncoder:
                 f"{WIDEST}: this one has heads of {width} and width {config.dim}, use float32."
             )
         self.config, self.w, self.dw, self.layers, self.dtype = config, w, dw, layers, STORAGE[dtype]
-        self.flat, self.current = array_module(w.flat).zeros(w.flat.shape, self.dtype), False
+        self.flat = array_module(w.flat).zeros(w.flat.shape, self.dtype)
+        self.current, self.in_training = False, False  # is the copy up to date? may an optimizer step come any time?
         self.half = Views(shapes(config), self.flat, step=ALIGN // w.flat.dtype.itemsize)
         names = [f"blocks.{i}." for i in range(config.depth)]
         self.blocks = [(w.under(n), self.half.under(n), dw.under(n)) for n in names]
 
     # -- the copy of the weights -------------------------------------------------------------------------------
 
-    def weights_changed(self) -> None:
-        """Mark the copy as out of date: the weights were written without updating it."""
-        self.current = False
-
     def refresh(self) -> None:
-        """Update the copy if it is out of date."""
-        if not self.current:
+        """Make the copy again if it is out of date, or may be: see `AnyEncoder`."""
+        if self.in_training or not self.current:
             narrow(self.w.flat, self.dtype, self.flat)
             self.current = True
 
+    def weights_changed(self) -> None:
+        """The weights were written, and the copy was not."""
+        self.current, self.in_training = False, False
+
+    def weights_will_change(self) -> None:
+        """A gradient was computed: who steps without `copy_to_update` need not say so."""
+        self.in_training = True
+
     def copy_to_update(self) -> Array:
         """The copy, flat. The caller must write the new weights to it: it counts as up to date from now on."""
-        self.current = True
+        self.current, self.in_training = True, False
         return self.flat
 
     def with_layers(self, layers: Any, dw: Views) -> "HalfEncoder":
@@ -109,10 +116,10 @@ class HalfEncoder:
         forward = last_block_forward if prefix_only else block_forward
         return forward(self.layers, stream, w, half, self.config, self.dtype, branch)
 
-    def block_backward(self, i: int, dx: tuple, cache: Cache) -> tuple:
+    def block_backward(self, i: int, dx: tuple, cache: Cache, prefix_only: bool = False) -> tuple:
         """Gradient of the stream after block i -> before it"""
         below = self.dw[f"blocks.{i - 1}.mlp.fc2.bias"] if i else None  # the bias in the stream before the block
-        backward = last_block_backward if len(cache) == 6 else block_backward
+        backward = last_block_backward if prefix_only else block_backward
         return backward(self.layers, *dx, cache, self.blocks[i][2], below, self.config)
 
     def block_input(self, cache: Cache) -> Array:

@@ -21,7 +21,7 @@ import numpy as np
 
 from ..errors import Error
 from ..layers import Array, array_module
-from ..params import ALIGN
+from ..params import ALIGN, aligned_zeros
 
 _allocator: ContextVar = ContextVar("allocator", default=None)
 
@@ -147,7 +147,7 @@ class Arena:
     def grow(self, size: int) -> None:
         """Replace the buffer by one of `size` bytes; the old one is freed first."""
         self.buffer = self.xp.empty(0, np.uint8)
-        self.buffer = self._aligned(size)
+        self.buffer = aligned_zeros(size, np.uint8, self.xp)
 
     def empty(self, shape: int | tuple[int, ...], dtype: Any) -> Array:
         """The next array of the plan. Raises minast.Error if the plan has another size here."""
@@ -162,13 +162,6 @@ class Arena:
             self.buffer[offset : offset + size] = 0xFF  # NaN in all three types
         dtype = np.dtype(dtype)
         return self.buffer[offset : offset + prod(_tuple(shape)) * dtype.itemsize].view(dtype).reshape(shape)
-
-    def _aligned(self, size):
-        if self.xp is not np:
-            return self.xp.empty(size, np.uint8)  # CuPy's memory is 512-byte aligned
-        raw = np.empty(size + ALIGN, np.uint8)
-        skip = -raw.ctypes.data % ALIGN
-        return raw[skip : skip + size]
 
 
 def rounded(shape: int | tuple[int, ...], dtype: Any) -> int:

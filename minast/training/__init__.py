@@ -1,5 +1,6 @@
 """A training run. In reading order:
 
+fit               all of it, from the settings to the best checkpoint
 flags, recipes    what the user asks for, and what the data suggest
 start, resume     prepare a new run, or one that was stopped
 run               what both return: settings, data, learner, progress

@@ -16,12 +16,13 @@ from ..datasets import Clip
 from ..errors import Error
 from ..features import log_mel
 from ..files import atomic, cache_folder
+from ..npz import BROKEN, load_npy
 
 VERSION = 2  # of the features: raise it when `log_mel` or `load_audio` return other numbers
 IN_MEMORY = 2**31  # bytes of features kept in memory; the rest is read from disk when needed
 
 
-class FeatureCache:
+class FeatureCache(Sequence):
     """A sequence: `mels[i]` is the log-mel (T, F) of clip i, whole and not normalised, float32 in nats.
 
     clips: the recordings. features: its rate, mel_bins and window matter here. cache: whether to read from and write
@@ -60,7 +61,7 @@ class FeatureCache:
 
     def __getitem__(self, i: int) -> np.ndarray:
         row = self._rows[i]
-        return np.load(row, allow_pickle=False) if isinstance(row, str) else row
+        return load_npy(row) if isinstance(row, str) else row
 
     def lengths(self) -> np.ndarray:
         """Frames of each clip.   -> (n,)"""
@@ -86,10 +87,10 @@ class FeatureCache:
         path = self._path(clip)
         if path and os.path.exists(path):
             try:
-                mel = np.load(path, allow_pickle=False)
+                mel = load_npy(path)
                 if mel.ndim == 2 and mel.shape[1] == self.features.mel_bins and np.isfinite(mel).all():
                     return path, mel
-            except (ValueError, EOFError, OSError):
+            except BROKEN:
                 pass  # a damaged entry is computed again
         wave = clip.wave(self.features.rate)
         try:

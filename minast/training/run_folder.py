@@ -18,7 +18,7 @@ from .run import Run
 LAST, BEST = "last.npz", "best.npz"
 
 
-def new_folder(out: str | os.PathLike | None, default: str, leaving: ExitStack) -> str | os.PathLike:
+def new_folder(out: str | None, default: str, leaving: ExitStack) -> str:
     """Make the output folder. `out` None: runs/<default>, or runs/<default>-2, -3 ..., whichever is free.
 
     leaving: when this stack is left, a folder that was made here is removed if it is still empty. Raises minast.Error
@@ -34,7 +34,7 @@ def new_folder(out: str | os.PathLike | None, default: str, leaving: ExitStack) 
         raise Error(f"{out} holds a {BEST} but no {LAST} to resume from: move it away, or choose another --out.")
     if not os.path.exists(out):
         leaving.callback(remove_empty, out)
-    return writable_folder(out)
+    return os.fspath(writable_folder(out))
 
 
 def remove_empty(folder: str) -> None:
@@ -46,7 +46,7 @@ def remove_empty(folder: str) -> None:
 def keep(run: Run, row: dict) -> None:
     """At the end of an epoch: last.npz, best.npz if it is the best so far, history.csv, curves.png.
 
-    row: the epoch's results, as in history.csv.
+    row: the epoch's results, as history.csv has it.
     """
     history = [*run.info.history, row]
     run.info = replace(run.info, history=history)

@@ -114,7 +114,7 @@ def test_kept_rows_of_no_gpu_go_nowhere(page, tmp_path, command):
     plain.write_text("\n".join(readme.markers(readme.CPU)))
     for flags, says in (
         (["--readme", page], "nothing was measured on a GPU"),
-        (["--ladder", picture], "hold no attention"),
+        (["--ladder", picture], "have no attention kernel"),
         (["--readme", plain], "none of these rows"),
     ):
         status, out, err = command("bench", "--from", path, *flags)

@@ -25,7 +25,8 @@ FORBIDDEN = {
     "datasets": ("model", "training", "pretrained", "checkpoint"),
     "checkpoint": ("training", "scoring", "pretrained"),
     "pretrained": ("training", "scoring"),
-    "training": COMMANDS,
+    "training": (*COMMANDS, "classifier"),
+    "classifier": COMMANDS,
 }
 
 

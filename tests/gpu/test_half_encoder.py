@@ -161,6 +161,23 @@ def test_the_copy_follows_the_weights(backend, dtype):
         assert launches[made:].count(ours.w.flat.size) == 0 and same()
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("dtype", HALF_DTYPES)
+def test_a_step_that_says_nothing_is_noticed(backend, dtype):
+    """Forward passes around an optimizer step without the copy, as validation in a loop of one's own has them."""
+    x, y = batch()
+    ours, other = (model(backend, dtype=dtype) for _ in range(2))
+    for each in (ours, other):
+        each.loss_and_grad(x, y, "ce")
+    adam = cuda.Adam(ours.w.flat)
+    before = get(ours.forward(x))  # brings the copy up to date
+    adam.step(ours.dw.flat, 0.1)
+    after = get(ours.forward(x))
+    other.w.flat[...] = ours.w.flat
+    other.weights_changed()
+    assert (after == get(other.forward(x))).all() and np.any(after != before)
+
+
 def test_refusals():
     for backend in ("numpy", "fast"):
         with pytest.raises(Error, match=f"dtype bfloat16 needs the backend cuda or emulator, this is {backend}"):

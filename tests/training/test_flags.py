@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import minast
-from minast import train
+from minast import threads, train
 from minast.config import RENAMED, TrainConfig
 from minast.training import flags
 from minast.training.learner import Learner
@@ -101,3 +101,13 @@ def test_fit_raises_after_ctrl_c(tones, tmp_path, monkeypatch, capsys):
     finally:
         signal.signal(signal.SIGINT, before)
     assert "Stopped after step 3 of 8; nothing is lost. Resume with:" in capsys.readouterr().out
+
+
+def test_threads_are_for_the_run_alone(tones, tmp_path, monkeypatch):
+    monkeypatch.delenv(threads.VARIABLE, raising=False)
+    before = threads.count()
+    train.fit(tones, out=tmp_path / "run", depth=1, epochs=1, batch=6, threads=1)
+    assert threads.VARIABLE not in os.environ and threads.count() == before
+    with pytest.raises(minast.Error, match="epochs"):
+        train.fit(tones, out=tmp_path / "other", threads=2, epochs=-1)
+    assert threads.VARIABLE not in os.environ

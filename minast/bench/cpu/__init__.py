@@ -1,5 +1,1 @@
-"""Rows that need no GPU.
-
-The whole model against PyTorch (`models`), log-mel (`features`), processes (`process`), and what a block keeps for the
-backward pass (`kept`).
-"""
+"""Rows on the processor: the model against PyTorch (`models`), log-mel (`features`), `process`, memory (`kept`)."""

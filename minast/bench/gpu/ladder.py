@@ -54,7 +54,7 @@ def refuse(path: str | os.PathLike, rows: list[Row] | None = None) -> None:
     if not os.path.isdir(folder):
         raise Error(f"{path}: there is no folder {folder}.")
     if rows is not None and not by_dtype(rows):
-        raise Error(f"{path}: the ladder shows what a GPU was measured to do, and these rows hold no attention of one.")
+        raise Error(f"{path}: the ladder contains GPU measurements only, and these rows have no attention kernel.")
 
 
 def write(path: str | os.PathLike, rows: list[Row]) -> None:

@@ -51,12 +51,12 @@ def memory(config: ModelConfig, batch: int, dtype: str) -> str:
     model = AST(config, "emulator", None, dtype)
     shapes = (batch, config.frames, config.mel_bins), (batch, config.classes)
     x, y = (np.empty(shape, np.float32) for shape in shapes)
-    plain, checkpointed = (_planned(model, x, y, checkpointing) for checkpointing in (False, True))
+    kept, again = (_planned(model, x, y, checkpointing) for checkpointing in (False, True))
     weights = model.w.flat.size * (4 * 4 + 2)
     return (
         f"Memory: {weights / 2**30:.2f} GiB for weights, gradients, two moments and the 16-bit copy, and "
-        f"{plain / 2**30:.2f} GiB of planned memory for everything else "
-        f"({checkpointed / 2**30:.2f} GiB with `--activation-checkpointing`)."
+        f"{kept / 2**30:.2f} GiB of planned memory for everything else "
+        f"({again / 2**30:.2f} GiB with `--activation-checkpointing`)."
     )
 
 
@@ -95,9 +95,9 @@ def _numbers(n, works):
 def main(argv: list[str] | None = None) -> int:
     """The command; returns the exit status."""
     p = cli.Parser("bench launches", __doc__)
-    p.add_argument("--preset", choices=PRESETS, default="base", help="model size (default: base)")
-    p.add_argument("--frames", type=int, metavar="N", default=1024, help="frames per clip (default: 1024)")
-    p.add_argument("--batch", type=int, metavar="N", default=32, help="clips per batch (default: 32)")
+    p.add_argument("--preset", choices=PRESETS, default="base", help="size of the model (default: base)")
+    p.add_argument("--frames", type=int, metavar="N", default=1024, help="frames of a clip (default: 1024)")
+    p.add_argument("--batch", type=int, metavar="N", default=32, help="clips in a batch (default: 32)")
     p.add_argument("--dtype", default="bfloat16", choices=HALF_DTYPES, help="compute dtype (default: bfloat16)")
     readme.add_flag(p)
     args = p.parse_args(argv)

@@ -1,0 +1,60 @@
+"""A whole run, from its settings to the path of its best checkpoint: what the command and `Classifier.fit` share."""
+
+import os
+import shlex
+from argparse import Namespace
+from contextlib import ExitStack
+
+from .. import cli, threads
+from . import flags, loop
+from .finish import finish
+from .resume import resumed_run
+from .run import Run
+from .start import new_run
+from .stopping import sigterm_as_ctrl_c
+
+
+def fit(data: str | os.PathLike | None, *, out: str | os.PathLike | None = None, **options) -> str:
+    """Train as the command does, printing what it prints.   -> path of the best checkpoint, best.npz
+
+    data: as DATA of the command; None with `resume`. out: the output folder. options: the other flags, with
+    underscores; see `python -m minast.train --help`.
+
+        path = minast.train.fit("my_sounds", preset="tiny", epochs=10, noise=True)
+        path = minast.train.fit(None, resume="runs/my_sounds-tiny")
+
+    Raises minast.Error for an unknown option, naming the nearest one, and for everything that stops the command;
+    KeyboardInterrupt after Ctrl-C, when the run is saved and can be resumed.
+    """
+    with threads.fixed():  # `threads` as an option is for this run, not for the caller's process
+        return train(flags.from_keywords(data, out=out, **options))
+
+
+def train(options: Namespace) -> str:
+    """Prepare, train, evaluate.   options: parsed flags -> path of the best checkpoint
+
+    After Ctrl-C it says what was saved and how to continue, and raises KeyboardInterrupt.
+    """
+    run = None
+    with ExitStack() as leaving, sigterm_as_ctrl_c(), threads.fixed():
+        try:
+            run = new_run(options, leaving) if options.resume is None else resumed_run(options)
+            loop.train(run)
+            return finish(run)
+        except KeyboardInterrupt:
+            print(cli.as_started(stopped(options, run)))
+            raise
+
+
+def stopped(options: Namespace, run: Run | None) -> str:
+    """What to say after Ctrl-C: what was done, what was saved, and how to continue."""
+    if run and run.progress.saved is not None:
+        step, saved = run.progress.step, run.progress.saved
+        lost = "nothing is lost" if step == saved else f"the steps after step {saved} are lost"
+        resume = f"python -m minast.train --resume {shlex.quote(run.out)}"
+        return f"Stopped after step {step} of {run.steps}; {lost}. Resume with:\n  {resume}"
+    if options.resume is not None:
+        return f"Stopped: nothing in {options.resume} has changed. Run the same command again to continue."
+    if run and run.progress.step:
+        return f"Stopped after step {run.progress.step}: nothing was saved yet. Run the same command again."
+    return "Stopped before the first step: nothing was trained yet. Run the same command again."
