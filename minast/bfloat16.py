@@ -7,6 +7,8 @@ import numpy as np
 
 from .layers import Array, array_module
 
+STORAGE = {"float32": np.dtype(np.float32), "float16": np.dtype(np.float16), "bfloat16": np.dtype(np.uint16)}
+
 
 def to_float32(x: Array) -> Array:
     """x as float32, exactly.   x (...): uint16 (the bits of bfloat16), float16 or float32; float32 is not copied"""

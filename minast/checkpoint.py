@@ -26,7 +26,7 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Info:
-    """What a checkpoint says beside the weights; `info["labels"]` is the same as `info.labels`."""
+    """Metadata stored in a checkpoint; `info["labels"]` is the same as `info.labels`."""
 
     labels: list[str]
     features: FeatureConfig
@@ -231,7 +231,7 @@ def all_finite(array):
 
 
 def _dataclass(path, kind, values):
-    """A configuration from its fields; one that is unknown or makes no sense is an error."""
+    """A configuration from its fields; an unknown or invalid one is an error."""
     known = {f.name for f in fields(kind)}
     if not isinstance(values, dict) or not known >= set(values):
         strange = sorted(set(values) - known) if isinstance(values, dict) else "nothing"

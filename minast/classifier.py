@@ -29,7 +29,7 @@ class Classifier:
 
     A sound is the path of an audio file, or a waveform: a float array (S,) in [-1, 1]. Sounds longer than the model's
     input are cut into segments, and their results averaged. model: AST, any backend. info: what `minast.load` returns
-    beside it. name: how messages call the model.
+    beside it. name: the model's name in error messages.
     """
 
     def __init__(self, model: AST, info: Info, name: str = "this model"):
@@ -165,7 +165,7 @@ def _listed(sounds):
     found = [sounds] if _is_one(sounds) else list(sounds)
     for sound in found:
         if not _is_one(sound):
-            raise Error(f"a sound is {type(sound).__name__}: give a path, a float array (samples,), or a list of them.")
+            raise Error(f"a sound must be a path or a float array (samples,), this is {type(sound).__name__}.")
     return found
 
 

@@ -10,7 +10,7 @@ from .errors import Error
 
 
 def as_started(text: str) -> str:
-    """A text whose commands read `python -m minast.VERB`, with `minast VERB` instead if that is how we were started."""
+    """A text with `python -m minast.VERB` replaced by `minast VERB` if the console command was used."""
     console = os.path.splitext(os.path.basename(sys.argv[0]))[0] == "minast"
     return text.replace("python -m minast.", "minast ") if console else text
 
@@ -98,3 +98,8 @@ def printable(value):
     if isinstance(value, float) and (value != value or abs(value) == float("inf")):
         return None
     return value
+
+
+def counted(n: int, noun: str, nouns: str | None = None) -> str:
+    """ "1 file", "2 files".   nouns: the plural, if it is not the noun with an s"""
+    return f"{n} {noun if n == 1 else nouns or noun + 's'}"

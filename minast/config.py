@@ -1,6 +1,6 @@
 """Settings as frozen dataclasses: how sound becomes features, the shape of the model, how it is trained.
 
-A value that makes no sense raises minast.Error when the dataclass is created.
+An invalid value raises minast.Error when the dataclass is created.
 """
 
 from dataclasses import dataclass, fields
@@ -34,6 +34,9 @@ def grid_shape(mel_bins: int, frames: int, fstride: int, tstride: int) -> tuple[
 class FeatureConfig:
     """How a waveform becomes the model's input: (pad_or_trim(log_mel(wave), frames) - mean) / (2 std).
 
+    >>> FeatureConfig(rate=8000, frames=98, mean=-7.1, std=3.7).window
+    'hamming'
+
     Source: AST, section 2, and the official code's dataloader.py.
     """
 
@@ -60,7 +63,14 @@ class FeatureConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The shape of an AST. Defaults: AST base on 10 s of AudioSet (1212 patches, 1 prefix token)."""
+    """The shape of an AST. Defaults: AST base on 10 s of AudioSet (1212 patches, 1 prefix token).
+
+    >>> config = ModelConfig.preset("tiny", classes=10, frames=512)
+    >>> config.dim, config.grid, config.tokens
+    (192, (12, 50), 601)
+
+    Source: AST, section 2; the sizes are DeiT's (Touvron et al. 2021, table 1), nano is ours.
+    """
 
     dim: int = 768  # D, width of a token; a multiple of `heads`
     depth: int = 12  # encoder blocks
@@ -120,6 +130,9 @@ class ModelConfig:
 @dataclass(frozen=True)
 class TrainConfig:
     """How a model is trained. A value out of range raises minast.Error.
+
+    >>> TrainConfig(epochs=10, mixup=0.5, max_grad_norm=0).optimizer
+    'adamw'
 
     Each data set starts from its own values: see `recipe` in training/recipes.py. Source of the values marked AST:
     Gong, Chung, Glass, "AST: Audio Spectrogram Transformer", Interspeech 2021, and its official code.

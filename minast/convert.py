@@ -20,6 +20,7 @@ from .pretrained.adapt import RGB
 
 
 def main(argv=None):
+    """The command.   -> exit status"""
     args = parser().parse_args(argv)
     if not args.out:
         raise cli.Error("OUT.npz is empty: name the checkpoint to write.")
@@ -44,6 +45,7 @@ def grid(text):
 
 
 def parser():
+    """The command line."""
     p = cli.Parser("convert", __doc__)
     p.add_argument("source", metavar="SOURCE", help="a .npz, .pth or .safetensors file, or a Hugging Face folder")
     p.add_argument("out", metavar="OUT.npz", help="the checkpoint to write")

@@ -4,8 +4,9 @@
   python -m minast.embed model.npz street.wav --per segment --out street.npz
 
 An embedding is the vector of D numbers that the model's head classifies. A file longer than the model's input is cut
-into segments, and its embedding is the mean over them. The .npz, for numpy.load, holds: embeddings (n, D); files (n
-names); with --per segment, starts and ends in seconds; about, a JSON text with checkpoint, model, features, version.
+into segments, and its embedding is the mean over them; a remainder shorter than half a segment is left out. The .npz,
+for numpy.load, holds: embeddings (n, D); files (n names); with --per segment, starts and ends in seconds; about, a JSON
+text with checkpoint, model, features, version.
 """
 
 import json
@@ -26,6 +27,7 @@ from .version import __version__
 
 
 def main(argv=None):
+    """The command.   -> exit status"""
     args = parser().parse_args(argv)
     refuse(args)
     files, failed = named_files(args.sounds)
@@ -45,16 +47,18 @@ def main(argv=None):
     with atomic(args.out) as f:
         np.savez(f, **table, about=np.array(json.dumps(about)))
     rows, width = table["embeddings"].shape
-    print(f"{args.out}: {rows} embeddings of {width} numbers, one per {args.per}, from {len(readable)} files")
+    what, source = cli.counted(rows, "embedding"), cli.counted(len(readable), "file")
+    print(f"{args.out}: {what} of {width} numbers, one per {args.per}, from {source}")
     return 2 if failed or len(readable) < len(files) else 0
 
 
 def parser():
+    """The command line."""
     p = cli.Parser("embed", __doc__)
     p.add_argument("checkpoint", metavar="CHECKPOINT", help=cli.CHECKPOINT)
     p.add_argument("sounds", nargs="+", metavar="FILE_OR_FOLDER", help="audio files, and folders searched for them")
     p.add_argument("--out", required=True, metavar="OUT.npz", help="the file to write")
-    p.add_argument("--per", choices=("file", "segment"), default="file", help="what gets a row (default: file)")
+    p.add_argument("--per", choices=("file", "segment"), default="file", help="what a row is of (default: file)")
     p.add_argument(
         "--batch", type=int, metavar="N", default=BATCH, help=f"segments computed together (default: {BATCH})"
     )
@@ -104,8 +108,8 @@ def embed_files(classifier, files, per, batch):
         except Error as error:
             return error
 
-    def mels(ahead, bar):
-        for path, found in zip(files, ahead, strict=True):
+    def mels(decoded, bar):
+        for path, found in zip(files, decoded, strict=True):
             bar.update()
             if isinstance(found, Error):
                 with tqdm.external_write_mode(sys.stderr):
@@ -116,10 +120,10 @@ def embed_files(classifier, files, per, batch):
                 yield found[1]
 
     with (
-        Prefetcher(read, files) as ahead,
+        Prefetcher(read, files) as decoded,
         tqdm(total=len(files), desc="embeddings", unit="file", disable=None, leave=False) as bar,
     ):
-        found = clip_embeddings(classifier.model, classifier.features, mels(ahead, bar), batch)
+        found = clip_embeddings(classifier.model, classifier.features, mels(decoded, bar), batch)
         clips = [rows.mean(axis=0, keepdims=True) if per == "file" else rows for rows in found]
     return clips, readable, seconds
 

@@ -22,6 +22,7 @@ from .training.feature_cache import FeatureCache
 
 
 def main(argv=None):
+    """The command.   -> exit status"""
     args = parser().parse_args(argv)
     model, info = load(args.checkpoint, args.backend)
     model.cuda_graphs = True
@@ -43,7 +44,8 @@ def main(argv=None):
         about = {"checkpoint": args.checkpoint, "data": data.name, "split": args.split, "clips": len(clips)}
         print(json.dumps(cli.printable({**about, **result, "classes": rows}), ensure_ascii=False, indent=1))
     else:
-        print(f"{data.name}, {args.split} split: {len(clips)} clips, {len(rows)} classes ({data.split_from})")
+        counts = f"{cli.counted(len(clips), 'clip')}, {cli.counted(len(rows), 'class', 'classes')}"
+        print(f"{data.name}, {args.split} split: {counts} ({data.split_from})")
         show(result, rows)
     if args.out:
         write_scores(os.path.join(args.out, "scores.csv"), data, info.labels, clips, scores)
@@ -52,6 +54,7 @@ def main(argv=None):
 
 
 def parser():
+    """The command line."""
     p = cli.Parser("evaluate", __doc__)
     p.add_argument("checkpoint", metavar="CHECKPOINT", help=cli.CHECKPOINT)
     p.add_argument("data", metavar="DATA", help=cli.DATA)
@@ -91,11 +94,12 @@ def in_model_order(data, clips, labels, checkpoint):
     return targets
 
 
-def progress_scores(model, info, store):
+def progress_scores(model, info, mels):
+    """Scores (n, K) of all clips, with a progress bar."""
     from tqdm import tqdm
 
-    with tqdm(total=len(store), desc="scores", unit="clip", disable=None, leave=False) as bar:
-        return scoring.clip_scores(model, info, store, bar=bar)
+    with tqdm(total=len(mels), desc="scores", unit="clip", disable=None, leave=False) as bar:
+        return scoring.clip_scores(model, info, mels, bar=bar)
 
 
 def by_class(labels, scores, targets, loss):

@@ -42,6 +42,8 @@ def attention_maps(model: AST, x: Array) -> list[np.ndarray]:
     rows of the prefix tokens reach the model's head, and only they are computed: (B, H, P, tokens). Prefix tokens come
     first, then patch f * grid_time + t. A 10 s clip takes 0.8 GB with AST base: prefer `rollout`, which averages heads.
     Source: Vaswani et al. 2017, equation 1.
+
+        minast.attention_maps(model, x)[-1].mean(axis=1)      # last layer, mean over heads: (B, P, tokens)
     """
     return _by_layer(model, x, "forward", lambda seen, at: seen.forward(x[at]))
 
@@ -64,6 +66,8 @@ def rollout(model: AST, x: Array) -> np.ndarray:
     patches' values sum to less, the rest belongs to the prefix tokens. Source: Abnar and Zuidema 2020, "Quantifying
     attention flow in transformers", section 3. Misleading: it uses only attention, not values, MLPs or the head, so it
     is the same for every class, and after many layers of flat attention nearly the same for every patch.
+
+        minast.rollout(model, x)[0]                            # the first clip: (gf, gt), per patch
     """
 
     def heads_mean(part):
@@ -100,6 +104,8 @@ def relevance(model: AST, x: Array, classes: int | Array | None = None) -> np.nd
     Wolf, ICCV 2021, "Generic attention-model explainability", equations 5 and 6 (R <- R + G R for self-attention), here
     from the last layer to the first, which needs only rows. Misleading: it drops all evidence against the class, and
     does not say whether the class is present at all.
+
+        explain.on_spectrogram(model.config, minast.relevance(model, x, classes=3))    # (B, T, F), to draw
     """
     chosen, xp, P = _classes(model, x, classes), model.xp, model.config.prefix_tokens
 
@@ -125,6 +131,8 @@ def input_relevance(model: AST, x: Array, classes: int | Array | None = None) ->
     Exactly 0 where no patch covers the input. Misleading: noisy from bin to bin, as gradients of deep networks are;
     near 0 where x is near its mean, however much the model relies on it. Source: Shrikumar et al. 2016, "Not just a
     black box".
+
+        minast.input_relevance(model, x).sum(axis=2)           # by frame: (B, T), for the likeliest class
     """
     chosen, x = _classes(model, x, classes), model._checked(x)
     hooked = _hooked(model)

@@ -12,7 +12,11 @@ from .errors import Error
 
 
 def accuracy(scores: ArrayLike, targets: ArrayLike) -> float:
-    """Share of clips whose highest score is their class, 0 to 1.   scores (N, K), targets (N,) or one-hot (N, K)"""
+    """Share of clips whose highest score is their class, 0 to 1.   scores (N, K), targets (N,) or one-hot (N, K)
+
+    >>> accuracy([[0.9, 0.1], [0.2, 0.8]], [0, 0])
+    0.5
+    """
     scores, targets = np.asarray(scores), np.asarray(targets)
     if targets.ndim == 2:
         targets = targets.argmax(axis=1)
@@ -24,6 +28,9 @@ def average_precision(scores: ArrayLike, targets: ArrayLike) -> np.ndarray:
 
     P_n and R_n are precision and recall at the n-th highest distinct score. NaN for a class without a positive clip.
     Raises minast.Error for shapes that differ or scores that are not finite.
+
+    >>> average_precision([[0.9], [0.8], [0.1]], [[1], [0], [1]]).round(3)
+    array([0.833])
     """
     return np.array([_ap(s, t) for s, t in _classes(scores, targets)])
 
@@ -32,6 +39,9 @@ def mean_average_precision(scores: ArrayLike, targets: ArrayLike) -> float:
     """mAP: the unweighted mean of `average_precision` over the classes with a positive clip. AudioSet's measure.
 
     NaN if there is none. Shapes and errors as there.
+
+    >>> mean_average_precision([[0.9, 0.2], [0.8, 0.7]], [[1, 0], [0, 1]])
+    1.0
     """
     return _mean(average_precision(scores, targets))
 
@@ -41,12 +51,19 @@ def roc_auc_per_class(scores: ArrayLike, targets: ArrayLike) -> np.ndarray:
 
     Ties count half. NaN for a class without positive or without negative clips. Raises minast.Error for shapes that
     differ or scores that are not finite.
+
+    >>> roc_auc_per_class([[0.9], [0.8], [0.1]], [[1], [0], [1]])
+    array([0.5])
     """
     return np.array([_auc(s, t) for s, t in _classes(scores, targets)])
 
 
 def roc_auc(scores: ArrayLike, targets: ArrayLike) -> float:
-    """The unweighted mean of `roc_auc_per_class` over the classes with positive and negative clips; NaN without any."""
+    """The unweighted mean of `roc_auc_per_class` over the classes with positive and negative clips; NaN without any.
+
+    >>> roc_auc([[0.9], [0.8], [0.1]], [[1], [0], [1]])
+    0.5
+    """
     return _mean(roc_auc_per_class(scores, targets))
 
 
@@ -54,6 +71,9 @@ def d_prime(scores: ArrayLike, targets: ArrayLike) -> float:
     """d' = sqrt(2) F^-1(AUC), F the standard normal distribution function, AUC that of `roc_auc`.
 
     inf for a perfect AUC, -inf for 0, NaN where it is undefined. Source: the AudioSet papers; stats.py.
+
+    >>> d_prime([[0.9], [0.8], [0.1]], [[1], [0], [1]])
+    0.0
     """
     auc = roc_auc(scores, targets)
     if auc != auc or auc in (0.0, 1.0):
@@ -65,6 +85,10 @@ def confusion_matrix(scores: ArrayLike, targets: ArrayLike, classes: int | None 
     """Counts of clips by true class (row) and predicted class (column).   scores (N, K), targets (N,) -> (K, K)
 
     classes: K, if it is not the number of columns of `scores`.
+
+    >>> confusion_matrix([[0.9, 0.1], [0.2, 0.8]], [0, 0])
+    array([[1, 1],
+           [0, 0]])
     """
     scores, targets = np.asarray(scores), np.asarray(targets)
     k = classes or scores.shape[1]

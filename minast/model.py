@@ -61,6 +61,11 @@ class AST:
         if seed is not None:
             init.fresh(self, np.random.default_rng(seed))
 
+    def __repr__(self):
+        c = self.config
+        size = f"{self.parameters / 1e6:.2f} M weights, {c.depth} blocks, {c.tokens} tokens, {c.classes} classes"
+        return f"<minast.AST: {size}, {self.compute_dtype} on backend {self.backend.name}>"
+
     # -- forward -----------------------------------------------------------------------------------------------
 
     def forward(self, x: Array) -> Array:

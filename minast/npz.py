@@ -1,4 +1,4 @@
-"""Reading .npz archives: names first, then one array at a time, if wanted straight into memory that already exists.
+"""Reading .npz archives: names first, then one array at a time, optionally into an existing array.
 
 A .npz is a zip of .npy files: a short header (dtype, memory order, shape), then the raw numbers. numpy.load puts every
 array into new memory. `Archive.read` can fill the weights of a model instead, also from several threads at once, and
@@ -42,6 +42,7 @@ class Archive:
 
     @property
     def names(self) -> list[str]:
+        """The arrays in the archive, in its order."""
         return list(self._entries)
 
     def __contains__(self, name: str) -> bool:
@@ -57,7 +58,7 @@ class Archive:
 
         Raises minast.Error if it is damaged or holds pickled objects.
         """
-        with self._open(name) as (file, shape, columns_first, dtype):
+        with self._open(name) as (file, shape, fortran_order, dtype):
             if (
                 out is not None
                 and out.flags.c_contiguous
@@ -65,12 +66,12 @@ class Archive:
                 == (
                     shape,
                     dtype,
-                    columns_first,
+                    fortran_order,
                 )
             ):
                 return _fill(out, file)
-            array = _fill(np.empty(shape[::-1] if columns_first else shape, dtype), file)
-            return array.T if columns_first else array
+            array = _fill(np.empty(shape[::-1] if fortran_order else shape, dtype), file)
+            return array.T if fortran_order else array
 
     @contextlib.contextmanager
     def _open(self, name):
@@ -78,7 +79,7 @@ class Archive:
         entry = self._entries[name]
         try:
             with self.zip.open(entry) as file:
-                shape, columns_first, dtype = _header(file)
+                shape, fortran_order, dtype = _header(file)
                 if dtype.hasobject:
                     raise Error(
                         f"{self.path}: the array {name!r} holds pickled Python objects: only numbers are read, "
@@ -87,7 +88,7 @@ class Archive:
                 size, needed = entry.file_size - file.tell(), prod(shape) * dtype.itemsize
                 if size != needed:  # before any memory is reserved for it
                     raise ValueError(f"it has {size} bytes of numbers, its header announces {needed}")
-                yield file, shape, columns_first, dtype
+                yield file, shape, fortran_order, dtype
         except Error:
             raise
         except BROKEN as error:
@@ -96,6 +97,7 @@ class Archive:
             ) from None
 
     def close(self):
+        """Close the file."""
         self.zip.close()
 
     def __enter__(self):

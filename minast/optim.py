@@ -146,7 +146,7 @@ def cosine(step: int, steps: int, lr: float, warmup: int = 0, final: float = 0.0
     return lr * (final + (1 - final) * 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
 
 
-def milestones(epoch: int, lr: float, start: int, every: int, factor: float) -> float:
+def milestones(epoch: int, lr: float, start: float, every: float, factor: float) -> float:
     """AST's schedule, epochs from 1: lr up to epoch `start`, then multiplied by `factor` every `every` epochs.
 
     Epoch start + 1 is the first with a lower rate. Source: the official code's MultiStepLR.

@@ -4,10 +4,12 @@
   python -m minast.predict model.npz *.wav --top 3 --json
   python -m minast.predict model.npz street.wav --explain why.png
 
-A file longer than the model's input is cut into segments, and the probabilities are the mean over them.
+A file longer than the model's input is cut into segments, and the probabilities are the mean over them. A remainder
+shorter than half a segment is not scored.
 """
 
 import json
+import os
 import sys
 
 from . import cli
@@ -17,6 +19,7 @@ from .explain_plot import save_explanation
 
 
 def main(argv=None):
+    """The command.   -> exit status"""
     args = parser().parse_args(argv)
     if args.top < 1:
         raise Error(f"--top is {args.top}: it must be at least 1.")
@@ -47,13 +50,14 @@ def main(argv=None):
 
 
 def parser():
+    """The command line."""
     p = cli.Parser("predict", __doc__)
     p.add_argument("checkpoint", metavar="CHECKPOINT", help=cli.CHECKPOINT)
     p.add_argument("files", nargs="+", metavar="FILE", help="wav, flac, ogg, mp3")
     p.add_argument("--top", type=int, default=5, metavar="K", help="number of labels per file (default: 5)")
     p.add_argument("--labels", metavar="A;B", help="choose among these labels only, separated by semicolons")
     p.add_argument("--json", action="store_true", help="print one JSON list")
-    p.add_argument("--explain", metavar="PNG", help="draw where in the one FILE its likeliest label was heard")
+    p.add_argument("--explain", metavar="PNG", help="save a picture of where the top label was heard (one FILE only)")
     cli.add_backend(p)
     return p
 
@@ -69,6 +73,7 @@ def names(text):
 
 
 def show(result):
+    """Print one file's labels, best first."""
     several = f", mean of {result['segments']} segments" if result["segments"] > 1 else ""
     print(f"{result['file']}  ({result['seconds']:.2f} s{several})")
     for row in result["labels"]:
@@ -78,7 +83,7 @@ def show(result):
 def explain(classifier, result, target):
     """A picture of the likeliest label of a result."""
     best, (_, mel) = result["labels"][0], classifier.read(result["file"])
-    title = f"{result['file']}: {best['label']} ({best['probability']:.1%})"
+    title = f"{os.path.basename(result['file'])}: {best['label']} ({best['probability']:.1%})"
     label = classifier.labels.index(best["label"])
     save_explanation(target, classifier.model, classifier.info, mel, label, title)
 

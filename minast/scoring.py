@@ -59,7 +59,7 @@ def by_clip(function: Callable, clips: Iterable[np.ndarray], batch: int = BATCH)
 def clip_scores(model: AST, info: Info, mels: Sequence[np.ndarray], batch: int = BATCH, bar=None) -> np.ndarray:
     """The mean of the segments' probabilities of each clip.   mels: n log-mels (T, F) -> (n, K) float64
 
-    info: anything with `features` and `loss`. bar: a tqdm bar, moved on by each clip.
+    info: anything with `features` and `loss`. bar: a tqdm bar, advanced once per clip.
     """
 
     def inputs():
@@ -94,7 +94,7 @@ def clip_embeddings(
 def segment_times(segments: int, features: FeatureConfig, seconds: float) -> tuple[np.ndarray, np.ndarray]:
     """Where the segments of a clip that lasts `seconds` begin and end.   -> starts (W,) s, ends (W,) s
 
-    They lie end to end; the last one ends with the clip, if its padding would reach further.
+    They are contiguous; the last one ends with the clip if its padding would reach further.
     """
     length = features.frames * SHIFT
     starts = np.arange(segments) * length

@@ -16,23 +16,25 @@ from .training.feature_cache import FeatureCache
 
 
 def main(argv=None):
+    """The command.   -> exit status"""
     args = parser().parse_args(argv)
     data = open_dataset(args.data, args.seed, args.fold)
     features = FeatureConfig(rate=args.rate, mel_bins=args.mel_bins, window=args.window)
-    store = FeatureCache(data.of("train"), features, not args.no_cache)
-    (mean, std), lengths = store.mean_std(), store.lengths()
+    clips = FeatureCache(data.of("train"), features, not args.no_cache)
+    (mean, std), lengths = clips.mean_std(), clips.lengths()
     if args.json:
-        counts = {"clips": len(store), "frames": int(lengths.sum()), "longest": int(lengths.max())}
+        counts = {"clips": len(clips), "frames": int(lengths.sum()), "longest": int(lengths.max())}
         print(json.dumps({"mean": mean, "std": std, **counts}))
     else:
         print(
             f"mean {mean:.7f}  std {std:.7f}  "
-            f"({len(store)} clips, {lengths.sum()} frames, {lengths.min()} to {lengths.max()} per clip)"
+            f"({len(clips)} clips, {lengths.sum()} frames, {lengths.min()} to {lengths.max()} per clip)"
         )
     return 0
 
 
 def parser():
+    """The command line."""
     p = cli.Parser("stats", __doc__)
     p.add_argument("data", metavar="DATA", help=cli.DATA)
     p.add_argument(

@@ -644,7 +644,7 @@ assert max(errors) < 1e-5
 #   [`kernels/attention_backward.cu`](../kernels/attention_backward.cu): online softmax and recomputation on a GPU, a
 #   ladder from plain to fast
 # - [`tests/model/test_layers.py`](../tests/model/test_layers.py), [`tests/model/test_fast.py`](../tests/model/test_fast.py),
-#   [`tests/gpu/test_kernels_attention.py`](../tests/gpu/test_kernels_attention.py): what holds them
+#   [`tests/gpu/test_kernels_attention.py`](../tests/gpu/test_kernels_attention.py): the tests that check them
 #
 # ## Next
 #

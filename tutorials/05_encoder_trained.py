@@ -296,18 +296,18 @@ for label in ("siren", "clock", "bird"):
 data = open_dataset("builtin", seed=0)
 features = minast.FeatureConfig(frames=98)
 train_clips, held_out_clips = data.of("train")[:960], data.of("test")[:200]
-store, held_out = (FeatureCache(clips, features, cache=False, quiet=True) for clips in (train_clips, held_out_clips))
+cached, held_out = (FeatureCache(clips, features, cache=False, quiet=True) for clips in (train_clips, held_out_clips))
 targets, held_out_targets = data.targets(train_clips), data.targets(held_out_clips)
-mean, std = store.mean_std()
+mean, std = cached.mean_std()
 features = minast.FeatureConfig(frames=98, mean=mean, std=std)
 print(
-    f"{len(store)} clips to learn from, {len(held_out)} held out; log-mel mean {mean:.2f}, deviation {std:.2f} (nats)"
+    f"{len(cached)} clips to learn from, {len(held_out)} held out; log-mel mean {mean:.2f}, deviation {std:.2f} (nats)"
 )
 
 fig, axes = plt.subplots(2, 5, figsize=(9, 3.6), dpi=75, sharex=True, sharey=True, layout="constrained")
 for i, ax in enumerate(axes.flat):
     picture = ax.imshow(
-        store[i].T,
+        cached[i].T,
         origin="lower",
         aspect="auto",
         cmap=plt.get_cmap("magma", 20),
@@ -335,7 +335,7 @@ plt.show()
 # %%
 def batch_of(chosen, config=minast.TrainConfig()):  # noqa: B008  frozen
     """Normalised spectrograms and targets of some training clips."""
-    return batches.training_batch(store, targets, chosen, features, config, epoch=0, step=0)
+    return batches.training_batch(cached, targets, chosen, features, config, epoch=0, step=0)
 
 
 model = minast.AST(small, backend="fast", seed=0)
@@ -438,19 +438,19 @@ check.learning_rate(learning_rate)
 #
 # Now all clips. An *epoch* is one pass through them in a new random order. Which clips, in which order: that is a pure
 # function of (seed, epoch, step) in minast, so a run can stop anywhere and go on bit for bit. The loop below is the
-# core of `minast/train.py`; there it also draws a progress bar, saves, and watches for Ctrl-C.
+# core of `minast/training/loop.py`; there it also draws a progress bar, saves, and watches for Ctrl-C.
 
 
 # %%
 def train(model, config):
     """The training loop. -> loss of every step, a row of measures for every epoch"""
-    per_epoch = batches.steps_per_epoch(len(store), config.batch)
+    per_epoch = batches.steps_per_epoch(len(cached), config.batch)
     adam = optim.Adam(model.w.flat, config.betas, weight_decay=config.weight_decay, decoupled=True)
     losses, history = [], []
     for step in range(config.epochs * per_epoch):
         epoch, at = divmod(step, per_epoch)
-        chosen = batches.order(len(store), config, epoch)[at * config.batch : (at + 1) * config.batch]
-        x, y = batches.training_batch(store, targets, chosen, features, config, epoch, at)
+        chosen = batches.order(len(cached), config, epoch)[at * config.batch : (at + 1) * config.batch]
+        x, y = batches.training_batch(cached, targets, chosen, features, config, epoch, at)
         model.zero_grad()
         loss, logits = model.loss_and_grad(x, y, config.loss)
         optim.clip_gradient(model.dw.flat, config.max_grad_norm)
@@ -654,9 +654,9 @@ check.diagnose(diagnose)
 #
 # ## Where this is in minast
 #
-# [blocks.py](../minast/encoder.py), [model.py](../minast/model.py): the composition. [params.py](../minast/params.py):
+# [encoder.py](../minast/encoder.py), [model.py](../minast/model.py): the composition. [params.py](../minast/params.py):
 # the flat array. [optim.py](../minast/optim.py): Adam, clipping, schedules. [batches.py](../minast/training/batches.py): which
-# clips. [train.py](../minast/train.py): the loop. [gradcheck.py](../minast/gradcheck.py): the check.
+# clips. [loop.py](../minast/training/loop.py): the loop. [gradcheck.py](../minast/gradcheck.py): the check.
 #
 # ## Next
 #

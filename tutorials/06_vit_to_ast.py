@@ -451,12 +451,12 @@ chosen = [i for k in range(len(data.labels)) for i in [j for j in order if train
 train_clips = [train[i] for i in chosen]
 held = data.of(data.validation_split)
 held_clips = [held[i] for i in sorted(rng.permutation(len(held))[:HELD_OUT])]
-store, held_out = (FeatureCache(clips, features, cache=False, quiet=True) for clips in (train_clips, held_clips))
+cached, held_out = (FeatureCache(clips, features, cache=False, quiet=True) for clips in (train_clips, held_clips))
 targets, held_targets = data.targets(train_clips), data.targets(held_clips)
-mean, std = store.mean_std()
+mean, std = cached.mean_std()
 features = minast.FeatureConfig(frames=frames, mean=mean, std=std)
 info = minast.checkpoint.Info(labels=data.labels, features=features)
-print(f"{len(store)} clips to learn from, {len(held_out)} held out, {len(data.labels)} classes")
+print(f"{len(cached)} clips to learn from, {len(held_out)} held out, {len(data.labels)} classes")
 
 
 # %%
@@ -480,7 +480,7 @@ draw_probabilities(axes[0], model, "before: random head")
 untrained = right_answers(model).mean()
 probed = {}
 for name, start in (("pretrained", model), ("random", fresh)):
-    linear_probe.fit_linear_probe(start, store, targets, features, "ce")
+    linear_probe.fit_linear_probe(start, cached, targets, features, "ce")
     probed[name] = right_answers(start)
 draw_probabilities(axes[1], model, "after: head fitted, encoder untouched")
 fig.suptitle("What the model says about one held-out clip (green: what the clip is)", fontsize=10)
@@ -505,13 +505,13 @@ print(
 def fine_tune(model, seed, epochs, lr):
     """The loop of notebook 5. -> held-out accuracy after each second epoch, right answers at the end"""
     recipe = minast.TrainConfig(epochs=epochs, batch=16, lr=lr, warmup=20, seed=seed)
-    per_epoch = batches.steps_per_epoch(len(store), recipe.batch)
+    per_epoch = batches.steps_per_epoch(len(cached), recipe.batch)
     adam = optim.Adam(model.w.flat, weight_decay=recipe.weight_decay, decoupled=True)
     curve = []
     for step in range(epochs * per_epoch):
         epoch, at = divmod(step, per_epoch)
-        chosen = batches.order(len(store), recipe, epoch)[at * recipe.batch : (at + 1) * recipe.batch]
-        x, y = batches.training_batch(store, targets, chosen, features, recipe, epoch, at)
+        chosen = batches.order(len(cached), recipe, epoch)[at * recipe.batch : (at + 1) * recipe.batch]
+        x, y = batches.training_batch(cached, targets, chosen, features, recipe, epoch, at)
         model.zero_grad()
         model.loss_and_grad(x, y, "ce")
         optim.clip_gradient(model.dw.flat, recipe.max_grad_norm)
@@ -537,7 +537,7 @@ for name, colour in (("pretrained", "tab:blue"), ("random", "tab:orange")):
     for seed, curve in zip(seeds, curves[name], strict=True):
         ax.plot(range(2, epochs + 1, 2), curve, marker="o", color=colour, label=f"{name}, seed {seed}")
 ax.axhline(1 / len(data.labels), color="gray", linestyle=":", label="guessing")
-ax.set(xlabel="epoch", ylabel="held-out accuracy", ylim=(0, 1), title=f"Fine-tuning on {len(store)} clips")
+ax.set(xlabel="epoch", ylabel="held-out accuracy", ylim=(0, 1), title=f"Fine-tuning on {len(cached)} clips")
 ax.legend(fontsize=8, ncols=2)
 ax.grid(alpha=0.3)
 plt.show()

@@ -33,8 +33,8 @@ tables of kernels/README.md, each a command of its own (registers --help and so 
 
 Both sides of a row do the same job with the same weights. They are checked to give the same result, then alternate in
 one process; a ratio is the median over the rounds. The machine must be idle: PyTorch's threads spin while they wait,
-and lose far more than ours when they share their cores; --threads 1 is the fair setting there. A row needs more memory
-than training alone, since the model exists twice."""
+and lose far more than ours when they share their cores; on a busy machine use --threads 1 for a fair comparison. A
+row needs more memory than training alone, since the model exists twice."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -63,7 +63,7 @@ def parser() -> cli.Parser:
     """The flags of a run."""
     p = cli.Parser("bench", help_text())
     p.add_argument("rows", nargs="*", metavar="ROW", help="what to measure (default: see above)")
-    p.add_argument("--rounds", type=int, default=7, help="timed rounds per row (default 7)")
+    p.add_argument("--rounds", type=int, metavar="N", default=7, help="timed rounds per row (default: 7)")
     p.add_argument("--json", metavar="FILE", help="write the numbers to FILE")
     p.add_argument("--from", dest="source", metavar="FILE", nargs="+", help="measure nothing: read rows from FILEs")
     p.add_argument("--readme", metavar="FILE", help="write the table between the marker lines of FILE")

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from .cpu import features, models, process
+from .cpu import kept as activations
 from .gpu import backends, latency, step
-from .gpu import kept as gpu_kept
 from .gpu import memory as gpu_memory
 from .kernels import attention, launches, memory_bound, precision, registers, sass
 from .row import Row, Skip
@@ -38,12 +38,12 @@ CPU = {
     "nano": Entry(models.training("nano", 98, 32, 1, "1.5x"), "training step of nano, 32 clips of 1 s"),
     "peak": Entry(models.share_of_peak, "a forward pass of base as a share of the SGEMM peak"),
     "profile": Entry(models.profile, "the layers that take longest"),
-    "log-mel": Entry(features.against_torchaudio, "log-mel features of 10 s, beside torchaudio"),
-    "log-mel-transformers": Entry(features.against_transformers, "the same beside transformers' extractor"),
+    "log-mel": Entry(features.against_torchaudio, "log-mel features of 10 s, compared with torchaudio"),
+    "log-mel-transformers": Entry(features.against_transformers, "the same, compared with transformers' extractor"),
     "memory": Entry(memory, "peak memory of a training step of base; on a GPU too, if there is one"),
     "import": Entry(process.imports, "the time of `import minast`"),
     "predict": Entry(process.cold_start, "predict on one clip, as a whole process"),
-    "kept": Entry(gpu_kept.kept, "bytes that a block keeps for the backward pass in bfloat16"),
+    "kept": Entry(activations.kept, "bytes that a block keeps for the backward pass in bfloat16"),
 }
 DEVICE = {  # those that take --backend
     "kernels": Entry(memory_bound.kernels, "each kernel that only moves memory: GB/s"),

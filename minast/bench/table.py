@@ -71,7 +71,7 @@ def markdown(rows: list[Row], about: dict) -> str:
     lines += [f"- {r.name}: {r.note}" for r in rows if r.note]
     facts = ", ".join(f"{name} {value}" for name, value in about.items() if name != "load")
     load = f"load before the run {about.get('load')}"
-    lines += ["", f"Medians; a ratio is one of both sides taking turns in one run. {facts}; {load}."]
+    lines += ["", f"Medians; ratios compare interleaved runs in one process. {facts}; {load}."]
     return "\n".join(lines)
 
 

@@ -99,3 +99,8 @@ def finish_columns(partial: Array, outs: Sequence[Array | None]) -> None:
     """outs[i] += sum over groups of partial[i].   partial (n, G, C) float32, outs: up to three arrays (C,) or None"""
     (n, groups, C), (first, second, third) = partial.shape, (*outs, None, None)[:3]
     launch("columns.cu", "column_finish", (blocks(C, 32), n), (32, 8), (partial, first, second, third, groups, C))
+
+
+def chunks(C: int) -> int:
+    """The smallest of LAYERNORM_CHUNKS whose columns hold a row of C values: a template argument of the norms."""
+    return next(n for n in LAYERNORM_CHUNKS if 128 * n >= C)

@@ -14,10 +14,9 @@ import numpy as np
 from ..gpu.memory import empty, packed
 from ..launch import launch
 from ..layers import Array, Cache
-from .common import GROUPS, LAYERNORM_CHUNKS, blocks, c_type, finish_columns, rows_of
+from .common import GROUPS, blocks, c_type, chunks, finish_columns, rows_of
 from .gemm import gemm
 
-STORAGE = {"float16": np.dtype(np.float16), "bfloat16": np.dtype(np.uint16)}
 WIDEST = 128 * 6  # columns that residual.cu's kernels can have
 
 
@@ -87,7 +86,7 @@ def residual_norm_forward(
     y = x if branch is None and prefix is None else empty(x, shape)
     n, mean, rstd = empty(x, shape, dtype), empty(x, R), empty(x, R)
     args = (x, branch, bias, w, b, None if y is x else y, n, mean, rstd, R, C, tokens, prefix or 0, float(eps))
-    launch("residual.cu", f"residual_norm_forward<{c_type(n)},{_chunks(C)}>", blocks(R, 4), (32, 4), args)
+    launch("residual.cu", f"residual_norm_forward<{c_type(n)},{chunks(C)}>", blocks(R, 4), (32, 4), args)
     return (y, n), (y, w, mean, rstd)
 
 
@@ -107,10 +106,6 @@ def residual_norm_backward(
     dbranch = None if dbias is None or dn.dtype == np.float32 else empty(y, y.shape, dn.dtype)
     dy = dy if dy is None else packed(dy)
     args = (packed(dn), dy, y, w, mean, rstd, dx, dbranch, partial, R, C, tokens, prefix)
-    launch("residual.cu", f"residual_norm_backward<{c_type(dn)},{_chunks(C)}>", groups, (32, 4), args)
+    launch("residual.cu", f"residual_norm_backward<{c_type(dn)},{chunks(C)}>", groups, (32, 4), args)
     finish_columns(partial, (dw, db, dbias))
     return dx, dx if dbranch is None and dbias is not None else dbranch
-
-
-def _chunks(C):
-    return next(n for n in LAYERNORM_CHUNKS if 128 * n >= C)

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from ..bfloat16 import STORAGE
 from ..config import ModelConfig
 from ..errors import Error
 from ..gpu.memory import empty
@@ -23,7 +24,6 @@ from ..params import ALIGN, Views, prefix_names, shapes
 from .common import HEAD_WIDTHS, add_columns
 from .gemm import gemm
 from .half import (
-    STORAGE,
     WIDEST,
     add_to_weight,
     input_gradient,

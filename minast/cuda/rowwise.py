@@ -12,6 +12,7 @@ from .common import (
     blocks,
     c_type,
     checked_version,
+    chunks,
     finish_columns,
     overrides,
     packed,
@@ -25,10 +26,6 @@ def _narrow(x, *_, **__):
     return x.shape[-1] <= 128 * LAYERNORM_CHUNKS[-1]
 
 
-def _chunks(C):
-    return next(n for n in LAYERNORM_CHUNKS if 128 * n >= C)
-
-
 @overrides(_narrow)
 def layernorm_forward(x: Array, w: Array, b: Array, eps: float = 1e-6, version: int = 1) -> tuple[Array, Cache]:
     """y = (x - mean) * rstd * w + b over the last axis.   x (..., C) in T, w, b (C,) float32 -> y (..., C) in T"""
@@ -38,7 +35,7 @@ def layernorm_forward(x: Array, w: Array, b: Array, eps: float = 1e-6, version: 
     if checked_version(version, 1) == 0:
         launch("layernorm.cu", f"layernorm_plain<{c_type(x)}>", blocks(R, 128), 128, args)
     else:
-        launch("layernorm.cu", f"layernorm_forward<{c_type(x)},{_chunks(C)}>", blocks(R, 4), (32, 4), args)
+        launch("layernorm.cu", f"layernorm_forward<{c_type(x)},{chunks(C)}>", blocks(R, 4), (32, 4), args)
     return y, (x, w, mean, rstd)
 
 
@@ -49,7 +46,7 @@ def layernorm_backward(dy: Array, cache: Cache, dw: Array, db: Array) -> Array:
     R, C = rows_of(x)
     dx, groups = empty(x, x.shape), min(GROUPS, blocks(R, 4))
     partial = empty(x, (2, groups, C), np.float32)
-    kernel = f"layernorm_backward<{c_type(x)},{_chunks(C)}>"
+    kernel = f"layernorm_backward<{c_type(x)},{chunks(C)}>"
     launch("layernorm.cu", kernel, groups, (32, 4), (packed(dy), x, w, mean, rstd, dx, partial, R, C))
     finish_columns(partial, (dw, db))
     return dx

@@ -111,11 +111,11 @@ class Pass(NamedTuple):
 class LRUCache(dict):
     """A dict of the CAPACITY keys most recently read by `get` or set."""
 
-    def get(self, key: Any) -> Any:
-        """The value, which becomes the most recently used, or None."""
+    def get(self, key: Any, default: Any = None) -> Any:
+        """The value, which becomes the most recently used, or `default`."""
         if key in self:
             self[key] = self.pop(key)
-        return super().get(key)
+        return super().get(key, default)
 
     def __setitem__(self, key, value):
         super().__setitem__(key, value)

@@ -5,7 +5,7 @@ readers/      file formats: .npz, .safetensors, .pth -> arrays by name
 layouts/      which arrays each weight is made of: JAX's names, PyTorch's, minast's own
 settings.py   what config.json and preprocessor_config.json say
 grid.py       which grid of patches the positions are on
-adapt.py      patch filters for one channel, positions for another grid: pure functions
+adapt.py      patch filters for one channel; positions for another grid are ../positions.py: pure functions
 weights.py    filling the new model's weights
 describe.py   labels, features and loss for the checkpoint
 report.py     what became of every array

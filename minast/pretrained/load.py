@@ -3,6 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -82,7 +83,8 @@ def load(
         keep = keeps_head(layout, classes, labels, fresh_head)
         geometry, grid = find_grid(file.path, layout, settings, source_grid)
         wanted = dict(zip(GEOMETRY, (mel_bins, frames, fstride, tstride), strict=True))
-        config = ModelConfig(
+        config = replace(
+            layout.config or ModelConfig(),  # a field that only minast has is kept
             dim=layout.dim,
             depth=layout.depth,
             heads=layout.heads,

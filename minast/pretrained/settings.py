@@ -38,7 +38,7 @@ class Settings:
 def settings_beside(path: str | os.PathLike) -> Settings:
     """The settings in config.json and preprocessor_config.json, in the folder `path` or beside the file `path`.
 
-    A file or a field may be missing. Raises minast.Error, naming file and field, for a value that makes no sense.
+    A file or a field may be missing. Raises minast.Error, naming file and field, for an invalid value.
     """
     folder = path if os.path.isdir(path) else os.path.dirname(path)
     config = Fields(os.path.join(folder, "config.json"))

@@ -22,7 +22,7 @@ VERSION = 2  # of the features: raise it when `log_mel` or `load_audio` return o
 IN_MEMORY = 2**31  # bytes of features kept in memory; the rest is read from disk when needed
 
 
-class FeatureCache:
+class FeatureCache(Sequence):
     """A sequence: `mels[i]` is the log-mel (T, F) of clip i, whole and not normalised, float32 in nats.
 
     clips: the recordings. features: its rate, mel_bins and window matter here. cache: whether to read from and write

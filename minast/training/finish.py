@@ -24,7 +24,7 @@ def finish(run: Run) -> str:
     print(
         f"{len(valid)} held-out clips: {run.measure} {last[run.measure]:.2%} after the last epoch, "
         f"{result[run.measure]:.2%} (mAP {result['mAP']:.3f}, AUC {result['AUC']:.4f}) "
-        f"after epoch {info.history[-1]['epoch']}, the best on them"
+        f"after epoch {info.history[-1]['epoch']}, chosen on these clips"
     )
     if dataset.validation_split == "valid" and dataset.of("test"):
         scores, targets = score_test_clips(model, info, dataset, run.settings.cache)
@@ -45,7 +45,7 @@ def score_test_clips(model: AST, info: Info, dataset: Dataset, cache: bool):
 
 
 def write_examples(out: str, dataset: Dataset) -> str:
-    """One held-out sound of each class as a wav file, to listen to and to predict.   -> a shell pattern for them"""
+    """One held-out sound of each class as a wav file, to listen to and to predict.   -> a glob that matches them"""
     import soundfile
 
     folder, seen = os.path.join(out, "examples"), set()

@@ -19,7 +19,7 @@ class Prefetcher:
     call `close` at the end.
     """
 
-    def __init__(self, make: Callable, steps: Iterable[int]):
+    def __init__(self, make: Callable, steps: Iterable):
         self.make, self.steps, self.waited = make, iter(steps), 0.0
         self._pool = ThreadPoolExecutor(min(WORKERS, threads.count()), "minast-batch", threads.stay_single_threaded)
         self._ready = deque()

@@ -60,7 +60,7 @@ def damage_as_error(out: str):
 def same_machine(options: Namespace, settings: Settings) -> str:
     """Set threads and choose the backend as they were, unless flags say otherwise.   -> the backend
 
-    Others round differently, which is said.
+    Prints a note if either differs, since rounding then differs.
     """
     if options.threads is None:
         threads.set_count(settings.threads)

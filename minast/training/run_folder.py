@@ -34,7 +34,7 @@ def new_folder(out: str | None, default: str, leaving: ExitStack) -> str:
         raise Error(f"{out} holds a {BEST} but no {LAST} to resume from: move it away, or choose another --out.")
     if not os.path.exists(out):
         leaving.callback(remove_empty, out)
-    return writable_folder(out)
+    return os.fspath(writable_folder(out))
 
 
 def remove_empty(folder: str) -> None:
@@ -46,7 +46,7 @@ def remove_empty(folder: str) -> None:
 def keep(run: Run, row: dict) -> None:
     """At the end of an epoch: last.npz, best.npz if it is the best so far, history.csv, curves.png.
 
-    row: what the epoch came to, as history.csv has it.
+    row: the epoch's results, as history.csv has it.
     """
     history = [*run.info.history, row]
     run.info = replace(run.info, history=history)

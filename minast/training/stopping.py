@@ -28,7 +28,7 @@ class Stopper:
 
 @contextlib.contextmanager
 def sigterm_as_ctrl_c():
-    """Within it SIGTERM raises KeyboardInterrupt, as Ctrl-C does, unless a Stopper is at work."""
+    """Within it SIGTERM raises KeyboardInterrupt, as Ctrl-C does, unless a Stopper is active."""
 
     def stop(number, frame):
         raise KeyboardInterrupt

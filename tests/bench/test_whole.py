@@ -9,8 +9,8 @@ import pytest
 import minast
 from minast import cuda
 from minast.bench import catalogue
-from minast.bench.cpu import process
-from minast.bench.gpu import device, kept, memory, whole
+from minast.bench.cpu import kept, process
+from minast.bench.gpu import device, memory, whole
 from minast.bench.gpu.latency import EAGER, GRAPH
 from minast.bench.gpu.step import WAYS
 from minast.bench.pytorch import memory as torch_memory

@@ -58,7 +58,7 @@ def test_one_bad_file_does_not_cost_the_others(trained, tones, tmp_path, command
     (tmp_path / "empty").mkdir()
     names = (tmp_path / "bad.wav", tones / "low" / "0.wav", tmp_path / "none.wav", tmp_path / "empty")
     status, printed, err = command("embed", trained / "best.npz", *names, "--out", tmp_path / "e.npz")
-    assert status == 2 and "1 embeddings of 96" in printed and err.count("\n") == 3
+    assert status == 2 and "1 embedding of 96" in printed and err.count("\n") == 3
     assert "bad.wav: this cannot be decoded" in err and "none.wav: there is no such file" in err
     assert "empty: there are no audio files in this folder" in err
     assert list(np.load(tmp_path / "e.npz")["files"]) == [str(tones / "low" / "0.wav")]

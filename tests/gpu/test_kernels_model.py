@@ -50,13 +50,13 @@ def test_ten_steps_of_training(backend):
     """12 layers, AdamW with clipping: the losses of the numpy backend to 1e-4."""
     x, y = batch("ce")
 
-    def losses(name, ops):
+    def losses(name, module):
         m, out = model(name), []
-        optimizer = ops.Adam(m.w.flat, weight_decay=0.05, decoupled=True)
+        optimizer = module.Adam(m.w.flat, weight_decay=0.05, decoupled=True)
         for _ in range(10):
             m.zero_grad()
             out.append(m.loss_and_grad(x, y, "ce")[0])
-            if ops is optim:
+            if module is optim:
                 optim.clip_gradient(m.dw.flat, 1.0)
                 optimizer.step(m.dw.flat, 1e-3)
             else:

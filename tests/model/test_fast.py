@@ -31,12 +31,12 @@ def thread_count(request, monkeypatch):
 def compare(forward, backward, x, *weights, tolerance=3e-6):
     """The same of both: y, dx and what is added to weight gradients that hold something already."""
     results = []
-    for ops in (layers, fast):
+    for module in (layers, fast):
         arrays = [a.copy() for a in (x, *weights)]
-        y, cache = forward(ops)(*arrays)
+        y, cache = forward(module)(*arrays)
         dy = normal(*y.shape, seed=1)
         dw = [normal(*w.shape, seed=2) for w in weights]
-        dx = backward(ops)(dy, cache, *dw)
+        dx = backward(module)(dy, cache, *dw)
         for before, after in zip((x, *weights), arrays, strict=True):
             np.testing.assert_array_equal(before, after)
             assert not np.shares_memory(after, y) and not np.shares_memory(after, dx)
@@ -50,7 +50,7 @@ def compare(forward, backward, x, *weights, tolerance=3e-6):
 
 @pytest.mark.parametrize(("B", "T", "C", "O"), [(1, 7, 13, 5), (2, 50, 96, 288), (1, 257, 128, 32), (1, 1, 1, 1)])
 def test_linear(B, T, C, O):
-    forward, backward = (lambda ops: ops.linear_forward), (lambda ops: ops.linear_backward)
+    forward, backward = (lambda module: module.linear_forward), (lambda module: module.linear_backward)
     compare(forward, backward, normal(B, T, C), normal(O, C), normal(O))
     compare(forward, backward, normal(T, C), normal(O, C), normal(O))  # no batch
 
@@ -58,15 +58,17 @@ def test_linear(B, T, C, O):
 @pytest.mark.parametrize("shape", [(1, 7, 13), (3, 1, 2), (2, 257, 96), (5, 768)])
 def test_layernorm(shape):
     C = shape[-1]
-    forward = lambda ops: lambda x, w, b: ops.layernorm_forward(x, w, b, 1e-5)  # noqa: E731
-    compare(forward, lambda ops: ops.layernorm_backward, normal(*shape), normal(C), normal(C), tolerance=1e-5)
+    forward = lambda module: lambda x, w, b: module.layernorm_forward(x, w, b, 1e-5)  # noqa: E731
+    compare(forward, lambda module: module.layernorm_backward, normal(*shape), normal(C), normal(C), tolerance=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["erf", "tanh"])
 @pytest.mark.parametrize("shape", [(1, 7, 13), (1,), (3, 257, 384)])
 def test_gelu(kind, shape):
     x = normal(*shape, scale=3)
-    compare(lambda ops: lambda x: ops.gelu_forward(x, kind), lambda ops: ops.gelu_backward, x, tolerance=1e-6)
+    compare(
+        lambda module: lambda x: module.gelu_forward(x, kind), lambda module: module.gelu_backward, x, tolerance=1e-6
+    )
 
 
 def test_gelu_to_a_millionth_everywhere():
@@ -86,8 +88,8 @@ def test_attention(T, B, heads, D, scale):
     """Scores of about 1, and of about 1000, where rows are shifted by their maximum."""
     qkv = normal(B, T, 3 * heads * D)
     qkv[..., : 2 * heads * D] *= scale
-    forward = lambda ops: lambda x: ops.attention_forward(x, heads)  # noqa: E731
-    compare(forward, lambda ops: ops.attention_backward, qkv, tolerance=5e-6 * scale**2)
+    forward = lambda module: lambda x: module.attention_forward(x, heads)  # noqa: E731
+    compare(forward, lambda module: module.attention_backward, qkv, tolerance=5e-6 * scale**2)
 
 
 def test_attention_groups_cover_every_head_once():

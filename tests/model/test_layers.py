@@ -132,7 +132,7 @@ def test_unfold_is_adjoint_and_too_small_is_an_error():
         layers.unfold_forward(normal(1, 15, 23), 5, 3)
 
 
-def test_attend_is_attention_of_the_first_rows():
+def test_class_attention_is_attention_of_the_first_rows():
     qkv = normal(2, 7, 45)
     o, _ = layers.class_attention_forward(qkv[:, :2, :15], qkv[:, :, 15:], 3)
     np.testing.assert_allclose(o, layers.attention_forward(qkv, 3)[0][:, :2], rtol=0, atol=1e-14)

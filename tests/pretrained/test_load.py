@@ -5,6 +5,7 @@ Answers are in golden/pretrained/answers.npz (golden/make_pretrained.py); the we
 
 import json
 import shutil
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -377,3 +378,15 @@ def test_audioset_sizes_bring_audiosets_settings(tmp_path):
     assert (f.window, f.frames, f.mean, f.std, f.rate) == ("hann", 1024, -4.2677393, 4.5689974, 16000)
     assert model.config.grid == (12, 101) and info.head == "sigmoid"
     assert info.labels[3] == "Class, number 3" and not info.notes["random_head"]
+
+
+def test_every_setting_of_a_checkpoint_of_ours_is_kept(tmp_path):
+    """A new field of ModelConfig belongs in `other`: else `load` may drop it without a word."""
+    other = {"dim": 20, "depth": 2, "heads": 2, "mel_bins": 32, "frames": 40, "fstride": 8, "tstride": 12, "classes": 3}
+    other |= {"prefix_tokens": 2, "encoder_eps": 1e-3, "head_eps": 1e-4, "gelu": "tanh"}
+    config = ModelConfig(**other)
+    assert all(getattr(config, f.name) != f.default for f in fields(ModelConfig))
+    minast.save(tmp_path / "a.npz", minast.AST(config, "numpy"))
+    assert pretrained.load(tmp_path / "a.npz", backend="numpy")[0].config == config
+    changed = pretrained.load(tmp_path / "a.npz", backend="numpy", frames=64, classes=5, fresh_head=True)[0].config
+    assert changed == replace(config, frames=64, classes=5, head_eps=ModelConfig.head_eps)

@@ -1,4 +1,4 @@
-"""Folders, manifests, the named data sets, splits, the feature store."""
+"""Folders, manifests, the named data sets, splits, the feature cache."""
 
 import csv
 import shutil
@@ -142,7 +142,7 @@ def test_esc50_layout(tmp_path):
 FEATURES = minast.FeatureConfig(frames=48)
 
 
-def test_store_finds_features_again_by_content(tones, tmp_path, monkeypatch):
+def test_the_cache_finds_features_again_by_content(tones, tmp_path, monkeypatch):
     monkeypatch.setenv("MINAST_CACHE", str(tmp_path / "cache"))
     copy = tmp_path / "copy"
     shutil.copytree(tones, copy)
@@ -160,7 +160,7 @@ def test_store_finds_features_again_by_content(tones, tmp_path, monkeypatch):
     assert not np.array_equal(FeatureCache(open_dataset(str(copy)).clips, hann, quiet=True)[5], first[5])
 
 
-def test_store_survives_a_damaged_entry_and_an_unwritable_cache(tones, tmp_path, monkeypatch, capsys):
+def test_the_cache_survives_a_damaged_entry_and_an_unwritable_cache(tones, tmp_path, monkeypatch, capsys):
     clips = open_dataset(str(tones)).clips[:3]
     monkeypatch.setenv("MINAST_CACHE", str(tmp_path / "cache"))
     first = FeatureCache(clips, FEATURES, quiet=True)
@@ -173,7 +173,7 @@ def test_store_survives_a_damaged_entry_and_an_unwritable_cache(tones, tmp_path,
     assert "not kept" in capsys.readouterr().err
 
 
-def test_store_on_disk_equals_store_in_memory(tones, monkeypatch):
+def test_a_cache_on_disk_equals_one_in_memory(tones, monkeypatch):
     from minast.training import feature_cache
 
     clips = open_dataset(str(tones)).clips
@@ -185,9 +185,9 @@ def test_store_on_disk_equals_store_in_memory(tones, monkeypatch):
 
 
 def test_statistics(tones):
-    store = FeatureCache(open_dataset(str(tones)).clips, FEATURES, quiet=True)
-    everything = np.concatenate([store[i] for i in range(len(store))]).astype(np.float64)
-    assert np.allclose(store.mean_std(), (everything.mean(), everything.std()))
+    clips = FeatureCache(open_dataset(str(tones)).clips, FEATURES, quiet=True)
+    everything = np.concatenate([clips[i] for i in range(len(clips))]).astype(np.float64)
+    assert np.allclose(clips.mean_std(), (everything.mean(), everything.std()))
 
 
 def test_a_bad_clip_is_named(tmp_path):

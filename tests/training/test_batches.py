@@ -16,8 +16,8 @@ SOFT = {"mixup": 0.5, "freq_mask": 4, "time_mask": 5, "noise": True, "roll": 3, 
 
 def made(config, features=FEATURES, epoch=0, step=0, frames=12, chosen=ALL):
     """A batch of constant clips: clip i is -i / 4 - 1 everywhere, and its label is class i."""
-    store = [np.full((frames, 8), -i / 4 - 1, np.float32) for i in range(20)]
-    return batches.training_batch(store, np.eye(20, dtype=np.float32), np.array(chosen), features, config, epoch, step)
+    mels = [np.full((frames, 8), -i / 4 - 1, np.float32) for i in range(20)]
+    return batches.training_batch(mels, np.eye(20, dtype=np.float32), np.array(chosen), features, config, epoch, step)
 
 
 @pytest.mark.parametrize("settings", ({"freq_mask": 5}, {"time_mask": 7}))

@@ -1,1 +1,1 @@
-"""Rows on the processor: the whole model against PyTorch (`models`), log-mel (`features`), processes (`process`)."""
+"""Rows on the processor: the model against PyTorch (`models`), log-mel (`features`), `process`, memory (`kept`)."""

@@ -107,11 +107,11 @@ def flops(c: ModelConfig) -> int:
 class Timed:
     """A backend's layer functions, with the seconds spent in each, by name, in `spent`."""
 
-    def __init__(self, ops):
-        self.ops, self.spent = ops, {}
+    def __init__(self, layers):
+        self.layers, self.spent = layers, {}
 
     def __getattr__(self, name):
-        value = getattr(self.ops, name)
+        value = getattr(self.layers, name)
         if not callable(value):
             return value
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from ...backend import why_no_gpu
-from ...bfloat16 import from_float32, to_float32
+from ...bfloat16 import STORAGE, from_float32, to_float32
 from ...cuda.gemm import gemm
 from ...emulator import build as emulator_build
 from ..checks import check
@@ -23,7 +23,6 @@ from ..timing import PAUSE, interleaved
 EMULATED, CPU = "emulator", "CPU"  # names of the devices that are no GPU
 LIBRARY = "layers.py on CuPy"  # the column of our reference on the GPU
 NO_BFLOAT16 = "no bfloat16"  # why that column is empty: CuPy has no such dtype
-STORAGE = {"float32": np.float32, "float16": np.float16, "bfloat16": np.uint16}
 DTYPES = tuple(STORAGE)
 # The largest error over the largest value. float32: sums in another order. 16 bits: half a unit in the last place is
 # 2^-11 (float16) and 2^-8 (bfloat16), and intermediate results are rounded too.

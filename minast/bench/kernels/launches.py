@@ -14,7 +14,7 @@ import numpy as np
 
 from ... import cli, cuda
 from ...backend import HALF_DTYPES
-from ...config import ModelConfig
+from ...config import PRESETS, ModelConfig
 from ...gpu.executor import planned
 from ...model import AST
 from .. import readme
@@ -51,7 +51,7 @@ def memory(config: ModelConfig, batch: int, dtype: str) -> str:
     model = AST(config, "emulator", None, dtype)
     shapes = (batch, config.frames, config.mel_bins), (batch, config.classes)
     x, y = (np.empty(shape, np.float32) for shape in shapes)
-    kept, again = (_planned(model, x, y, recompute) for recompute in (False, True))
+    kept, again = (_planned(model, x, y, checkpointing) for checkpointing in (False, True))
     weights = model.w.flat.size * (4 * 4 + 2)
     return (
         f"Memory: {weights / 2**30:.2f} GiB for weights, gradients, two moments and the 16-bit copy, and "
@@ -60,8 +60,8 @@ def memory(config: ModelConfig, batch: int, dtype: str) -> str:
     )
 
 
-def _planned(model, x, y, recompute):
-    model.activation_checkpointing = recompute
+def _planned(model, x, y, checkpointing):
+    model.activation_checkpointing = checkpointing
     return planned(model._step, (x, y), ("bce", 1.0)).bytes
 
 
@@ -95,10 +95,10 @@ def _numbers(n, works):
 def main(argv: list[str] | None = None) -> int:
     """The command; returns the exit status."""
     p = cli.Parser("bench launches", __doc__)
-    p.add_argument("--preset", default="base", help="size of the model (default base)")
-    p.add_argument("--frames", type=int, default=1024, help="frames of a clip (default 1024)")
-    p.add_argument("--batch", type=int, default=32, help="clips in a batch (default 32)")
-    p.add_argument("--dtype", default="bfloat16", choices=HALF_DTYPES, help="compute dtype (default bfloat16)")
+    p.add_argument("--preset", choices=PRESETS, default="base", help="size of the model (default: base)")
+    p.add_argument("--frames", type=int, metavar="N", default=1024, help="frames of a clip (default: 1024)")
+    p.add_argument("--batch", type=int, metavar="N", default=32, help="clips in a batch (default: 32)")
+    p.add_argument("--dtype", default="bfloat16", choices=HALF_DTYPES, help="compute dtype (default: bfloat16)")
     readme.add_flag(p)
     args = p.parse_args(argv)
     if args.batch < 1:

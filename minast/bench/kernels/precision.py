@@ -12,7 +12,7 @@ import numpy as np
 
 from ... import cli
 from ...backend import HALF_DTYPES, why_no_gpu
-from ...config import ModelConfig
+from ...config import PRESETS, ModelConfig
 from ...datasets.synthetic import generate
 from ...features import log_mel, normalise, pad_or_trim
 from ...model import AST
@@ -58,9 +58,9 @@ def table(gaps: dict[str, dict[str, float]]) -> str:
 def main(argv: list[str] | None = None) -> int:
     """The command; returns the exit status."""
     p = cli.Parser("bench precision", __doc__)
-    p.add_argument("--preset", default="nano", help="size of the model (default nano)")
-    p.add_argument("--frames", type=int, default=64, help="frames of a clip (default 64: the emulator is slow)")
-    p.add_argument("--clips", type=int, default=4, help="clips in the batch (default 4)")
+    p.add_argument("--preset", choices=PRESETS, default="nano", help="size of the model (default: nano)")
+    p.add_argument("--frames", type=int, metavar="N", default=64, help="frames of a clip (default: 64)")
+    p.add_argument("--clips", type=int, metavar="N", default=4, help="clips in the batch (default: 4)")
     readme.add_flag(p)
     args = p.parse_args(argv)
     backend = "emulator" if why_no_gpu() else "cuda"

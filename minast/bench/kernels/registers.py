@@ -23,7 +23,7 @@ from ...gpu import kernel_source
 from .. import readme
 from . import compile as compiling
 
-NOTE = "The most that any instantiation needs; dynamic shared memory is asked for at launch and is not in here."
+NOTE = "The most that any instantiation needs; dynamic shared memory is requested at launch and not included."
 
 
 @dataclass(frozen=True)

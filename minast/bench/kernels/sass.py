@@ -114,7 +114,7 @@ def table(found: dict[str, list[Loop]]) -> str:
 def main(argv: list[str] | None = None) -> int:
     """The command; returns the exit status."""
     p = cli.Parser("bench sass", __doc__)
-    p.add_argument("--arch", default="90", help="compute capability (default 90)")
+    p.add_argument("--arch", default="90", help="compute capability (default: 90)")
     readme.add_flag(p)
     args = p.parse_args(argv)
     if not args.arch.isdecimal():

@@ -1,1 +1,1 @@
-"""The built-in sounds: `clips` draws one by seed, `sounds` makes each kind, `synth` has the parts."""
+"""The built-in sounds: `generate` draws one by seed, `sounds` makes each kind, `synth` has the parts."""

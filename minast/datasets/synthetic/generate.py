@@ -16,7 +16,7 @@ LABELS = tuple(SOUNDS)
 SPLITS = ("train", "valid", "test")  # a clip's random numbers start from its split's place here
 LEVEL_DB = (-45.0, -20.0)  # RMS of the clip below full scale
 SNR_DB = (3.0, 28.0)  # sound over background, both as RMS over the clip
-LEAST_SECONDS = 0.5  # in less, a heart need not have beaten
+LEAST_SECONDS = 0.5  # a shorter clip may contain no heartbeat
 
 
 def synthesise(label, rng, rate=16000, seconds=1.0):

@@ -1,4 +1,4 @@
-"""Ten everyday sounds: (rng, samples, rate) -> waveform (S,) of any level. What makes each is said at its top."""
+"""Ten everyday sounds: (rng, samples, rate) -> waveform (S,) of any level. Each docstring says how it is made."""
 
 import numpy as np
 

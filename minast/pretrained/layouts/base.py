@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ...config import ModelConfig
 from ...errors import Error
 from ..readers import Tensors
 from ..settings import Settings
@@ -46,9 +47,11 @@ class Layout:
     eps: float = 1e-6  # of the encoder's layer norms
     head_eps: float = 1e-5
     gelu: str = "erf"
+    config: ModelConfig | None = None  # of a minast checkpoint: fields that nothing below the loader asks for stay
     settings: Settings | None = None  # what the file itself says about labels and features
 
     def all_parts(self) -> list[Part]:
+        """Every array of the file that a weight is made of."""
         return [self.patch, self.positions, *(part for parts in self.parts.values() for part in parts)]
 
     def check(self, file: Tensors) -> None:

@@ -1,7 +1,6 @@
 """Layout of minast's own checkpoints, as a source of weights for another task."""
 
 import json
-from dataclasses import fields
 
 from ...config import PATCH, ModelConfig
 from ...errors import Error
@@ -36,6 +35,7 @@ def own_layout(file, heads=None):
         eps=config.encoder_eps,
         head_eps=config.head_eps,
         gelu=config.gelu,
+        config=config,
         settings=settings,
     )
 
@@ -45,8 +45,7 @@ def _description(file):
     text = file.text("minast")
     try:
         about = json.loads(text)
-        known = {f.name for f in fields(ModelConfig)}
-        config = ModelConfig(**{k: v for k, v in about["model"].items() if k in known})
+        config = ModelConfig(**about["model"])
         return config, Settings(
             labels=about.get("labels"),
             loss=about.get("loss"),

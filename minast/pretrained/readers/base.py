@@ -42,6 +42,7 @@ class Tensors:
         raise NotImplementedError
 
     def close(self):
+        """Close the file."""
         self._file.close()
 
     def __enter__(self):

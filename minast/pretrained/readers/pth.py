@@ -92,6 +92,7 @@ class Zip:
         self.root = Unpickler(path, io.BytesIO(self._member("data.pkl", LARGEST_PICKLE))).load()
 
     def read(self, storage):
+        """The bytes of one storage. Raises minast.Error if they are missing or too few."""
         raw = self._member(f"data/{storage.key}", _bytes(storage))
         if len(raw) != _bytes(storage):
             raise Error(f"{self.path}: storage {storage.key!r} has {len(raw)} bytes instead of {_bytes(storage)}.")
@@ -143,6 +144,7 @@ class Stream:
             raise Error(f"{path}: the file is truncated: its tensors end at byte {f.tell()}.")
 
     def read(self, storage):
+        """The bytes of one storage. Raises minast.Error if they are missing or too few."""
         if storage.key not in self.at:
             raise Error(f"{self.path}: storage {storage.key!r} is missing.")
         self.file.seek(self.at[storage.key] - 8)

@@ -127,6 +127,7 @@ class Unpickler(pickle.Unpickler):
         self.path = path
 
     def find_class(self, module, name):
+        """The replacement of a name that torch.save writes; minast.Error for any other, never imported."""
         if (module, name) in FUNCTIONS:
             return Call(FUNCTIONS[module, name])
         if module == "torch" and name in DTYPES:
@@ -137,12 +138,14 @@ class Unpickler(pickle.Unpickler):
         )
 
     def persistent_load(self, pid):
+        """A tensor's numbers: where they are, not the numbers themselves."""
         kind, dtype, key, _, size = pid[:5]  # the fourth is the device it was on
         if kind != "storage" or dtype not in DTYPES.values() or not isinstance(key, str) or type(size) is not int:
             raise pickle.UnpicklingError("a tensor's storage is not described as torch does")
         return Storage(key, dtype, size)
 
     def load(self):
+        """The object that was saved. Raises minast.Error for a damaged or refused file."""
         try:
             return super().load()
         except Error:
