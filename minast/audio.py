@@ -6,6 +6,7 @@ import numpy as np
 
 from .errors import Error
 
+MAX_RATE = 768000  # Hz: more than any recorder has
 EXTENSIONS = (".wav", ".flac", ".ogg", ".mp3", ".opus", ".oga", ".aif", ".aiff", ".au", ".w64", ".caf")
 
 
@@ -70,12 +71,13 @@ def read_audio(path: str | os.PathLike, rate: int | None = 16000) -> tuple[np.nd
 def resample(wave: np.ndarray, rate: float, new_rate: float) -> np.ndarray:
     """A waveform at another rate, both in Hz.   wave (S,) -> (S * new_rate / rate,), same dtype
 
-    Raises minast.Error for a rate that is not above 0. Source: soxr, quality HQ.
+    Raises minast.Error for a rate below 100 or above 768000 Hz. Source: soxr, quality HQ.
     """
     import soxr
 
-    if not (rate > 0 and new_rate > 0):
-        raise Error(f"the rates are {rate} Hz and {new_rate} Hz: both must be above 0.")
+    for value in (rate, new_rate):
+        if not isinstance(value, (int, float, np.number)) or not 100 <= value <= MAX_RATE:
+            raise Error(f"a sample rate is {value!r}: it must be a number from 100 to {MAX_RATE} Hz.")
     return soxr.resample(wave, rate, new_rate, quality="HQ")
 
 

@@ -15,7 +15,7 @@ from . import threads
 from .config import FeatureConfig, ModelConfig
 from .errors import Error
 from .files import atomic
-from .model import AST
+from .model import AST, LOSSES
 from .npz import Archive
 from .params import shapes
 from .positions import adapt_positions
@@ -69,6 +69,8 @@ def save(
     labels = [str(k) for k in range(config.classes)] if labels is None else [str(name) for name in labels]
     if len(labels) != config.classes or len(set(labels)) != len(labels):
         raise Error(f"there are {len(set(labels))} distinct labels for the model's {config.classes} classes.")
+    if loss not in LOSSES:
+        raise Error(f'loss is {loss!r}: it must be "bce" or "ce".')
     features = _feature_config(features, config)
     state = state or {}
     arrays = {name: value for name, value in state.items() if hasattr(value, "ndim")}
@@ -189,6 +191,8 @@ def info_from(path, about, classes):
     labels = about.get("labels")
     if not isinstance(labels, list) or len(labels) != classes:
         raise Error(f"{path}: the checkpoint's labels do not match its {classes} classes.")
+    if about.get("loss", "ce") not in LOSSES:
+        raise Error(f"{path}: the checkpoint's loss is {about['loss']!r}: it must be 'bce' or 'ce'.")
     return Info(
         labels=labels,
         features=_dataclass(path, FeatureConfig, about.get("features")),

@@ -2,7 +2,7 @@
 
 import difflib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -98,8 +98,8 @@ class Classifier:
         Raises minast.Error for a file that cannot be read, a waveform that is not one channel of floats or shorter than
         25 ms, and a label that the model lacks.
         """
-        if top < 1:
-            raise Error(f"top is {top}: it must be at least 1.")
+        whole("top", top)
+        labels = [labels] if isinstance(labels, str) else list(labels)
         chosen = self.numbers(labels) if labels else np.arange(len(self.labels))
         results = [self._predicted(sound, rate, chosen, top) for sound in _listed(sounds)]
         return results[0] if _is_one(sounds) else results
@@ -110,6 +110,7 @@ class Classifier:
         A single sound gives (1, D). rate: as in `predict`. batch: segments that go through the model together.
         Raises minast.Error as `predict` does.
         """
+        whole("batch", batch)
         mels = (self.read(sound, rate)[1] for sound in _listed(sounds))
         rows = [embeddings.mean(axis=0) for embeddings in clip_embeddings(self.model, self.features, mels, batch)]
         return np.array(rows, np.float32).reshape(len(rows), self.model.config.dim)
@@ -162,11 +163,19 @@ def _is_one(sounds):
 
 def _listed(sounds):
     """A list of sounds, of one or of many; minast.Error for what cannot be one."""
+    if not _is_one(sounds) and not isinstance(sounds, Iterable):
+        raise Error(f"a sound must be a path or a float array (samples,), this is {type(sounds).__name__}.")
     found = [sounds] if _is_one(sounds) else list(sounds)
     for sound in found:
         if not _is_one(sound):
             raise Error(f"a sound must be a path or a float array (samples,), this is {type(sound).__name__}.")
     return found
+
+
+def whole(name, value):
+    """minast.Error unless the value is a whole number of at least 1."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        raise Error(f"{name} is {value!r}: it must be a whole number of at least 1.")
 
 
 def _about(sound, message):

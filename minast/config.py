@@ -191,6 +191,12 @@ class TrainConfig:
                 raise Error(f"{name} is {getattr(self, name)}: it must be 0 or more.")
         if len(self.betas) != 2 or not all(0 <= b < 1 for b in self.betas):
             raise Error(f"betas are {self.betas}: they must be two numbers from 0 to below 1.")
+        start, every, factor = self.milestones if len(self.milestones) == 3 else (0, 0, 0)
+        if not (start >= 0 and every >= 1 and 0 < factor < float("inf")):
+            raise Error(
+                f"milestones are {self.milestones}: they must be an epoch, epochs between decays (at least 1), and a "
+                "factor above 0."
+            )
         if not 0 < self.layer_decay <= 1:
             raise Error(f"layer_decay is {self.layer_decay}: it must be above 0 and at most 1.")
         if not 0 <= self.mixup <= 1:

@@ -70,6 +70,8 @@ def refuse(args):
     """minast.Error for what cannot be done, before anything is computed."""
     if not args.out.endswith(".npz"):
         raise Error(f"--out is {args.out!r}: embeddings are written as .npz, so its name must end in .npz.")
+    if os.path.isdir(args.out):
+        raise Error(f"--out {args.out} is a folder: name the file to write.")
     if args.batch < 1:
         raise Error(f"--batch is {args.batch}: it must be at least 1.")
     if os.path.exists(args.out) and os.path.exists(args.checkpoint) and os.path.samefile(args.out, args.checkpoint):
@@ -78,19 +80,20 @@ def refuse(args):
 
 def named_files(arguments):
     """-> the audio files that are named, or lie in a folder that is; the number of arguments without any"""
-    files, failed = [], 0
+    files, failed = [], []
+
+    def complain(error):
+        cli.complain(error)
+        failed.append(error)
+
     for path in arguments:
-        try:
-            found = audio_files(path) if os.path.isdir(path) else [path]
-            if not found:
-                raise Error(f"{path}: there are no audio files in this folder.")
-            files += found
-        except Error as error:
-            cli.complain(error)
-            failed += 1
+        found = audio_files(path, complain) if os.path.isdir(path) else [path]
+        if not found:
+            complain(Error(f"{path}: there are no audio files in this folder."))
+        files += found
     if not files:
         raise Error("there is nothing to embed: name audio files, or folders that hold some.")
-    return files, failed
+    return files, len(failed)
 
 
 def embed_files(classifier, files, per, batch):

@@ -51,6 +51,11 @@ def sizes(rate: int) -> tuple[int, int, int]:
     return frame, shift, 1 << (frame - 1).bit_length()
 
 
+def hop_seconds(rate: int) -> float:
+    """Seconds between the beginnings of two frames, a whole number of samples: 0.01, or a little less at 22050 Hz."""
+    return sizes(rate)[1] / rate
+
+
 def frame_count(samples: int, rate: int) -> int:
     """The number of whole frames in a waveform, 1 + (S - frame) // shift: 998 for 10 s; 0 if it is below one frame."""
     frame, shift, _ = sizes(rate)

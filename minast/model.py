@@ -285,4 +285,6 @@ class AST:
                 f"the input has shape {getattr(x, 'shape', type(x).__name__)}: this model takes "
                 f"(clips, {c.frames} frames, {c.mel_bins} mel bins)."
             )
+        if not len(x):
+            raise Error("the input holds no clips: at least one is needed.")
         return self.xp.asarray(x, self.dtype)

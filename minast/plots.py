@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 from . import metrics
 from .errors import Error
-from .features import FRAME, SHIFT, bin_of
+from .features import FRAME, bin_of, hop_seconds
 from .files import atomic
 
 TICKS_HZ = (100, 200, 500, 1000, 2000, 4000, 7000, 15000)
@@ -153,8 +153,9 @@ def spectrogram(
     if mel.ndim != 2:
         raise Error(f"the spectrogram has shape {mel.shape}: one clip is drawn, (frames, mel bins).")
     T, F = mel.shape
-    begin = start + FRAME / 2 - SHIFT / 2
-    extent = (begin, begin + T * SHIFT, -0.5, F - 0.5)
+    hop = hop_seconds(rate)
+    begin = start + FRAME / 2 - hop / 2
+    extent = (begin, begin + T * hop, -0.5, F - 0.5)
     image = axes.imshow(
         mel.T, **{"origin": "lower", "aspect": "auto", "interpolation": "nearest", "extent": extent, **style}
     )

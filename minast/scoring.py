@@ -13,7 +13,7 @@ from . import metrics
 from .checkpoint import Info
 from .config import FeatureConfig
 from .errors import Error
-from .features import SHIFT, model_inputs, normalise, pad_or_trim
+from .features import hop_seconds, model_inputs, normalise, pad_or_trim
 from .layers import softmax_forward
 from .model import AST
 
@@ -96,7 +96,7 @@ def segment_times(segments: int, features: FeatureConfig, seconds: float) -> tup
 
     They are contiguous; the last one ends with the clip if its padding would reach further.
     """
-    length = features.frames * SHIFT
+    length = features.frames * hop_seconds(features.rate)
     starts = np.arange(segments) * length
     return starts, np.minimum(starts + length, seconds)
 
@@ -111,7 +111,7 @@ def sliding(mel: np.ndarray, features: FeatureConfig, hop: int) -> tuple[np.ndar
         raise Error(f"the hop between segments is {hop!r}: it must be a whole number of frames, at least 1.")
     first = np.arange(0, max(1, len(mel) - features.frames + 1), hop)
     x = np.stack([pad_or_trim(mel[i:], features.frames) for i in first])
-    return first * SHIFT, normalise(x, features.mean, features.std)
+    return first * hop_seconds(features.rate), normalise(x, features.mean, features.std)
 
 
 def scores_over_time(

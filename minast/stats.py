@@ -24,7 +24,7 @@ def main(argv=None):
     (mean, std), lengths = clips.mean_std(), clips.lengths()
     if args.json:
         counts = {"clips": len(clips), "frames": int(lengths.sum()), "longest": int(lengths.max())}
-        print(json.dumps({"mean": mean, "std": std, **counts}))
+        print(json.dumps(cli.printable({"mean": mean, "std": std, **counts})))
     else:
         print(
             f"mean {mean:.7f}  std {std:.7f}  "

@@ -10,8 +10,14 @@ from minast.bench.kernels.attention import GOALS, VERSIONS
 class Pretended(Device):
     """NumPy that the rows take for a GPU: with ceilings, libraries and a table."""
 
-    def __init__(self):
-        self.gpu, self.xp, self.name, self.timed = True, np, "Pretended GPU", 0
+    def __init__(self, bandwidth=None):
+        self.gpu, self.xp, self.name, self.timed, self.bandwidth = True, np, "Pretended GPU", 0, bandwidth
+
+    def copy_bandwidth(self, rounds):
+        return self.bandwidth or super().copy_bandwidth(rounds, size=2**16)
+
+    def gemm_peak(self, rounds, dtype):
+        return super().gemm_peak(rounds, dtype, n=64)
 
     def free(self):
         return 2**40

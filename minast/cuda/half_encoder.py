@@ -39,6 +39,23 @@ from .rowwise import gelu_backward, gelu_forward
 from .tokens import tokens_backward, tokens_forward
 
 
+class HalfCopy:
+    """The weights in 16 bits, flat; shared by all encoders of one model (`with_layers`).
+
+    current: is it up to date? in_training: may an optimizer step that does not write it come at any time?
+    """
+
+    def __init__(self, w: Views, dtype: np.dtype):
+        self.w, self.dtype, self.flat = w, dtype, array_module(w.flat).zeros(w.flat.shape, dtype)
+        self.current, self.in_training = False, False
+
+    def refresh(self) -> None:
+        """Round the weights anew, unless the copy is known to be up to date."""
+        if self.in_training or not self.current:
+            narrow(self.w.flat, self.dtype, self.flat)
+            self.current = True
+
+
 class HalfEncoder:
     """`encoder.AnyEncoder` on 16-bit kernels, with a 16-bit copy of the weights.
 
@@ -55,9 +72,8 @@ class HalfEncoder:
                 f"{WIDEST}: this one has heads of {width} and width {config.dim}, use float32."
             )
         self.config, self.w, self.dw, self.layers, self.dtype = config, w, dw, layers, STORAGE[dtype]
-        self.flat = array_module(w.flat).zeros(w.flat.shape, self.dtype)
-        self.current, self.in_training = False, False  # is the copy up to date? may an optimizer step come any time?
-        self.half = Views(shapes(config), self.flat, step=ALIGN // w.flat.dtype.itemsize)
+        self.half_copy = HalfCopy(w, self.dtype)
+        self.half = Views(shapes(config), self.half_copy.flat, step=ALIGN // w.flat.dtype.itemsize)
         names = [f"blocks.{i}." for i in range(config.depth)]
         self.blocks = [(w.under(n), self.half.under(n), dw.under(n)) for n in names]
 
@@ -65,22 +81,20 @@ class HalfEncoder:
 
     def refresh(self) -> None:
         """Make the copy again if it is out of date, or may be: see `AnyEncoder`."""
-        if self.in_training or not self.current:
-            narrow(self.w.flat, self.dtype, self.flat)
-            self.current = True
+        self.half_copy.refresh()
 
     def weights_changed(self) -> None:
         """The weights were written, and the copy was not."""
-        self.current, self.in_training = False, False
+        self.half_copy.current, self.half_copy.in_training = False, False
 
     def weights_will_change(self) -> None:
         """A gradient was computed: who steps without `copy_to_update` need not say so."""
-        self.in_training = True
+        self.half_copy.in_training = True
 
     def copy_to_update(self) -> Array:
         """The copy, flat. The caller must write the new weights to it: it counts as up to date from now on."""
-        self.current, self.in_training = True, False
-        return self.flat
+        self.half_copy.current, self.half_copy.in_training = True, False
+        return self.half_copy.flat
 
     def with_layers(self, layers: Any, dw: Views) -> "HalfEncoder":
         """The same weights with other attention functions and other gradients."""

@@ -90,15 +90,19 @@ def stratified(clips: list[Clip], seed: int, share: float = 0.2) -> list[Clip]:
     return [replace(clip, split="test" if i in test else "train") for i, clip in enumerate(clips)]
 
 
-def audio_files(folder: str) -> list[str]:
+def audio_files(folder: str, report: Callable | None = None) -> list[str]:
     """All audio files in a folder and its sub-folders, sorted, without hidden ones (their names begin with a dot).
 
-    A file counts by its suffix (`audio.EXTENSIONS`). Raises minast.Error for a folder that cannot be read.
+    A file counts by its suffix (`audio.EXTENSIONS`). A folder that cannot be read raises minast.Error, or is left out
+    after `report` was called with that error.
     """
     found = []
 
     def unreadable(error):
-        raise Error(f"{error.filename}: this folder cannot be read: {error.strerror}.")
+        sentence = Error(f"{error.filename}: this folder cannot be read: {error.strerror}.")
+        if report is None:
+            raise sentence
+        report(sentence)
 
     for root, folders, names in os.walk(folder, onerror=unreadable):
         folders[:] = sorted(name for name in folders if not name.startswith("."))

@@ -6,6 +6,7 @@ from argparse import Namespace
 from contextlib import ExitStack
 
 from .. import cli, threads
+from ..errors import Error
 from . import flags, loop
 from .finish import finish
 from .resume import resumed_run
@@ -26,6 +27,8 @@ def fit(data: str | os.PathLike | None, *, out: str | os.PathLike | None = None,
     Raises minast.Error for an unknown option, naming the nearest one, and for everything that stops the command;
     KeyboardInterrupt after Ctrl-C, when the run is saved and can be resumed.
     """
+    if data is None and options.get("resume") is None:
+        raise Error("there is nothing to train on: data is None, and no run is to be resumed.")
     with threads.fixed():  # `threads` as an option is for this run, not for the caller's process
         return train(flags.from_keywords(data, out=out, **options))
 

@@ -30,7 +30,7 @@ def new_run(options: Namespace, leaving: ExitStack) -> Run:
     """
     if options.pretrained and any(getattr(options, name) is not None for name in ("preset", "depth", "prefix_tokens")):
         raise Error("--pretrained brings its own size: leave out --preset, --depth and --prefix-tokens.")
-    dataset = open_dataset(options.data or "builtin", options.seed or 0, options.fold)
+    dataset = open_dataset("builtin" if options.data is None else options.data, options.seed or 0, options.fold)
     config, rest = recipe(dataset.kind, dataset.multilabel, vars(options))
     choose(options.backend).checked_dtype(config.dtype)
     preset = stem(options.pretrained) if options.pretrained else rest["preset"]
@@ -48,7 +48,7 @@ def new_run(options: Namespace, leaving: ExitStack) -> Run:
 
     notes = {"data": dataset.name, "from": origin, "seed": config.seed, "fold": options.fold}
     settings = Settings(
-        data=options.data or "builtin",
+        data="builtin" if options.data is None else options.data,
         folder=os.getcwd(),
         fold=options.fold,
         fingerprint=run_folder.fingerprint(dataset),

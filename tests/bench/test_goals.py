@@ -116,11 +116,10 @@ def test_the_emulator_reaches_no_goal():
 
 
 def test_kernels_that_move_memory_have_a_goal(monkeypatch):
-    monkeypatch.setattr(memory_bound, "copy_bandwidth", lambda *args: 5e6)
     monkeypatch.setattr(runtime, "with_cuda", no_torch)
     case = Case("Adam, version 1", lambda: (np.ones(3),), lambda: (np.ones(3),), 4500)
-    monkeypatch.setattr(memory_bound, "cases", lambda *args: [case, case._replace(name="softmax, version 1")])
-    adam, softmax = memory_bound.measure(Pretended(), TOY, 2, ("float32",))
+    both = [case, case._replace(name="softmax, version 1")]
+    adam, softmax = memory_bound.measure(Pretended(bandwidth=5e6), TOY, 2, ("float32",), both)
     assert adam.goals[0].value == pytest.approx(0.9) and adam.goals[0].reached and not softmax.goals
     assert adam.goal == "80 %: 90%, reached"
 
@@ -134,7 +133,6 @@ def test_attention_meets_the_best_backend_of_sdpa(dtype, monkeypatch):
     """Torch's own CPU stands in: flash and math run there, the others say why not. TF32 is off meanwhile."""
     torch, settings = pytest.importorskip("torch"), []
     monkeypatch.setattr(runtime, "with_cuda", lambda: torch)
-    monkeypatch.setattr(attention, "gemm_peak", lambda *args: 1e12)
     before, right = torch.backends.cuda.matmul.allow_tf32, in_torch.sdpa
 
     def sdpa(*args):

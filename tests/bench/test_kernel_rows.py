@@ -34,9 +34,6 @@ def emulator():
 
 @pytest.fixture
 def pretended(emulator, monkeypatch):
-    monkeypatch.setattr(memory_bound, "copy_bandwidth", lambda *args: device.copy_bandwidth(*args, size=2**16))
-    monkeypatch.setattr(attention, "gemm_peak", lambda *args: device.gemm_peak(*args, n=64))
-
     def no_torch():
         raise Skip("no torch")
 
@@ -94,11 +91,10 @@ def test_a_wrong_kernel_is_not_timed(pretended, monkeypatch, name):
 
     monkeypatch.setattr(cuda, name, wrong)
     case = next(c for c in memory_bound.cases(pretended, TOY, "float32") if c.name.startswith(NAMES[name]))
-    monkeypatch.setattr(memory_bound, "cases", lambda *args: [case])
-    monkeypatch.setattr(memory_bound, "copy_bandwidth", lambda *args: 1.0)
+    ceiling = pretended.timed
     with pytest.raises(minast.Error, match="nothing was timed"):
-        memory_bound.measure(pretended, TOY, 1, ("float32",))
-    assert pretended.timed == 0
+        memory_bound.measure(pretended, TOY, 1, ("float32",), [case])
+    assert pretended.timed == ceiling + 1  # the copy alone
 
 
 NAMES = {
@@ -180,7 +176,6 @@ def test_the_table_of_a_device(pretended, tmp_path):
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_libraries_in_16_bits(pretended, tmp_path, monkeypatch, dtype):
     """float16: the reference's time stands beside; bfloat16: that CuPy has none; both: that torch is missing."""
-    monkeypatch.setattr(attention, "gemm_peak", lambda *args: 1e12)
     rows = memory_bound.measure(pretended, TOY, 1, (dtype,))
     rows += attention.measure(pretended, attention.TOY, 1, (dtype,))
     assert all(row.without[in_torch.TORCH] == "no torch" for row in rows)
@@ -193,15 +188,11 @@ def test_libraries_in_16_bits(pretended, tmp_path, monkeypatch, dtype):
     assert text.count(f"| {rows[0].without.get(device.LIBRARY, '1.00 ms (1.00x)')} |") == len(rows)
 
 
-def test_a_library_that_differs_is_not_timed(pretended, monkeypatch):
-    monkeypatch.setattr(memory_bound, "copy_bandwidth", lambda *args: 1.0)
+def test_a_library_that_differs_is_not_timed(pretended):
     wrong = Case("wrong", lambda: (np.ones(3),), lambda: (np.ones(3),), 1, lambda: lambda: (np.zeros(3),))
-    monkeypatch.setattr(memory_bound, "cases", lambda *args: [wrong])
-    (row,) = memory_bound.measure(pretended, TOY, 1, ("float16",))
-    assert (
-        row.without[device.LIBRARY] == "differs from the reference by 1.0e+00 of the largest value"
-        and pretended.timed == 1
-    )
+    (row,) = memory_bound.measure(pretended, TOY, 1, ("float16",), [wrong])
+    assert row.without[device.LIBRARY] == "differs from the reference by 1.0e+00 of the largest value"
+    assert pretended.timed == 2  # the copy, and ours
     assert f"{device.LIBRARY}: differs from the reference by 1.0e+00" in row.note
 
 

@@ -80,7 +80,7 @@ def test_fit(tones, tmp_path):
         (np.zeros((2, 16000), np.float32), {}, "one channel of floats"),
         (np.zeros((2, 16000), np.float32), {"rate": 8000}, "one channel of floats"),
         (np.zeros(16000, np.int16), {"rate": 8000}, "int16"),
-        (np.zeros(16000, np.float32), {"rate": 0}, "rates are 0 Hz and 16000 Hz"),
+        (np.zeros(16000, np.float32), {"rate": 0}, "sample rate is 0: it must be"),
         ([0.5, 0.25], {}, "a sound must be a path .* this is float"),
         (np.zeros(16000, np.float32), {"top": 0}, "top is 0"),
         (np.zeros(16000, np.float32), {"labels": ["lwo"]}, r"best\.npz has no label 'lwo': did you mean low"),

@@ -1,6 +1,8 @@
 """`embed`: what it writes, and that nothing else is ever left behind."""
 
 import json
+import os
+import shutil
 
 import numpy as np
 import pytest
@@ -137,3 +139,23 @@ def test_many_clips_share_batches_in_order():
     for i, (rows, clip) in enumerate(zip(found, clips, strict=True)):
         assert rows.tolist() == [6.0 * i] * len(clip)
     assert list(scoring.by_clip(function, [], batch=3)) == []
+
+
+def test_a_folder_that_cannot_be_read_costs_only_itself(trained, tones, tmp_path, command, monkeypatch):
+    shutil.copytree(tones, tmp_path / "sounds")
+    listed = os.scandir
+
+    def denied(path):  # also for root, who may read every folder
+        if os.fspath(path).endswith("middle"):
+            raise PermissionError(13, "Permission denied", os.fspath(path))
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", denied)
+    status, printed, err = command("embed", trained / "best.npz", tmp_path / "sounds", "--out", tmp_path / "e.npz")
+    assert status == 2 and "from 20 files" in printed and "middle: this folder cannot be read" in err
+
+
+def test_a_folder_as_output_is_refused_first(trained, tones, tmp_path, command):
+    (tmp_path / "e.npz").mkdir()
+    status, _, err = command("embed", trained / "best.npz", tones, "--out", tmp_path / "e.npz")
+    assert status == 2 and "is a folder: name the file to write" in err

@@ -135,7 +135,7 @@ def test_the_copy_follows_the_weights(backend, dtype):
     ours, launches = model(backend, dtype=dtype), []
 
     def same():
-        return (get(ours.encoder.flat) == get(CASTS[dtype](get(ours.w.flat).astype(np.float32)))).all()
+        return (get(ours.encoder.half_copy.flat) == get(CASTS[dtype](get(ours.w.flat).astype(np.float32)))).all()
 
     with pytest.MonkeyPatch.context() as patch:
         narrow = half_encoder.narrow
@@ -307,3 +307,30 @@ def test_loss_scale():
     none = loss_scale("bfloat16")
     assert all(none.update(1.0) and none.value == 1 for _ in range(3000))
     assert not none.update(np.nan) and none.exhausted and loss_scale("float16").value == 2**16
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_models_with_one_set_of_weights_share_the_copy(backend):
+    """`with_layers`: whichever runs first after a change brings the copy up to date for both."""
+    x, _ = batch()
+    ours = model(backend, dtype="bfloat16")
+    other = ours.with_layers(ours.layers)
+    for first, second in ((ours, other), (other, ours)):
+        before = get(first.forward(x))
+        ours.w.flat[...] *= 1.5
+        ours.weights_changed()
+        after = get(first.forward(x))
+        assert (get(second.forward(x)) == after).all() and np.any(after != before)
+        ours.w.flat[...] *= 1.5
+        other.weights_changed()
+        assert (get(second.forward(x)) == get(first.forward(x))).all()
+
+
+def test_no_clips_are_refused():
+    for dtype in ("float32", "bfloat16"):
+        ours, (x, y) = model("emulator", dtype=dtype), batch()
+        for call in (ours.forward, ours.embed, ours.encode):
+            with pytest.raises(Error, match="no clips"):
+                call(x[:0])
+        with pytest.raises(Error, match="no clips"):
+            ours.loss_and_grad(x[:0], y[:0], "ce")

@@ -195,3 +195,12 @@ def test_an_array_that_is_not_as_long_as_its_header_says(saved, change):
             body = whole.read(name)
             wrong.writestr(name, change(body) if name == "w/norm.weight.npy" else body)
     refused(other, "norm.weight.*damaged")
+
+
+@pytest.mark.parametrize("loss", ["softmax", "", None])
+def test_a_loss_that_is_none_is_refused(tmp_path, loss):
+    """It would be read back as the wrong head."""
+    model = minast.AST(minast.ModelConfig(dim=8, heads=1, depth=1, frames=16, mel_bins=16, classes=2), "numpy")
+    with pytest.raises(minast.Error, match="loss is"):
+        minast.save(tmp_path / "x.npz", model, loss=loss)
+    assert not (tmp_path / "x.npz").exists()

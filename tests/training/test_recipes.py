@@ -70,3 +70,9 @@ def test_the_best_epoch(measure):
     assert best((0.5, 0.1), (0.9, 2.0), (0.7, 0.2)) == 2  # the measure comes before the loss
     assert best((0.9, 1.0), (0.9, 0.5), (0.9, 0.7)) == 2  # equal: the lower loss
     assert best((0.1, 0.1), (0.9, 0.5), (0.9, 0.5)) == 2  # equal in both: the first
+
+
+@pytest.mark.parametrize("values", [(1, 0, 0.5), (-1, 5, 0.5), (10, 5, 0), (10, 5, float("nan")), (10, 5)])
+def test_milestones_that_lead_nowhere_are_refused(values):
+    with pytest.raises(Error, match="milestones are"):
+        TrainConfig(schedule="milestones", milestones=values)

@@ -98,3 +98,14 @@ def test_measures_begin_with_the_one_that_training_goes_by():
     one, several = scoring.measures(scores, targets, "ce"), scoring.measures(scores, targets, "bce")
     assert list(one) == ["accuracy", "mAP", "AUC", "d_prime"] and list(several) == ["mAP", "AUC", "d_prime"]
     assert one["accuracy"] == pytest.approx(2 / 3) and one["mAP"] == several["mAP"]
+
+
+@pytest.mark.parametrize("rate,hop", [(16000, 0.01), (22050, 220 / 22050), (44100, 0.01), (11025, 110 / 11025)])
+def test_times_are_of_whole_samples(rate, hop):
+    """Half an hour at 22050 Hz: a frame begins every 220 samples, and 10 ms instead would be off by four seconds."""
+    seconds, features = 1800, FeatureConfig(rate=rate, frames=98)
+    frames = 1 + (seconds * rate - int(0.025 * rate)) // int(0.01 * rate)
+    segments = frames // 98
+    starts, ends = scoring.segment_times(segments, features, seconds)
+    np.testing.assert_allclose(starts, np.arange(segments) * 98 * hop)
+    assert (ends > starts).all() and seconds - 2 < ends[-1] <= seconds

@@ -50,3 +50,15 @@ def test_a_fixed_number_ends_with_its_block(monkeypatch, asked):
             threads.set_count(4)
             assert set(numbers()) == {4} == {threads.count()}
         assert set(numbers()) == {3} and os.environ.get(threads.VARIABLE) == asked
+
+
+def test_blocks_that_overlap_leave_all_as_it_was(monkeypatch):
+    monkeypatch.delenv(threads.VARIABLE, raising=False)
+    before = [lib.get_num_threads() for lib in threads._blas.libraries()]
+    one, two = threads.fixed(), threads.fixed()
+    one.__enter__()
+    threads.set_count(1)
+    two.__enter__()
+    one.__exit__(None, None, None)  # the first to come leaves first, as two runs in two threads may
+    two.__exit__(None, None, None)
+    assert threads.VARIABLE not in os.environ and [lib.get_num_threads() for lib in threads._blas.libraries()] == before

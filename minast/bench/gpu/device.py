@@ -109,6 +109,23 @@ class Device:
         """Standard normal float32 numbers of this shape, generated on the device."""
         return self.xp.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
 
+    def copy_bandwidth(self, rounds: int, size: int = 2**30) -> float:
+        """Bytes per second, read and written, of copying `size` bytes within the device's memory."""
+        a, b = self.xp.zeros(size // 4, np.float32), self.xp.empty(size // 4, np.float32)
+        return 2 * size / self.median(lambda: self.xp.copyto(b, a), rounds)
+
+    def gemm_peak(self, rounds: int, dtype: str, n: int = 8192) -> float:
+        """FLOP/s of cuBLAS on an n x n x n product, 2 n^3 FLOP: float32 without TF32, 16 bits with float32 sums."""
+        a, b = (cast(self.normal(n, n, seed=seed), dtype) for seed in (1, 2))
+        c = self.xp.empty_like(a)
+
+        def product():
+            return gemm(a, b, c)
+
+        product()
+        check(c[:64], to_float32(a[:64]) @ to_float32(b), TOLERANCE[dtype], f"GEMM in {dtype}")
+        return 2 * n**3 / self.median(product, rounds)
+
 
 class Processor(Device):
     """NumPy on the processor: real times, but of no GPU."""
@@ -142,25 +159,3 @@ def why_not(backend: str | None) -> str:
 def cast(x, dtype: str):
     """x (...) float32 -> the dtype of this name, rounded to nearest; bfloat16 as uint16."""
     return from_float32(x, STORAGE[dtype])
-
-
-# -- ceilings --------------------------------------------------------------------------------------------------------
-
-
-def copy_bandwidth(device: Device, rounds: int, size: int = 2**30) -> float:
-    """Bytes per second, read and written, of copying `size` bytes within the device's memory."""
-    a, b = device.xp.zeros(size // 4, np.float32), device.xp.empty(size // 4, np.float32)
-    return 2 * size / device.median(lambda: device.xp.copyto(b, a), rounds)
-
-
-def gemm_peak(device: Device, rounds: int, dtype: str, n: int = 8192) -> float:
-    """FLOP/s of cuBLAS on an n x n x n product, 2 n^3 FLOP: float32 without TF32, 16 bits with float32 sums."""
-    a, b = (cast(device.normal(n, n, seed=seed), dtype) for seed in (1, 2))
-    c = device.xp.empty_like(a)
-
-    def product():
-        return gemm(a, b, c)
-
-    product()
-    check(c[:64], to_float32(a[:64]) @ to_float32(b), TOLERANCE[dtype], f"GEMM in {dtype}")
-    return 2 * n**3 / device.median(product, rounds)

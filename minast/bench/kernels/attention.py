@@ -18,7 +18,7 @@ import numpy as np
 from ... import cuda, layers
 from ...bfloat16 import to_float32
 from ..checks import check, difference
-from ..gpu.device import DTYPES, LIBRARY, NO_BFLOAT16, TOLERANCE, Device, cast, gemm_peak, open_device
+from ..gpu.device import DTYPES, LIBRARY, NO_BFLOAT16, TOLERANCE, Device, cast, open_device
 from ..gpu.rows import DeviceRow, Goal, row
 from ..pytorch import kernels as in_torch
 from ..pytorch import runtime
@@ -56,7 +56,7 @@ def of_dtype(
     device: Device, B: int, H: int, N: int, D: int, rounds: int, dtype: str, torch=None
 ) -> Iterator[DeviceRow]:
     """The rows of one dtype, forward version by version, then backward. torch: the module, or why there is none."""
-    ceiling, kind = gemm_peak(device, rounds, dtype) if device.gpu else None, f"cuBLAS's {dtype} GEMM"
+    ceiling, kind = device.gemm_peak(rounds, dtype) if device.gpu else None, f"cuBLAS's {dtype} GEMM"
     qkv, do = (cast(device.normal(B, N, C, seed=C), dtype) for C in (3 * H * D, H * D))
     want, want_dqkv, want_lse = reference(device.xp, qkv, do, H)
     one = 4 * H * N * N * D  # FLOP of a clip's forward pass

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from ..checks import check, differences
-from ..gpu.device import DTYPES, LIBRARY, NO_BFLOAT16, TOLERANCE, Device, copy_bandwidth, open_device
+from ..gpu.device import DTYPES, LIBRARY, NO_BFLOAT16, TOLERANCE, Device, open_device
 from ..gpu.rows import DeviceRow, Goal, row
 from ..pytorch import runtime
 from ..pytorch.kernels import TORCH
@@ -60,11 +60,16 @@ def libraries(device: Device, case: Case, wanted: tuple, dtype: str) -> tuple[di
     return calls, without
 
 
-def measure(device: Device, s: Sizes, rounds: int, dtypes: Sequence[str] = DTYPES) -> list[DeviceRow]:
-    """The rows of all cases at Sizes s, each checked first. Raises Error if a kernel of ours differs."""
-    done, ceiling = [], copy_bandwidth(device, rounds) if device.gpu else None
+def measure(
+    device: Device, s: Sizes, rounds: int, dtypes: Sequence[str] = DTYPES, only: Sequence[Case] | None = None
+) -> list[DeviceRow]:
+    """The rows of all cases at Sizes s, or of `only` these, each checked first.
+
+    Raises Error if a kernel of ours differs from the reference.
+    """
+    done, ceiling = [], device.copy_bandwidth(rounds) if device.gpu else None
     for dtype in dtypes:
-        for case in cases(device, s, dtype):
+        for case in cases(device, s, dtype) if only is None else only:
             name, wanted = f"{case.name}, {dtype}", case.wanted()
             for got, want in zip(case.call(), wanted, strict=True):
                 check(got, want, TOLERANCE[dtype], name)
