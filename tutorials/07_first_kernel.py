@@ -525,9 +525,9 @@ show.kernel("softmax.cu", "softmax_forward")
 show.kernel("common.cuh", "warp_sum", "load4_tail")
 
 # %%
-for rung, name in ((0, "one thread a row"), (1, "one warp a row, online")):
-    p, _ = cuda.softmax_forward(x, version=rung)
-    print(f"rung {rung}, {name}: largest error {np.abs(p - want).max():.1e}")
+for version, name in ((0, "one thread a row"), (1, "one warp a row, online")):
+    p, _ = cuda.softmax_forward(x, version=version)
+    print(f"rung {version}, {name}: largest error {np.abs(p - want).max():.1e}")
     assert np.abs(p - want).max() < 1e-6
 
 # %% [markdown]

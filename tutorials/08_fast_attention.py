@@ -103,12 +103,12 @@ qkv = (2 * rng.normal(size=(1, 70, 3 * 2 * 16))).astype(np.float32)  # (B, N, 3 
 truth, _ = layers.attention_forward(qkv.astype(np.float64), heads=2)
 
 
-def run(rung, x=qkv, want=truth):
+def run(version, x=qkv, want=truth):
     """The largest error of one rung in the emulator, relative to the largest value."""
-    o, _ = cuda.attention_forward(x, 2, version=rung)
+    o, _ = cuda.attention_forward(x, 2, version=version)
     error = np.abs(widened(o) - want).max() / np.abs(want).max()
     kind = "bfloat16" if x.dtype == np.uint16 else x.dtype
-    print(f"rung {rung}, {kind}: largest error {error:.1e}")
+    print(f"rung {version}, {kind}: largest error {error:.1e}")
     return error
 
 
@@ -248,14 +248,16 @@ show.kernel("attention.cu", "attention_tiles")
 assert run(2) < 1e-5 and run(3) < 1e-5
 
 # %%
-for rung in (2, 3):
-    BM, BN, TM, TN = cuda.TILES[rung]
+for version in (2, 3):
+    BM, BN, TM, TN = cuda.TILES[version]
     threads, columns = BM // TM * (BN // TN), D // (BN // TN)
     loads = threads * ((TM + TN) * D + BN * (TM + columns))  # q and k for the scores; p and v for the results
     stores = BM * BN + 2 * BN * D  # probabilities; keys and values
-    rungs[str(rung)] = (rungs["1"][0], 4 * BM * BN * D / (4 * (loads + stores)), FLOAT)
-    share = rungs[str(rung)][1] * ON_CHIP / FLOAT
-    print(f"rung {rung}: {rungs[str(rung)][1]:.2f} FLOP per byte on chip, ceiling {share:.0%} of the float32 peak")
+    rungs[str(version)] = (rungs["1"][0], 4 * BM * BN * D / (4 * (loads + stores)), FLOAT)
+    share = rungs[str(version)][1] * ON_CHIP / FLOAT
+    print(
+        f"rung {version}: {rungs[str(version)][1]:.2f} FLOP per byte on chip, ceiling {share:.0%} of the float32 peak"
+    )
 rooflines()
 
 # %% [markdown]

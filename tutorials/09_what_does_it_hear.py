@@ -4,7 +4,7 @@
 # A classifier gives a number a class. Which part of the sound did that number come from, and how far can a picture be
 # trusted that claims to show it? After this notebook you can
 #
-# - score a long recording over time, with windows that overlap;
+# - score a long recording over time, with segments that overlap;
 # - read attention maps, and compute **attention rollout** and a **gradient-based relevance map** for any class;
 # - cut out and play what mattered, and test a map by deleting what it points at;
 # - name three ways in which such pictures mislead, and run the checks that find them out.
@@ -74,8 +74,8 @@ def clips(count, seed):
 
 train, held_out = clips(1200, seed=0), clips(200, seed=1)
 plain = FeatureConfig(frames=98)  # one second
-store, held_store = (FeatureCache(data.clips, plain, cache=False, quiet=True) for data in (train, held_out))
-mean, std = store.mean_std()
+cache, held_cache = (FeatureCache(data.clips, plain, cache=False, quiet=True) for data in (train, held_out))
+mean, std = cache.mean_std()
 features = FeatureConfig(frames=98, mean=mean, std=std)
 info = Info(labels=LABELS, features=features, loss="bce")
 print(f"log-mel of all training clips: mean {mean:.2f}, deviation {std:.2f} nats")
@@ -94,11 +94,11 @@ settings = TrainConfig(epochs=3, batch=16, lr=2e-3, loss="bce", warmup=50)
 def trained(seed):
     model = minast.AST(config, seed=seed)
     adam = optim.Adam(model.w.flat, weight_decay=settings.weight_decay, decoupled=True)
-    targets, steps = train.targets(train.clips), batches.steps_per_epoch(len(store), settings.batch)
+    targets, steps = train.targets(train.clips), batches.steps_per_epoch(len(cache), settings.batch)
     for step in range(settings.epochs * steps):
         epoch, at = divmod(step, steps)
-        chosen = batches.order(len(store), settings, epoch)[at * settings.batch :][: settings.batch]
-        x, y = batches.training_batch(store, targets, chosen, features, settings, epoch, at)
+        chosen = batches.order(len(cache), settings, epoch)[at * settings.batch :][: settings.batch]
+        x, y = batches.training_batch(cache, targets, chosen, features, settings, epoch, at)
         model.zero_grad()
         model.loss_and_grad(x, y, "bce")
         optim.clip_gradient(model.dw.flat, settings.max_grad_norm)
@@ -109,7 +109,7 @@ def trained(seed):
 model = trained(seed=0)
 
 # %%
-scores, truth = scoring.clip_scores(model, info, held_store), held_out.targets(held_out.clips)
+scores, truth = scoring.clip_scores(model, info, held_cache), held_out.targets(held_out.clips)
 print(f"{config.grid[0]} x {config.grid[1]} patches, {model.parameters / 1e6:.2f} M weights")
 print(f"{len(truth)} held-out clips: mAP {scoring.measures(scores, truth, 'bce')['mAP']:.3f}")
 print(f"yes-or-no answers that are right: {((scores > 0.5) == (truth > 0.5)).mean():.1%}")
@@ -135,7 +135,7 @@ mel = minast.log_mel(wave, RATE)  # (698, 128)
 show.audio(decimate(wave, 2), RATE // 2, "the recording, at half the rate to keep this notebook small", normalise=True)
 
 # %% [markdown]
-# The model takes one second. A window of one second slides over the recording in steps of 0.1 s, and each position gets
+# The model takes one second. A segment of one second slides over the recording in steps of 0.1 s, and each position gets
 # a score a class: `scoring.scores_over_time`.
 
 # %%
@@ -160,20 +160,20 @@ draw_plan(bottom, rows=True)
 top.set_xlim(0, 7)
 plt.show()
 for label, start, stop in PLAN:
-    without = (starts + 0.98 < start) | (starts > stop)  # windows that hold none of this sound
+    without = (starts + 0.98 < start) | (starts > stop)  # segments that hold none of this sound
     false = int((over_time[without, LABELS.index(label)] > 0.5).sum())
-    print(f"{label:7s} above one half in {false} of the {int(without.sum())} windows without it")
+    print(f"{label:7s} above one half in {false} of the {int(without.sum())} segments without it")
 
 # %% [markdown]
-# A score over time already answers the question "when?", to a window's width, where the model is right. It is not always:
+# A score over time already answers the question "when?", to a segment's length, where the model is right. It is not always:
 # the lines above count where it names a sound that is not there. Remember them when you listen in 9.7.
 #
-# For "which part of the window?" we look inside. We take the window in which speech and bell sound together.
+# For "which part of the segment?" we look inside. We take the segment in which speech and bell sound together.
 
 # %%
 at = int(np.argmin(np.abs(starts - 2.7)))
-_, windows = scoring.sliding(mel, features, hop=10)  # (61, 98, 128), normalised
-x, window_mel, begin = windows[at : at + 1], mel[10 * at : 10 * at + 98], starts[at]
+_, segments = scoring.sliding(mel, features, hop=10)  # (61, 98, 128), normalised
+x, segment_mel, begin = segments[at : at + 1], mel[10 * at : 10 * at + 98], starts[at]
 for label, p in zip(LABELS, over_time[at], strict=True):
     print(f"{label:7s} {p:.2f}")
 
@@ -187,7 +187,7 @@ for label, p in zip(LABELS, over_time[at], strict=True):
 
 # %%
 def draw_patches(axes, values, title):
-    """Values of the patches (8 along frequency, 9 along time), where they lie in the window."""
+    """Values of the patches (8 along frequency, 9 along time), where they lie in the segment."""
     image = axes.imshow(values, origin="lower", aspect="auto", extent=(begin, begin + 0.98, 0, 128))
     axes.set_title(title, fontsize=10)
     return image
@@ -249,7 +249,7 @@ print(f"{shares.sum():.1%} of the class token comes from the patches, the rest i
 def draw_maps(maps, titles, label="relevance", limit=None):
     _, axes = plt.subplots(1, len(maps), figsize=(9, 3), sharey=True, layout="constrained", squeeze=False)
     for axis, values, title in zip(axes[0], maps, titles, strict=True):
-        plots.relevance(axis, window_mel, values, start=begin, label=label, limit=limit)
+        plots.relevance(axis, segment_mel, values, start=begin, label=label, limit=limit)
         axis.set_title(title)
         axis.label_outer()
     plt.show()
@@ -329,7 +329,7 @@ for nudged.h, nudged.j in ((0, 5), (1, 40), (2, 71)):
 
 # %% [markdown]
 # The tests of minast do the same for every layer (`tests/model/test_explain.py`). Now the maps: for both classes in this
-# window.
+# segment.
 
 
 # %%
@@ -341,16 +341,16 @@ for_speech, for_bell = (relevance_map(model, x, k)[0] for k in (speech, bell))
 draw_maps([for_speech, for_bell], ["relevance for speech", "relevance for bell"])
 
 # %% [markdown]
-# The same sound, the same weights, two questions: the maps differ. For the whole recording, the maps of all windows
-# are averaged where they overlap. A map does not know whether its class is there at all, so each window counts by its
+# The same sound, the same weights, two questions: the maps differ. For the whole recording, the maps of all segments
+# are averaged where they overlap. A map does not know whether its class is there at all, so each segment counts by its
 # score.
 
 
 # %%
 def over_recording(k):
-    """The mean of the windows' relevance maps for class k, each times the window's probability of k: (698, 128)."""
+    """The mean of the segments' relevance maps for class k, each times the segment's probability of k: (698, 128)."""
     total, count = np.zeros(mel.shape), np.zeros((len(mel), 1))
-    for i, values in enumerate(relevance_map(model, windows, k)):
+    for i, values in enumerate(relevance_map(model, segments, k)):
         total[10 * i : 10 * i + 98] += over_time[i, k] * values
         count[10 * i : 10 * i + 98] += 1
     return total / np.maximum(count, 1)
@@ -441,7 +441,7 @@ check.most_relevant(most_relevant)
 
 # %%
 alone = [i for i, row in enumerate(truth) if row.sum() == 1 and scores[i, row.argmax()] > 0.5][:40]
-X = np.concatenate([model_inputs(held_store[i], features) for i in alone])  # (40, 98, 128)
+X = np.concatenate([model_inputs(held_cache[i], features) for i in alone])  # (40, 98, 128)
 y = truth[alone].argmax(axis=1)
 rng = np.random.default_rng(3)
 
@@ -483,7 +483,7 @@ assert all(
 
 # %%
 both = [i for i, row in enumerate(truth) if row.sum() == 2 and scores[i][row == 1].min() > 0.5][:40]
-X2 = np.concatenate([model_inputs(held_store[i], features) for i in both])
+X2 = np.concatenate([model_inputs(held_cache[i], features) for i in both])
 one, other = np.array([np.flatnonzero(truth[i]) for i in both]).T
 rivals = {
     "relevance for this class": relevance_map(model, X2, one),
@@ -509,7 +509,7 @@ assert fall["relevance for this class"] > max(fall["rollout"], fall["relevance f
 # ## 9.9 How such pictures mislead
 #
 # **1. They answer any question.** Ask for a class that is not there, and a map comes out, with the same colours. Here
-# is the window with speech and bell again, asked for "siren".
+# is the segment with speech and bell again, asked for "siren".
 
 # %%
 for_siren = relevance_map(model, x, siren)[0]
@@ -578,7 +578,7 @@ for limit, words in ((largest, "the largest value"), (0.05 * largest, "a twentie
     print(f"at least half of full colour: {(for_bell >= limit / 2).mean():.0%} of the picture")
 
 # %% [markdown]
-# The first picture says "a few places decided it", the second "a large part of the window did, high and low, even before
+# The first picture says "a few places decided it", the second "a large part of the segment did, high and low, even before
 # the bell begins". Whoever shows one of them has chosen what you see.
 #
 # ### What to remember
