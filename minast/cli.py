@@ -6,6 +6,7 @@ import sys
 
 from . import threads
 from .backend import BACKENDS
+from .datasets import DATA as DATA
 from .errors import Error
 
 
@@ -26,7 +27,6 @@ class Parser(argparse.ArgumentParser):
         )
 
 
-DATA = "builtin, a folder, a .csv manifest, fsdd:PATH, esc10:PATH or esc50:PATH"
 CHECKPOINT = ".npz written by train or convert"
 
 

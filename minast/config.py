@@ -19,6 +19,7 @@ RENAMED = {  # TrainConfig's fields in version 0.1.0 and today: old files hold t
     "accumulate": "grad_accum",
     "recompute": "activation_checkpointing",
 }
+WINDOWS = ("hamming", "hann")  # of the STFT
 PATCH = 16  # AST's patches are 16 mel bins x 16 frames
 
 
@@ -48,7 +49,7 @@ class FeatureConfig:
     std: float = 4.5689974  # likewise; above 0
 
     def __post_init__(self):
-        if self.window not in ("hamming", "hann"):
+        if self.window not in WINDOWS:
             raise Error(f'window is {self.window!r}: it must be "hamming" or "hann".')
         _whole(self, "rate", 100)
         if self.rate > 768000:

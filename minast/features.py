@@ -9,14 +9,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from . import threads
-from .config import FeatureConfig
+from .config import WINDOWS, FeatureConfig
 from .errors import Error
 
 FRAME, SHIFT = 0.025, 0.010  # seconds
 PREEMPHASIS = 0.97
 LOW_HZ = 20.0
 LOG_FLOOR = 1.1920928955078125e-07  # float32's epsilon: silence is log of it, -15.94
-WINDOWS = ("hamming", "hann")
 BLOCK = 256  # frames computed together
 
 

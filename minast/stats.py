@@ -9,9 +9,8 @@ Models that start from an AudioSet checkpoint keep AudioSet's (-4.2677393, 4.568
 import json
 
 from . import cli
-from .config import FeatureConfig
+from .config import WINDOWS, FeatureConfig
 from .datasets import open_dataset
-from .features import WINDOWS
 from .training.feature_cache import FeatureCache
 
 

@@ -8,10 +8,10 @@ import os
 from ..errors import Error
 from .common import Clip, Dataset, checked
 
-__all__ = ["NAMED", "Clip", "Dataset", "open_dataset"]
+__all__ = ["DATA", "NAMED", "Clip", "Dataset", "open_dataset"]
 
 NAMED = ("fsdd", "esc10", "esc50")  # given as NAME:PATH
-NAMES = "builtin, fsdd:PATH, esc10:PATH, esc50:PATH, a folder with one sub-folder per class, or a CSV manifest"
+DATA = "builtin, a folder, a .csv manifest, fsdd:PATH, esc10:PATH or esc50:PATH"  # what `open_dataset` takes
 
 
 def open_dataset(
@@ -50,4 +50,4 @@ def _read(data, seed, fold):
         return folder.read(data, seed)
     if os.path.isfile(data):
         return manifest.read(data, seed)
-    raise Error(f"{data}: there is no such folder or file; DATA is {NAMES}.")
+    raise Error(f"{data}: there is no such folder or file; DATA is {DATA}.")

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 
 from .. import cli
-from ..config import PRESETS, RENAMED
+from ..config import PRESETS, RENAMED, WINDOWS
 from ..errors import Error
 from .recipes import default
 
@@ -65,7 +65,7 @@ def add_feature_flags(g):
     add(g, "rate", int, "HZ", "sample rate in Hz; audio at other rates is resampled")
     add(g, "frames", int, "N", "input length in frames of 10 ms")
     g.add_argument("--mel-bins", type=int, metavar="N", help="mel bins per frame (default: 128)")
-    g.add_argument("--window", choices=("hamming", "hann"), help="window of the STFT (default: hamming)")
+    g.add_argument("--window", choices=WINDOWS, help="window of the STFT (default: hamming)")
     g.add_argument(
         "--mean", type=float, metavar="X", help="mean of the log-mels (default: measured on the training clips)"
     )
