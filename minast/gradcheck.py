@@ -54,8 +54,10 @@ def directional(
 
     f reads `arrays`, which are perturbed in place and restored. arrays, gradients: lists of float64 arrays, pairwise of
     equal shape. step: relative to the norm of all arrays together, at least 1.
-    Raises minast.Error for another dtype or unequal shapes, ValueError for lists of unequal length.
+    Raises minast.Error for another dtype, unequal shapes or no direction, ValueError for lists of unequal length.
     """
+    if directions < 1:
+        raise Error(f"directions is {directions}: it must be at least 1.")
     for a, g in zip(arrays, gradients, strict=True):
         _same_kind(name, a, g)
     worst = None
@@ -92,9 +94,11 @@ def per_entry(
 
     f reads `array`, which is perturbed in place by multiples of `step` and restored. entries: check only that many,
     drawn by `rng`, which is then required. Errors are relative to the largest gradient: near zero there is only
-    rounding. Raises minast.Error unless both arrays are float64 and of equal shape.
+    rounding. Raises minast.Error unless both arrays are float64 and of equal shape, and for no entry.
     """
     _same_kind(name, array, gradient)
+    if array.size == 0 or (entries is not None and entries < 1):
+        raise Error(f"{name}: there is no entry to check: give an array that is not empty, and entries of at least 1.")
     chosen = np.arange(array.size)
     if entries is not None and entries < array.size:
         chosen = rng.choice(array.size, entries, replace=False)

@@ -38,7 +38,10 @@ def array_module(x: Array) -> ModuleType:
 
 
 def linear_forward(x: Array, w: Array, b: Array) -> tuple[Array, Cache]:
-    """y = x w^T + b.   x (..., C), w (O, C), b (O,) -> y (..., O)"""
+    """y = x w^T + b.   x (..., C), w (O, C), b (O,) -> y (..., O)
+
+    Source: torch.nn.Linear, whose weights have the same layout.
+    """
     y = x.reshape(-1, x.shape[-1]) @ w.T  # one 2-D product for any number of leading axes
     y += b
     return y.reshape(*x.shape[:-1], w.shape[0]), (x, w)
@@ -314,6 +317,7 @@ def bce_forward(logits: Array, y: Array) -> tuple[Array, Cache]:
     """Mean over batch and classes of max(x, 0) - x y + log(1 + exp(-|x|)), x the logits.   logits, y (B, K) -> scalar
 
     Equals -(y log s + (1 - y) log(1 - s)) with s = sigmoid(x), and stays accurate for logits of any size.
+    Source: PyTorch's BCEWithLogitsLoss, the official traintest.py's for AudioSet.
     """
     xp = array_module(logits)
     losses = xp.maximum(logits, 0) - logits * y + xp.log1p(xp.exp(-xp.abs(logits)))
@@ -333,7 +337,7 @@ def ce_forward(logits: Array, y: Array) -> tuple[Array, Cache]:
     """Mean over batch of -sum_k y_k log softmax(x)_k.   logits (B, K), y (B,) class indices or (B, K) soft -> scalar
 
     Soft targets need not sum to 1. Mixup targets stay soft: the official code truncates them to class 0. NumPy raises
-    IndexError for a class index from K on; negative ones count from the end.
+    IndexError for a class index from K on; negative ones count from the end. Source: PyTorch's CrossEntropyLoss.
     """
     xp = array_module(logits)
     if y.ndim == 1:

@@ -8,7 +8,7 @@ from ..checkpoint import Info
 from ..config import FeatureConfig
 from ..errors import Error
 
-AUDIOSET = {"mean": -4.2677393, "std": 4.5689974}
+AUDIOSET = {"mean": FeatureConfig.mean, "std": FeatureConfig.std}  # the defaults
 ESC = {"mean": -6.6268077, "std": 5.358466}
 SPEECH = {"mean": -6.845978, "std": 5.5654526}
 # The official checkpoints by their number of classes. Speech Commands has one label per clip and was trained with BCE

@@ -18,7 +18,7 @@ from .run import Run
 LAST, BEST = "last.npz", "best.npz"
 
 
-def new_folder(out: str | None, default: str, leaving: ExitStack) -> str:
+def new_folder(out: str | os.PathLike | None, default: str, leaving: ExitStack) -> str | os.PathLike:
     """Make the output folder. `out` None: runs/<default>, or runs/<default>-2, -3 ..., whichever is free.
 
     leaving: when this stack is left, a folder that was made here is removed if it is still empty. Raises minast.Error

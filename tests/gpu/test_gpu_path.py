@@ -188,7 +188,7 @@ def test_batches_arrive_whole_and_in_order(cuda):
 
 
 def test_pinned_memory_stays_until_it_is_copied(cuda):
-    """Nobody but the feed refers to a batch, and a batch's memory is overwritten when it goes."""
+    """Only the copying code refers to a batch, and a batch's memory is overwritten when it goes."""
     import cupy
 
     def host(step):

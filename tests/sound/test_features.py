@@ -237,7 +237,7 @@ def test_normalisation_divides_by_twice_the_deviation(mean, std, padding, silenc
 @pytest.mark.parametrize(
     ("frames", "wanted"), [(1, 1), (4, 1), (10, 1), (14, 1), (15, 2), (20, 2), (24, 2), (25, 3), (40, 4)]
 )
-def test_windows_of_a_long_clip(frames, wanted):
+def test_segments_of_a_long_clip(frames, wanted):
     mel = noise(frames * 3).reshape(frames, 3)
     x = features.segments(mel, 10)
     assert x.shape == (wanted, 10, 3)
@@ -245,6 +245,6 @@ def test_windows_of_a_long_clip(frames, wanted):
     assert not x.reshape(-1, 3)[frames:].any()
 
 
-def test_windows_of_odd_length_want_more_than_half():
+def test_segments_of_odd_length_need_more_than_half():
     assert len(features.segments(np.ones((7 + 3, 2)), 7)) == 1
     assert len(features.segments(np.ones((7 + 4, 2)), 7)) == 2
