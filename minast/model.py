@@ -40,6 +40,8 @@ class AST:
         model.zero_grad()
     """
 
+    report: Any = None  # of pretrained.load: what became of every array
+
     def __init__(
         self,
         config: ModelConfig,
