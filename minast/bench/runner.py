@@ -33,7 +33,7 @@ def measure(
         except cli.Error as error:
             failed.append(f"{name}: {error}")
             continue
-        except (MemoryError, RuntimeError) as error:  # RuntimeError: CuPy's and PyTorch's of a GPU
+        except (MemoryError, RuntimeError, OSError, ImportError) as error:  # of a GPU; of a library that does not load
             said = str(error).strip().splitlines() or [""]
             failed.append(f"{name}: {type(error).__name__}: {said[0]}")
             continue
