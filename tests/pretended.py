@@ -5,13 +5,20 @@ import numpy as np
 from minast.bench.gpu import rows
 from minast.bench.gpu.device import Device
 from minast.bench.kernels.attention import GOALS, VERSIONS
+from minast.bench.row import Skip
 
 
 class Pretended(Device):
     """NumPy that the rows take for a GPU: with ceilings, libraries and a table."""
 
-    def __init__(self, bandwidth=None):
-        self.gpu, self.xp, self.name, self.timed, self.bandwidth = True, np, "Pretended GPU", 0, bandwidth
+    def __init__(self, bandwidth=None, torch=None):
+        self.gpu, self.xp, self.name, self.timed = True, np, "Pretended GPU", 0
+        self.bandwidth, self.module = bandwidth, torch
+
+    def torch(self):
+        if self.module is None:
+            raise Skip("no torch")
+        return self.module
 
     def copy_bandwidth(self, rounds):
         return self.bandwidth or super().copy_bandwidth(rounds, size=2**16)

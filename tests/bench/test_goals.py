@@ -12,8 +12,6 @@ from minast.bench.gpu.rows import Goal, row
 from minast.bench.kernels import attention, memory_bound
 from minast.bench.kernels.cases.case import TOY, Case
 from minast.bench.pytorch import kernels as in_torch
-from minast.bench.pytorch import runtime
-from minast.bench.row import Skip
 from tests.pretended import Pretended, ladder_rows
 
 
@@ -115,8 +113,7 @@ def test_the_emulator_reaches_no_goal():
     assert r.goals[0].reached is None and r.goals[0].value is None and "says nothing about a GPU" in r.note
 
 
-def test_kernels_that_move_memory_have_a_goal(monkeypatch):
-    monkeypatch.setattr(runtime, "with_cuda", no_torch)
+def test_kernels_that_move_memory_have_a_goal():
     case = Case("Adam, version 1", lambda: (np.ones(3),), lambda: (np.ones(3),), 4500)
     both = [case, case._replace(name="softmax, version 1")]
     adam, softmax = memory_bound.measure(Pretended(bandwidth=5e6), TOY, 2, ("float32",), both)
@@ -124,15 +121,10 @@ def test_kernels_that_move_memory_have_a_goal(monkeypatch):
     assert adam.goal == "80 %: 90%, reached"
 
 
-def no_torch():
-    raise Skip("no torch")
-
-
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_attention_meets_the_best_backend_of_sdpa(dtype, monkeypatch):
     """Torch's own CPU stands in: flash and math run there, the others say why not. TF32 is off meanwhile."""
     torch, settings = pytest.importorskip("torch"), []
-    monkeypatch.setattr(runtime, "with_cuda", lambda: torch)
     before, right = torch.backends.cuda.matmul.allow_tf32, in_torch.sdpa
 
     def sdpa(*args):
@@ -142,7 +134,7 @@ def test_attention_meets_the_best_backend_of_sdpa(dtype, monkeypatch):
     monkeypatch.setattr(in_torch, "sdpa", sdpa)
     try:
         torch.backends.cuda.matmul.allow_tf32 = True
-        rows = attention.measure(Pretended(), attention.TOY, 2, (dtype,))
+        rows = attention.measure(Pretended(torch=torch), attention.TOY, 2, (dtype,))
         assert settings and not any(settings) and torch.backends.cuda.matmul.allow_tf32
     finally:
         torch.backends.cuda.matmul.allow_tf32 = before

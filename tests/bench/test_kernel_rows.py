@@ -33,11 +33,7 @@ def emulator():
 
 
 @pytest.fixture
-def pretended(emulator, monkeypatch):
-    def no_torch():
-        raise Skip("no torch")
-
-    monkeypatch.setattr(runtime, "with_cuda", no_torch)
+def pretended(emulator):
     return Pretended()
 
 

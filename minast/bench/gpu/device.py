@@ -9,6 +9,7 @@ is idle at the start.
 import gc
 import sys
 from collections.abc import Callable, Sequence
+from types import ModuleType
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from ...bfloat16 import STORAGE, from_float32, to_float32
 from ...cuda.gemm import gemm
 from ...emulator import build as emulator_build
 from ..checks import check
+from ..pytorch import runtime
 from ..row import Skip
 from ..timing import PAUSE, interleaved
 
@@ -108,6 +110,10 @@ class Device:
     def normal(self, *shape: int, seed: int = 0):
         """Standard normal float32 numbers of this shape, generated on the device."""
         return self.xp.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
+
+    def torch(self) -> ModuleType:
+        """PyTorch, to compare with. Raises Skip if it is not installed or has no CUDA."""
+        return runtime.with_cuda()
 
     def copy_bandwidth(self, rounds: int, size: int = 2**30) -> float:
         """Bytes per second, read and written, of copying `size` bytes within the device's memory."""

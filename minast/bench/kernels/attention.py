@@ -45,7 +45,7 @@ def measure(
 ) -> list[DeviceRow]:
     """The rows of all versions and dtypes.   size: B, H, N, D"""
     try:
-        torch = runtime.with_cuda() if device.gpu else None
+        torch = device.torch() if device.gpu else None
     except Skip as reason:
         torch = str(reason)
     with nullcontext() if torch is None or isinstance(torch, str) else runtime.without_tf32(torch):

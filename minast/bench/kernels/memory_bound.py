@@ -37,7 +37,7 @@ def libraries(device: Device, case: Case, wanted: tuple, dtype: str) -> tuple[di
     if not device.gpu:
         return calls, without
     try:
-        make = partial(case.torch, runtime.with_cuda())
+        make = partial(case.torch, device.torch())
         jobs[TORCH] = make, lambda results: [runtime.to_array(device.xp, r) for r in results]
     except Skip as reason:
         without[TORCH] = str(reason)
