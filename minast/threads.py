@@ -48,9 +48,6 @@ def apply_count() -> None:
         _blas.set(count())
 
 
-_fixing, _fixed_before = threading.Lock(), []  # what to restore, then a None for each open block of `fixed`
-
-
 @contextmanager
 def fixed() -> Iterator[None]:
     """Give BLAS `count()` threads for the duration of the block, whatever it was set to before.
@@ -58,20 +55,36 @@ def fixed() -> Iterator[None]:
     The rounding of a product depends on BLAS's thread count. So a run that records `count()` can be resumed with the
     same bits only if all of its products use that number, also where OPENBLAS_NUM_THREADS or the like says otherwise.
     """
-    with _fixing:
-        if not _fixed_before:
-            _fixed_before.append((os.environ.get(VARIABLE), _blas.numbers()))
-        _fixed_before.append(None)  # one for each block that is open, in whatever thread
-        set_count(count())
+    _fixed.enter()
     try:
         yield
     finally:
-        with _fixing:
-            _fixed_before.pop()
-            if len(_fixed_before) == 1:  # the last one to leave
-                asked, before = _fixed_before.pop()
-                _blas.put_back(before)
-                os.environ.pop(VARIABLE, None) if asked is None else os.environ.update({VARIABLE: asked})
+        _fixed.leave()
+
+
+class _Fixed:
+    """What the first open block of `fixed` found, for the last one to restore: blocks of two threads may overlap."""
+
+    def __init__(self):
+        self.lock, self.open, self.found = threading.Lock(), 0, None
+
+    def enter(self):
+        with self.lock:
+            if not self.open:
+                self.found = os.environ.get(VARIABLE), _blas.numbers()
+            set_count(count())
+            self.open += 1
+
+    def leave(self):
+        with self.lock:
+            self.open -= 1
+            if not self.open:
+                variable, numbers = self.found
+                _blas.put_back(numbers)
+                os.environ.pop(VARIABLE, None) if variable is None else os.environ.update({VARIABLE: variable})
+
+
+_fixed = _Fixed()
 
 
 # -- BLAS ------------------------------------------------------------------------------------------------------

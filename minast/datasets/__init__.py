@@ -33,6 +33,8 @@ def open_dataset(
 def _read(data, seed, fold):
     from . import esc, folder, fsdd, manifest
 
+    if not data:
+        raise Error(f"DATA is empty: it is {DATA}.")
     kind, _, path = data.partition(":")
     if fold is not None and kind not in ("esc10", "esc50"):
         raise Error(f"{data}: these data have no folds; --fold is for esc10:PATH and esc50:PATH.")

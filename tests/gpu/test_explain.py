@@ -5,14 +5,21 @@ import pytest
 
 import minast
 from minast import explain
-from minast.backend import HALF_DTYPES, why_no_gpu
+from minast.backend import GPU, HALF_DTYPES, why_no_gpu
 from tests.kernel_cases import get, need_compiler
 
 CONFIG = minast.ModelConfig(
     dim=48, heads=3, depth=3, mel_bins=32, frames=46, fstride=8, tstride=10, classes=4, prefix_tokens=2
 )
 SIXTEEN = [(place, dtype) for place in ("emulator", "cuda") for dtype in HALF_DTYPES]
-CASES = [("numpy", "float32"), ("fast", "float32"), ("emulator", "float32"), ("cuda", "float32"), *SIXTEEN]
+CASES = [
+    ("numpy", "float32"),
+    ("fast", "float32"),
+    ("cupy", "float32"),
+    ("emulator", "float32"),
+    ("cuda", "float32"),
+    *SIXTEEN,
+]
 # The largest error over the largest value. 16 bits: half a unit is 2^-11 and 2^-8; relevance multiplies several.
 TOLERANCE = {"float32": 1e-4, "float16": 1e-2, "bfloat16": 6e-2}
 
@@ -21,8 +28,8 @@ def model(backend, dtype):
     """Large weights, so that attention is far from flat, and biases of qkv that matter."""
     if backend == "emulator":
         need_compiler()
-    if backend == "cuda" and (why := why_no_gpu()):
-        pytest.skip(f"backend cuda {why}")
+    if backend in GPU and (why := why_no_gpu()):
+        pytest.skip(f"backend {backend} {why}")
     built, rng = minast.AST(CONFIG, backend=backend, seed=None, dtype=dtype), np.random.default_rng(21)
     for name, view in built.w.items():
         matrix = view.ndim == 2 and name != "pos_embed"

@@ -1,0 +1,238 @@
+"""What torch.save writes: every kind of tensor, and files that are damaged, lie, or want to run something."""
+
+import os
+import pickle
+import struct
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import minast
+from minast import pretrained
+from minast.pretrained import open_tensors
+from tests.golden import pretrained_cases as cases
+
+FILES = Path(__file__).parents[1] / "golden" / "pretrained"
+
+
+def refused(path, match, **options):
+    """One sentence, with the file's name in it. -> the sentence"""
+    with pytest.raises(minast.Error, match=match) as caught:
+        pretrained.load(path, **{"classes": 3, **options})
+    sentence = str(caught.value)
+    assert os.path.basename(path) in sentence and "\n" not in sentence and sentence.endswith(".")
+    return sentence
+
+
+# -- torch.save ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["odd.pth", "odd_stream.pth"])
+def test_every_kind_of_tensor(name):
+    answers = np.load(FILES / "answers.npz")
+    with open_tensors(FILES / name) as file:
+        wanted = {key[4:]: answers[key] for key in answers.files if key.startswith("odd_")}
+        assert set(file.shapes) == set(wanted)
+        for key, x in wanted.items():
+            assert file.shapes[key] == x.shape
+            if key == "count":
+                with pytest.raises(minast.Error, match="'count' is int64"):
+                    file.read(key)
+            else:
+                assert np.array_equal(file.read(key), x), key
+
+
+def test_deit_and_ast_files_hold_what_was_saved():
+    for name, wanted in (("deit.pth", cases.deit_weights()), ("ast.pth", cases.official_weights())):
+        with open_tensors(FILES / name) as file:
+            assert list(file.shapes) == list(wanted)
+            assert all(np.array_equal(file.read(key), x) for key, x in wanted.items())
+
+
+# -- pickles that want more ----------------------------------------------------------------------------------------
+
+
+class Command:
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return os.system, (f"echo ran > {self.marker}",)
+
+
+class Evaluated:
+    def __reduce__(self):
+        return eval, ("__import__('os').getpid()",)
+
+
+def pth(path, data, storages=(), compress=zipfile.ZIP_STORED):
+    with zipfile.ZipFile(path, "w", compress) as archive:
+        archive.writestr("archive/data.pkl", data)
+        archive.writestr("archive/byteorder", "little")
+        for key, raw in storages:
+            archive.writestr(f"archive/data/{key}", raw)
+    return path
+
+
+@pytest.mark.parametrize("protocol", [2, 4, 5])
+@pytest.mark.parametrize("wrap", ["zip", "bare"])
+def test_a_pickle_that_runs_a_command_is_refused_by_name_and_nothing_runs(tmp_path, capsys, wrap, protocol):
+    marker = tmp_path / "marker"
+    data = pickle.dumps({"model": {"weight": Command(marker)}}, protocol)
+    path = tmp_path / "evil.pth"
+    if wrap == "zip":
+        pth(path, data)
+    else:
+        path.write_bytes(data)
+    sentence = refused(path, r"asks for \w+\.system")
+    assert "nothing was run" in sentence and not marker.exists()
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        (pickle.dumps({"weight": Evaluated()}, 0), "DICT"),
+        (b"(cos\nsystem\nX\x04\x00\x00\x00trueo.", "OBJ"),
+        (b"(X\x04\x00\x00\x00trueios\nsystem\n.", "INST"),
+        (b"\x80\x02ccollections\nOrderedDict\n)\x81.", "NEWOBJ"),
+        (b"\x80\x02\x82\x01.", "EXT1"),
+        (b"\x80\x05\x96\x01\x00\x00\x00\x00\x00\x00\x00x.", "BYTEARRAY8"),
+    ],
+)
+def test_other_ways_to_make_objects_are_refused_by_name(tmp_path, data, name):
+    refused(pth(tmp_path / "x.pth", data), f"instruction {name}, ")
+
+
+def test_a_pickle_cannot_reserve_memory(tmp_path):
+    refused(pth(tmp_path / "x.pth", b"\x80\x02}r\xff\xff\xff\x7f."), "place 2147483647 is taken")
+
+
+@pytest.mark.parametrize("name", ["os system", "builtins eval", "torch.nn Module", "collections Counter", "torch load"])
+def test_any_other_name_is_refused(tmp_path, name):
+    module, what = name.split()
+    data = b"\x80\x02c" + f"{module}\n{what}\n".encode() + b"."
+    refused(pth(tmp_path / "x.pth", data), rf"asks for {module}\.{what}")
+
+
+def test_dotted_names_do_not_reach_into_what_is_allowed(tmp_path):
+    """Protocol 4 can ask for attributes of a name: OrderedDict.__init__.__globals__ is not OrderedDict."""
+    data = b"\x80\x04\x8c\x0bcollections\x8c\x19OrderedDict.__init__.pop_\x93."
+    refused(pth(tmp_path / "x.pth", data), r"asks for collections\.OrderedDict\.__init__")
+
+
+def test_a_pickle_cannot_write_to_what_it_is_given(tmp_path):
+    from minast.pretrained.readers import unpickle
+
+    before = dict(unpickle.FUNCTIONS)
+    data = b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n}X\x09\x00\x00\x00_functionX\x01\x00\x00\x00xsb."
+    refused(pth(tmp_path / "x.pth", data), "writes to a function")
+    assert before == unpickle.FUNCTIONS
+
+
+def test_eval_is_refused_inside_a_stream_file(tmp_path):
+    from minast.pretrained.readers.pth import MAGIC
+
+    path = tmp_path / "x.pth"
+    path.write_bytes(b"".join(pickle.dumps(x, 2) for x in (MAGIC, 1001, {"little_endian": True}, Evaluated(), [])))
+    refused(path, r"asks for \w+\.eval")
+
+
+# -- damaged .pth --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.7, 0.999])
+@pytest.mark.parametrize("name", ["ast.pth", "odd_stream.pth"])
+def test_truncated(tmp_path, name, share):
+    whole = (FILES / name).read_bytes()
+    path = tmp_path / "cut.pth"
+    path.write_bytes(whole[: int(share * len(whole))])
+    if name == "ast.pth":
+        refused(path, "not a complete .pth file .*truncated", heads=2)
+    else:
+        with pytest.raises(minast.Error), open_tensors(path) as file:
+            for key in file.shapes:
+                if key != "count":
+                    file.read(key)
+
+
+def test_one_flipped_bit_is_found(tmp_path):
+    raw = bytearray((FILES / "ast.pth").read_bytes())
+    raw[len(raw) // 2] ^= 1
+    path = tmp_path / "flipped.pth"
+    path.write_bytes(raw)
+    refused(path, "cannot be read .*damaged", heads=2)
+
+
+def tensor_pickle(numel=4, offset=0, shape=(4,), strides=(1,)):
+    """A state dict with one tensor, as torch writes it, by hand."""
+
+    def number(n):
+        return b"\x8a\x08" + struct.pack("<q", n)
+
+    def text(s):
+        return b"X" + struct.pack("<I", len(s)) + s.encode()
+
+    def many(values):
+        return b"(" + b"".join(map(number, values)) + b"t"
+
+    storage = b"(" + text("storage") + b"ctorch\nFloatStorage\n" + text("0") + text("cpu") + number(numel) + b"tQ"
+    tensor = b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + number(offset) + many(shape) + many(strides)
+    return b"\x80\x02}" + text("w") + tensor + b"\x89ccollections\nOrderedDict\n)RtRs."
+
+
+def read_tensor(path):
+    with open_tensors(path) as file:
+        return file.read("w")
+
+
+def test_windows_on_a_storage_stay_inside_it(tmp_path):
+    raw = np.arange(4, dtype=np.float32).tobytes()
+    path = tmp_path / "x.pth"
+
+    def saved(storage=raw, **kind):
+        return pth(path, tensor_pickle(**kind), [("0", storage)])
+
+    assert read_tensor(saved(offset=3, shape=(2,), strides=(0,))).tolist() == [3, 3]
+    for kind in (
+        {"shape": (5,)},
+        {"offset": 1},
+        {"shape": (2, 2), "strides": (3, 1)},
+        {"shape": (2,), "strides": (2**40,)},
+    ):
+        with pytest.raises(minast.Error, match=r"'w' reaches to item .* of a storage of 4"):
+            read_tensor(saved(**kind))
+    for kind in ({"strides": (-1,)}, {"offset": -1}, {"shape": (2, 2)}, {"shape": (-4,)}):
+        with pytest.raises(minast.Error, match="file is damaged"):
+            read_tensor(saved(**kind))
+    with pytest.raises(minast.Error, match="storage '0' has 16 bytes instead of 40"):
+        read_tensor(saved(numel=10))
+    with pytest.raises(minast.Error, match="'data/0' has 16 bytes, more than the 8"):
+        read_tensor(saved(numel=2, shape=(2,)))
+    with pytest.raises(minast.Error, match="which torch"):
+        read_tensor(pth(path, tensor_pickle(), [("0", raw)], zipfile.ZIP_DEFLATED))
+    with pytest.raises(minast.Error, match="'data/0' cannot be read"):
+        read_tensor(pth(path, tensor_pickle()))
+
+
+def test_garbage_where_the_pickle_should_be(tmp_path):
+    rng = np.random.default_rng(0)
+    for i in range(200):
+        data = bytearray(tensor_pickle())
+        for at in rng.integers(0, len(data), 3):
+            data[at] = rng.integers(256)
+        path = pth(tmp_path / f"{i}.pth", bytes(data), [("0", bytes(16))])
+        try:
+            with open_tensors(path) as file:
+                for name in file.shapes:
+                    file.read(name)
+        except minast.Error as error:
+            assert str(path) in str(error)
+
+
+def test_files_without_a_state_dict(tmp_path):
+    refused(pth(tmp_path / "list.pth", pickle.dumps([1, 2], 2)), "no state dict .*an object of type list")
+    refused(pth(tmp_path / "words.pth", pickle.dumps({"epoch": 3}, 2)), "no state dict .*a dictionary with epoch")
+    (tmp_path / "bare.pth").write_bytes(pickle.dumps({"a": 1}, 2))
+    refused(tmp_path / "bare.pth", "a bare pickle of dict")
