@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+import minast
 from minast.errors import Error
 from minast.gpu import kernel_source
 
@@ -117,8 +118,8 @@ def _wav_bytes(wave, rate):
 
 def _place(path):
     """minast/layers.py, whether it lies in a checkout or in site-packages; no line number, which every edit moves."""
-    parts = Path(path).parts
-    return "/".join(parts[parts.index("minast", max(0, len(parts) - 3)) :] if "minast" in parts[-3:] else parts[-1:])
+    path, package = Path(path).resolve(), Path(minast.__file__).resolve().parent  # the checkout may be a minast as well
+    return path.relative_to(package.parent).as_posix() if package in path.parents else path.name
 
 
 def _part(text, start, stop):
