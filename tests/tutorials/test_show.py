@@ -115,3 +115,12 @@ def test_a_player_holds_the_sound(shown):
 def test_a_table(shown):
     show.table([("a", 1.23456), ("b", 2)], ["name", "value"])
     assert shown[0]["text/markdown"] == "| name | value |\n| --- | --- |\n| a | 1.235 |\n| b | 2 |"
+
+
+def test_a_checkout_may_be_called_minast(monkeypatch, tmp_path):
+    """As `git clone` names it; a file outside the package, as a kernel of a checkout, goes by its own name."""
+    package = tmp_path / "minast" / "minast"
+    monkeypatch.setattr(minast, "__file__", str(package / "__init__.py"))
+    assert show._place(package / "layers.py") == "minast/layers.py"
+    assert show._place(package / "fast" / "gelu.py") == "minast/fast/gelu.py"
+    assert show._place(tmp_path / "minast" / "kernels" / "gelu.cu") == "gelu.cu"
