@@ -1,6 +1,7 @@
 """An audio file -> a mono float32 waveform at the rate a model wants."""
 
 import os
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -8,6 +9,20 @@ from .errors import Error
 
 MAX_RATE = 768000  # Hz: more than any recorder has
 EXTENSIONS = (".wav", ".flac", ".ogg", ".mp3", ".opus", ".oga", ".aif", ".aiff", ".au", ".w64", ".caf")
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A recording as it was read, and what the user should know about it."""
+
+    wave: np.ndarray  # (S,) float32
+    rate: int  # Hz
+    notes: tuple[str, ...] = ()  # such as "cut short: 3.20 s could be decoded of 12.00 s"; no file name in them
+
+
+def decode(path: str | os.PathLike, rate: int | None = 16000) -> Decoded:
+    """`load_audio`, with the rate and what the user should know about the file."""
+    return Decoded(*read_audio(path, rate))
 
 
 def load_audio(path: str | os.PathLike, rate: int | None = 16000) -> np.ndarray:

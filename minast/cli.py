@@ -1,6 +1,7 @@
 """What all commands share: common flags, errors as one sentence, exit statuses."""
 
 import argparse
+import json
 import os
 import sys
 
@@ -87,6 +88,16 @@ def run(main, argv=None):
 def complain(message):
     """One sentence on standard error."""
     print(as_started(f"minast: {message}"), file=sys.stderr)
+
+
+def note(message):
+    """What the user should know although the command goes on: one sentence on standard error."""
+    print(as_started(f"note: {message}"), file=sys.stderr)
+
+
+def print_json(value):
+    """One JSON value on standard output. Non-ASCII characters are escaped, so it is valid on any stream."""
+    print(json.dumps(printable(value), indent=1))
 
 
 def printable(value):

@@ -8,7 +8,6 @@ of every clip and draws the confusion matrix.
 """
 
 import csv
-import json
 import os
 
 import numpy as np
@@ -42,7 +41,7 @@ def main(argv=None):
     result, rows = scoring.measures(scores, targets, loss), by_class(info.labels, scores, targets, loss)
     if args.json:
         about = {"checkpoint": args.checkpoint, "data": data.name, "split": args.split, "clips": len(clips)}
-        print(json.dumps(cli.printable({**about, **result, "classes": rows}), ensure_ascii=False, indent=1))
+        cli.print_json({**about, **result, "classes": rows})
     else:
         counts = f"{cli.counted(len(clips), 'clip')}, {cli.counted(len(rows), 'class', 'classes')}"
         print(f"{data.name}, {args.split} split: {counts} ({data.split_from})")

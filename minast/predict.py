@@ -8,9 +8,7 @@ A file longer than the model's input is cut into segments, and the probabilities
 shorter than half a segment is not scored.
 """
 
-import json
 import os
-import sys
 
 from . import cli
 from .classifier import Classifier
@@ -29,8 +27,7 @@ def main(argv=None):
     classifier = Classifier.load(args.checkpoint, args.backend)
     classifier.numbers(labels)  # refuse unknown ones before any file is read
     if classifier.info.notes.get("random_head"):
-        note = "note: the head of this model is random, not trained yet: these probabilities mean nothing."
-        print(note, file=sys.stderr)
+        cli.note("the head of this model is random, not trained yet: these probabilities mean nothing.")
     results, failed = [], False
     for path in args.files:
         try:
@@ -45,7 +42,7 @@ def main(argv=None):
         if args.explain:
             explain(classifier, result, args.explain)
     if args.json:
-        print(json.dumps(results, ensure_ascii=False, indent=1))
+        cli.print_json(results)
     return 2 if failed else 0
 
 

@@ -6,8 +6,6 @@ They are taken over every frame and mel bin of the training clips, without paddi
 Models that start from an AudioSet checkpoint keep AudioSet's (-4.2677393, 4.5689974), which their weights expect.
 """
 
-import json
-
 from . import cli
 from .config import WINDOWS, FeatureConfig
 from .datasets import open_dataset
@@ -23,7 +21,7 @@ def main(argv=None):
     (mean, std), lengths = clips.mean_std(), clips.lengths()
     if args.json:
         counts = {"clips": len(clips), "frames": int(lengths.sum()), "longest": int(lengths.max())}
-        print(json.dumps(cli.printable({"mean": mean, "std": std, **counts})))
+        cli.print_json({"mean": mean, "std": std, **counts})
     else:
         print(
             f"mean {mean:.7f}  std {std:.7f}  "
