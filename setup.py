@@ -33,7 +33,7 @@ setup(
         "soundfile>=0.12",
         "soxr>=0.3.7",
         "tqdm>=4.65",
-        "threadpoolctl>=3.2",
+        "threadpoolctl>=3.7",  # earlier ones may wait for ever in a thread while the main one imports
         "matplotlib>=3.8",
         "shtab>=1.7",
     ],

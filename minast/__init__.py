@@ -18,6 +18,10 @@ it); then features, augment and training/ for what surrounds it, fast/ and cuda/
 
 from typing import TYPE_CHECKING
 
+from .signals import stop_quietly_while_importing
+
+stop_quietly_while_importing()
+
 from . import metrics
 from .audio import load_audio
 from .checkpoint import load, save

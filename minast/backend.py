@@ -78,6 +78,9 @@ def choose(name: str | None = None) -> Backend:
     if name in GPU:
         if why := why_no_gpu():
             raise Error(f"backend {name!r} {why}.")
+        from .gpu.cupy_cache import check_cupy_cache
+
+        check_cupy_cache()
         import cupy as xp
     else:
         from . import threads

@@ -1,32 +1,21 @@
-"""What all commands share: common flags, errors as one sentence, exit statuses."""
+"""What all commands share: how one is run, its streams, signals and exit statuses; common flags."""
 
 import argparse
-import json
 import os
 import sys
+from collections.abc import Callable
 
-from . import threads
+from . import signals, threads
+from .arguments import Parser as Parser
+from .arguments import whole
 from .backend import BACKENDS
 from .datasets import DATA as DATA
-from .errors import Error
-
-
-def as_started(text: str) -> str:
-    """A text with `python -m minast.VERB` replaced by `minast VERB` if the console command was used."""
-    console = os.path.splitext(os.path.basename(sys.argv[0]))[0] == "minast"
-    return text.replace("python -m minast.", "minast ") if console else text
-
-
-class Parser(argparse.ArgumentParser):
-    """argparse that shows a command's docstring as it is written, line by line."""
-
-    def __init__(self, verb, doc):
-        super().__init__(
-            prog=as_started(f"python -m minast.{verb}"),
-            description=as_started(doc or ""),
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-
+from .errors import Error, reason
+from .say import as_started as as_started
+from .say import complain
+from .say import note as note
+from .say import print_json as print_json
+from .say import printable as printable
 
 CHECKPOINT = ".npz written by train or convert"
 
@@ -42,7 +31,7 @@ def add_threads(parser):
     parser.add_argument(
         "--threads",
         action=Threads,
-        type=int,
+        type=whole(1, threads.MOST),
         metavar="N",
         help="number of CPU threads (default: $MINAST_THREADS, else all cores)",
     )
@@ -57,58 +46,88 @@ class Threads(argparse.Action):
 
 
 def run(main, argv=None):
-    """Run a command's `main(argv) -> status`, then exit: 0 success, 2 a user's error, 130 stopped by Ctrl-C.
+    """Run a command's `main(argv) -> status`, then exit: 0 success, 2 a user's error, 130, 143, 129 stopped.
 
+    Those of a stopped command are for Ctrl-C, SIGTERM and SIGHUP; 141 says that the reader of its output went away.
     argv: the command's arguments (default: the process's).
     """
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show must not crash
-    try:
-        status = main(sys.argv[1:] if argv is None else argv)
-        sys.stdout.flush()
-    except Error as error:
-        complain(error)
-        status = 2
-    except MemoryError as error:
-        complain(f"out of memory ({error}): use a smaller model or batch, or fewer classes.")
-        status = 2
-    except KeyboardInterrupt:
-        complain("stopped.")
-        status = 130
-    except BrokenPipeError:  # the reader went away, as `| head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = 141
-    except OSError as error:
-        complain(f"{error.filename or 'a file'}: {error.strerror or error}.")
-        status = 2
+    open_streams()
+    with signals.raising(leave_at_second=True):
+        status = _status(main, sys.argv[1:] if argv is None else argv)
+        if not flushed() and not status:
+            complain("standard output cannot be written.")
+            status = 2
     sys.exit(status)
 
 
-def complain(message):
-    """One sentence on standard error."""
-    print(as_started(f"minast: {message}"), file=sys.stderr)
+def _status(main, argv):
+    """Call a command.   -> its exit status; what went wrong is said in a sentence"""
+    try:
+        status = main(argv)
+        sys.stdout.flush()
+        return status
+    except Error as error:
+        complain(error)
+    except MemoryError as error:
+        complain(f"out of memory ({error}): use a smaller model or batch, or fewer classes.")
+    except KeyboardInterrupt as error:
+        complain("stopped.")
+        return signals.status_of(error)
+    except SystemExit as left:  # --help
+        return left.code
+    except BrokenPipeError:  # the reader went away, as `| head` does
+        return 141
+    except OSError as error:
+        what = f"{error.filename}:" if error.filename else "standard output cannot be written:"
+        complain(f"{what} {error.strerror or reason(error)}.")
+    return 2
 
 
-def note(message):
-    """What the user should know although the command goes on: one sentence on standard error."""
-    print(as_started(f"note: {message}"), file=sys.stderr)
+def try_to_draw(path: str | os.PathLike, draw: Callable[[], object]) -> None:
+    """Call `draw`, for a picture that comes with other results: if it fails, a note says so and all goes on."""
+    try:
+        draw()
+    except Error as error:
+        note(error)
+    except Exception as error:  # of Matplotlib, its files and its fonts
+        note(f"{path} is not drawn: {reason(error)}.")
 
 
-def print_json(value):
-    """One JSON value on standard output. Non-ASCII characters are escaped, so it is valid on any stream."""
-    print(json.dumps(printable(value), indent=1))
+# -- streams -------------------------------------------------------------------------------------------------------
 
 
-def printable(value):
-    """A value ready for JSON: NaN and infinities become null."""
-    if isinstance(value, dict):
-        return {key: printable(v) for key, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [printable(v) for v in value]
-    if isinstance(value, float) and (value != value or abs(value) == float("inf")):
-        return None
-    return value
+def open_streams() -> None:
+    """Make standard input, output and error usable, also where a daemon or `>&-` has closed them.
+
+    Otherwise the next file that is opened would take the place of one, and get what is printed.
+    """
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        if not _is_open(number):
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115  for good
+        if mode == "w" and hasattr(getattr(sys, name), "reconfigure"):
+            getattr(sys, name).reconfigure(errors="backslashreplace")  # what the terminal cannot show is no crash
+
+
+def _is_open(number):
+    try:
+        os.fstat(number)
+    except OSError:
+        return False
+    return True
+
+
+def flushed() -> bool:
+    """Write out what was printed. If that fails, as on a full disk, it is discarded: Python would try again at exit."""
+    lost = []
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError as error:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            lost.append(error)
+    return not lost
 
 
 def counted(n: int, noun: str, nouns: str | None = None) -> str:

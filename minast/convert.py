@@ -11,10 +11,13 @@ given.
 """
 
 import os
+from argparse import ArgumentTypeError
 
 from . import cli
+from .arguments import MANY, SEEDS, whole
 from .backend import BACKENDS
 from .checkpoint import save
+from .files import writable_file
 from .pretrained import load
 from .pretrained.adapt import RGB
 
@@ -27,6 +30,7 @@ def main(argv=None):
     if os.path.exists(args.out) and os.path.exists(args.source) and os.path.samefile(args.source, args.out):
         raise cli.Error(f"{args.out} is the source itself: give the converted checkpoint another name.")
     options = {name: value for name, value in vars(args).items() if name not in ("source", "out")}
+    writable_file(args.out)
     model, info, report = load(args.source, backend=BACKENDS[0], **options)
     save(args.out, model, info.labels, info.features, info.loss, notes=info.notes)
     c = model.config
@@ -40,7 +44,10 @@ def main(argv=None):
 
 def grid(text):
     """12x101 -> (12, 101)"""
-    rows, columns = (int(n) for n in text.lower().split("x"))
+    try:
+        rows, columns = map(whole(1, MANY), text.lower().split("x"))
+    except (ValueError, ArgumentTypeError):
+        raise ArgumentTypeError(f"is {text[:40]!r}: it must be rows and columns, as 12x101") from None
     return rows, columns
 
 
@@ -49,24 +56,33 @@ def parser():
     p = cli.Parser("convert", __doc__)
     p.add_argument("source", metavar="SOURCE", help="a .npz, .pth or .safetensors file, or a Hugging Face folder")
     p.add_argument("out", metavar="OUT.npz", help="the checkpoint to write")
-    p.add_argument("--classes", type=int, metavar="N", help="number of classes (default: the source's)")
+    p.add_argument("--classes", type=whole(1, MANY), metavar="N", help="number of classes (default: the source's)")
     p.add_argument("--labels", metavar="FILE", help="class names, one per line, or AudioSet's class_labels_indices.csv")
     p.add_argument("--fresh-head", action="store_true", help="start a new head even if the source's head would fit")
     p.add_argument("--loss", choices=("bce", "ce"), help="turn logits into scores by sigmoid (bce) or softmax (ce)")
     p.add_argument(
         "--frames",
-        type=int,
+        type=whole(16, MANY),
         metavar="N",
         help="input length in frames of 10 ms (default: the source's; for a ViT 1024)",
     )
     p.add_argument(
-        "--fstride", type=int, metavar="N", help="patch stride in mel bins (default: the source's; for a ViT 10)"
+        "--fstride",
+        type=whole(1, MANY),
+        metavar="N",
+        help="patch stride in mel bins (default: the source's; for a ViT 10)",
     )
     p.add_argument(
-        "--tstride", type=int, metavar="N", help="patch stride in frames (default: the source's; for a ViT 10)"
+        "--tstride",
+        type=whole(1, MANY),
+        metavar="N",
+        help="patch stride in frames (default: the source's; for a ViT 10)",
     )
     p.add_argument(
-        "--mel-bins", type=int, metavar="N", help="number of mel filters (default: the source's; for a ViT 128)"
+        "--mel-bins",
+        type=whole(16, 4096),
+        metavar="N",
+        help="number of mel filters (default: the source's; for a ViT 128)",
     )
     p.add_argument(
         "--rgb", choices=RGB, default="sum", help="how to merge the filters of the three colour channels (default: sum)"
@@ -78,7 +94,7 @@ def parser():
     )
     p.add_argument(
         "--heads",
-        type=int,
+        type=whole(1, 4096),
         metavar="N",
         help="number of attention heads, if the source does not say and they are not 64 wide",
     )
@@ -88,7 +104,9 @@ def parser():
         metavar="FxT",
         help="grid of the source's position embedding, as 12x101, if it does not say",
     )
-    p.add_argument("--seed", type=int, metavar="N", default=0, help="random seed of a new head (default: 0)")
+    p.add_argument(
+        "--seed", type=whole(0, SEEDS), metavar="N", default=0, help="random seed of a new head (default: 0)"
+    )
     return p
 
 

@@ -17,10 +17,11 @@ from dataclasses import asdict
 import numpy as np
 
 from . import cli
+from .arguments import MANY, whole
 from .classifier import Classifier
 from .datasets.common import audio_files
 from .errors import Error
-from .files import atomic, writable_folder
+from .files import atomic, writable_file, writable_folder
 from .scoring import BATCH, clip_embeddings, segment_times
 from .training.prefetch import Prefetcher
 from .version import __version__
@@ -30,9 +31,10 @@ def main(argv=None):
     """The command.   -> exit status"""
     args = parser().parse_args(argv)
     refuse(args)
+    writable_folder(os.path.dirname(args.out) or ".")
+    writable_file(args.out)
     files, failed = named_files(args.sounds)
     classifier = Classifier.load(args.checkpoint, args.backend)
-    writable_folder(os.path.dirname(args.out) or ".")
     clips, readable, seconds = embed_files(classifier, files, args.per, args.batch)
     if not readable:
         raise Error(f"{args.out} is not written: none of the {len(files)} files can be read.")
@@ -60,7 +62,11 @@ def parser():
     p.add_argument("--out", required=True, metavar="OUT.npz", help="the file to write")
     p.add_argument("--per", choices=("file", "segment"), default="file", help="what a row is of (default: file)")
     p.add_argument(
-        "--batch", type=int, metavar="N", default=BATCH, help=f"segments computed together (default: {BATCH})"
+        "--batch",
+        type=whole(1, MANY),
+        metavar="N",
+        default=BATCH,
+        help=f"segments computed together (default: {BATCH})",
     )
     cli.add_backend(p)
     return p
@@ -70,10 +76,6 @@ def refuse(args):
     """minast.Error for what cannot be done, before anything is computed."""
     if not args.out.endswith(".npz"):
         raise Error(f"--out is {args.out!r}: embeddings are written as .npz, so its name must end in .npz.")
-    if os.path.isdir(args.out):
-        raise Error(f"--out {args.out} is a folder: name the file to write.")
-    if args.batch < 1:
-        raise Error(f"--batch is {args.batch}: it must be at least 1.")
     if os.path.exists(args.out) and os.path.exists(args.checkpoint) and os.path.samefile(args.out, args.checkpoint):
         raise Error(f"--out {args.out} is the checkpoint itself: give the embeddings another name.")
 

@@ -13,6 +13,7 @@ import os
 import numpy as np
 
 from . import cli, metrics, plots, scoring
+from .arguments import SEEDS, whole
 from .checkpoint import load
 from .datasets import open_dataset
 from .errors import Error
@@ -61,9 +62,14 @@ def parser():
         "--split", choices=("test", "valid", "train", "all"), default="test", help="the clips to score (default: test)"
     )
     p.add_argument(
-        "--seed", type=int, metavar="N", help="seed of the split, if the data have none (default: the model's)"
+        "--seed",
+        type=whole(0, SEEDS),
+        metavar="N",
+        help="seed of the split, if the data have none (default: the model's)",
     )
-    p.add_argument("--fold", type=int, metavar="N", help="test fold of esc10 and esc50, 1 to 5 (default: the model's)")
+    p.add_argument(
+        "--fold", type=whole(1, 5), metavar="N", help="test fold of esc10 and esc50, 1 to 5 (default: the model's)"
+    )
     p.add_argument("--out", metavar="DIR", help="write scores.csv and confusion.png into this folder")
     p.add_argument("--json", action="store_true", help="print one JSON object")
     p.add_argument("--no-cache", action="store_true", help="do not cache features on disk")

@@ -14,6 +14,7 @@ import numpy as np
 from .emulator.run import emulation, run
 from .errors import Error
 from .gpu import dry_run, kernel_source
+from .gpu.cupy_cache import check_cupy_cache
 from .gpu.signature import check_shape, dim3, signature_of
 
 __all__ = ["emulation", "launch"]
@@ -64,6 +65,7 @@ def _launch_cupy(text, signature, grid, block, values, shared_bytes):
             raise Error(f"{argument.what} is on device {value.device.id}, the current one is {device}")
     key = device, text.text, signature.name
     if key not in _functions:
+        check_cupy_cache()
         # Includes are pasted in: CuPy's cache of compiled kernels does not see changes of included files.
         module = cupy.RawModule(code=text.text, options=("-std=c++17", "-lineinfo"), name_expressions=(signature.name,))
         _functions[key] = [module.get_function(signature.name), 48 * 1024]

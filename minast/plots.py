@@ -4,7 +4,9 @@ Functions with a `path` write a PNG; functions with `axes` draw into a figure of
 matplotlib is imported when something is drawn.
 """
 
+import functools
 import os
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -20,7 +22,12 @@ from . import metrics
 from .errors import Error
 from .features import FRAME, bin_of, hop_seconds
 from .files import atomic
+from .fonts import fit_fonts
+from .say import note
+from .text import visible
 
+MOST_CLASSES = 2000  # in a confusion matrix: about as many as its picture has pixels
+MOST_NAMES = 100  # on its axes: more would overlap
 TICKS_HZ = (100, 200, 500, 1000, 2000, 4000, 7000, 15000)
 
 
@@ -32,14 +39,29 @@ def figure(width: float = 7.0, height: float = 4.0) -> "Figure":
 
 
 def save_figure(fig: "Figure", path: str | os.PathLike) -> None:
-    """Write a figure as a PNG, atomically. Raises minast.Error if the file cannot be written."""
-    with atomic(path) as f:
+    """Write a figure as a PNG, atomically. Raises minast.Error if the file cannot be written.
+
+    Characters that no installed font has are drawn as boxes, and a note says so.
+    """
+    if left := fit_fonts(fig):
+        note_boxes(left)
+    with atomic(path) as f, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="matplotlib")  # on missing characters and narrow axes, one a drawing
+        warnings.filterwarnings("ignore", "Glyph")
         fig.savefig(f, format="png", dpi=110)
 
 
-def plain(text: str) -> str:
-    """A user's text, ready to be drawn: bytes that are not UTF-8 become question marks."""
-    return text.encode("utf-8", "replace").decode()
+@functools.cache
+def note_boxes(characters: str) -> None:
+    """Say once that these characters cannot be drawn."""
+    note(
+        f"no installed font has {visible(characters, 40)}: pictures show boxes. Noto Sans CJK has most of the world's."
+    )
+
+
+def plain(text: str, limit: int = 60) -> str:
+    """A user's text, ready to be drawn: on one line, not too long, escapes for what is no character."""
+    return visible(text, limit)
 
 
 def learning_curves(
@@ -75,8 +97,10 @@ def draw_learning_curves(axes: Sequence["Axes"], history: Sequence[dict], measur
 def confusion(matrix: np.ndarray, labels: Sequence[str], path: str | os.PathLike) -> None:
     """Draw a confusion matrix: true class by row, predicted by column.   matrix (K, K), as of `metrics`
 
-    Cells show counts (up to 30 classes); their colour is the share of the row.
+    Cells show counts (up to 30 classes); their colour is the share of the row. Of more than MOST_NAMES classes, every
+    second, third ... is named. Raises minast.Error for more than MOST_CLASSES.
     """
+    refuse_many(labels)
     k = len(labels)
     size = min(24.0, 3.0 + 0.42 * k)
     fig = figure(size + 0.8, size)
@@ -86,15 +110,22 @@ def confusion(matrix: np.ndarray, labels: Sequence[str], path: str | os.PathLike
     save_figure(fig, path)
 
 
+def refuse_many(labels: Sequence[str]) -> None:
+    """minast.Error if there are too many classes for a confusion matrix that one can look at."""
+    if len(labels) > MOST_CLASSES:
+        raise Error(f"there is no picture of the confusion matrix: {len(labels)} classes, at most {MOST_CLASSES} fit.")
+
+
 def draw_confusion(axes: "Axes", matrix: np.ndarray, labels: Sequence[str]) -> "AxesImage":
     """`confusion` on axes of the caller's.   -> the image, for a colour bar"""
     k = len(labels)
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     image = axes.imshow(share, vmin=0, vmax=1, cmap="Blues")
     axes.set(xlabel="predicted", ylabel="true")
-    names = [plain(name) for name in labels]
-    axes.set_xticks(range(k), names, rotation=90, parse_math=False)
-    axes.set_yticks(range(k), names, parse_math=False)
+    named = range(0, k, -(-k // MOST_NAMES))
+    names = [plain(labels[i]) for i in named]
+    axes.set_xticks(named, names, rotation=90, parse_math=False)
+    axes.set_yticks(named, names, parse_math=False)
     if k <= 30:
         for i, j in zip(*np.nonzero(matrix), strict=True):
             axes.text(
@@ -108,6 +139,7 @@ def per_class(
 ) -> None:
     """Draw the confusion matrix (loss "ce") or the average precision of each class ("bce").   scores, targets (n, K)"""
     if loss == "ce":
+        refuse_many(labels)  # before a matrix of as many rows and columns is made
         confusion(metrics.confusion_matrix(scores, targets.argmax(axis=1)), labels, path)
     else:
         class_bars(metrics.average_precision(scores, targets), labels, path)

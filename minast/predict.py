@@ -11,18 +11,20 @@ shorter than half a segment is not scored.
 import os
 
 from . import cli
+from .arguments import MANY, whole
 from .classifier import Classifier
 from .errors import Error
 from .explain_plot import save_explanation
+from .files import writable_file
 
 
 def main(argv=None):
     """The command.   -> exit status"""
     args = parser().parse_args(argv)
-    if args.top < 1:
-        raise Error(f"--top is {args.top}: it must be at least 1.")
     if args.explain and len(args.files) > 1:
         raise Error(f"--explain draws one file, there are {len(args.files)}: give one FILE.")
+    if args.explain:
+        writable_file(args.explain)
     labels = names(args.labels)
     classifier = Classifier.load(args.checkpoint, args.backend)
     classifier.numbers(labels)  # refuse unknown ones before any file is read
@@ -51,7 +53,7 @@ def parser():
     p = cli.Parser("predict", __doc__)
     p.add_argument("checkpoint", metavar="CHECKPOINT", help=cli.CHECKPOINT)
     p.add_argument("files", nargs="+", metavar="FILE", help="wav, flac, ogg, mp3")
-    p.add_argument("--top", type=int, default=5, metavar="K", help="number of labels per file (default: 5)")
+    p.add_argument("--top", type=whole(1, MANY), default=5, metavar="K", help="number of labels per file (default: 5)")
     p.add_argument("--labels", metavar="A;B", help="choose among these labels only, separated by semicolons")
     p.add_argument("--json", action="store_true", help="print one JSON list")
     p.add_argument("--explain", metavar="PNG", help="save a picture of where the top label was heard (one FILE only)")

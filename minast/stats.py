@@ -7,6 +7,7 @@ Models that start from an AudioSet checkpoint keep AudioSet's (-4.2677393, 4.568
 """
 
 from . import cli
+from .arguments import SEEDS, whole
 from .config import WINDOWS, FeatureConfig
 from .datasets import open_dataset
 from .training.feature_cache import FeatureCache
@@ -35,18 +36,24 @@ def parser():
     p = cli.Parser("stats", __doc__)
     p.add_argument("data", metavar="DATA", help=cli.DATA)
     p.add_argument(
-        "--rate", type=int, metavar="HZ", default=16000, help="resample audio to this rate in Hz (default: 16000)"
+        "--rate",
+        type=whole(100, 768000),
+        metavar="HZ",
+        default=16000,
+        help="resample audio to this rate in Hz (default: 16000)",
     )
-    p.add_argument("--mel-bins", type=int, metavar="N", default=128, help="number of mel filters (default: 128)")
+    p.add_argument(
+        "--mel-bins", type=whole(4, 4096), metavar="N", default=128, help="number of mel filters (default: 128)"
+    )
     p.add_argument("--window", choices=WINDOWS, default="hamming", help="window of the STFT (default: hamming)")
     p.add_argument(
         "--seed",
-        type=int,
+        type=whole(0, SEEDS),
         metavar="N",
         default=0,
         help="seed of the split, if the data have none (default: 0)",
     )
-    p.add_argument("--fold", type=int, metavar="N", help="test fold of esc10 and esc50, 1 to 5 (default: 1)")
+    p.add_argument("--fold", type=whole(1, 5), metavar="N", help="test fold of esc10 and esc50, 1 to 5 (default: 1)")
     p.add_argument("--json", action="store_true", help="print one JSON object")
     p.add_argument("--no-cache", action="store_true", help="do not cache features on disk")
     cli.add_threads(p)

@@ -16,28 +16,31 @@ from itertools import pairwise
 from queue import SimpleQueue
 from typing import Any
 
+import numpy as np
+
 from .errors import Error
 
 VARIABLE = "MINAST_THREADS"
+MOST = 4096  # threads that may be asked for: more than any machine has cores
 
 
 def count() -> int:
-    """The number of threads, at least 1. Raises minast.Error if MINAST_THREADS is not a whole number of at least 1."""
+    """The number of threads. Raises minast.Error if MINAST_THREADS is not a whole number from 1 to MOST."""
     text = os.environ.get(VARIABLE)
     if not text:
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if not text.isdecimal() or int(text) < 1:
-        raise Error(f"{VARIABLE} is {text!r}: it must be a whole number of at least 1.")
+    if not text.isdecimal() or len(text) > 9 or not 1 <= int(text) <= MOST:
+        raise Error(f"{VARIABLE} is {text[:40]!r}: it must be a whole number from 1 to {MOST}.")
     return int(text)
 
 
 def set_count(n: int) -> None:
     """Use n threads from now on, in this process and, through MINAST_THREADS, in processes that it starts.
 
-    Raises minast.Error unless n is a whole number of at least 1.
+    Raises minast.Error unless n is a whole number from 1 to MOST.
     """
-    if int(n) != n or n < 1:
-        raise Error(f"the number of threads is {n}: it must be a whole number of at least 1.")
+    if not 1 <= n <= MOST or int(n) != n:
+        raise Error(f"the number of threads is {n}: it must be a whole number from 1 to {MOST}.")
     os.environ[VARIABLE] = str(int(n))
     apply_count()
 
@@ -172,6 +175,7 @@ def run(task: Callable[[Any], object], items: Iterable) -> None:
     """
     todo, failures, mine, theirs = deque(items), [], [], SimpleQueue()
     total, helpers = len(todo), min(count(), len(todo)) - 1
+    numpy_errors = {**np.geterr(), "call": np.geterrcall()}  # NumPy 1.26 keeps them by thread, later ones by context
 
     def drain(finished):
         while todo:
@@ -186,11 +190,15 @@ def run(task: Callable[[Any], object], items: Iterable) -> None:
                 failures.append(error)
             finished(item)
 
+    def help_out():
+        with np.errstate(**numpy_errors):
+            drain(theirs.put)
+
     with _blas:
         if helpers > 0 and not getattr(_here, "single_threaded", False):
             _pool.start(helpers)
             for _ in range(helpers):
-                _pool.queue.put(partial(copy_context().run, drain, theirs.put))
+                _pool.queue.put(partial(copy_context().run, help_out))
         with single_threaded():
             drain(mine.append)
         for _ in range(total - len(mine)):  # wait for items, not helpers: a late helper finds nothing to do

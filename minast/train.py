@@ -10,7 +10,7 @@
 The output folder gets best.npz and last.npz, history.csv, curves.png and confusion.png.
 """
 
-from . import cli
+from . import cli, signals
 from .training import flags
 from .training.fit import fit, train
 
@@ -23,11 +23,11 @@ def parser() -> cli.Parser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The command.   -> exit status: 0 done, 130 stopped by Ctrl-C"""
+    """The command.   -> exit status: 0 done; 130, 143 or 129 stopped by Ctrl-C, SIGTERM or SIGHUP"""
     try:
         train(parser().parse_args(argv))
-    except KeyboardInterrupt:
-        return 130
+    except KeyboardInterrupt as stopped:
+        return signals.status_of(stopped)
     return 0
 
 

@@ -10,7 +10,7 @@ import soundfile
 from threadpoolctl import ThreadpoolController
 
 from minast import threads
-from minast.files import cache_folder
+from minast.cache import private_folder
 from tests import tiers
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -35,8 +35,7 @@ def shared_data():
 @pytest.fixture(autouse=True, scope="session")
 def own_cache(tmp_path_factory):
     """Features of tests stay out of the user's cache; compiled kernels, kept by content, are shared with it."""
-    kernels, own = cache_folder() / "emulator", tmp_path_factory.mktemp("cache")
-    kernels.mkdir(parents=True, exist_ok=True)
+    kernels, own = private_folder("emulator"), tmp_path_factory.mktemp("cache")
     (own / "emulator").symlink_to(kernels.resolve())
     patch = pytest.MonkeyPatch()
     patch.setenv("MINAST_CACHE", str(own))

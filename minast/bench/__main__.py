@@ -4,7 +4,9 @@ import sys
 from argparse import Namespace
 
 from .. import cli
+from ..arguments import whole
 from ..backend import GPU
+from ..files import writable_file
 from . import catalogue, outputs, runner, stored, table
 from .gpu import device
 
@@ -43,6 +45,8 @@ def main(argv: list[str] | None = None) -> int:
     if argv and argv[0] in catalogue.TABLES:
         return catalogue.TABLES[argv[0]].run(argv[1:])
     args = parse(argv)
+    for path in filter(None, (args.json, args.readme, args.ladder)):
+        writable_file(path)
     if args.source:
         rows, about = stored.read(args.source)
         outputs.refuse_rows(args.readme, args.ladder, rows)
@@ -64,7 +68,7 @@ def parser() -> cli.Parser:
     p = cli.Parser("bench", help_text())
     rows = p.add_argument("rows", nargs="*", metavar="ROW", help="what to measure (default: see above)")
     rows.suggestions = (*catalogue.ROWS, *catalogue.TABLES)  # for shell completion
-    p.add_argument("--rounds", type=int, metavar="N", default=7, help="timed rounds per row (default: 7)")
+    p.add_argument("--rounds", type=whole(1, 10000), metavar="N", default=7, help="timed rounds per row (default: 7)")
     p.add_argument("--json", metavar="FILE", help="write the numbers to FILE")
     p.add_argument("--from", dest="source", metavar="FILE", nargs="+", help="measure nothing: read rows from FILEs")
     p.add_argument("--readme", metavar="FILE", help="write the table between the marker lines of FILE")
@@ -81,8 +85,6 @@ def parse(argv: list[str]) -> Namespace:
             raise cli.Error(f"{name} is a table, not a row: run python -m minast.bench {name} on its own.")
         if name not in catalogue.ROWS:
             raise cli.Error(f"there is no row {name!r}: choose from {', '.join(catalogue.ROWS)}.")
-    if args.rounds < 1:
-        raise cli.Error(f"--rounds is {args.rounds}: it must be at least 1.")
     if args.source and (args.rows or args.backend):
         raise cli.Error("--from takes the rows that are in the file: leave out the names of rows and --backend.")
     return args

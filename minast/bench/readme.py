@@ -4,11 +4,11 @@
 <!-- minast bench registers: end -->
 """
 
-from argparse import ArgumentParser
+from argparse import Action, ArgumentParser
 from pathlib import Path
 
 from ..errors import Error
-from ..files import atomic
+from ..files import atomic, writable_file
 from ..gpu import kernel_source
 
 CPU, GPU = "cpu", "gpu"  # the tables of the timed rows: in README.md and in kernels/README.md
@@ -54,7 +54,17 @@ def find(path: str | Path, *tables: str) -> str:
 
 def add_flag(parser: ArgumentParser) -> None:
     """The flag of the commands whose table belongs in kernels/README.md."""
-    parser.add_argument("--readme", action="store_true", help="write the table into kernels/README.md")
+    parser.add_argument(
+        "--readme", action=ToReadme, nargs=0, default=False, help="write the table into kernels/README.md"
+    )
+
+
+class ToReadme(Action):
+    """Like "store_true", but refuses at once if kernels/README.md cannot be written."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        writable_file(of_kernels())
+        namespace.readme = True
 
 
 def show_or_write(table: str, text: str, to_readme: bool) -> None:

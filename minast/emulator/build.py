@@ -13,8 +13,9 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..cache import check_private, private_folder
 from ..errors import Error
-from ..files import cache_folder
+from ..files import atomic
 from ..gpu import kernel_source
 
 # -fno-gnu-unique, hidden symbols: libraries with the same template must not share its statics. -g1: line numbers.
@@ -136,12 +137,12 @@ def _built(text, name, *flags):
     emulator = kernel_source.emulator_folder()
     headers = [p.read_bytes() for p in sorted(emulator.glob("*.*"))]
     key = repr((text, headers, FLAGS, flags, cxx[1:], _compiler_version(cxx), _processor()))
-    path = cache_folder() / "emulator" / f"{Path(name).stem}-{hashlib.sha256(key.encode()).hexdigest()[:32]}.so"
+    name_and_key = f"{Path(name).stem}-{hashlib.sha256(key.encode()).hexdigest()[:32]}.so"
+    path = private_folder("emulator") / name_and_key
     if path.is_file():
+        check_private(path)  # it is loaded and run
         return path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Built under another name and renamed, so that no process sees an incomplete library.
-    with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
+    with tempfile.TemporaryDirectory() as scratch:
         built = Path(scratch) / "library.so"
         command = [*cxx, *FLAGS, *flags, "-I", str(emulator), "-x", "c++", "-", "-o", str(built), "-ldl"]
         run = subprocess.run(command, input=text, capture_output=True, text=True)
@@ -150,5 +151,6 @@ def _built(text, name, *flags):
             raise Error(f"{name} does not compile for the emulator:\n" + "\n".join(wrong[:8]))
         if not built.is_file():
             raise Error(f"`{shlex.join(cxx)}` reports success but wrote no library: is it a C++ compiler?")
-        built.replace(path)
+        with atomic(path, private=True) as f:
+            f.write(built.read_bytes())
     return path

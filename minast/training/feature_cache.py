@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
@@ -11,12 +10,14 @@ from threading import Lock
 import numpy as np
 
 from .. import threads
+from ..cache import private_folder
 from ..config import FeatureConfig
 from ..datasets import Clip
 from ..errors import Error
 from ..features import log_mel
-from ..files import atomic, cache_folder
+from ..files import atomic
 from ..npz import BROKEN, load_npy
+from ..say import note
 
 VERSION = 2  # of the features: raise it when `log_mel` or `load_audio` return other numbers
 IN_MEMORY = 2**31  # bytes of features kept in memory; the rest is read from disk when needed
@@ -43,7 +44,7 @@ class FeatureCache(Sequence):
 
         self.clips, self.features = clips, features
         self.settings = json.dumps([VERSION, features.rate, features.mel_bins, features.window])
-        self.folder = os.path.join(cache_folder(), "features") if cache else None
+        self.folder = self._folder() if cache else None
         self._rows, self._bytes, self._lock = [], 0, Lock()
         pool = ThreadPoolExecutor(threads.count(), initializer=threads.stay_single_threaded)  # all release the GIL
         try:
@@ -82,6 +83,13 @@ class FeatureCache(Sequence):
             raise Error(f"all {len(self)} clips are the same constant {mean:.4g}: are they silent?")
         return float(mean), std
 
+    def _folder(self) -> str | None:
+        try:
+            return os.fspath(private_folder("features"))
+        except Error as error:  # costs time, not the run
+            note(f"features are not kept on disk: {error}")
+            return None
+
     def _get(self, clip: Clip) -> tuple[str | None, np.ndarray]:
         """-> (path of the cached file or None, log-mel)"""
         path = self._path(clip)
@@ -106,7 +114,7 @@ class FeatureCache(Sequence):
         except (OSError, Error) as error:  # a full disk costs time, not the run
             with self._lock:
                 if self.folder is not None:
-                    print(f"note: features are not kept on disk: {error}", file=sys.stderr)
+                    note(f"features are not kept on disk: {error}")
                 self.folder = None
             return None, mel
         return path, mel

@@ -2,12 +2,14 @@
 
 import os
 import shlex
+from functools import partial
 
 from .. import cli, plots, scoring
 from ..checkpoint import Info, load
 from ..datasets import Dataset
 from ..files import atomic
 from ..model import AST
+from ..text import visible
 from . import run_folder
 from .feature_cache import FeatureCache
 from .run import Run
@@ -21,18 +23,22 @@ def finish(run: Run) -> str:
     dataset, valid, targets = run.data.dataset, run.data.valid, run.data.valid_targets
     scores = scoring.clip_scores(model, info, valid)
     result, last = scoring.measures(scores, targets, info.loss), run.info.history[-1]
-    print(
+    said = [
         f"{len(valid)} held-out clips: {run.measure} {last[run.measure]:.2%} after the last epoch, "
         f"{result[run.measure]:.2%} (mAP {result['mAP']:.3f}, AUC {result['AUC']:.4f}) "
         f"after epoch {info.history[-1]['epoch']}, chosen on these clips"
-    )
+    ]
     if dataset.validation_split == "valid" and dataset.of("test"):
         scores, targets = score_test_clips(model, info, dataset, run.settings.cache)
         value = scoring.measures(scores, targets, info.loss)[run.measure]
-        print(f"test: {run.measure} {value:.2%} on {len(targets)} clips never used before")
-    plots.per_class(scores, targets, info.labels, info.loss, os.path.join(run.out, "confusion.png"))
+        said.append(f"test: {run.measure} {value:.2%} on {len(targets)} clips never used before")
+    picture = os.path.join(run.out, "confusion.png")
+    cli.try_to_draw(picture, partial(plots.per_class, scores, targets, info.labels, info.loss, picture))
     example = write_examples(run.out, dataset) if dataset.kind == "builtin" else shlex.quote(valid.clips[0].path)
-    print(f"{run.out}: best.npz, last.npz, history.csv, curves.png, confusion.png")
+    files = [name for name in run_folder.FILES if os.path.exists(os.path.join(run.out, name))]
+    said.append(f"{run.out}: {', '.join(files)}")
+    for line in said:  # last: what is written is written, also if nobody reads this
+        print(visible(line))
     print(cli.as_started(f"Predict with:\n  python -m minast.predict {shlex.quote(best)} {example}"))
     return best
 

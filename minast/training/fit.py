@@ -3,16 +3,15 @@
 import os
 import shlex
 from argparse import Namespace
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
-from .. import cli, threads
+from .. import cli, signals, threads
 from ..errors import Error
-from . import flags, loop
+from . import flags, loop, run_folder
 from .finish import finish
 from .resume import resumed_run
 from .run import Run
 from .start import new_run
-from .stopping import sigterm_as_ctrl_c
 
 
 def fit(data: str | os.PathLike | None, *, out: str | os.PathLike | None = None, **options) -> str:
@@ -36,16 +35,23 @@ def fit(data: str | os.PathLike | None, *, out: str | os.PathLike | None = None,
 def train(options: Namespace) -> str:
     """Prepare, train, evaluate.   options: parsed flags -> path of the best checkpoint
 
-    After Ctrl-C it says what was saved and how to continue, and raises KeyboardInterrupt.
+    After Ctrl-C, SIGTERM or SIGHUP it says what was saved and how to continue, and raises KeyboardInterrupt, as
+    signals.Stopped.
     """
     run = None
-    with ExitStack() as leaving, sigterm_as_ctrl_c(), threads.fixed():
+    with ExitStack() as leaving, signals.raising(), threads.fixed():
         try:
-            run = new_run(options, leaving) if options.resume is None else resumed_run(options)
+            if options.resume is None:
+                run = new_run(options, leaving)
+            else:
+                run_folder.take(options.resume, leaving)
+                run = resumed_run(options)
+                run_folder.complete(run)
             loop.train(run)
             return finish(run)
         except KeyboardInterrupt:
-            print(cli.as_started(stopped(options, run)))
+            with suppress(OSError):  # the terminal may be gone
+                print(cli.as_started(stopped(options, run)), flush=True)
             raise
 
 

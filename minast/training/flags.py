@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 
 from .. import cli
+from ..arguments import MANY, SEEDS, number, whole
 from ..config import PRESETS, RENAMED, WINDOWS
 from ..errors import Error
 from .recipes import default
@@ -18,8 +19,8 @@ def parser(doc: str | None = None) -> cli.Parser:
     p.add_argument("--out", metavar="DIR", help="output folder (default: runs/<data>-<preset>)")
     p.add_argument("--resume", metavar="DIR", help="resume the run in DIR; give DATA as well if the data have moved")
     cli.add_backend(p)
-    add(p, "seed", int, "N", "seed of all random numbers; rounding also depends on --threads")
-    p.add_argument("--fold", type=int, metavar="N", help="test fold of esc10 and esc50, 1 to 5 (default: 1)")
+    add(p, "seed", whole(0, SEEDS), "N", "seed of all random numbers; rounding also depends on --threads")
+    p.add_argument("--fold", type=whole(1, 5), metavar="N", help="test fold of esc10 and esc50, 1 to 5 (default: 1)")
     p.add_argument("--no-cache", action="store_true", help="do not cache features on disk")
     p.add_argument(
         "--pretrained", metavar="FILE", help="fine-tune pretrained ViT or AST weights, in any format that convert reads"
@@ -49,57 +50,75 @@ def add_model_flags(g):
     """The shape of the model: fields of ModelConfig."""
     sizes = "nano 1.4 M, tiny 5.5 M, small 22 M, base 87 M weights"
     g.add_argument("--preset", choices=PRESETS, help=f"model size: {sizes} (default: {default('preset')})")
-    g.add_argument("--fstride", type=int, metavar="N", help="patch stride in frequency, in mel bins (default: 10)")
-    g.add_argument("--tstride", type=int, metavar="N", help="patch stride in time, in frames of 10 ms (default: 10)")
+    g.add_argument(
+        "--fstride", type=whole(1, MANY), metavar="N", help="patch stride in frequency, in mel bins (default: 10)"
+    )
+    g.add_argument(
+        "--tstride", type=whole(1, MANY), metavar="N", help="patch stride in time, in frames of 10 ms (default: 10)"
+    )
     g.add_argument(
         "--prefix-tokens",
-        type=int,
+        type=whole(1, 2),
         choices=(1, 2),
         help="1: [CLS]; 2: [CLS] and the distillation token (default: 1)",
     )
-    g.add_argument("--depth", type=int, metavar="N", help="number of encoder blocks (default: 12)")
+    g.add_argument("--depth", type=whole(1, 1000), metavar="N", help="number of encoder blocks (default: 12)")
 
 
 def add_feature_flags(g):
     """How sound becomes features: fields of FeatureConfig."""
-    add(g, "rate", int, "HZ", "sample rate in Hz; audio at other rates is resampled")
-    add(g, "frames", int, "N", "input length in frames of 10 ms")
-    g.add_argument("--mel-bins", type=int, metavar="N", help="mel bins per frame (default: 128)")
+    add(g, "rate", whole(100, 768000), "HZ", "sample rate in Hz; audio at other rates is resampled")
+    add(g, "frames", whole(16, MANY), "N", "input length in frames of 10 ms")
+    g.add_argument("--mel-bins", type=whole(16, 4096), metavar="N", help="mel bins per frame (default: 128)")
     g.add_argument("--window", choices=WINDOWS, help="window of the STFT (default: hamming)")
     g.add_argument(
-        "--mean", type=float, metavar="X", help="mean of the log-mels (default: measured on the training clips)"
+        "--mean",
+        type=number(-1e6, 1e6),
+        metavar="X",
+        help="mean of the log-mels (default: measured on the training clips)",
     )
-    g.add_argument("--std", type=float, metavar="X", help="standard deviation of the log-mels (default: measured)")
+    g.add_argument(
+        "--std",
+        type=number(0, 1e6, above=True),
+        metavar="X",
+        help="standard deviation of the log-mels (default: measured)",
+    )
 
 
 def add_training_flags(g):
     """How the weights are trained: fields of TrainConfig."""
-    add(g, "epochs", int, "N", "passes over the training clips")
-    add(g, "batch", int, "N", "clips per optimizer step")
+    add(g, "epochs", whole(1, MANY), "N", "passes over the training clips")
+    add(g, "batch", whole(1, MANY), "N", "clips per optimizer step")
     add(g, "dtype", str, "TYPE", "compute dtype: float32, or bfloat16 or float16 on the backends cuda and emulator")
-    add(g, "grad_accum", int, "N", "gradient accumulation: process each batch in N parts to save memory")
+    add(g, "grad_accum", whole(1, MANY), "N", "gradient accumulation: process each batch in N parts to save memory")
     g.add_argument(
         "--activation-checkpointing",
         action="store_true",
         default=None,
         help="recompute activations in the backward pass to save memory",
     )
-    add(g, "lr", float, "X", "peak learning rate")
+    add(g, "lr", number(0, 1e38, above=True), "X", "peak learning rate")
     add(g, "optimizer", str, None, "AdamW, or AST's Adam with coupled weight decay", choices=("adamw", "adam"))
-    add(g, "betas", float, ("B1", "B2"), "decay rates of Adam's moments", nargs=2)
-    add(g, "weight_decay", float, "X", "weight decay")
-    add(g, "layer_decay", float, "X", "learning rate of a block as a fraction of that of the block above it")
-    add(g, "max_grad_norm", float, "X", "maximum gradient norm; 0 disables clipping")
+    add(g, "betas", number(0, 1, below=True), ("B1", "B2"), "decay rates of Adam's moments", nargs=2)
+    add(g, "weight_decay", number(0, 1e6), "X", "weight decay")
+    add(
+        g,
+        "layer_decay",
+        number(0, 1, above=True),
+        "X",
+        "learning rate of a block as a fraction of that of the block above it",
+    )
+    add(g, "max_grad_norm", number(0, 1e30), "X", "maximum gradient norm; 0 disables clipping")
     add(g, "schedule", str, None, "learning-rate schedule; milestones is AST's", choices=("cosine", "milestones"))
     add(
         g,
         "milestones",
-        float,
+        number(0, MANY),
         ("START", "EVERY", "FACTOR"),
         "with --schedule milestones: after epoch START, multiply the learning rate by FACTOR every EVERY epochs",
         nargs=3,
     )
-    add(g, "warmup", int, "N", "warm-up in steps, at most a fifth of the run")
+    add(g, "warmup", whole(0, 10**9), "N", "warm-up in steps, at most a fifth of the run")
     g.add_argument(
         "--loss",
         choices=("ce", "bce"),
@@ -109,13 +128,19 @@ def add_training_flags(g):
 
 def add_augmentation_flags(g):
     """How training clips are varied: the other fields of TrainConfig."""
-    add(g, "mixup", float, "P", "probability that a clip is mixed with another, 0 to 1")
-    add(g, "freq_mask", int, "N", "maximum width of the SpecAugment mask in frequency, in mel bins")
-    add(g, "time_mask", int, "N", "maximum width of the SpecAugment mask in time, in frames of 10 ms")
+    add(g, "mixup", number(0, 1), "P", "probability that a clip is mixed with another, 0 to 1")
+    add(g, "freq_mask", whole(0, MANY), "N", "maximum width of the SpecAugment mask in frequency, in mel bins")
+    add(g, "time_mask", whole(0, MANY), "N", "maximum width of the SpecAugment mask in time, in frames of 10 ms")
     g.add_argument("--noise", action="store_true", default=None, help="add uniform noise to the normalised features")
-    add(g, "roll", int, "N", "maximum circular shift in time, in frames of 10 ms")
-    add(g, "gain", float, "X", "maximum change of level, as the natural logarithm of the power ratio; 2.3 is 10 dB")
-    add(g, "augment_from", int, "EPOCH", "first epoch that is augmented, counted from 0")
+    add(g, "roll", whole(0, MANY), "N", "maximum circular shift in time, in frames of 10 ms")
+    add(
+        g,
+        "gain",
+        number(0, 100),
+        "X",
+        "maximum change of level, as the natural logarithm of the power ratio; 2.3 is 10 dB",
+    )
+    add(g, "augment_from", whole(0, MANY), "EPOCH", "first epoch that is augmented, counted from 0")
 
 
 class Renamed(argparse.Action):
@@ -125,7 +150,7 @@ class Renamed(argparse.Action):
         super().__init__(option_strings, dest, nargs="?", default=argparse.SUPPRESS, help=options.get("help"))
 
     def __call__(self, parser, namespace, values, option_string=None):
-        parser.error(f"{option_string} is now {flag(self.dest)}")
+        raise Error(f"{option_string} is now {flag(self.dest)}.")
 
 
 def flag(name: str) -> str:
@@ -152,11 +177,10 @@ def from_keywords(data: str | os.PathLike | None = None, **options) -> argparse.
         else:
             words.append(flag(name) if value is True else f"{flag(name)}={value}")
 
-    def refuse(message):
-        raise Error(f"these options cannot be used: {message}.")
-
-    p.error = refuse
-    return p.parse_args(words)
+    try:
+        return p.parse_args(words)
+    except Error as error:
+        raise Error(f"these options cannot be used: {error}") from None
 
 
 def unknown(name: str, known: Sequence[str]) -> str:

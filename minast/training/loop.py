@@ -19,7 +19,8 @@ def train(run: Run) -> None:
     """Train from the step that `run` has reached to its last, saving the run after each epoch.
 
     Everything random comes from (seed, epoch, step), so the loop can be entered at any step. Ctrl-C ends it after the
-    current step: the run is saved, then KeyboardInterrupt is raised. Raises minast.Error if numbers are not finite.
+    current step: the run is saved, then KeyboardInterrupt is raised, as signals.Stopped. Raises minast.Error if numbers
+    are not finite.
     """
     from tqdm import tqdm
 
@@ -50,7 +51,7 @@ def train(run: Run) -> None:
                 bar.write(epoch_text(row, run.measure, clock.speed))
             if stop.asked and progress.step < run.steps:
                 run_folder.save_last(run)
-                raise KeyboardInterrupt
+                raise stop.error
 
 
 def validate(run: Run, epoch: int, lr: float, clock: Clock) -> dict:

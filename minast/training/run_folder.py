@@ -4,37 +4,62 @@ import contextlib
 import csv
 import hashlib
 import io
+import itertools
 import os
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 
-from .. import plots
+from .. import cli, plots
 from ..checkpoint import load_state, save
 from ..datasets import Dataset
 from ..errors import Error
 from ..files import atomic, writable_folder
+from ..text import visible
+from .lock import lock
 from .run import Run
 
 LAST, BEST = "last.npz", "best.npz"
+FILES = (BEST, LAST, "history.csv", "curves.png", "confusion.png")  # what a finished run leaves
 
 
-def new_folder(out: str | os.PathLike | None, default: str, leaving: ExitStack) -> str | os.PathLike:
-    """Make the output folder. `out` None: runs/<default>, or runs/<default>-2, -3 ..., whichever is free.
+def new_folder(out: str | os.PathLike | None, default: str, leaving: ExitStack) -> str:
+    """Make and lock the output folder. `out` None: runs/<default>, or runs/<default>-2, -3 ..., whichever is free.
 
-    leaving: when this stack is left, a folder that was made here is removed if it is still empty. Raises minast.Error
-    for a folder that already holds a run or cannot be written to.
+    leaving: when this stack is left, the lock is released, and a folder that was made here is removed if it is still
+    empty. Raises minast.Error for a folder that already holds a run, that another run writes to, or that cannot be
+    written to.
     """
-    if out is None:
-        out, n = os.path.join("runs", default), 2
-        while os.path.exists(out):
-            out, n = os.path.join("runs", f"{default}-{n}"), n + 1
-    elif os.path.exists(os.path.join(out, LAST)):
+    made_here = out is None or not os.path.exists(out)
+    out = os.fspath(writable_folder(free_folder(os.path.join("runs", default)) if out is None else out))
+    lock(out, leaving)
+    if made_here:
+        leaving.callback(remove_empty, out)  # comes before the lock is released
+    if os.path.exists(os.path.join(out, LAST)):
         raise Error(f"{out} already holds a training run: continue it with --resume {out}, or choose another --out.")
-    elif os.path.exists(os.path.join(out, BEST)):
+    if os.path.exists(os.path.join(out, BEST)):
         raise Error(f"{out} holds a {BEST} but no {LAST} to resume from: move it away, or choose another --out.")
-    if not os.path.exists(out):
-        leaving.callback(remove_empty, out)
-    return os.fspath(writable_folder(out))
+    return out
+
+
+def free_folder(wanted: str) -> str:
+    """Make the first of `wanted`, `wanted`-2, `wanted`-3 ... that is not there yet, also if others do the same now."""
+    try:
+        os.makedirs(os.path.dirname(wanted), exist_ok=True)
+        for n in itertools.count(1):
+            folder = wanted if n == 1 else f"{wanted}-{n}"
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(folder)
+                return folder
+    except OSError as error:
+        raise Error(f"the output folder {visible(wanted)} cannot be made: {error.strerror or error}.") from None
+
+
+def take(out: str | os.PathLike, leaving: ExitStack) -> None:
+    """Lock the folder of a run that is to be resumed. Raises minast.Error as `new_folder`; not for a missing folder."""
+    if os.path.isdir(out):
+        writable_folder(out)
+        lock(out, leaving)
 
 
 def remove_empty(folder: str) -> None:
@@ -46,16 +71,36 @@ def remove_empty(folder: str) -> None:
 def keep(run: Run, row: dict) -> None:
     """At the end of an epoch: last.npz, best.npz if it is the best so far, history.csv, curves.png.
 
-    row: the epoch's results, as history.csv has it.
+    row: the epoch's results, as history.csv has it. last.npz comes first: whatever is missing after it, because the
+    process was killed, `complete` makes again.
     """
-    history = [*run.info.history, row]
-    run.info = replace(run.info, history=history)
+    run.info = replace(run.info, history=[*run.info.history, row])
+    save_last(run)
+    save_rest(run)
+
+
+def save_rest(run: Run) -> None:
+    """What an epoch leaves beside last.npz, from which it follows."""
+    history = run.info.history
     if best_epoch(history, run.measure) == len(history):
         save_checkpoint(run, BEST)
-    save_last(run)
     write_history(run.out, history)
     title = f"{run.data.dataset.name}, {run.settings.preset}, seed {run.config.seed}"
-    plots.learning_curves(history, os.path.join(run.out, "curves.png"), run.measure, title)
+    picture = os.path.join(run.out, "curves.png")
+    cli.try_to_draw(picture, partial(plots.learning_curves, history, picture, run.measure, title))
+
+
+def complete(run: Run) -> None:
+    """Make again what a resumed run lacks because it was killed between two of the files that an epoch leaves."""
+    path, history = os.path.join(run.out, "history.csv"), run.info.history
+    if run.progress.step and run.progress.step % run.steps_per_epoch == 0:  # else later epochs have begun since
+        try:
+            with open(path, "rb") as f:
+                done = f.read() == history_text(history)
+        except OSError:
+            done = False
+        if not done:  # it is written after best.npz
+            save_rest(run)
 
 
 def best_epoch(history: list[dict], measure: str) -> int:
@@ -94,12 +139,17 @@ def load_state_of(out: str) -> dict:
 
 def write_history(out: str, history: list[dict]) -> None:
     """history.csv: one row per epoch."""
+    with atomic(os.path.join(out, "history.csv")) as f:
+        f.write(history_text(history))
+
+
+def history_text(history: list[dict]) -> bytes:
+    """The content of history.csv."""
     text = io.StringIO()
     table = csv.DictWriter(text, history[0].keys(), lineterminator="\n")
     table.writeheader()
     table.writerows(history)
-    with atomic(os.path.join(out, "history.csv")) as f:
-        f.write(text.getvalue().encode())
+    return text.getvalue().encode()
 
 
 def fingerprint(dataset: Dataset) -> str:

@@ -1,39 +1,29 @@
-"""Ctrl-C and SIGTERM during training: the step in progress is finished and saved first."""
+"""Ctrl-C, SIGTERM and SIGHUP during training: the step in progress is finished and saved first."""
 
 import contextlib
 import os
-import signal
+
+from .. import signals
 
 
 class Stopper:
-    """Within `with Stopper() as stop`, Ctrl-C or SIGTERM sets `stop.asked`; a second one raises KeyboardInterrupt."""
+    """Within `with Stopper() as stop`, the first of these signals sets `stop.asked`; the second raises `Stopped`.
+
+    `stop.error` is the exception to raise when the run has been saved.
+    """
 
     def __enter__(self) -> "Stopper":
-        self.asked, self._old = False, {}
-        for number in (signal.SIGINT, signal.SIGTERM):
-            with contextlib.suppress(ValueError):  # not in the main thread: Ctrl-C stays as it is
-                self._old[number] = signal.signal(number, self._handle)
+        self.asked, self.error = False, signals.Stopped()
+        self._handling = signals.handled(self._handle)
+        self._handling.__enter__()
         return self
 
     def _handle(self, number, frame):
         if self.asked:
-            raise KeyboardInterrupt
-        self.asked = True
-        os.write(2, b"\nfinishing this step; press Ctrl-C again to stop at once\n")  # print is not safe in a handler
+            raise signals.Stopped(number)
+        self.asked, self.error = True, signals.Stopped(number)
+        with contextlib.suppress(OSError):  # print is not safe in a handler; a terminal that hung up takes nothing
+            os.write(2, b"\nfinishing this step; press Ctrl-C again to stop at once\n")
 
-    def __exit__(self, *_):
-        for number, handler in self._old.items():
-            signal.signal(number, handler)
-
-
-@contextlib.contextmanager
-def sigterm_as_ctrl_c():
-    """Within it SIGTERM raises KeyboardInterrupt, as Ctrl-C does, unless a Stopper is active."""
-
-    def stop(number, frame):
-        raise KeyboardInterrupt
-
-    with contextlib.ExitStack() as after:
-        with contextlib.suppress(ValueError):  # not in the main thread: signals stay as they are
-            after.callback(signal.signal, signal.SIGTERM, signal.signal(signal.SIGTERM, stop))
-        yield
+    def __exit__(self, *failure):
+        self._handling.__exit__(*failure)

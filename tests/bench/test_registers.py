@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from minast import files
 from minast.bench import readme
 from minast.bench.kernels import compile as compiling
 from minast.bench.kernels import registers
+from minast.cache import private_folder
 from minast.errors import Error
 from minast.gpu import kernel_source, nvrtc
 from tests.emulated import FEATURES
 
-CACHE = files.cache_folder()  # the user's own, kept by content: compiling everything takes minutes
+CACHE = private_folder("compile")  # the user's own, kept by content: compiling everything takes minutes
 SOURCES = sorted(p.name for p in kernel_source.folder().glob("*.cu"))
 
 

@@ -140,7 +140,7 @@ def test_empty_choices(trained, tones, command):
     assert status == 2 and "at least one label" in err
     for verb in ("stats", "train"):
         status, _, err = command(verb, tones, "--seed", -1)
-        assert status == 2 and "the seed is -1" in err and err.count("\n") == 1
+        assert status == 2 and "--seed is -1" in err and err.count("\n") == 1
 
 
 def test_scores_that_are_no_numbers_are_refused(trained, tones, tmp_path, command):

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from minast import files, launch
+from minast import cache, launch
 from minast.emulator import build as emulator_build
 from minast.emulator import run as emulator
 from minast.errors import Error
@@ -197,7 +197,7 @@ def test_libraries_are_cached_by_content(source, monkeypatch, tmp_path):
     assert emulator_build.library(kernel_source.load(source), ("f",)) != first
     monkeypatch.delenv("MINAST_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert files.cache_folder() == tmp_path / "xdg" / "minast"
+    assert cache.cache_folder() == tmp_path / "xdg" / "minast"
 
 
 @needs_emulator

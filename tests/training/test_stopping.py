@@ -78,7 +78,7 @@ def stopping_at(monkeypatch):
     signal.signal(signal.SIGINT, before)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("place", PLACES)
 def test_stopped_before_the_first_step(tones, tmp_path, stopping_at, command, place, number):
     """One sentence, and no folder but the user's own."""
@@ -87,21 +87,21 @@ def test_stopped_before_the_first_step(tones, tmp_path, stopping_at, command, pl
     for out in (tmp_path / "new", tmp_path):
         status, said, err = command("train", tones, "--out", out, *TINY_RUN)
         assert (status, said.splitlines()[-1]) == (
-            130,
+            128 + number,
             "Stopped before the first step: nothing was trained yet. Run the same command again.",
         )
         assert "stopped" not in err and os.listdir(tmp_path) == []
     assert signal.getsignal(signal.SIGTERM) == before
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("place", ["resume.open_dataset", *PLACES[2:]])
 def test_stopped_before_the_first_step_of_a_resumed_run(trained, stopping_at, command, place, number):
     files = {path: path.read_bytes() for path in trained.iterdir()}
     stopping_at(place, number)
     status, said, err = command("train", "--resume", trained)
     last = f"Stopped: nothing in {trained} has changed. Run the same command again to continue."
-    assert (status, said.splitlines()[-1]) == (130, last) and "stopped" not in err
+    assert (status, said.splitlines()[-1]) == (128 + number, last) and "stopped" not in err
     assert files == {path: path.read_bytes() for path in trained.iterdir()}
 
 

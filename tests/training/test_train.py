@@ -160,7 +160,7 @@ def test_refusals(tones, trained, tmp_path, command):
         (["--resume", trained, "--max-grad-norm", "1", "--noise"], "leave out --max-grad-norm, --noise."),
         (["--resume", trained, "--seed", "0"], "leave out --seed."),
         ([tmp_path / "none"], "no such folder or file"),
-        ([tones, "--out", tmp_path / "a", "--lr", "-1"], "lr is -1.0"),
+        ([tones, "--out", tmp_path / "a", "--lr", "-1"], "--lr is -1:"),
         ([tones, "--out", tmp_path / "a", "--batch", "0"], "batch is 0"),
         ([tones, "--out", tmp_path / "a", "--frames", "8"], "frames is 8"),
         ([tones, "--out", tmp_path / "a", "--rate", "0"], "rate is 0"),
@@ -377,7 +377,7 @@ def test_refusals_of_16_bits(tones, tmp_path, command):
         (["--dtype", "bfloat16", "--backend", "fast"], "dtype bfloat16 needs the backend cuda or emulator"),
         (["--dtype", "float64"], "dtype is 'float64': it must be one of float32, bfloat16, float16"),
         (["--batch", "4", "--grad-accum", "5"], "it must be at most the batch, 4 clips"),
-        (["--grad-accum", "0"], "grad_accum is 0"),
+        (["--grad-accum", "0"], "--grad-accum is 0"),
     ]:
         status, _, err = command("train", tones, "--out", tmp_path / "a", *arguments)
         assert status == 2 and words in err and err.count("\n") == 1, (arguments, err)

@@ -7,10 +7,16 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from ...arguments import whole
 from ...errors import Error
 from ...gpu import kernel_source, nvrtc
 
 ARCHITECTURES = ("75", "80", "90")  # compute capabilities of Turing, Ampere, Hopper
+
+
+def architecture(text: str) -> str:
+    """A `type` for argparse: a compute capability without its dot."""
+    return str(whole(50, 200)(text))
 
 
 def compiler() -> str | None:

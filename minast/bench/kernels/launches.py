@@ -13,6 +13,7 @@ from collections import Counter
 import numpy as np
 
 from ... import cli, cuda
+from ...arguments import MANY, whole
 from ...backend import HALF_DTYPES
 from ...config import PRESETS, ModelConfig
 from ...gpu.executor import planned
@@ -96,13 +97,11 @@ def main(argv: list[str] | None = None) -> int:
     """The command; returns the exit status."""
     p = cli.Parser("bench launches", __doc__)
     p.add_argument("--preset", choices=PRESETS, default="base", help="size of the model (default: base)")
-    p.add_argument("--frames", type=int, metavar="N", default=1024, help="frames of a clip (default: 1024)")
-    p.add_argument("--batch", type=int, metavar="N", default=32, help="clips in a batch (default: 32)")
+    p.add_argument("--frames", type=whole(16, MANY), metavar="N", default=1024, help="frames of a clip (default: 1024)")
+    p.add_argument("--batch", type=whole(1, MANY), metavar="N", default=32, help="clips in a batch (default: 32)")
     p.add_argument("--dtype", default="bfloat16", choices=HALF_DTYPES, help="compute dtype (default: bfloat16)")
     readme.add_flag(p)
     args = p.parse_args(argv)
-    if args.batch < 1:
-        raise cli.Error(f"--batch is {args.batch}: it must be at least 1.")
     config = ModelConfig.preset(args.preset, frames=args.frames, prefix_tokens=2)
     done = step(config, args.batch, args.dtype)
     note = (

@@ -11,6 +11,7 @@ import re
 import numpy as np
 
 from ... import cli
+from ...arguments import MANY, whole
 from ...backend import HALF_DTYPES, why_no_gpu
 from ...config import PRESETS, ModelConfig
 from ...datasets.synthetic import generate
@@ -59,8 +60,8 @@ def main(argv: list[str] | None = None) -> int:
     """The command; returns the exit status."""
     p = cli.Parser("bench precision", __doc__)
     p.add_argument("--preset", choices=PRESETS, default="nano", help="size of the model (default: nano)")
-    p.add_argument("--frames", type=int, metavar="N", default=64, help="frames of a clip (default: 64)")
-    p.add_argument("--clips", type=int, metavar="N", default=4, help="clips in the batch (default: 4)")
+    p.add_argument("--frames", type=whole(16, MANY), metavar="N", default=64, help="frames of a clip (default: 64)")
+    p.add_argument("--clips", type=whole(1, MANY), metavar="N", default=4, help="clips in the batch (default: 4)")
     readme.add_flag(p)
     args = p.parse_args(argv)
     backend = "emulator" if why_no_gpu() else "cuda"

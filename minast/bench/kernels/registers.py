@@ -7,6 +7,7 @@
 It needs nvcc or NVRTC, but no GPU.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -19,8 +20,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ... import cli
+from ...cache import private_folder
 from ...errors import Error
-from ...files import atomic, cache_folder
+from ...files import atomic
 from ...gpu import kernel_source
 from .. import readme
 from . import compile as compiling
@@ -48,14 +50,13 @@ def usages(source: str | Path, arch: str, use: str | None = None, cache: str | P
     use, text = compiling.chosen(use), kernel_source.load(source)
     names = [name for group in text.groups for name in group]
     key = repr((text.text, names, arch, use, compiling.version(use)))
-    kept = Path(cache or cache_folder()) / "compile" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
-    if kept.is_file():
+    kept = Path(cache or private_folder("compile")) / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
+    with contextlib.suppress(OSError, ValueError, TypeError):  # none yet, or a damaged one: it is made again
         return [Usage(**u) for u in json.loads(kept.read_text())]
     found = parsed(compiling.compiled(text, names, arch, use)[1], arch)
     missing = {re.sub(r"\s", "", n.replace("unsigned int", "unsigned")) for n in names} - {u.kernel for u in found}
     if missing:
         raise Error(f"{text.name}: {use} generated no code for {', '.join(sorted(missing))}")
-    kept.parent.mkdir(parents=True, exist_ok=True)
     with atomic(kept, "w") as f:
         json.dump([asdict(u) for u in found], f)
     return found
@@ -116,7 +117,13 @@ def table(found: dict[tuple[str, str], list[Usage]], architectures: Sequence[str
 def main(argv: list[str] | None = None) -> int:
     """The command; returns the exit status, 1 if a kernel spills."""
     p = cli.Parser("bench registers", __doc__)
-    p.add_argument("--arch", nargs="+", default=list(compiling.ARCHITECTURES), help="compute capabilities: 75 80 90")
+    p.add_argument(
+        "--arch",
+        nargs="+",
+        type=compiling.architecture,
+        default=list(compiling.ARCHITECTURES),
+        help="compute capabilities: 75 80 90",
+    )
     p.add_argument("--with", dest="use", choices=("nvcc", "nvrtc"), help="compiler (default: the one installed)")
     p.add_argument("--all", action="store_true", help="a line for every instantiation")
     readme.add_flag(p)

@@ -114,11 +114,9 @@ def table(found: dict[str, list[Loop]]) -> str:
 def main(argv: list[str] | None = None) -> int:
     """The command; returns the exit status."""
     p = cli.Parser("bench sass", __doc__)
-    p.add_argument("--arch", default="90", help="compute capability (default: 90)")
+    p.add_argument("--arch", type=compiling.architecture, default="90", help="compute capability (default: 90)")
     readme.add_flag(p)
     args = p.parse_args(argv)
-    if not args.arch.isdecimal():
-        raise cli.Error(f"--arch is {args.arch!r}: a compute capability without its dot, such as 80 or 90.")
     text = table({kernel: loops(source, kernel, args.arch) for kernel, source in KERNELS.items()})
     readme.show_or_write("sass", text, args.readme)
     return 0

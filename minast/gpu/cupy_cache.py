@@ -1,0 +1,36 @@
+"""Where CuPy keeps compiled kernels. It loads them without question, so the folder must be the user's alone."""
+
+import functools
+import os
+from pathlib import Path
+
+from ..cache import check_private, private_folder
+from ..errors import Error
+from ..say import note
+
+VARIABLE = "CUPY_CACHE_DIR"  # read by CuPy whenever it compiles; its default is the folder below
+DEFAULT = "~/.cupy/kernel_cache"
+
+
+@functools.cache
+def check_cupy_cache() -> None:
+    """Called before CuPy compiles or loads its first kernel.
+
+    A folder that does not exist is made for the user alone. Where others may write to it, or it belongs to somebody
+    else, a note says so, and CuPy gets the folder `cupy` in minast's cache instead, for this process. Raises
+    minast.Error if that cannot be used either.
+    """
+    named = os.environ.get(VARIABLE) or os.path.expanduser(DEFAULT)
+    if not os.path.isabs(named):  # "~" stays where there is no home folder: CuPy would make a folder of that name
+        os.environ[VARIABLE] = os.fspath(private_folder("cupy"))
+        return
+    try:
+        Path(named).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        Path(named).mkdir(mode=0o700, exist_ok=True)
+        check_private(named)
+    except Error as error:
+        own = private_folder("cupy")
+        note(f"CuPy's kernels are kept in {own}: {error}")
+        os.environ[VARIABLE] = os.fspath(own)
+    except OSError:
+        os.environ[VARIABLE] = os.fspath(private_folder("cupy"))

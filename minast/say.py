@@ -1,0 +1,47 @@
+"""What a command tells its user: results as JSON on standard output, notes and complaints on standard error."""
+
+import contextlib
+import json
+import os
+import sys
+
+from .text import visible
+
+LONGEST = 2000  # characters of a message
+
+
+def as_started(text: str) -> str:
+    """A text with `python -m minast.VERB` replaced by `minast VERB` if the console command was used."""
+    console = os.path.splitext(os.path.basename(sys.argv[0]))[0] == "minast"
+    return text.replace("python -m minast.", "minast ") if console else text
+
+
+def complain(message: object) -> None:
+    """One sentence on standard error: what went wrong."""
+    _tell(f"minast: {message}")
+
+
+def note(message: object) -> None:
+    """One sentence on standard error: what the user should know although the command goes on."""
+    _tell(f"note: {message}")
+
+
+def _tell(message):
+    with contextlib.suppress(OSError, ValueError):  # if nobody listens, that stops nothing
+        print(visible(as_started(message), LONGEST), file=sys.stderr, flush=True)
+
+
+def print_json(value: object) -> None:
+    """One JSON value on standard output. Non-ASCII characters are escaped, so it is valid on any stream."""
+    print(json.dumps(printable(value), indent=1))
+
+
+def printable(value: object) -> object:
+    """A value ready for JSON: NaN and infinities become null."""
+    if isinstance(value, dict):
+        return {key: printable(v) for key, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [printable(v) for v in value]
+    if isinstance(value, float) and (value != value or abs(value) == float("inf")):
+        return None
+    return value

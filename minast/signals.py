@@ -1,0 +1,91 @@
+"""Ctrl-C, SIGTERM and SIGHUP: all three stop a command in the same orderly way, and each has its exit status.
+
+A signal that was ignored when the command began stays ignored: so `nohup` works, and a script's background jobs.
+"""
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+
+NUMBERS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+
+
+class Stopped(KeyboardInterrupt):
+    """What a signal raises in a command. `status`: the exit status that shells expect, 128 + the signal's number."""
+
+    def __init__(self, number: int = signal.SIGINT):
+        super().__init__()
+        self.status = 128 + number
+
+
+def status_of(error: KeyboardInterrupt) -> int:
+    """The exit status of a command that was stopped: 130 by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP."""
+    return getattr(error, "status", 128 + signal.SIGINT)
+
+
+@contextlib.contextmanager
+def handled(handler: Callable[[int, object], object]) -> Iterator[None]:
+    """Within it, `handler(number, frame)` is called for the signals that are not ignored; then all is as before.
+
+    Outside the main thread, where Python allows no handlers, nothing changes.
+    """
+    before = {}
+    try:
+        for number in NUMBERS:
+            if signal.getsignal(number) not in (signal.SIG_IGN, None):  # None: not set by Python, so not ours
+                with contextlib.suppress(ValueError):
+                    before[number] = signal.signal(number, handler)
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
+
+
+def raising(leave_at_second: bool = False) -> contextlib.AbstractContextManager:
+    """Within it each of the signals raises `Stopped`.
+
+    leave_at_second: a second one ends the process at once, also where the first is still being dealt with. What was
+    being written is then removed at the next start (`files.remove_stale`).
+    """
+    heard = []
+
+    def stop(number, frame):
+        heard.append(number)
+        if leave_at_second and len(heard) > 1:
+            _leave(number, frame)
+        raise Stopped(number)
+
+    return handled(stop)
+
+
+# -- before there is a command -------------------------------------------------------------------------------------
+
+
+def stop_quietly_while_importing() -> None:
+    """If this process was started as `minast` or `python -m minast...`: leave without a traceback on these signals.
+
+    The imports of a command take some tenths of a second. `cli.run` then puts `raising` in its place. A program that
+    imports minast is left alone.
+    """
+    if started_as_command():
+        for number in NUMBERS:
+            if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+                with contextlib.suppress(ValueError):
+                    signal.signal(number, _leave)
+
+
+def started_as_command() -> bool:
+    """Whether minast is the program that runs, rather than a library of another."""
+    if sys.argv[:1] == ["-m"]:  # so it is while Python looks for the module to run
+        words = iter(sys.orig_argv)
+        option = next((word for word in words if word.startswith("-m")), "-m")
+        return (option[2:] or next(words, "")).split(".")[0] == "minast"
+    return os.path.splitext(os.path.basename(sys.argv[0] if sys.argv else ""))[0] == "minast"
+
+
+def _leave(number, frame):
+    with contextlib.suppress(OSError):
+        os.write(2, b"minast: stopped.\n")
+    os._exit(128 + number)  # nothing is open yet, and an exception would show where in the imports it was
