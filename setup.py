@@ -28,7 +28,7 @@ setup(
     entry_points={"console_scripts": ["minast = minast.__main__:main"]},
     install_requires=[
         "numpy>=1.26",
-        "scipy>=1.11",
+        "scipy>=1.11.1",  # 1.11.0 was withdrawn
         "safetensors>=0.4.5",
         "soundfile>=0.12",
         "soxr>=0.3.7",

@@ -14,7 +14,7 @@ def to_float32(x: Array) -> Array:
     """x as float32, exactly.   x (...): uint16 (the bits of bfloat16), float16 or float32; float32 is not copied"""
     if x.dtype != np.uint16:
         return x.astype(np.float32, copy=False)
-    return (x.astype(np.uint32) << 16).view(np.float32)
+    return (x.astype(np.uint32) << np.uint32(16)).view(np.float32)
 
 
 def from_float32(x: Array, dtype: np.dtype | type) -> Array:

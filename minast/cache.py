@@ -49,9 +49,10 @@ def private_folder(name: str) -> Path:
     """
     folder = cache_folder()
     try:
-        for each in (*reversed(folder.parents), folder, folder / name):
+        for each in reversed(folder.parents):
             each.mkdir(mode=0o700, exist_ok=True)
         for each in (folder, folder / name):
+            each.mkdir(mode=0o700, exist_ok=True)
             check_private(each)
     except OSError as error:
         raise Error(

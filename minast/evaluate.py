@@ -7,8 +7,8 @@ Prints accuracy (for data with one label per clip), mAP, AUC and d', then a line
 of every clip and draws the confusion matrix.
 """
 
-import csv
 import os
+from functools import partial
 
 import numpy as np
 
@@ -17,7 +17,8 @@ from .arguments import SEEDS, whole
 from .checkpoint import load
 from .datasets import open_dataset
 from .errors import Error
-from .files import atomic, writable_folder
+from .files import writable_folder
+from .tables import write_table
 from .training.feature_cache import FeatureCache
 
 
@@ -40,6 +41,10 @@ def main(argv=None):
     scores = progress_scores(model, info, FeatureCache(clips, info.features, not args.no_cache))
     loss = "bce" if data.multilabel else "ce"
     result, rows = scoring.measures(scores, targets, loss), by_class(info.labels, scores, targets, loss)
+    if args.out:  # first: they are written also if nobody reads what is printed
+        write_scores(os.path.join(args.out, "scores.csv"), data, info.labels, clips, scores)
+        picture = os.path.join(args.out, "confusion.png")
+        cli.try_to_draw(picture, partial(plots.per_class, scores, targets, info.labels, loss, picture))
     if args.json:
         about = {"checkpoint": args.checkpoint, "data": data.name, "split": args.split, "clips": len(clips)}
         cli.print_json({**about, **result, "classes": rows})
@@ -47,9 +52,6 @@ def main(argv=None):
         counts = f"{cli.counted(len(clips), 'clip')}, {cli.counted(len(rows), 'class', 'classes')}"
         print(f"{data.name}, {args.split} split: {counts} ({data.split_from})")
         show(result, rows)
-    if args.out:
-        write_scores(os.path.join(args.out, "scores.csv"), data, info.labels, clips, scores)
-        plots.per_class(scores, targets, info.labels, loss, os.path.join(args.out, "confusion.png"))
     return 0
 
 
@@ -129,11 +131,11 @@ def show(result, rows):
 
 def write_scores(path, data, labels, clips, scores):
     """A CSV file with a line per clip: its file, its labels, its score for each label of the model."""
-    with atomic(path, "w", newline="", encoding="utf-8") as f:
-        table = csv.writer(f, lineterminator="\n")
-        table.writerow(["file", "labels", *labels])
-        for clip, row in zip(clips, scores, strict=True):
-            table.writerow([clip.name, ";".join(data.labels[k] for k in clip.labels), *(f"{v:.6f}" for v in row)])
+    rows = (
+        [clip.name, ";".join(data.labels[k] for k in clip.labels), *(f"{v:.6f}" for v in row)]
+        for clip, row in zip(clips, scores, strict=True)
+    )
+    write_table(path, ["file", "labels", *labels], rows)
 
 
 if __name__ == "__main__":

@@ -405,7 +405,7 @@ class Cublas:
 
 def install(monkeypatch, late=None):
     """Make `import cupy` find this, and minast believe in a GPU.   -> the Cublas that products reach"""
-    from minast import backend, launch
+    from minast import backend, cache, launch
     from minast.cuda import cublas
     from minast.gpu import graph
 
@@ -424,6 +424,7 @@ def install(monkeypatch, late=None):
     monkeypatch.setitem(sys.modules, "cupy", fake)
     monkeypatch.setitem(sys.modules, "cupyx", cupyx)
     monkeypatch.setattr(backend, "why_no_gpu", lambda: None)
+    monkeypatch.setenv("CUPY_CACHE_DIR", str(cache.cache_folder() / "cupy"))  # leave the user's alone
     monkeypatch.setattr(launch, "_functions", {})
     monkeypatch.setattr(graph, "_streams", {})
     library = Cublas()

@@ -198,7 +198,7 @@ def test_wrong_number_of_threads(monkeypatch):
     monkeypatch.setenv(threads.VARIABLE, "many")
     with pytest.raises(minast.Error, match="many"):
         threads.count()
-    with pytest.raises(minast.Error, match="at least 1"):
+    with pytest.raises(minast.Error, match="from 1 to 4096"):
         threads.set_count(0)
 
 

@@ -164,9 +164,9 @@ def test_refusals(tones, trained, tmp_path, command):
         ([tones, "--out", tmp_path / "a", "--batch", "0"], "batch is 0"),
         ([tones, "--out", tmp_path / "a", "--frames", "8"], "frames is 8"),
         ([tones, "--out", tmp_path / "a", "--rate", "0"], "rate is 0"),
-        ([tones, "--out", tmp_path / "a", "--mel-bins", "12"], "mel_bins is 12"),
-        ([tones, "--out", tmp_path / "a", "--std", "0"], "std is 0.0"),
-        ([tones, "--out", tmp_path / "a", "--mixup", "2"], "mixup is 2.0"),
+        ([tones, "--out", tmp_path / "a", "--mel-bins", "12"], "--mel-bins is 12"),
+        ([tones, "--out", tmp_path / "a", "--std", "0"], "--std is 0"),
+        ([tones, "--out", tmp_path / "a", "--mixup", "2"], "--mixup is 2"),
     ]:
         status, _, err = command("train", *arguments)
         assert status == 2 and words in err and err.count("\n") == 1, (arguments, err)

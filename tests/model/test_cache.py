@@ -1,0 +1,135 @@
+"""The cache: whose it is, who may write to it, and what happens where there is none."""
+
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import minast
+from minast import cache
+from minast.emulator import build
+from minast.gpu import cupy_cache, kernel_source
+from tests.emulated import needs_emulator
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="permissions are POSIX's")
+ROOT = Path(__file__).resolve().parents[2]
+as_root = pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root may give files away")
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    monkeypatch.setenv("MINAST_CACHE", str(tmp_path / "above" / "cache"))
+    return tmp_path / "above" / "cache"
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022])
+def test_new_folders_are_the_users_alone(own, umask):
+    before = os.umask(umask)
+    try:
+        assert cache.private_folder("features") == own / "features"
+    finally:
+        os.umask(before)
+    for folder in (own / "features", own, own.parent):
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o770, 0o1777])
+@pytest.mark.parametrize("which", ["", "features"])
+def test_folders_that_others_may_write_to_are_refused(own, mode, which):
+    cache.private_folder("features")
+    (own / which).chmod(mode)
+    with pytest.raises(minast.Error, match="other users may write to the cache .*chmod go-w"):
+        cache.private_folder("features")
+    (own / which).chmod(0o755)
+    cache.private_folder("features")
+
+
+@as_root
+@pytest.mark.parametrize("which", ["", "features"])
+def test_folders_of_somebody_else_are_refused(own, which):
+    cache.private_folder("features")
+    os.chown(own / which, 12345, -1)
+    with pytest.raises(minast.Error, match=r"belongs to another user \(number 12345\)"):
+        cache.private_folder("features")
+
+
+@needs_emulator
+def test_a_planted_library_is_not_loaded(own, tmp_path):
+    source = tmp_path / "source.cu"
+    source.write_text("__global__ void f(int* x) { *x = 1; }\n")
+    library = build.library(kernel_source.load(source), ("f",))
+    assert (
+        stat.S_IMODE(library.stat().st_mode) == 0o600 and build.library(kernel_source.load(source), ("f",)) == library
+    )
+    library.chmod(0o666)
+    with pytest.raises(minast.Error, match="other users may write to the cache"):
+        build.library(kernel_source.load(source), ("f",))
+    library.chmod(0o600)
+    if os.geteuid() == 0:
+        os.chown(library, 12345, -1)
+        with pytest.raises(minast.Error, match="belongs to another user"):
+            build.library(kernel_source.load(source), ("f",))
+
+
+def test_training_goes_on_without_a_cache(own, tones, tmp_path, command):
+    own.mkdir(parents=True)
+    own.chmod(0o777)
+    status, said, err = command("stats", tones)
+    assert (
+        status == 0 and said.startswith("mean ") and err.startswith("note: features are not kept on disk: other users")
+    )
+    assert err.count("\n") == 1 and os.listdir(own) == []
+
+
+def test_a_relative_xdg_folder_is_ignored(monkeypatch, tmp_path):
+    monkeypatch.delenv("MINAST_CACHE", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for value, folder in (("caches", tmp_path / ".cache"), ("/var/caches", Path("/var/caches"))):
+        monkeypatch.setenv("XDG_CACHE_HOME", value)
+        assert cache.cache_folder() == folder / "minast"
+
+
+def test_no_home_and_no_such_user(tones, tmp_path):
+    """What `docker run --user 12345` gives: the folder among the temporary files is private, and a note names it."""
+    code = f"""if True:
+        import os, pwd, sys
+        def unknown(number): raise KeyError(number)
+        pwd.getpwuid = unknown
+        from minast import cli, stats
+        sys.argv = ["stats", {str(tones)!r}]
+        cli.run(stats.main)"""
+    environment = {k: v for k, v in os.environ.items() if k not in ("HOME", "MINAST_CACHE", "XDG_CACHE_HOME")}
+    environment |= {"TMPDIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60)
+    folder = tmp_path / f"minast-{os.geteuid()}"
+    assert done.returncode == 0 and done.stdout.startswith("mean "), done.stderr
+    assert (
+        done.stderr
+        == f"note: this user has no home folder: the cache is {folder}. Set MINAST_CACHE to choose another.\n"
+    )
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700 and any((folder / "features").rglob("*.npy"))
+
+
+@pytest.fixture
+def cupy(own, monkeypatch, tmp_path):
+    """cupy(folder) -> the folder that CuPy is told to use, after the check"""
+
+    def checked(folder):
+        monkeypatch.setenv("CUPY_CACHE_DIR", str(folder))
+        cupy_cache.check_cupy_cache.__wrapped__()
+        return Path(os.environ["CUPY_CACHE_DIR"])
+
+    return checked
+
+
+def test_cupys_folder_is_checked_too(own, cupy, tmp_path, capsys):
+    mine, open_to_all = tmp_path / "mine" / "kernels", tmp_path / "open"
+    assert cupy(mine) == mine and stat.S_IMODE(mine.stat().st_mode) == 0o700 and capsys.readouterr().err == ""
+    open_to_all.mkdir()
+    open_to_all.chmod(0o777)
+    assert cupy(open_to_all) == own / "cupy"
+    assert "CuPy's kernels are kept in" in capsys.readouterr().err
+    assert cupy("~/kernels") == own / "cupy"  # what expanding "~" leaves where there is no home
