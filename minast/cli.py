@@ -1,6 +1,7 @@
 """What all commands share: how one is run, its streams, signals and exit statuses; common flags."""
 
 import argparse
+import functools
 import os
 import sys
 from collections.abc import Callable
@@ -88,9 +89,12 @@ def try_to_draw(path: str | os.PathLike, draw: Callable[[], object]) -> None:
     try:
         draw()
     except Error as error:
-        note(error)
+        _note_once(str(error))
     except Exception as error:  # of Matplotlib, its files and its fonts
-        note(f"{path} is not drawn: {reason(error)}.")
+        _note_once(f"{path} is not drawn: {reason(error)}.")
+
+
+_note_once = functools.cache(note)  # not at each epoch
 
 
 # -- streams -------------------------------------------------------------------------------------------------------

@@ -46,8 +46,7 @@ def save_figure(fig: "Figure", path: str | os.PathLike) -> None:
     if left := fit_fonts(fig):
         note_boxes(left)
     with atomic(path) as f, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="matplotlib")  # on missing characters and narrow axes, one a drawing
-        warnings.filterwarnings("ignore", "Glyph")
+        warnings.simplefilter("ignore", UserWarning)  # on missing characters, narrow axes, slow legends
         fig.savefig(f, format="png", dpi=110)
 
 

@@ -41,7 +41,7 @@ def test_new_folders_are_the_users_alone(own, umask):
 def test_folders_that_others_may_write_to_are_refused(own, mode, which):
     cache.private_folder("features")
     (own / which).chmod(mode)
-    with pytest.raises(minast.Error, match="other users may write to the cache .*chmod go-w"):
+    with pytest.raises(minast.Error, match=r"other users may write to the cache .*chmod go-w"):
         cache.private_folder("features")
     (own / which).chmod(0o755)
     cache.private_folder("features")

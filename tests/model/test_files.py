@@ -1,4 +1,4 @@
-"""Writing files: all or nothing, where the path leads, with the permissions that were there or that `open` would give."""
+"""Writing files: all or nothing, where the path leads, with the old permissions or those that `open` would give."""
 
 import os
 import socket
@@ -142,7 +142,7 @@ def test_what_is_write_protected_is_refused(tmp_path):
         for check in (write, writable_file):
             with pytest.raises(minast.Error, match="new cannot be written: Permission denied"):
                 check(tmp_path / "new")
-        with pytest.raises(minast.Error, match="the output folder .* cannot be written to: Permission denied"):
+        with pytest.raises(minast.Error, match=r"the output folder .* cannot be written to: Permission denied"):
             writable_folder(tmp_path)
     finally:
         tmp_path.chmod(0o755)
