@@ -40,6 +40,10 @@ class Parser(argparse.ArgumentParser):
             self.error(self.unknown(left))
         return found
 
+    def print_help(self, file=None) -> None:
+        """Print the help. argparse's own says nothing if it cannot be written."""
+        print(self.format_help(), end="", file=file)
+
     def error(self, message: str) -> NoReturn:
         """Raise minast.Error with what argparse has found, in one sentence."""
         for pattern, words in SENTENCES:

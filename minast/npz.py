@@ -13,7 +13,7 @@ import tokenize
 import zipfile
 import zlib
 from math import prod
-from threading import Lock
+from threading import Lock, local
 
 import numpy as np
 
@@ -38,6 +38,8 @@ class Archive:
             raise Error(
                 f"{path}: this is not a complete .npz file ({reason(error)}): it is truncated or has another format."
             ) from None
+        self._stat, self._mine, self._others = os.fstat(self.zip.fp.fileno()), local(), []
+        self._mine.zip = self.zip
         self._entries = {entry.filename.removesuffix(".npy"): entry for entry in self.zip.infolist()}
 
     @property
@@ -70,7 +72,7 @@ class Archive:
         """-> (the entry after its header, shape, whether columns come first in memory, dtype); failures as sentences"""
         entry = self._entries[name]
         try:
-            with self.zip.open(entry) as file:
+            with self._zip().open(entry) as file:
                 shape, fortran_order, dtype = _header(file)
                 if dtype.hasobject:
                     raise Error(
@@ -88,9 +90,21 @@ class Archive:
                 f"{self.path}: the array {name!r} cannot be read ({reason(error)}): the file is damaged."
             ) from None
 
+    def _zip(self):
+        """This thread's own ZipFile: in Python 3.12 and 3.13 one that threads share confuses their places in the file."""
+        if not hasattr(self._mine, "zip"):
+            file = open(self.path, "rb")  # noqa: SIM115  closed by close()
+            self._others.append(file)
+            if not os.path.samestat(os.fstat(file.fileno()), self._stat):
+                raise Error(f"{self.path} was replaced while it was being read: try again.")
+            self._mine.zip = zipfile.ZipFile(file)
+        return self._mine.zip
+
     def close(self):
         """Close the file."""
         self.zip.close()
+        for file in self._others:
+            file.close()
 
     def __enter__(self):
         return self

@@ -6,6 +6,7 @@ the apostrophe away again. Numbers stay numbers. Source: OWASP, "CSV Injection".
 """
 
 import csv
+import itertools
 import os
 import re
 from collections.abc import Iterable, Sequence
@@ -29,10 +30,11 @@ def write_table(path: str | os.PathLike, header: Sequence[str], rows: Iterable[S
 
 def write_rows(file: IO[str], header: Sequence[str], rows: Iterable[Sequence]) -> None:
     """The same into an open text file, such as sys.stdout."""
-    table = csv.writer(file, lineterminator="\n")
-    table.writerow([safe(cell) for cell in header])
-    for row in rows:
-        table.writerow([safe(cell) for cell in row])
+    plain, quoted = (csv.writer(file, quoting=how, lineterminator="\n") for how in (csv.QUOTE_MINIMAL, csv.QUOTE_ALL))
+    for row in itertools.chain([header], rows):
+        cells = [safe(cell) for cell in row]
+        returns = any(isinstance(cell, str) and "\r" in cell for cell in cells)  # Python up to 3.12 leaves them bare
+        (quoted if returns else plain).writerow(cells)
 
 
 def safe(cell: object) -> object:

@@ -97,6 +97,17 @@ def test_threads_read_side_by_side(tmp_path):
     assert not wrong
 
 
+def test_a_file_that_is_replaced_while_threads_read_it(tmp_path):
+    """Each thread has the file open for itself: none may read the numbers of another file."""
+    np.savez(tmp_path / "x.npz", a=np.zeros(3))
+    np.savez(tmp_path / "new.npz", a=np.ones(3))
+    with Archive(tmp_path / "x.npz") as archive, ThreadPoolExecutor(1) as pool:
+        (tmp_path / "new.npz").replace(tmp_path / "x.npz")
+        assert np.array_equal(archive.read("a"), np.zeros(3))
+        with pytest.raises(minast.Error, match=r"x\.npz was replaced while it was being read"):
+            pool.submit(archive.read, "a").result()
+
+
 def rewritten(path, change):
     """The archive's only entry, changed, under a right checksum."""
     with zipfile.ZipFile(path) as archive:
