@@ -51,7 +51,7 @@ class Parser(argparse.ArgumentParser):
         if message.endswith(MISSING):
             left = [word for word in self.given if word.startswith("-") and os.path.exists(word)]
             message += f": {like_a_flag(left[0]) if left else f'{self.prog} --help shows what is expected'}"
-        raise Error(f"{message.rstrip('.')}.")
+        raise Error(f"{visible(message.rstrip('.'))}.")
 
     def unknown(self, left: Sequence[str]) -> str:
         """The sentence for arguments that nothing takes."""

@@ -59,8 +59,14 @@ def private_folder(name: str) -> Path:
             f"the cache folder {visible(str(folder))} cannot be made: {error.strerror or error}. "
             "Set MINAST_CACHE to a folder of your own."
         ) from None
-    remove_stale(folder / name)
+    for each in (folder / name, *_folders_in(folder / name)):
+        remove_stale(each)
     return folder / name
+
+
+def _folders_in(folder):
+    with os.scandir(folder) as entries:
+        return [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
 
 
 def check_private(path: str | os.PathLike) -> None:

@@ -2,6 +2,7 @@
 
 import argparse
 import functools
+import logging
 import os
 import sys
 from collections.abc import Callable
@@ -53,6 +54,7 @@ def run(main, argv=None):
     argv: the command's arguments (default: the process's).
     """
     open_streams()
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it warns of every folder that it cannot write to
     with signals.raising(leave_at_second=True):
         status = _status(main, sys.argv[1:] if argv is None else argv)
         if not flushed() and not status:

@@ -36,18 +36,18 @@ def lacked_by_default(characters: str) -> str:
 @functools.lru_cache
 def covering(characters: str) -> tuple[tuple[str, ...], str]:
     """Names of installed fonts that together have as many of the characters as possible, and the characters left."""
-    from matplotlib.font_manager import fontManager, get_font
+    from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
 
     names, left = [], set(characters)
-    fonts = [font for font in fontManager.ttflist if not any(part in font.name for part in UNFIT)]
-    for entry in sorted(fonts, key=lambda font: not any(part in font.name for part in PREFERRED)):
+    families = sorted({font.name for font in fontManager.ttflist if not any(part in font.name for part in UNFIT)})
+    for name in sorted(families, key=lambda name: not any(part in name for part in PREFERRED)):
         if not left:
             break
-        try:
-            font = get_font(entry.fname)
+        try:  # the face that a text of this family is drawn with
+            font = get_font(findfont(FontProperties(family=[name]), fallback_to_default=False))
         except Exception:  # a damaged file, which is FreeType's own exception
             continue
         if found := {c for c in left if font.get_char_index(ord(c))}:
-            names.append(entry.name)
+            names.append(name)
             left -= found
     return tuple(names), "".join(sorted(left))

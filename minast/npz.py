@@ -91,7 +91,7 @@ class Archive:
             ) from None
 
     def _zip(self):
-        """This thread's own ZipFile: in Python 3.12 and 3.13 one that threads share confuses their places in the file."""
+        """This thread's own ZipFile: in Python 3.12 and 3.13 one that threads share mixes up their places in it."""
         if not hasattr(self._mine, "zip"):
             file = open(self.path, "rb")  # noqa: SIM115  closed by close()
             self._others.append(file)

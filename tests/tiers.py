@@ -90,6 +90,33 @@ SLOW = {
         "test_stopped_at_once": None,
         "test_data_that_moved_are_found_by_the_printed_command": None,
     },
+    "commands/test_streams.py": {
+        "test_closed_streams": re.escape("<&- >&- 2>&-"),
+        "test_training_with_all_streams_closed": None,
+        "test_a_reader_that_leaves_early": None,
+    },
+    "faults/test_kills.py": {
+        "test_killed_at_an_fsync_or_a_renaming": "replace-1|fsync-2",
+        "test_killed_at_a_random_moment": "0",
+        "test_a_run_that_is_killed_again_and_again_arrives": None,
+    },
+    "faults/test_disks.py": {
+        "test_a_disk_that_is_full_from_some_write_on": "0",
+        "test_a_disk_with_no_room_for_a_picture": None,
+        "test_a_flipped_bit_in_a_checkpoint": "0",
+        "test_a_flipped_bit_in_each_cached_feature": None,
+        "test_clocks_that_jump_change_no_weight": None,
+    },
+    "faults/test_two_runs.py": {
+        "test_two_starts_at_once_without_out_get_two_folders": None,
+        "test_two_starts_at_once_with_the_same_out": None,
+    },
+    "faults/test_signals.py": {
+        "test_training_is_saved_and_goes_on": "15",
+        "test_nohup": None,
+        "test_while_importing": "console-numpy-2|module-minast.cli-15",
+        "test_a_program_that_imports_minast_keeps_its_signals": None,
+    },
     "tutorials/test_notebooks.py": {
         "test_runs_as_a_script": "03_backprop",
         "test_wrong_answers_are_noticed": r"(?!first_kernel|fast_attention).*",

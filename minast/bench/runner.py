@@ -50,4 +50,5 @@ def show(row: Row) -> None:
     text = f"{row.name:50s} {table.number(row.ours, row.unit):>10s}"
     if row.ratio is not None:
         text += f"   {row.against} {table.number(row.theirs, row.unit)}   {row.ratio:.2f}x"
-    print(text + (f"   goal {row.goal}" if row.goal else "") + (f"   ({row.note})" if row.note else ""), flush=True)
+    text += (f"   goal {row.goal}" if row.goal else "") + (f"   ({row.note})" if row.note else "")
+    print(visible(text, 1000), flush=True)  # of stored rows, it comes from a file

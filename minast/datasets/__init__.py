@@ -5,6 +5,7 @@ One file per kind of data set, each with a function `read` that returns a `Datas
 
 import os
 
+from ..audio import EXTENSIONS
 from ..errors import Error
 from .common import Clip, Dataset, checked
 
@@ -51,5 +52,7 @@ def _read(data, seed, fold):
     if os.path.isdir(data):
         return folder.read(data, seed)
     if os.path.isfile(data):
+        if data.lower().endswith(EXTENSIONS):
+            raise Error(f"{data} is one recording: DATA is {DATA}.")
         return manifest.read(data, seed)
     raise Error(f"{data}: there is no such folder or file; DATA is {DATA}.")

@@ -39,7 +39,7 @@ def finish(run: Run) -> str:
     said.append(f"{run.out}: {', '.join(files)}")
     for line in said:  # last: what is written is written, also if nobody reads this
         print(visible(line))
-    print(cli.as_started(f"Predict with:\n  python -m minast.predict {shlex.quote(best)} {example}"))
+    print(cli.as_started(f"Predict with:\n  python -m minast.predict {visible(shlex.quote(best))} {visible(example)}"))
     return best
 
 

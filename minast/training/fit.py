@@ -7,6 +7,7 @@ from contextlib import ExitStack, suppress
 
 from .. import cli, signals, threads
 from ..errors import Error
+from ..text import visible
 from . import flags, loop, run_folder
 from .finish import finish
 from .resume import resumed_run
@@ -60,10 +61,10 @@ def stopped(options: Namespace, run: Run | None) -> str:
     if run and run.progress.saved is not None:
         step, saved = run.progress.step, run.progress.saved
         lost = "nothing is lost" if step == saved else f"the steps after step {saved} are lost"
-        resume = f"python -m minast.train --resume {shlex.quote(run.out)}"
+        resume = f"python -m minast.train --resume {visible(shlex.quote(run.out))}"
         return f"Stopped after step {step} of {run.steps}; {lost}. Resume with:\n  {resume}"
     if options.resume is not None:
-        return f"Stopped: nothing in {options.resume} has changed. Run the same command again to continue."
+        return f"Stopped: nothing in {visible(options.resume)} has changed. Run the same command again to continue."
     if run and run.progress.step:
         return f"Stopped after step {run.progress.step}: nothing was saved yet. Run the same command again."
     return "Stopped before the first step: nothing was trained yet. Run the same command again."

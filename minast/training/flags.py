@@ -108,7 +108,7 @@ def add_training_flags(g):
         "X",
         "learning rate of a block as a fraction of that of the block above it",
     )
-    add(g, "max_grad_norm", number(0, 1e30), "X", "maximum gradient norm; 0 disables clipping")
+    add(g, "max_grad_norm", number(0, 1e9), "X", "maximum gradient norm; 0 disables clipping")
     add(g, "schedule", str, None, "learning-rate schedule; milestones is AST's", choices=("cosine", "milestones"))
     add(
         g,

@@ -5,7 +5,7 @@ import os
 from argparse import Namespace
 from dataclasses import replace
 
-from .. import threads
+from .. import cli, threads
 from ..checkpoint import load
 from ..datasets import NAMED, open_dataset
 from ..errors import Error
@@ -66,8 +66,8 @@ def same_machine(options: Namespace, settings: Settings) -> str:
         threads.set_count(settings.threads)
     backend = options.backend or settings.backend
     if (backend, threads.count()) != (settings.backend, settings.threads):
-        print(
-            f"note: the run began on backend {settings.backend} with {settings.threads} threads and continues on "
+        cli.note(
+            f"the run began on backend {settings.backend} with {settings.threads} threads and continues on "
             f"{backend} with {threads.count()}: from here on results differ by rounding."
         )
     return backend

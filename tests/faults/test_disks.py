@@ -2,11 +2,14 @@
 
 import os
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
 from tests.faults import runs
+from tests.faults.server import ROOT
 
 ALL = "MINAST_TEST_KILLS" in os.environ
 ordinary = pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
@@ -44,6 +47,15 @@ def test_broken_matplotlib(server, few, undisturbed, tmp_path):
     assert err.count("Matplotlib requires access to a writable cache directory.") == 2  # not one an epoch
     assert f"{out}: best.npz, last.npz, history.csv\n" in said
     assert sorted(os.listdir(out)) == ["best.npz", "history.csv", "last.npz"]
+
+
+def test_no_folder_for_matplotlib(few, undisturbed, tmp_path):
+    """Neither its settings' nor its cache's, in a new process: it then works in a temporary one, and says nothing."""
+    environment = {**os.environ, "MPLCONFIGDIR": "/dev/null/none", "HOME": "/dev/null/none", "TMPDIR": str(tmp_path)}
+    command = [sys.executable, "-m", "minast.train", *map(str, runs.begin(few, tmp_path / "run"))]
+    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "") and runs.same(runs.weights(tmp_path / "run"), undisturbed)
+    runs.complete(tmp_path / "run")
 
 
 @ordinary

@@ -1,9 +1,15 @@
 """Two training runs that want the same folder at the same time."""
 
+import errno
 import os
 import signal
 import time
+from contextlib import ExitStack
 
+import pytest
+
+import minast
+from minast.training.lock import lock
 from tests.faults import runs
 
 LONG = ["--epochs", "500"]  # argparse takes the last of two: this run goes on until it is stopped
@@ -63,3 +69,46 @@ def test_two_starts_at_once_with_the_same_out(server, few, undisturbed, tmp_path
     for _, _, err in answers[1:]:
         assert "another training run is writing to" in err or "already holds a training run" in err
     runs.complete(out)
+
+
+def test_a_drive_without_locks(tmp_path, monkeypatch, capsys):
+    """As some network drives: a note, and the run goes on. What else goes wrong is an error."""
+    import fcntl
+
+    def fails(number):
+        def flock(*_):
+            raise OSError(number, os.strerror(number))
+
+        monkeypatch.setattr(fcntl, "flock", flock)
+
+    fails(errno.ENOLCK)
+    with ExitStack() as leaving:
+        lock(tmp_path, leaving)
+    assert capsys.readouterr().err.endswith("is on a drive without locks: make sure that no other run writes to it.\n")
+    fails(errno.EIO)
+    with ExitStack() as leaving, pytest.raises(minast.Error, match="cannot be opened: Input/output error"):
+        lock(tmp_path, leaving)
+
+
+def test_a_folder_that_was_made_anew_meanwhile_is_locked(tmp_path, monkeypatch):
+    """A run that failed removes its empty folder while another waits at the door."""
+    import fcntl
+
+    folder, real, calls = tmp_path / "run", fcntl.flock, []
+    folder.mkdir()
+
+    def slow(number, how):
+        if not calls:
+            folder.rmdir()
+            folder.mkdir()
+        calls.append(number)
+        return real(number, how)
+
+    monkeypatch.setattr(fcntl, "flock", slow)
+    with ExitStack() as leaving:
+        lock(folder, leaving)
+        assert len(calls) == 2
+        with ExitStack() as other, pytest.raises(minast.Error, match="another training run is writing"):
+            lock(folder, other)
+    with ExitStack() as leaving:
+        lock(folder, leaving)
