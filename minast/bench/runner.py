@@ -3,6 +3,7 @@
 import sys
 
 from .. import cli, threads
+from ..text import visible
 from . import catalogue, table
 from .gpu.rows import facts
 from .row import Row, Skip
