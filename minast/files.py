@@ -103,13 +103,32 @@ def writable_folder(path: str | os.PathLike) -> str | os.PathLike:
 def remove_stale(folder: str | os.PathLike) -> None:
     """Remove the temporary files in a folder that killed processes left there.
 
-    Whoever writes one holds a lock on it, which the system releases when the process ends, however it ends. Where there
-    are no such locks (Windows, some network drives), a file that another process has open is kept, or all are.
+    Whoever writes one holds a lock on it (`try_lock`). Where there are no locks, Windows removes none that is open, and
+    elsewhere all are kept.
     """
     with contextlib.suppress(OSError):
         for name in os.listdir(folder):
             if PART.fullmatch(name):
                 _remove_unless_locked(os.path.join(folder, name))
+
+
+def try_lock(number: int) -> bool | None:
+    """Lock an open file or folder until it is closed, which the system does when the process ends, however it ends.
+
+    number: its file descriptor -> True; False: somebody else has the lock; None: there are none here, as on Windows and
+    some network drives.
+    """
+    if sys.platform == "win32":
+        return None
+    import fcntl
+
+    try:
+        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
 
 
 # -- steps ---------------------------------------------------------------------------------------------------------
@@ -142,7 +161,7 @@ def _new_part(folder, old, private):
         path = os.path.join(folder, f".minast-{os.urandom(6).hex()}.part")
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
         number = os.open(path, flags, 0o600 if private or old else 0o666)
-        if _lock(number) is not False and (os.name == "nt" or os.fstat(number).st_nlink):
+        if try_lock(number) is not False and (os.name == "nt" or os.fstat(number).st_nlink):
             break
         os.close(number)  # `remove_stale` of another process was faster than the lock
     if old and hasattr(os, "fchmod"):
@@ -163,21 +182,6 @@ def _inherited(number, old):
     return mode
 
 
-def _lock(number):
-    """Lock an open file until it is closed.   -> True; False: somebody else has it; None: no locks here"""
-    if sys.platform == "win32":
-        return None
-    import fcntl
-
-    try:
-        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return None
-    return True
-
-
 def _remove_unless_locked(path):
     with contextlib.suppress(OSError):
         if os.name == "nt":  # refused there while the file is open
@@ -185,7 +189,7 @@ def _remove_unless_locked(path):
             return
         number = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
         try:
-            if _lock(number):
+            if try_lock(number):
                 os.unlink(path)
         finally:
             os.close(number)

@@ -5,16 +5,15 @@ file to be left behind, no process number to be mistaken for another's. Linux an
 has a file beside it, which it deletes with its last handle.
 """
 
-import errno
 import os
 from contextlib import ExitStack
 
 from .. import cli
 from ..errors import Error
+from ..files import try_lock
 from ..text import visible
 
 ENDING = ".minast-lock"  # of the file's name, on Windows
-NO_LOCKS = ("EBADF", "ENOLCK", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EINVAL")  # what such file systems answer
 
 
 def lock(folder: str | os.PathLike, leaving: ExitStack) -> None:
@@ -22,35 +21,39 @@ def lock(folder: str | os.PathLike, leaving: ExitStack) -> None:
 
     Where the file system has no locks, as on some network drives, a note says so.
     """
+    shown = visible(os.fspath(folder))
     try:
-        number = _locked_file(folder) if os.name == "nt" else _locked_folder(folder)
-    except (BlockingIOError, FileExistsError):
-        raise Error(
-            f"another training run is writing to {visible(os.fspath(folder))}: wait until it has ended, stop it, or "
-            "choose another folder with --out."
-        ) from None
+        held = _hold_file(folder, leaving) if os.name == "nt" else _hold_folder(folder, leaving)
     except OSError as error:
-        if errno.errorcode.get(error.errno) not in NO_LOCKS:
-            raise Error(f"{visible(os.fspath(folder))} cannot be opened: {error.strerror or error}.") from None
-        cli.note(f"{folder} is on a drive without locks: make sure that no other run writes to it.")
-    else:
-        leaving.callback(os.close, number)
+        raise Error(f"{shown} cannot be opened: {error.strerror or error}.") from None
+    if held is False:
+        raise Error(
+            f"another training run is writing to {shown}: wait until it has ended, stop it, or choose another folder "
+            "with --out."
+        )
+    if held is None:
+        cli.note(f"{shown} is on a drive without locks: make sure that no other run writes to it.")
 
 
-def _locked_folder(folder):
-    import fcntl
-
+def _hold_folder(folder, leaving):
+    """-> as `try_lock`"""
     while True:
         number = os.open(folder, os.O_RDONLY)
-        try:
-            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.path.samestat(os.fstat(number), os.stat(folder)):
-                return number
-        except BaseException:
-            os.close(number)
-            raise
-        os.close(number)  # a run that failed removed it just now, and somebody made another
+        held = try_lock(number)
+        if held and os.path.samestat(os.fstat(number), os.stat(folder)):
+            leaving.callback(os.close, number)
+            return True
+        os.close(number)
+        if not held:
+            return held
+        # a run that failed removed the folder just now, and somebody made another: that one is wanted
 
 
-def _locked_file(folder):
-    return os.open(os.path.abspath(folder) + ENDING, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_TEMPORARY)
+def _hold_file(folder, leaving):
+    """-> as `try_lock`"""
+    try:
+        flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_TEMPORARY
+        leaving.callback(os.close, os.open(os.path.abspath(folder) + ENDING, flags))
+    except FileExistsError:
+        return False
+    return True

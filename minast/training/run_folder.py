@@ -1,7 +1,6 @@
 """A training run's folder: last.npz to resume from, best.npz to use, history.csv and curves.png to look at."""
 
 import contextlib
-import csv
 import hashlib
 import io
 import itertools
@@ -15,6 +14,7 @@ from ..checkpoint import load_state, save
 from ..datasets import Dataset
 from ..errors import Error
 from ..files import atomic, writable_folder
+from ..tables import write_rows
 from ..text import visible
 from .lock import lock
 from .run import Run
@@ -146,9 +146,7 @@ def write_history(out: str, history: list[dict]) -> None:
 def history_text(history: list[dict]) -> bytes:
     """The content of history.csv."""
     text = io.StringIO()
-    table = csv.DictWriter(text, history[0].keys(), lineterminator="\n")
-    table.writeheader()
-    table.writerows(history)
+    write_rows(text, list(history[0]), [row.values() for row in history])
     return text.getvalue().encode()
 
 
