@@ -54,3 +54,11 @@ def test_one_version_everywhere():
     cited = re.search(r"^version: (.+)$", (ROOT / "CITATION.cff").read_text("utf-8"), re.M)[1]
     newest = re.search(r"^## (\d\S*)", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.M)[1]
     assert cited == newest == minast.__version__
+
+
+def test_the_lowest_versions_are_those_of_setup_py():
+    """What .ci/run installs: one pinned version of each package that minast requires."""
+    text = (ROOT / "setup.py").read_text("utf-8")
+    required = re.findall(r'"(\w+)>=([\d.]+)"', text[text.index("install_requires") : text.index("extras_require")])
+    shown = subprocess.run([sys.executable, ".ci/lowest.py"], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert shown.stdout.split() == [f"{name}=={version}" for name, version in required] and len(required) >= 9

@@ -37,13 +37,15 @@ class Server:
 
     def __enter__(self) -> "Server":
         self.scratch = tempfile.TemporaryDirectory()
-        self.count = 0
+        self.count, self.running = 0, set()
         command = [sys.executable, "-m", "tests.faults.server"]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
         self.process = subprocess.Popen(command, cwd=ROOT, text=True, **pipes)
         return self
 
     def __exit__(self, *_):
+        for pid in self.running:  # of tests that failed
+            os.kill(pid, signal.SIGKILL)
         self.process.stdin.close()
         self.process.wait(60)
         self.process.stdout.close()
@@ -55,11 +57,13 @@ class Server:
         out, err = (os.path.join(self.scratch.name, f"{self.count}.{name}") for name in ("out", "err"))
         order = {"verb": verb, "argv": [str(a) for a in arguments], "hook": list(hook), "out": out, "err": err}
         pid = self._ask({**order, "environment": {**os.environ, **(environment or {})}})
+        self.running.add(pid)
         return Child(pid, out, err)
 
     def wait(self, child: Child) -> tuple[int, str, str]:
         """-> its status, what it wrote to standard output and to standard error"""
         status = self._ask({"wait": child.pid})
+        self.running.discard(child.pid)
         return status, *(Path(path).read_text(errors="backslashreplace") for path in (child.out, child.err))
 
     def run(self, verb: str, arguments, hook=(), environment=None) -> tuple[int, str, str]:
