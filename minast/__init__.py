@@ -16,11 +16,11 @@ it); then features, augment and training/ for what surrounds it, fast/ and cuda/
 `import minast` needs NumPy alone; what needs more is imported when it is first used.
 """
 
-from typing import TYPE_CHECKING
-
-from .signals import stop_quietly_while_importing
+from .early import stop_quietly_while_importing
 
 stop_quietly_while_importing()
+
+from typing import TYPE_CHECKING
 
 from . import metrics
 from .audio import load_audio

@@ -4,12 +4,10 @@ A signal that was ignored when the command began stays ignored: so `nohup` works
 """
 
 import contextlib
-import os
 import signal
-import sys
 from collections.abc import Callable, Iterator
 
-NUMBERS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+from .early import NUMBERS, leave
 
 
 class Stopped(KeyboardInterrupt):
@@ -54,38 +52,7 @@ def raising(leave_at_second: bool = False) -> contextlib.AbstractContextManager:
     def stop(number, frame):
         heard.append(number)
         if leave_at_second and len(heard) > 1:
-            _leave(number, frame)
+            leave(number, frame)
         raise Stopped(number)
 
     return handled(stop)
-
-
-# -- before there is a command -------------------------------------------------------------------------------------
-
-
-def stop_quietly_while_importing() -> None:
-    """If this process was started as `minast` or `python -m minast...`: leave without a traceback on these signals.
-
-    The imports of a command take some tenths of a second. `cli.run` then puts `raising` in its place. A program that
-    imports minast is left alone.
-    """
-    if started_as_command():
-        for number in NUMBERS:
-            if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
-                with contextlib.suppress(ValueError):
-                    signal.signal(number, _leave)
-
-
-def started_as_command() -> bool:
-    """Whether minast is the program that runs, rather than a library of another."""
-    if sys.argv[:1] == ["-m"]:  # so it is while Python looks for the module to run
-        words = iter(sys.orig_argv)
-        option = next((word for word in words if word.startswith("-m")), "-m")
-        return (option[2:] or next(words, "")).split(".")[0] == "minast"
-    return os.path.splitext(os.path.basename(sys.argv[0] if sys.argv else ""))[0] == "minast"
-
-
-def _leave(number, frame):
-    with contextlib.suppress(OSError):
-        os.write(2, b"minast: stopped.\n")
-    os._exit(128 + number)  # nothing is open yet, and an exception would show where in the imports it was

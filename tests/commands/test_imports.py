@@ -15,7 +15,9 @@ COMMANDS = ("train", "predict", "evaluate", "embed", "convert", "stats", "bench"
 # room -> what no module of it imports. A room is a module or a package, with all that is in it.
 BASE = ("cli", "backend", "layers", "gpu", "encoder", "model", "datasets", "training", "pretrained", "checkpoint")
 FORBIDDEN = {
-    **dict.fromkeys(("text", "errors", "signals", "say", "files", "cache", "tables", "arguments", "fonts"), BASE),
+    **dict.fromkeys(
+        ("early", "text", "errors", "signals", "say", "files", "cache", "tables", "arguments", "fonts"), BASE
+    ),
     "layers": ("fast", "cuda", "gpu", "emulator", "encoder", "model", "training", "pretrained", "checkpoint"),
     "fast": ("cuda", "gpu", "emulator", "encoder", "model", "training", "pretrained", "checkpoint"),
     "emulator": ("cuda", "fast", "encoder", "model", "training", "pretrained", "checkpoint"),
