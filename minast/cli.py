@@ -60,6 +60,7 @@ def run(main, argv=None):
         if not flushed() and not status:
             complain("standard output cannot be written.")
             status = 2
+        flushed()  # the complaint, which may have had no place either
     sys.exit(status)
 
 

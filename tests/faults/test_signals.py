@@ -50,7 +50,7 @@ def test_a_second_one_ends_the_process_at_once(server, few, tmp_path):
 def test_nohup(few, tmp_path):
     """SIGHUP was ignored by whoever started it, and stays so: the run ends as if it had not come."""
     out = tmp_path / "run"
-    command = [sys.executable, "-m", "minast.train", *map(str, runs.begin(few, out)), "--epochs", "8"]
+    command = [sys.executable, "-m", "minast.train", *map(str, runs.begin(few, out)), "--epochs", "6"]
     ignore = {"preexec_fn": lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, cwd=ROOT, **pipes, **ignore) as process:
@@ -84,7 +84,7 @@ def test_while_importing(few, tmp_path, start, when, number):
     program = [tmp_path / "minast", "train"] if start == "console" else ["-m", "minast.train"]
     environment = {
         **os.environ,
-        "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}",
+        "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT), os.environ.get("PYTHONPATH", "")]),
         "WHEN": when,
         "NUMBER": str(int(number)),
     }

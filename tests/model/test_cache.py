@@ -102,7 +102,10 @@ def test_no_home_and_no_such_user(tones, tmp_path):
         sys.argv = ["stats", {str(tones)!r}]
         cli.run(stats.main)"""
     environment = {k: v for k, v in os.environ.items() if k not in ("HOME", "MINAST_CACHE", "XDG_CACHE_HOME")}
-    environment |= {"TMPDIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    environment |= {
+        "TMPDIR": str(tmp_path),
+        "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
+    }
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60)
     folder = tmp_path / f"minast-{os.geteuid()}"
     assert done.returncode == 0 and done.stdout.startswith("mean "), done.stderr
