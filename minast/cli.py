@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 
-from . import signals, threads
+from . import early, signals, threads
 from .arguments import Parser as Parser
 from .arguments import whole
 from .backend import BACKENDS
@@ -61,6 +61,8 @@ def run(main, argv=None):
             complain("standard output cannot be written.")
             status = 2
         flushed()  # the complaint, which may have had no place either
+        if status in signals.STATUSES and early.is_the_program():
+            os._exit(status)  # without waiting for threads in the middle of a file, or with a lock that was left locked
     sys.exit(status)
 
 

@@ -36,6 +36,14 @@ def started_as_command() -> bool:
     return os.path.splitext(os.path.basename(sys.argv[0] if sys.argv else ""))[0] == "minast"
 
 
+def is_the_program() -> bool:
+    """The same, once Python has found the module to run."""
+    main = sys.modules["__main__"]
+    if spec := getattr(main, "__spec__", None):
+        return spec.name.split(".")[0] == "minast"
+    return os.path.splitext(os.path.basename(getattr(main, "__file__", None) or ""))[0] == "minast"
+
+
 def leave(number: int, frame: object) -> None:
     """End the process now, with one line and the exit status that a shell expects."""
     try:

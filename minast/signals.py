@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 
 from .early import NUMBERS, leave
 
+STATUSES = tuple(128 + number for number in NUMBERS)  # of commands that were stopped
+
 
 class Stopped(KeyboardInterrupt):
     """What a signal raises in a command. `status`: the exit status that shells expect, 128 + the signal's number."""

@@ -94,6 +94,28 @@ def test_while_importing(few, tmp_path, start, when, number):
     assert done.stderr == "minast: stopped.\n" or (when == "tqdm" and done.stderr == ""), done.stderr
 
 
+@pytest.mark.parametrize("start", ["console", "module"])
+def test_threads_that_hang_keep_no_stopped_command(few, tmp_path, start):
+    """Ctrl-C may reach the main thread inside a lock that a thread then waits for: Python would join that thread."""
+    (tmp_path / "minast").write_text("import sys\nfrom minast.__main__ import main\nsys.exit(main())\n")
+    (tmp_path / "sitecustomize.py").write_text(HANGING)
+    program = [tmp_path / "minast", "stats"] if start == "console" else ["-m", "minast.stats"]
+    paths = os.pathsep.join([str(tmp_path), str(ROOT), os.environ.get("PYTHONPATH", "")])
+    command = [sys.executable, *map(str, program), str(few), "--no-cache"]
+    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (143, "minast: stopped.\n")
+
+
+HANGING = """
+import os, threading
+from concurrent.futures import ThreadPoolExecutor
+def result_of_map(self, task, items):
+    self.submit(threading.Event().wait)
+    os.kill(os.getpid(), 15)
+ThreadPoolExecutor.map = result_of_map
+"""
+
+
 def test_a_program_that_imports_minast_keeps_its_signals():
     code = """if True:
         import signal
