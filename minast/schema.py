@@ -6,7 +6,7 @@
 
 A kind has `wanted`, what it accepts in words, and `take(value)`, which returns the value as it is kept (a whole number
 is an int, a list of JSON a tuple where one belongs) or raises `Misfit`. The structures are described where they are
-used: settings in config.py, checkpoints in checkpoint.py, a run's state in training/, config.json in pretrained/settings.py.
+used: settings in config.py, checkpoints in checkpoint.py, a run's state in training/, config.json in pretrained/.
 """
 
 import json
@@ -139,6 +139,22 @@ class Number:
 
 
 @dataclass(frozen=True)
+class Real:
+    """A number that may be NaN or infinite, as measures can be."""
+
+    wanted = "a number"
+
+    def take(self, value: Any) -> float:
+        """-> float"""
+        if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
+            raise Misfit(value, self.wanted)
+        try:
+            return float(value)
+        except OverflowError:  # an int beyond all floats
+            raise Misfit(value, self.wanted) from None
+
+
+@dataclass(frozen=True)
 class Flag:
     """True or False, and no number instead."""
 
@@ -167,7 +183,7 @@ class Text:
 
     def take(self, value: Any) -> str:
         """-> str"""
-        if not isinstance(value, str) or len(value) > self.most:
+        if not isinstance(value, str) or len(value) > self.most or "\0" in value:
             raise Misfit(value, self.wanted)
         if self.plain and (not value.strip() or any(unicodedata.category(c) in INVISIBLE for c in value)):
             raise Misfit(value, self.wanted)

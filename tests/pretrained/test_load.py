@@ -357,7 +357,7 @@ def test_names_for_another_number_of_classes_are_not_used(tmp_path):
     said = "the source names 2 classes, not 7, so they are numbered 0 to 6 (see labels=, --labels)"
     assert said in report.assumed
     (tmp_path / "config.json").write_text(json.dumps(config | {"id2label": {str(i): "same" for i in range(7)}}))
-    with pytest.raises(minast.Error, match="id2label in config.json has 'same' more than once"):
+    with pytest.raises(minast.Error, match=r"id2label in config.json has 'same' more than once"):
         pretrained.load(tmp_path)
 
 
@@ -402,8 +402,9 @@ def test_a_prefix_of_all_names_is_left_out_and_said(tmp_path, answers, prefix, n
     cases.write_safetensors(tmp_path / "w.safetensors", {prefix + name: x for name, x in w.items()})
     model, _, report = pretrained.load(tmp_path / "w.safetensors", **options)
     close(model.forward(x), wanted)
-    said = f"the prefix {prefix!r} of all names was left out"
-    assert said in report.assumed or (names, prefix) == ("official", "module.")  # its official name
+    if names == "official":  # module.v. is how the official names begin
+        prefix = prefix.removesuffix("module.")
+    assert not prefix or f"the prefix {prefix!r} of all names was left out" in report.assumed
 
 
 def test_a_prefix_of_some_names_is_no_prefix(tmp_path):
