@@ -20,7 +20,7 @@ from .stored import decoding, open_zip
 PIECE = 2**20  # bytes read at once
 LARGEST_HEADER = 2**14  # bytes; NumPy's have 118
 LARGEST_ARRAY = 2**31  # bytes of a single .npy: a log-mel of 11 hours
-BROKEN = (ValueError, OSError, EOFError)  # what `load_npy` raises
+BROKEN = (ValueError, TypeError, OSError, EOFError)  # what `load_npy` raises
 
 
 class Archive:
