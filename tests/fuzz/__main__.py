@@ -47,7 +47,7 @@ class Worker:
             self.start()
         self.process.stdin.write(b"%d\n" % number)
         self.process.stdin.flush()
-        verdict = self._line(LIMIT)
+        verdict = self._line(START) and self._line(LIMIT)  # the case is made, then tried
         if verdict is None:
             status = self.process.poll()
             detail = f"hang: more than {LIMIT} s" if status is None else f"crash: status {status}, {self.last_words()}"

@@ -7,10 +7,14 @@ import os
 import resource
 import sys
 
-FORBIDDEN = ("subprocess.", "os.system", "os.exec", "os.fork", "os.posix_spawn", "os.spawn", "os.startfile", "os.kill",
-             "socket.", "pty.", "urllib.", "ftplib.", "http.", "smtplib.", "webbrowser.", "pickle.find_class", "ctypes.dlopen")  # fmt: skip
-CHANGING = ("os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.link", "os.symlink", "os.truncate", "os.chmod",
-            "os.chown", "os.utime", "shutil.rmtree", "shutil.move", "tempfile.mkstemp", "tempfile.mkdtemp")  # fmt: skip
+FORBIDDEN = (
+    "subprocess.", "os.system", "os.exec", "os.fork", "os.posix_spawn", "os.spawn", "os.startfile", "os.kill",
+    "socket.", "pty.", "urllib.", "ftplib.", "http.", "smtplib.", "webbrowser.", "pickle.find_class", "ctypes.dlopen",
+)  # fmt: skip
+CHANGING = (
+    "os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.link", "os.symlink", "os.truncate", "os.chmod", "os.chown",
+    "os.utime", "shutil.rmtree", "shutil.move", "tempfile.mkstemp", "tempfile.mkdtemp",
+)  # fmt: skip
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 MORE = 2 * 2**30  # bytes of address space beyond what the worker has when it is ready
 

@@ -9,9 +9,12 @@ from .archives import members, packed, zip_record
 from .changes import pick, plain
 
 NUMBERS = (0, 1, 2, 3, 255, 2**31 - 1, 2**31, 2**40, 2**62, 2**63, 2**64, -1, -(2**63), 10**60)
-NAMES = (b"os\nsystem\n", b"builtins\neval\n", b"argparse\nNamespace\n", b"torch\nFloatStorage\n", b"torch\nIntStorage\n",
-         b"torch\nBoolStorage\n", b"torch\nComplexFloatStorage\n", b"collections\nOrderedDict\n", b"torch._utils\n_rebuild_tensor_v2\n",
-         b"torch._utils\n_rebuild_parameter\n", b"\n\n", b"a" * 5000 + b"\nb\n", b"\x1b[31m\nx\n")  # fmt: skip
+NAMES = (
+    b"os\nsystem\n", b"builtins\neval\n", b"argparse\nNamespace\n", b"torch\nFloatStorage\n", b"torch\nIntStorage\n",
+    b"torch\nBoolStorage\n", b"torch\nComplexFloatStorage\n", b"collections\nOrderedDict\n",
+    b"torch._utils\n_rebuild_tensor_v2\n", b"torch._utils\n_rebuild_parameter\n", b"\n\n", b"a" * 5000 + b"\nb\n",
+    b"\x1b[31m\nx\n",
+)  # fmt: skip
 CODES = [code.encode("latin-1") for code in pickletools.code2op]
 DEEP = (
     b"(" * 5000,

@@ -1,7 +1,7 @@
 """A process that makes cases and tries them, one after the other, for the command that started it.
 
-It reads a number from its standard input, makes the case of that number in its folder, calls the reader under limits and
-watched, and answers with one line of JSON. Whatever ends or stops it is the case's fault, which the command sees.
+It reads a number from its standard input, makes the case of that number in its folder and says so, calls the reader
+under limits and watched, and answers with one line of JSON. Whatever ends or stops it is the case's fault, which the command sees.
 """
 
 import argparse
@@ -39,7 +39,9 @@ def main():
     os.dup2(log.fileno(), 2)  # what libraries in C print about damaged sounds
     print(json.dumps({"ready": list(tries.honest)}), file=answers, flush=True)
     for line in sys.stdin:
-        print(json.dumps(tries.one(int(line))), file=answers, flush=True)
+        case = tries.make(int(line))
+        print(json.dumps({"made": int(line)}), file=answers, flush=True)
+        print(json.dumps({"number": int(line), **tries.one(*case)}), file=answers, flush=True)
 
 
 class Tries:
@@ -48,7 +50,7 @@ class Tries:
     def __init__(self, args):
         from . import guard, readers
 
-        self.args, self.guard_module, self.make = args, guard, readers.case
+        self.args, self.limits, self.changed = args, guard, readers.case
         self.case, self.write = os.path.join(args.work, "case"), readers.write
         everything = readers.all_readers(os.path.join(args.work, "shared"))
         self.readers = {name: r for name, r in everything.items() if not args.only or {name, r.owner} & {*args.only}}
@@ -67,20 +69,22 @@ class Tries:
         os.makedirs(self.case)
         self.write(self.case, files)
 
-    def one(self, number):
-        """-> the verdict on a case"""
-        name, files, free, what = self.make(self.readers, self.args.seed, number)
+    def make(self, number):
+        """Write the files of a case.   -> name of its reader, whether its change is free, what it is"""
+        name, files, free, what = self.changed(self.readers, self.args.seed, number)
         self.fresh(files)
+        return name, free, what
+
+    def one(self, name, free, what):
+        """-> the verdict on a case"""
         sys.stdout, sys.stderr = io.StringIO(), io.StringIO()
-        before = self.guard_module.forget_peak()
+        before = self.limits.forget_peak()
         verdict, detail = self.tried(name, free)
-        took = self.guard_module.status("VmHWM") - before
+        took = self.limits.status("VmHWM") - before
         if verdict != "fault" and took > max(FLOOR, 4 * self.need[name]):
-            verdict, detail = (
-                "fault",
-                f"memory: {took / 2**20:.0f} MiB, the good file needs {self.need[name] / 2**20:.0f}",
-            )
-        return {"number": number, "reader": name, "what": what, "verdict": verdict, "detail": detail}
+            verdict = "fault"
+            detail = f"memory: {took / 2**20:.0f} MiB, the good file needs {self.need[name] / 2**20:.0f}"
+        return {"reader": name, "what": what, "verdict": verdict, "detail": detail}
 
     def tried(self, name, free):
         import minast
@@ -91,11 +95,8 @@ class Tries:
         except minast.Error as error:
             return judged(str(error))
         except SystemExit as left:
-            return (
-                judged(sys.stderr.getvalue().strip().splitlines()[-1] + ".")
-                if left.code == 2
-                else ("fault", f"exit {left.code}")
-            )
+            said = sys.stderr.getvalue().strip().splitlines() or [""]
+            return judged(said[-1].rstrip(".") + ".") if left.code == 2 else ("fault", f"exit {left.code}")
         except BaseException as error:
             return "fault", described(error)
         finally:
