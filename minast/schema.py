@@ -94,10 +94,9 @@ class Whole:
 
     def take(self, value: Any) -> int:
         """-> int"""
-        if isinstance(value, (float, np.floating)) and float(value).is_integer():
-            value = int(value)
+        whole = isinstance(value, (float, np.floating)) and float(value).is_integer()
         try:
-            number = operator.index(value)
+            number = operator.index(int(value) if whole else value)
         except TypeError:
             raise Misfit(value, self.wanted) from None
         if isinstance(value, (bool, np.bool_)) or not self.least <= number <= self.most:
@@ -221,7 +220,12 @@ class Maybe:
 
     def take(self, value: Any) -> Any:
         """-> the value, or None"""
-        return None if value is None else self.kind.take(value)
+        try:
+            return None if value is None else self.kind.take(value)
+        except Misfit as misfit:
+            if misfit.wanted == self.kind.wanted:
+                misfit.wanted = self.wanted
+            raise
 
 
 # -- structures ----------------------------------------------------------------------------------------------------

@@ -1,7 +1,8 @@
 """A process that makes cases and tries them, one after the other, for the command that started it.
 
 It reads a number from its standard input, makes the case of that number in its folder and says so, calls the reader
-under limits and watched, and answers with one line of JSON. Whatever ends or stops it is the case's fault, which the command sees.
+under limits and watched, and answers with one line of JSON. What ends or stops it is the case's fault, which the
+command sees.
 """
 
 import argparse

@@ -161,8 +161,8 @@ def test_bytes_on_disk(tmp_path):
 
 def test_whatever_a_decoder_raises_is_one_sentence():
     for kind in (RecursionError, OverflowError, NotImplementedError, KeyError, zipfile.BadZipFile, SyntaxError):
-        with pytest.raises(minast.Error, match=r"^it cannot be read \(.*\): the file is damaged\.$"):
-            with stored.decoding("it cannot be read"):
-                raise kind("a\nb")
+        match = r"^it cannot be read \(.*\): the file is damaged\.$"
+        with pytest.raises(minast.Error, match=match), stored.decoding("it cannot be read"):
+            raise kind("a\nb")
     with pytest.raises(MemoryError), stored.decoding("it cannot be read"):
         raise MemoryError

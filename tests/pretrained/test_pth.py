@@ -3,6 +3,7 @@
 import os
 import pickle
 import struct
+import time
 import zipfile
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 import minast
 from minast import pretrained
 from minast.pretrained import open_tensors
+from minast.pretrained.readers.pth import MAGIC
 from tests.golden import pretrained_cases as cases
 
 FILES = Path(__file__).parents[1] / "golden" / "pretrained"
@@ -133,8 +135,6 @@ def test_a_pickle_cannot_write_to_what_it_is_given(tmp_path):
 
 
 def test_eval_is_refused_inside_a_stream_file(tmp_path):
-    from minast.pretrained.readers.pth import MAGIC
-
     path = tmp_path / "x.pth"
     path.write_bytes(b"".join(pickle.dumps(x, 2) for x in (MAGIC, 1001, {"little_endian": True}, Evaluated(), [])))
     refused(path, r"asks for \w+\.eval")
@@ -241,3 +241,114 @@ def test_files_without_a_state_dict(tmp_path):
     refused(pth(tmp_path / "words.pth", pickle.dumps({"epoch": 3}, 2)), "no state dict .*a dictionary with epoch")
     (tmp_path / "bare.pth").write_bytes(pickle.dumps({"a": 1}, 2))
     refused(tmp_path / "bare.pth", "a bare pickle of dict")
+
+
+# -- pickles that attack by their structure ------------------------------------------------------------------------
+
+
+def in_time(path, match, seconds=5):
+    """Refused in one sentence, before `seconds` are over."""
+    began = time.monotonic()
+    refused(path, match)
+    assert time.monotonic() - began < seconds
+
+
+@pytest.mark.parametrize(
+    ("data", "match"),
+    [
+        (b"\x80\x02})" + b"2\x86" * 50 + b"K\x01s.", "a key of a dictionary is a tuple|instruction DUP"),
+        (b"\x80\x02})" + b"\x85" * 50 + b"K\x01s.", "a key of a dictionary is a tuple, not a text"),
+        (b"\x80\x02})" + b"q\x00h\x00\x86" * 50 + b"K\x01s.", "a key of a dictionary is a tuple, not a text"),
+        (b"\x80\x02}NK\x01s.", "a key of a dictionary is a NoneType"),
+        (b"\x80\x02)" + b"\x85" * 1_000_000 + b".", "an object of type tuple"),
+        (b"\x80\x02]" + b"]a" * 400_000 + b".", "an object of type list"),
+        (b"\x80\x02" + b"(" * 2**21 + b".", "more than 1048576 instructions"),
+        (b"\x80\x02" + b"(" * 1000 + b".", "takes more from its stack than there is"),
+        (b"\x80\x02ccollections\nOrderedDict\n]\x85R.", "cannot be read"),
+        (b"\x80\x02h\x07.", "place 7 before anything is in it"),
+        (b"\x80\x02}X\x01\x00\x00\x00as.", "takes more from its stack|has no value"),
+        (b"\x80\x02K\x01Q.", "not described as torch does"),
+        (b"\x80\x02", "it ends or goes on with no instruction"),
+        (b"\x80\x02\xff.", "it ends or goes on with no instruction"),
+        (b"\x80\x02X\xff\xff\xff\x7fabc.", "cannot be read"),
+    ],
+    ids=range(15),
+)
+@pytest.mark.parametrize("wrap", ["zip", "stream"])
+def test_programs_that_hang_or_crash_other_machines(tmp_path, data, match, wrap):
+    path = tmp_path / "x.pth"
+    if wrap == "zip":
+        pth(path, data)
+    else:
+        head = b"".join(pickle.dumps(x, 2) for x in (MAGIC, 1001, {"little_endian": True}))
+        path.write_bytes(head + data + pickle.dumps([], 2))
+    in_time(path, match)
+
+
+@pytest.mark.parametrize(
+    ("kind", "match"),
+    [
+        ({"numel": 2**63 - 1}, "no size that makes sense"),
+        ({"numel": -1}, "no size that makes sense"),
+        ({"numel": 2**39}, "has 16 bytes instead of 2199023255552"),
+        ({"offset": 2**62}, "not whole numbers from 0 up"),
+        ({"shape": (2**40,), "strides": (0,)}, "share places"),
+        ({"shape": (1,) * 9, "strides": (1,) * 9}, "a shape of at most 8 numbers"),
+    ],
+)
+def test_sizes_that_nobody_has(tmp_path, kind, match):
+    with pytest.raises(minast.Error, match=match):
+        read_tensor(pth(tmp_path / "x.pth", tensor_pickle(**kind), [("0", bytes(16))]))
+
+
+def test_a_width_of_0(tmp_path):
+    w = cases.weights(16, 1, 36, classes=5)
+    w["patch_embed.proj.weight"] = w["patch_embed.proj.weight"][:0]
+    cases.write_safetensors(tmp_path / "w.safetensors", w)
+    refused(tmp_path / "w.safetensors", "by the shapes of its arrays, dim is 0")
+    w = cases.to_jax(cases.vit_weights(), cases.VIT["heads"])
+    np.savez(tmp_path / "vit.npz", **w | {"embedding/kernel": np.zeros((16, 16, 0, 32), np.float32)})
+    refused(tmp_path / "vit.npz", "channels is 0: it must be a whole number from 1 to 64")
+
+
+def test_numbers_in_place_of_names(tmp_path):
+    data = tensor_pickle().replace(b"X\x01\x00\x00\x00w", b"K\x07")
+    refused(pth(tmp_path / "x.pth", data, [("0", bytes(16))]), "a tensor is called 7, a number")
+
+
+def with_extra(extra):
+    """{"model": {"w": tensor}, "args": <extra>} as a pickle; extra: its instructions"""
+    inner = tensor_pickle().removeprefix(b"\x80\x02").removesuffix(b".")
+    return b"\x80\x02}(X\x05\x00\x00\x00model" + inner + b"X\x04\x00\x00\x00args" + extra + b"u."
+
+
+@pytest.mark.parametrize(
+    ("extra", "name"),
+    [
+        (b"cargparse\nNamespace\n)\x81}X\x02\x00\x00\x00lrG?PbM\xd2\xf1\xa9\xfcsb", "argparse.Namespace"),
+        (b"ctorch\nSize\n(K\x01K\x02t\x85R", "torch.Size"),
+        (b"cnumpy.core.multiarray\nscalar\ncnumpy\ndtype\nX\x02\x00\x00\x00f8\x85RC\x0812345678\x86R",
+         "numpy.core.multiarray.scalar"),
+        (b"ccollections\ndefaultdict\ncbuiltins\nset\n\x85RK\x01K\x02s", "collections.defaultdict"),
+    ],
+)  # fmt: skip
+def test_plain_data_beside_the_weights_is_left_out_unseen(tmp_path, extra, name):
+    raw = np.arange(4, dtype=np.float32).tobytes()
+    path = pth(tmp_path / "x.pth", with_extra(extra), [("0", raw)])
+    with open_tensors(path) as file:
+        assert file.read("w").tolist() == [0, 1, 2, 3]
+        assert file.notes == [f"left out, unread: an object of type {name}"]
+    for other in (b"cos\nsystem\n)\x81", b"cbuiltins\neval\nX\x01\x00\x00\x001\x85R"):
+        refused(pth(path, with_extra(other), [("0", raw)]), "nothing was run")
+
+
+def test_which_entry_the_weights_are_from_is_said(tmp_path):
+    inner = tensor_pickle().removeprefix(b"\x80\x02").removesuffix(b".")
+    data = b"\x80\x02}(" + b"".join(
+        b"X" + struct.pack("<I", len(name)) + name + inner for name in (b"model", b"model_ema")
+    )
+    path = pth(tmp_path / "x.pth", data + b"u.", [("0", bytes(16))])
+    with open_tensors(path) as file:
+        assert file.notes == ["the weights are those under 'model'; the file also has some under model_ema"]
+    data = b"\x80\x02}X\x07\x00\x00\x00teacher" + inner + b"s."
+    refused(pth(path, data, [("0", bytes(16))]), "save the one that you mean alone: there are tensors under 'teacher'")
