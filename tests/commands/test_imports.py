@@ -14,6 +14,9 @@ COMMANDS = ("train", "predict", "evaluate", "embed", "convert", "stats", "bench"
 
 # room -> what no module of it imports. A room is a module or a package, with all that is in it.
 FORBIDDEN = {
+    "schema": ("config", "layers", "npz", "model", "training", "pretrained", "checkpoint"),
+    "stored": ("config", "layers", "npz", "model", "training", "pretrained", "checkpoint"),
+    "config": ("layers", "model", "training", "pretrained", "checkpoint"),
     "layers": ("fast", "cuda", "gpu", "emulator", "encoder", "model", "training", "pretrained", "checkpoint"),
     "fast": ("cuda", "gpu", "emulator", "encoder", "model", "training", "pretrained", "checkpoint"),
     "emulator": ("cuda", "fast", "encoder", "model", "training", "pretrained", "checkpoint"),

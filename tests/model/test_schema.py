@@ -108,7 +108,7 @@ def test_json_is_spelled_as_json():
 
 @pytest.mark.parametrize("kind", ["i4", "?", "c8", "U3"])
 def test_numbers_of_another_kind_are_no_weights(kind):
-    with pytest.raises(minast.Error, match="x is .*: it must be of floating-point numbers"):
+    with pytest.raises(minast.Error, match=r"x is .*: it must be of floating-point numbers"):
         checked_floats(np.ones(3, kind), "x")
 
 
@@ -139,7 +139,7 @@ def test_every_field_is_bounded(kind, kinds):
     assert set(kinds) == {f.name for f in fields(kind)}
     for name in kinds:
         for value in ([], {}, float("nan"), float("inf"), -(10**30), 10**400, "\x1b[31m", b"x", object()):
-            with pytest.raises(minast.Error, match=rf"^{name}"):
+            with pytest.raises(minast.Error, match=f"^{name}"):
                 kind(**{name: value})
 
 

@@ -248,9 +248,9 @@ def test_files_without_a_state_dict(tmp_path):
 
 def in_time(path, match, seconds=5):
     """Refused in one sentence, before `seconds` are over."""
-    began = time.monotonic()
+    began = time.process_time()
     refused(path, match)
-    assert time.monotonic() - began < seconds
+    assert time.process_time() - began < seconds
 
 
 @pytest.mark.parametrize(
@@ -260,9 +260,10 @@ def in_time(path, match, seconds=5):
         (b"\x80\x02})" + b"\x85" * 50 + b"K\x01s.", "a key of a dictionary is a tuple, not a text"),
         (b"\x80\x02})" + b"q\x00h\x00\x86" * 50 + b"K\x01s.", "a key of a dictionary is a tuple, not a text"),
         (b"\x80\x02}NK\x01s.", "a key of a dictionary is a NoneType"),
-        (b"\x80\x02)" + b"\x85" * 1_000_000 + b".", "an object of type tuple"),
-        (b"\x80\x02]" + b"]a" * 400_000 + b".", "an object of type list"),
-        (b"\x80\x02" + b"(" * 2**21 + b".", "more than 1048576 instructions"),
+        (b"\x80\x02)" + b"\x85" * 400_000 + b".", "an object of type tuple"),
+        (b"\x80\x02)" + b"\x85" * 1_000_000 + b".", "more than 524288 instructions"),
+        (b"\x80\x02]" + b"]a" * 200_000 + b".", "an object of type list"),
+        (b"\x80\x02" + b"(" * 2**21 + b".", "more than 524288 instructions"),
         (b"\x80\x02" + b"(" * 1000 + b".", "takes more from its stack than there is"),
         (b"\x80\x02ccollections\nOrderedDict\n]\x85R.", "cannot be read"),
         (b"\x80\x02h\x07.", "place 7 before anything is in it"),
@@ -272,7 +273,7 @@ def in_time(path, match, seconds=5):
         (b"\x80\x02\xff.", "it ends or goes on with no instruction"),
         (b"\x80\x02X\xff\xff\xff\x7fabc.", "cannot be read"),
     ],
-    ids=range(15),
+    ids=range(16),
 )
 @pytest.mark.parametrize("wrap", ["zip", "stream"])
 def test_programs_that_hang_or_crash_other_machines(tmp_path, data, match, wrap):

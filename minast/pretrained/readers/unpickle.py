@@ -18,7 +18,7 @@ from ...stored import decoding
 from ...text import visible
 
 LARGEST_PICKLE = 2**24  # bytes; that of a 12-layer model has about 50 000
-MOST_INSTRUCTIONS = 2**20  # about 40 for a tensor
+MOST_INSTRUCTIONS = 2**19  # about 40 for a tensor: 13 000 of them
 DTYPES = {
     "DoubleStorage": "<f8", "FloatStorage": "<f4", "HalfStorage": "<f2", "BFloat16Storage": "bf16",
     "LongStorage": "<i8", "IntStorage": "<i4", "ShortStorage": "<i2", "CharStorage": "<i1", "ByteStorage": "<u1",
