@@ -12,16 +12,39 @@ from dataclasses import asdict, dataclass, field, fields, replace
 import numpy as np
 
 from . import threads
-from .config import FeatureConfig, ModelConfig
+from .config import CLASSES, COUNT, FEATURES, LABEL, MODEL, FeatureConfig, ModelConfig
 from .errors import Error
 from .files import atomic
 from .model import AST, LOSSES
 from .npz import Archive
 from .params import shapes
 from .positions import adapt_positions
+from .schema import Flag, ListOf, Maybe, OneOf, Plain, Record, Text, Whole, as_json, checked, checked_floats
+from .stored import decoding, first_bytes, unlike
+from .text import visible
 from .version import __version__
 
 FORMAT = 1
+LONGEST = 2**26  # characters of a description: labels, history, and a digest of each of a million training clips
+
+# What the description must be. Every field was there in version 0.1.0; later ones may come, and are let pass.
+LABELS = ListOf(LABEL, CLASSES.most, distinct=True)
+LOSS = OneOf(LOSSES)
+HISTORY = ListOf(Record({"epoch": COUNT}, optional=("epoch",), others=Plain()), 10**6)
+NOTES = Record({"random_head": Flag(), "seed": COUNT, "fold": Maybe(Whole(0, 10**6))}, None, others=Plain())
+DESCRIPTION = Record(
+    {
+        "version": Text(100),
+        "model": Record(MODEL),
+        "features": Record(FEATURES),
+        "labels": LABELS,
+        "loss": LOSS,
+        "history": HISTORY,
+        "notes": NOTES,
+        "state": Record({}, others=Plain()),
+    },
+    others=Plain(),
+)
 
 
 @dataclass(frozen=True)
@@ -34,6 +57,10 @@ class Info:
     history: list = field(default_factory=list)  # a dictionary per epoch
     notes: dict = field(default_factory=dict)  # where the weights come from; `random_head: true` until it is trained
     version: str = ""  # of minast, when it was saved
+
+    def __post_init__(self):
+        for name, kind in (("labels", LABELS), ("loss", LOSS), ("history", HISTORY), ("notes", NOTES)):
+            object.__setattr__(self, name, checked(kind, getattr(self, name), name))
 
     def __getitem__(self, name):
         return getattr(self, name)
@@ -67,28 +94,29 @@ def save(
     """
     config = model.config
     labels = [str(k) for k in range(config.classes)] if labels is None else [str(name) for name in labels]
-    if len(labels) != config.classes or len(set(labels)) != len(labels):
-        raise Error(f"there are {len(set(labels))} distinct labels for the model's {config.classes} classes.")
-    if loss not in LOSSES:
-        raise Error(f'loss is {loss!r}: it must be "bce" or "ce".')
-    features = _feature_config(features, config)
+    if len(labels) != config.classes:
+        raise Error(f"there are {len(labels)} labels for the model's {config.classes} classes.")
+    info = Info(labels, _feature_config(features, config), loss, list(history), notes or {}, __version__)
     state = state or {}
     arrays = {name: value for name, value in state.items() if hasattr(value, "ndim")}
     about = {
         "format": FORMAT,
-        "version": __version__,
+        "version": info.version,
         "model": asdict(config),
-        "features": asdict(features),
-        "labels": labels,
-        "loss": loss,
-        "history": list(history),
-        "notes": notes or {},
+        "features": asdict(info.features),
+        "labels": info.labels,
+        "loss": info.loss,
+        "history": info.history,
+        "notes": info.notes,
         "state": {name: value for name, value in state.items() if name not in arrays},
     }
     weights = {f"w/{name}": model.numpy(view) for name, view in model.w.items()}
     moments = {f"state/{name}": model.numpy(value) for name, value in arrays.items()}
+    text = json.dumps(about)
+    if len(text) > LONGEST:
+        raise Error(f"{path}: labels, history and notes have {len(text)} characters: at most {LONGEST} can be kept.")
     with atomic(path) as f:
-        np.savez(f, minast=np.array(json.dumps(about)), **weights, **moments)
+        np.savez(f, minast=np.array(text), **weights, **moments)
 
 
 def _feature_config(features, config):
@@ -124,9 +152,9 @@ def load(
     """
     with open_checkpoint(path) as archive:
         about = description(archive)
-        saved = _dataclass(archive.path, ModelConfig, about.get("model"))
-        info = info_from(archive.path, about, saved.classes)
+        saved, info = config_from(archive.path, about), info_from(archive.path, about)
         config = saved if frames is None else replace(saved, frames=frames)
+        check_arrays(archive, saved)
         model = AST(config, backend=backend, seed=None, dtype=dtype)
         read_weights(archive, model, saved)
     return model, replace(info, features=replace(info.features, frames=config.frames))
@@ -137,7 +165,7 @@ def load_state(path: str | os.PathLike) -> dict:
     with open_checkpoint(path) as archive:
         about = description(archive)
         arrays = {name[6:]: archive.read(name) for name in archive.names if name.startswith("state/")}
-    return {**about.get("state", {}), **arrays}
+    return {**about["state"], **arrays}
 
 
 # -- steps ---------------------------------------------------------------------------------------------------------
@@ -152,95 +180,94 @@ def open_checkpoint(path):
         inside = [name for name in ("best.npz", "last.npz") if os.path.exists(os.path.join(path, name))]
         hint = f"; this one contains {inside[0]}: use {os.path.join(path, inside[0])}" if inside else ""
         raise Error(f"{path}: this is a folder, a checkpoint is a .npz file{hint}.")
-    try:
-        with open(path, "rb") as f:
-            start = f.read(2)
-    except OSError as error:
-        raise Error(f"{path}: this cannot be opened: {error.strerror or error}.") from None
-    if start == b"\x93N":
+    start = first_bytes(path, 64)
+    if start[:2] == b"\x93N":
         raise Error(f"{path}: this is a single array (.npy), a checkpoint is a .npz with many.")
-    if start != b"PK":
-        raise Error(f"{path}: this is not a .npz file: it is empty or has another format.")
+    if start[:2] != b"PK":
+        raise Error(f"{path}: {unlike(start) or 'this is not a .npz file: it has another format'}.")
     return Archive(path)
 
 
 def description(archive):
-    """The JSON text of a minast checkpoint, as a dict."""
+    """The JSON text of a minast checkpoint as a dictionary, every field checked. Raises minast.Error."""
     path = archive.path
     if "minast" not in archive:
-        some = ", ".join(archive.names[:3]) or "nothing"
+        some = ", ".join(visible(name, 80) for name in archive.names[:3]) or "nothing"
         raise Error(
             f"{path}: this .npz is not a minast checkpoint (it holds {some}, ...): other models' weights are converted "
             "by python -m minast.convert."
         )
-    text = archive.read("minast")
-    try:
-        about = json.loads(text.item())
-        number = about["format"]
-    except (ValueError, TypeError, KeyError, RecursionError):
-        raise Error(f"{path}: the checkpoint's description cannot be read: the file is damaged.") from None
-    if number != FORMAT:
+    shape, dtype = archive.kind("minast")
+    if shape != () or dtype.kind != "U" or dtype.itemsize > 4 * LONGEST:
+        raise Error(f"{path}: the checkpoint's description is no text: the file is damaged.")
+    with decoding(f"{path}: the checkpoint's description cannot be read"):
+        about = json.loads(archive.read("minast").item())
+    if not isinstance(about, dict) or about.get("format") != FORMAT or isinstance(about["format"], bool):
+        number = about.get("format") if isinstance(about, dict) else None
         raise Error(
-            f"{path}: this checkpoint has format {number}, this version of minast reads {FORMAT}: update minast."
+            f"{path}: this checkpoint has format {as_json(number)}, this version of minast reads {FORMAT}: update "
+            "minast, or, if it is of this version, the file is damaged."
         )
-    return about
+    try:
+        return checked(DESCRIPTION, about, "", as_json)
+    except Error as error:
+        raise Error(f"{path}: the checkpoint's settings are damaged: {error}") from None
 
 
-def info_from(path, about, classes):
-    """Info from the description of a checkpoint."""
-    labels = about.get("labels")
-    if not isinstance(labels, list) or len(labels) != classes:
-        raise Error(f"{path}: the checkpoint's labels do not match its {classes} classes.")
-    if about.get("loss", "ce") not in LOSSES:
-        raise Error(f"{path}: the checkpoint's loss is {about['loss']!r}: it must be 'bce' or 'ce'.")
-    return Info(
-        labels=labels,
-        features=_dataclass(path, FeatureConfig, about.get("features")),
-        loss=about.get("loss", "ce"),
-        history=about.get("history", []),
-        notes=about.get("notes", {}),
-        version=about.get("version", ""),
-    )
+def config_from(path, about):
+    """ModelConfig from the checked description of a checkpoint."""
+    try:
+        return ModelConfig(**about["model"])
+    except Error as error:
+        raise Error(f"{path}: the checkpoint's settings are damaged: {error}") from None
 
 
-def read_weights(archive, model, saved):
-    """Fill `model.w` from the archive, in threads; a missing, misshapen or non-finite array is an error by name.
+def info_from(path, about):
+    """Info from the checked description of a checkpoint; labels and features must fit the model."""
+    model, features, labels = about["model"], FeatureConfig(**about["features"]), about["labels"]
+    if len(labels) != model["classes"]:
+        raise Error(f"{path}: the checkpoint's {len(labels)} labels do not match its {model['classes']} classes.")
+    if (features.frames, features.mel_bins) != (model["frames"], model["mel_bins"]):
+        raise Error(
+            f"{path}: the checkpoint's features have {features.frames} frames of {features.mel_bins} mel bins, its "
+            f"model takes {model['frames']} of {model['mel_bins']}: the file is damaged."
+        )
+    return Info(labels, features, about["loss"], about["history"], about["notes"], about["version"])
 
-    saved: the ModelConfig in the file; its clips may have another length than the model's.
+
+def check_arrays(archive, saved):
+    """Compare the headers of all weights with what the ModelConfig needs, before the model asks for memory.
+
+    Raises minast.Error that names the first array that is missing, misshapen or of other numbers than floats.
     """
-    path, wanted = archive.path, shapes(saved)
+    path = archive.path
+    wanted = shapes(saved)
     missing = [name for name in wanted if f"w/{name}" not in archive]
     if missing:
         raise Error(f"{path}: {len(missing)} of {len(wanted)} weights are missing, the first is {missing[0]!r}.")
+    if more := [name for name in archive.names if name.startswith("w/") and name[2:] not in wanted]:
+        raise Error(f"{path}: it has {more[0]!r}, which the model in its description does not: the file is damaged.")
+    for name, needed in wanted.items():
+        shape, dtype = archive.kind(f"w/{name}")
+        if shape != needed:
+            raise Error(f"{path}: the weight {name!r} has shape {shape}, the model needs {needed}.")
+        if dtype.kind != "f":
+            raise Error(f"{path}: the weight {name!r} is {dtype}: it must be of floating-point numbers.")
+
+
+def read_weights(archive, model, saved):
+    """Fill `model.w` from the archive, in threads; a damaged or infinite one is an error by name.
+
+    saved: the ModelConfig in the file; its clips may have another length than the model's. The headers were checked.
+    """
 
     def read(name):
         view = model.w[name]
         array = archive.read(f"w/{name}", out=view if isinstance(view, np.ndarray) else None)
-        if array.shape != wanted[name]:
-            raise Error(f"{path}: the weight {name!r} has shape {array.shape}, the model needs {wanted[name]}.")
-        if not all_finite(array):
-            raise Error(f"{path}: the weight {name!r} holds NaN or infinite numbers.")
+        checked_floats(array, f"{archive.path}: the weight {name!r}", model.dtype)
         if name == "pos_embed":
             array = adapt_positions(array, saved.prefix_tokens, saved.grid, model.config.grid)
         if array is not view:
             view[...] = model.xp.asarray(array, model.dtype)
 
     threads.run(read, model.w)
-
-
-def all_finite(array):
-    """True if no number is NaN or infinite; in parts, whose masks stay in cache."""
-    flat = array.reshape(-1)
-    return all(np.isfinite(flat[i : i + 2**18]).all() for i in range(0, flat.size, 2**18))
-
-
-def _dataclass(path, kind, values):
-    """A configuration from its fields; an unknown or invalid one is an error."""
-    known = {f.name for f in fields(kind)}
-    if not isinstance(values, dict) or not known >= set(values):
-        strange = sorted(set(values) - known) if isinstance(values, dict) else "nothing"
-        raise Error(f"{path}: the checkpoint's {kind.__name__} cannot be read (it has {strange}).")
-    try:
-        return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
-    except (Error, TypeError) as error:
-        raise Error(f"{path}: the checkpoint's settings are damaged: {error}") from None

@@ -1,12 +1,12 @@
 """Settings as frozen dataclasses: how sound becomes features, the shape of the model, how it is trained.
 
-An invalid value raises minast.Error when the dataclass is created.
+An invalid value raises minast.Error when the dataclass is created. 96.0 frames are 96: whole numbers are ints.
 """
 
 from dataclasses import dataclass, fields
-from math import isfinite
 
 from .errors import Error
+from .schema import Flag, Number, OneOf, Record, Several, Text, Whole, as_json, check_fields, checked
 
 PRESETS = {  # width and heads; head width is 32 in nano and 64 elsewhere; all are 12 layers deep
     "nano": {"dim": 96, "heads": 3},
@@ -21,6 +21,60 @@ RENAMED = {  # TrainConfig's fields in version 0.1.0 and today: old files hold t
 }
 WINDOWS = ("hamming", "hann")  # of the STFT
 PATCH = 16  # AST's patches are 16 mel bins x 16 frames
+LONGEST = 2**20  # frames of 10 ms: 2.9 hours; also the longest sequence of tokens
+CLASSES = Whole(1, 10**6)  # the largest published label sets have 20 000 to 30 000
+LABEL = Text(1000)  # AudioSet's longest name has 67 characters, a file name at most 255 bytes
+
+# What each field may be. Bounds are generous, several times what was ever published or makes sense, and finite: a
+# damaged file or a slip of the finger must not ask for all memory or all day.
+FEATURES = {
+    "rate": Whole(100, 768000),  # Hz; 768 kHz is the highest that audio interfaces offer
+    "mel_bins": Whole(4, 4096),  # 128 in AST; the STFT of 25 ms at 16 kHz has 257 bins
+    "window": OneOf(WINDOWS),
+    "frames": Whole(1, LONGEST),
+    "mean": Number(-1e6, 1e6),  # log-mels lie between -16 and about 30
+    "std": Number(1e-6, 1e6),  # features are divided by twice its value
+}
+MODEL = {
+    "dim": Whole(1, 2**14),  # 6144 in ViT-22B, the largest published ViT
+    "depth": Whole(1, 1024),  # 48 there; 1000 in DeepNet
+    "heads": Whole(1, 4096),  # 48 there
+    "mel_bins": Whole(PATCH, 4096),
+    "frames": Whole(PATCH, LONGEST),
+    "fstride": Whole(1, LONGEST),
+    "tstride": Whole(1, LONGEST),
+    "classes": CLASSES,
+    "prefix_tokens": Whole(1, 2),
+    "encoder_eps": Number(above=0, below=1),
+    "head_eps": Number(above=0, below=1),
+    "gelu": OneOf(("erf", "tanh")),
+}
+COUNT = Whole(0, 10**9)  # of steps, epochs, clips, frames: 32 years of one step a second
+TRAINING = {
+    "epochs": Whole(1, 10**6),
+    "batch": Whole(1, 10**6),
+    "lr": Number(above=0, most=1e38),
+    "optimizer": OneOf(("adam", "adamw")),
+    "betas": Several((Number(least=0, below=1), Number(least=0, below=1))),
+    "weight_decay": Number(0, 1e6),
+    "layer_decay": Number(above=0, most=1),
+    "max_grad_norm": Number(0, 1e30),
+    "schedule": OneOf(("cosine", "milestones")),
+    "warmup": COUNT,
+    "milestones": Several((Number(0, 1e6), Number(1, 1e6), Number(above=0, most=1))),
+    "loss": OneOf(("ce", "bce")),
+    "mixup": Number(0, 1),
+    "freq_mask": COUNT,
+    "time_mask": COUNT,
+    "noise": Flag(),
+    "roll": COUNT,
+    "gain": Number(0, 100),  # 100 is 434 dB
+    "dtype": OneOf(("float32", "bfloat16", "float16")),
+    "grad_accum": Whole(1, 10**6),
+    "activation_checkpointing": Flag(),
+    "augment_from": COUNT,
+    "seed": Whole(0, 2**63 - 1),
+}
 
 
 def grid_shape(mel_bins: int, frames: int, fstride: int, tstride: int) -> tuple[int, int]:
@@ -49,17 +103,7 @@ class FeatureConfig:
     std: float = 4.5689974  # likewise; above 0
 
     def __post_init__(self):
-        if self.window not in WINDOWS:
-            raise Error(f'window is {self.window!r}: it must be "hamming" or "hann".')
-        _whole(self, "rate", 100)
-        if self.rate > 768000:
-            raise Error(f"rate is {self.rate}: it must be at most 768000 Hz.")
-        _whole(self, "mel_bins", 4)
-        _whole(self, "frames", 1)
-        if not (isfinite(self.mean) and isfinite(self.std)):
-            raise Error(f"mean is {self.mean} and std is {self.std}: both must be finite.")
-        if not self.std > 0:
-            raise Error(f"std is {self.std}: it must be above 0, since features are divided by twice its value.")
+        check_fields(self, FEATURES)
 
 
 @dataclass(frozen=True)
@@ -87,20 +131,14 @@ class ModelConfig:
     gelu: str = "erf"  # exact; "tanh" is the approximation that the original ViT was trained with
 
     def __post_init__(self):
-        for name in ("dim", "depth", "heads", "fstride", "tstride", "classes"):
-            _whole(self, name, 1)
-        for name in ("mel_bins", "frames"):
-            _whole(self, name, PATCH)
+        check_fields(self, MODEL)
         if self.dim % self.heads:
             raise Error(f"dim is {self.dim} and heads is {self.heads}: the width must be a multiple of the heads.")
-        if self.prefix_tokens not in (1, 2):
-            raise Error(f"prefix_tokens is {self.prefix_tokens}: it must be 1 ([CLS]) or 2 ([CLS] and distillation).")
-        for name in ("encoder_eps", "head_eps"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1:
-                raise Error(f"{name} is {value}: it must be a number between 0 and 1.")
-        if self.gelu not in ("erf", "tanh"):
-            raise Error(f'gelu is {self.gelu!r}: it must be "erf" or "tanh".')
+        if self.tokens > LONGEST:
+            raise Error(
+                f"{self.frames} frames of {self.mel_bins} mel bins at strides {self.fstride} and {self.tstride} make "
+                f"{self.tokens} tokens: there can be at most {LONGEST}; use larger strides or fewer frames."
+            )
 
     @classmethod
     def preset(cls, name: str, **changes) -> "ModelConfig":
@@ -164,53 +202,15 @@ class TrainConfig:
     seed: int = 0  # of weights, order and augmentation
 
     def __post_init__(self):
-        for name, least in (
-            ("epochs", 1),
-            ("batch", 1),
-            ("grad_accum", 1),
-            ("warmup", 0),
-            ("freq_mask", 0),
-            ("time_mask", 0),
-            ("roll", 0),
-            ("augment_from", 0),
-        ):
-            _whole(self, name, least)
-        for name, allowed in (
-            ("optimizer", ("adam", "adamw")),
-            ("schedule", ("cosine", "milestones")),
-            ("loss", ("ce", "bce")),
-            ("dtype", ("float32", "bfloat16", "float16")),
-        ):
-            if getattr(self, name) not in allowed:
-                raise Error(f"{name} is {getattr(self, name)!r}: it must be one of {', '.join(allowed)}.")
+        check_fields(self, TRAINING)
         if self.grad_accum > self.batch:
             raise Error(f"grad_accum is {self.grad_accum}: it must be at most the batch, {self.batch} clips.")
-        if not 0 < self.lr < float("inf"):
-            raise Error(f"lr is {self.lr}: it must be above 0.")
-        for name in ("weight_decay", "max_grad_norm", "gain"):
-            if not 0 <= getattr(self, name) < float("inf"):
-                raise Error(f"{name} is {getattr(self, name)}: it must be 0 or more.")
-        if len(self.betas) != 2 or not all(0 <= b < 1 for b in self.betas):
-            raise Error(f"betas are {self.betas}: they must be two numbers from 0 to below 1.")
-        start, every, factor = self.milestones if len(self.milestones) == 3 else (0, 0, 0)
-        if not (start >= 0 and every >= 1 and 0 < factor < float("inf")):
-            raise Error(
-                f"milestones are {self.milestones}: they must be an epoch, epochs between decays (at least 1), and a "
-                "factor above 0."
-            )
-        if not 0 < self.layer_decay <= 1:
-            raise Error(f"layer_decay is {self.layer_decay}: it must be above 0 and at most 1.")
-        if not 0 <= self.mixup <= 1:
-            raise Error(f"mixup is {self.mixup}: it must be a probability, 0 to 1.")
 
     @classmethod
     def from_saved(cls, saved: dict) -> "TrainConfig":
-        """The settings that last.npz keeps (JSON: lists for tuples), under their present names or those of 0.1.0."""
+        """The settings that last.npz keeps (JSON: lists for tuples), under their present names or those of 0.1.0.
+
+        Raises minast.Error for a field that is unknown, missing or has a wrong value: all were there in 0.1.0.
+        """
         values = {RENAMED.get(name, name): value for name, value in saved.items()}
-        return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
-
-
-def _whole(config, name: str, least: int) -> None:
-    value = getattr(config, name)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or value % 1 or value < least:
-        raise Error(f"{name} is {value}: it must be a whole number of at least {least}.")
+        return cls(**checked(Record(TRAINING), values, "train", as_json))

@@ -5,9 +5,9 @@
   python -m minast.convert ViT-B_16.npz start.npz --classes 10 --frames 512
 
 Reads the official ViT .npz, DeiT and official AST .pth, Hugging Face ViT, DeiT and AST (.safetensors, or the folder
-with its config.json), and minast checkpoints, to change their classes or input length. Reports how each array was
-used. An audio model keeps its head unless --classes or --labels ask for another number of classes, or --fresh-head is
-given.
+with its config.json, also if its weights are split), and minast checkpoints, to change their classes or input length.
+Reports how each array was used, and what had to be assumed because the source does not say it. An audio model
+keeps its head unless --classes or --labels ask for another number of classes, or --fresh-head is given.
 """
 
 import os
@@ -25,8 +25,7 @@ from .pretrained.adapt import RGB
 def main(argv=None):
     """The command.   -> exit status"""
     args = parser().parse_args(argv)
-    if not args.out:
-        raise cli.Error("OUT.npz is empty: name the checkpoint to write.")
+    check_name(args.out)
     if os.path.exists(args.out) and os.path.exists(args.source) and os.path.samefile(args.source, args.out):
         raise cli.Error(f"{args.out} is the source itself: give the converted checkpoint another name.")
     options = {name: value for name, value in vars(args).items() if name not in ("source", "out")}
@@ -40,6 +39,17 @@ def main(argv=None):
         f"{c.grid[1]} tokens from {c.frames} frames"
     )
     return 0
+
+
+def check_name(out):
+    """Raises minast.Error for a name that says something else than what is written."""
+    if not out:
+        raise cli.Error("OUT.npz is empty: name the checkpoint to write.")
+    stem, ending = os.path.splitext(out)
+    if os.path.isdir(out) or not os.path.basename(out):
+        raise cli.Error(f"{out} is a folder: name the checkpoint to write, as {os.path.join(out, 'model.npz')}.")
+    if ending.lower() != ".npz":
+        raise cli.Error(f"{out}: what is written is a minast checkpoint, a .npz file: call it {stem or out}.npz.")
 
 
 def grid(text):
@@ -99,10 +109,11 @@ def parser():
         help="number of attention heads, if the source does not say and they are not 64 wide",
     )
     p.add_argument(
-        "--source-grid",
+        "--grid",
+        "--source-grid",  # its name in version 0.1
         type=grid,
         metavar="FxT",
-        help="grid of the source's position embedding, as 12x101, if it does not say",
+        help="grid of the source's position embeddings, as 12x101, if neither it nor a published AST says",
     )
     p.add_argument(
         "--seed", type=whole(0, SEEDS), metavar="N", default=0, help="random seed of a new head (default: 0)"

@@ -9,36 +9,37 @@ Source: numpy.lib.format. zipfile compares the checksum of every entry that is r
 
 import contextlib
 import os
-import tokenize
-import zipfile
-import zlib
+import re
 from math import prod
-from threading import Lock, local
+from threading import local
 
 import numpy as np
 
-from .errors import Error, reason
+from .errors import Error
+from .stored import decoding, open_zip
 
 PIECE = 2**20  # bytes read at once
-BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, TypeError, NotImplementedError, RuntimeError)
-BROKEN += (SyntaxError, tokenize.TokenError)  # NumPy parses the header with ast and tokenize
+LARGEST_HEADER = 2**14  # bytes; NumPy's have 118
+LARGEST_ARRAY = 2**31  # bytes of a single .npy: a log-mel of 11 hours
+BROKEN = (ValueError, TypeError, OSError, EOFError)  # what `load_npy` raises
 
 
 class Archive:
     """The arrays of a .npz by name; a context manager. Opening reads the list of names alone.
 
-    Raises minast.Error if the file is not a complete zip archive.
+    Raises minast.Error if the file is not a complete zip archive, or claims more than it can hold.
     """
 
     def __init__(self, path: str | os.PathLike):
         self.path = os.fspath(path)
-        try:
-            self.zip = zipfile.ZipFile(path)
-        except BROKEN as error:
-            raise Error(
-                f"{path}: this is not a complete .npz file ({reason(error)}): it is truncated or has another format."
-            ) from None
-        self._stat, self._mine, self._others = os.fstat(self.zip.fp.fileno()), local(), []
+        with contextlib.ExitStack() as on_failure:
+            try:
+                self._file = on_failure.enter_context(open(path, "rb"))
+            except OSError as error:
+                raise Error(f"{path}: this cannot be opened: {error.strerror or error}.") from None
+            self.zip = open_zip(path, self._file, ".npz")
+            on_failure.pop_all()
+        self._stat, self._mine, self._others = os.fstat(self._file.fileno()), local(), []
         self._mine.zip = self.zip
         self._entries = {entry.filename.removesuffix(".npy"): entry for entry in self.zip.infolist()}
 
@@ -52,8 +53,12 @@ class Archive:
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Shape of an array, from its header. Raises minast.Error if it is damaged or holds pickled objects."""
-        with self._open(name) as (_, shape, _, _):
-            return shape
+        return self.kind(name)[0]
+
+    def kind(self, name: str) -> tuple[tuple[int, ...], np.dtype]:
+        """Shape and dtype of an array, from its header. Raises as `shape`."""
+        with self._open(name) as (_, shape, _, dtype):
+            return shape, dtype
 
     def read(self, name: str, out: np.ndarray | None = None) -> np.ndarray:
         """The array `name`: `out`, filled, if that is contiguous and of the same shape and dtype, else a new array.
@@ -71,24 +76,17 @@ class Archive:
     def _open(self, name):
         """-> (the entry after its header, shape, whether columns come first in memory, dtype); failures as sentences"""
         entry = self._entries[name]
-        try:
-            with self._zip().open(entry) as file:
-                shape, fortran_order, dtype = _header(file)
-                if dtype.hasobject:
-                    raise Error(
-                        f"{self.path}: the array {name!r} holds pickled Python objects: only numbers are read, "
-                        "nothing was run."
-                    )
-                size, needed = entry.file_size - file.tell(), prod(shape) * dtype.itemsize
-                if size != needed:  # before any memory is reserved for it
-                    raise ValueError(f"it has {size} bytes of numbers, its header announces {needed}")
-                yield file, shape, fortran_order, dtype
-        except Error:
-            raise
-        except BROKEN as error:
-            raise Error(
-                f"{self.path}: the array {name!r} cannot be read ({reason(error)}): the file is damaged."
-            ) from None
+        with decoding(f"{self.path}: the array {name!r} cannot be read"), self._zip().open(entry) as file:
+            shape, fortran_order, dtype = _header(file)
+            if dtype.hasobject:
+                raise Error(
+                    f"{self.path}: the array {name!r} holds pickled Python objects: only numbers are read, "
+                    "nothing was run."
+                )
+            size, needed = entry.file_size - file.tell(), prod(shape) * dtype.itemsize
+            if size != needed:  # before any memory is reserved for it
+                raise ValueError(f"it has {size} bytes of numbers, its header announces {needed}")
+            yield file, shape, fortran_order, dtype
 
     def _zip(self):
         """This thread's own ZipFile: in Python 3.12 and 3.13 one that threads share mixes up their places in it."""
@@ -97,13 +95,13 @@ class Archive:
             self._others.append(file)
             if not os.path.samestat(os.fstat(file.fileno()), self._stat):
                 raise Error(f"{self.path} was replaced while it was being read: try again.")
-            self._mine.zip = zipfile.ZipFile(file)
+            self._mine.zip = open_zip(self.path, file, ".npz")
         return self._mine.zip
 
     def close(self):
         """Close the file."""
         self.zip.close()
-        for file in self._others:
+        for file in (self._file, *self._others):
             file.close()
 
     def __enter__(self):
@@ -113,37 +111,57 @@ class Archive:
         self.close()
 
 
-def load_npy(path: str | os.PathLike) -> np.ndarray:
-    """The array in a .npy file, as numpy.load reads it, but safely from several threads at once.
+def load_npy(path: str | os.PathLike, most: int = LARGEST_ARRAY) -> np.ndarray:
+    """The array in a .npy file of at most `most` bytes of numbers, safely from several threads at once.
 
-    Raises OSError if the file cannot be opened, and one of `BROKEN` if it is damaged or holds pickled objects.
+    Raises one of `BROKEN` if the file cannot be opened, is damaged, too large, or holds pickled objects.
     """
     with open(path, "rb") as file:
         shape, fortran_order, dtype = _header(file)
         if dtype.hasobject:
             raise ValueError("it holds pickled Python objects")
+        size, needed = os.fstat(file.fileno()).st_size - file.tell(), prod(shape) * dtype.itemsize
+        if size != needed or needed > most:
+            raise ValueError(f"it has {size} bytes of numbers, its header announces {needed}, {most} are allowed")
         numbers = np.fromfile(file, dtype, prod(shape))
     return numbers.reshape(shape, order="F" if fortran_order else "C")
 
 
-_one_at_a_time = Lock()
+HEADER = re.compile(  # the dictionary that numpy.save writes; its keys are sorted
+    r"\{\s*'descr':\s*'([<>|=]?)([biufcOSUVmM?])(\d{0,6})',\s*'fortran_order':\s*(True|False),"
+    r"\s*'shape':\s*\(((?:\d{1,19}L?,\s*)*(?:\d{1,19}L?)?)\),?\s*\}\s*"
+)
 
 
 def _header(file):
-    """-> (shape, fortran_order: whether columns come first in memory, dtype)
+    """-> (shape, fortran_order: whether columns come first in memory, dtype). Raises ValueError if it is damaged.
 
-    NumPy parses headers by ast.literal_eval, which in Python 3.11 fails now and then when two threads are in it:
-    "SystemError: AST constructor recursion depth mismatch". Source: CPython, issue 106905.
+    NumPy evaluates this text as Python, which is slow, not safe in several threads before Python 3.12 (CPython, issue
+    106905), and raises what the parser raises. One pattern says what a header of plain numbers or texts looks like.
     """
-    with _one_at_a_time:
-        if np.lib.format.read_magic(file) == (1, 0):
-            return np.lib.format.read_array_header_1_0(file)
-        return np.lib.format.read_array_header_2_0(file)
+    magic = file.read(8)
+    if magic[:6] != b"\x93NUMPY" or magic[6:] not in (b"\x01\0", b"\x02\0", b"\x03\0"):
+        raise ValueError("it does not begin as a .npy does")
+    width = 2 if magic[6] == 1 else 4
+    length = int.from_bytes(file.read(width), "little")
+    if length > LARGEST_HEADER:
+        raise ValueError(f"its header claims {length} bytes")
+    found = HEADER.fullmatch(file.read(length).decode("latin-1"))
+    if not found:
+        raise ValueError("its header does not describe an array of numbers")
+    order, kind, size, fortran_order, dims = found.groups()
+    shape = tuple(int(n.strip().rstrip("L")) for n in dims.split(",") if n.strip())
+    if len(shape) > 32:
+        raise ValueError(f"its header claims {len(shape)} dimensions")
+    dtype = np.dtype(object if kind == "O" else order + kind + size)
+    if dtype.itemsize == 0 and 0 not in shape and prod(shape) > 1:
+        raise ValueError("its numbers have no size")
+    return shape, fortran_order == "True", dtype
 
 
 def _fill(array, file):
     """The rest of a zip entry as the numbers of a contiguous array.   -> array"""
-    left = memoryview(array.reshape(-1).view(np.uint8))
+    left = memoryview(array.reshape(-1).view(np.uint8)) if array.nbytes else memoryview(b"")
     while len(left):
         piece = file.read(min(len(left), PIECE))
         if not piece:

@@ -8,9 +8,10 @@ import numpy as np
 
 from . import threads
 from .bfloat16 import from_float32
-from .config import TrainConfig
+from .config import COUNT, TrainConfig
 from .errors import Error
 from .layers import Array, array_module
+from .schema import checked, checked_floats
 
 BLOCK = 2**18  # elements per call: smaller blocks fit the caches better, but their threads contend for the GIL
 
@@ -96,9 +97,17 @@ class Adam:
         return {"m": self.m, "v": self.v, "t": self.t}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Continue from the result of `state`. Raises ValueError for moments of another length."""
-        xp = array_module(self.m)
-        self.m[...], self.v[...], self.t = xp.asarray(state["m"]), xp.asarray(state["v"]), int(state["t"])
+        """Continue from the result of `state`. Raises minast.Error if it is another optimizer's, or damaged."""
+        xp, moments = array_module(self.m), {}
+        for name in ("m", "v"):
+            array = state.get(name)
+            if getattr(array, "shape", None) != self.w.shape:
+                raise Error(f"the moments {name!r} are not one number for each of {self.w.size} weights.")
+            moments[name] = checked_floats(array, f"the array of moments {name!r}", self.m.dtype)
+        if moments["v"].size and not moments["v"].min() >= 0:
+            raise Error("the array of moments 'v' holds negative numbers: they are means of squares.")
+        self.t = checked(COUNT, state.get("t"), "t")
+        self.m[...], self.v[...] = xp.asarray(moments["m"]), xp.asarray(moments["v"])
 
 
 def blockwise(function: Callable[[slice], None], flat: Array) -> None:

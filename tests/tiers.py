@@ -73,6 +73,7 @@ SLOW = {
     },
     "bench/test_bench.py": {"test_peak_memory_is_the_process_s_own": None, "test_functions_alternate": None},
     "bench/test_goals.py": {"test_an_idle_device_and_memory_apart": None},
+    "fuzz/test_fuzz.py": {"test_2000_files": None, "test_every_kind_of_fault_is_noticed": None},
     "training/test_train.py": {
         "test_resume_with_augmentation": None,
         "test_seed_fixes_everything": None,

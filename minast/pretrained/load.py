@@ -5,16 +5,16 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
-
-from ..checkpoint import Info
-from ..config import FeatureConfig, ModelConfig
+from ..checkpoint import LABELS, Info
+from ..config import CLASSES, TRAINING, FeatureConfig, ModelConfig
 from ..errors import Error
 from ..model import AST
-from .describe import describe, expected_features, read_labels
+from ..schema import checked
+from ..text import visible
+from .describe import assumed_function, describe, expected_features, read_labels
 from .grid import find_grid
 from .layouts import recognise
-from .readers import PthFile, SafetensorsFile, open_tensors
+from .readers import NpzFile, open_tensors
 from .report import Report
 from .settings import GEOMETRY, Settings, settings_beside
 from .weights import copy_patches, copy_positions, copy_weights, make_head
@@ -46,10 +46,11 @@ def load(
     rgb: str = "sum",
     gelu: str | None = None,
     heads: int | None = None,
-    source_grid: tuple[int, int] | None = None,
+    grid: tuple[int, int] | None = None,
     seed: int = 0,
     backend: str | None = None,
     dtype: str = "float32",
+    source_grid: tuple[int, int] | None = None,
 ) -> tuple[AST, Info, Report]:
     """A model with pretrained weights, what a checkpoint says about it, and what became of every array.
 
@@ -67,21 +68,24 @@ def load(
     gelu: "erf" or "tanh"; default: the config.json's, else "erf". Google's ViTs were trained with "tanh" (flax's
       default); the two differ by less than 5e-4, and timm runs those weights, as does the official AST, with "erf".
     heads: number of attention heads, if the file does not say; default: heads of width 64.
-    source_grid: (rows, columns) of the source's positions, if they are neither a square nor a published AST's.
-    backend, dtype: as for AST.
+    grid: (rows, columns) of the source's positions, if they are neither a square nor as many as a published AST's.
+    backend, dtype: as for AST. source_grid: what `grid` was called in version 0.1.
+
+    What the source does not say and had to be assumed is in `report.assumed`.
 
     Raises minast.Error if anything is missing, misshapen, not finite, or would have to be guessed.
     """
     if loss not in (None, "bce", "ce"):
         raise Error(f'loss is {loss!r}: it must be "bce" or "ce".')
-    if not isinstance(seed, (int, np.integer)) or seed < 0:
-        raise Error(f"seed is {seed!r}: it must be a whole number of at least 0.")
+    seed = checked(TRAINING["seed"], seed, "seed")
+    if classes is not None:
+        classes = checked(CLASSES, classes, "classes")
     labels = distinct_labels(labels)
     with open_tensors(path) as file:
         layout, settings = identify(file, heads)
         layout.check(file)
         keep = keeps_head(layout, classes, labels, fresh_head)
-        geometry, grid = find_grid(file.path, layout, settings, source_grid)
+        geometry, grid, assumed = find_grid(file.path, layout, settings, source_grid if grid is None else grid)
         wanted = dict(zip(GEOMETRY, (mel_bins, frames, fstride, tstride), strict=True))
         config = replace(
             layout.config or ModelConfig(),  # a field that only minast has is kept
@@ -97,6 +101,7 @@ def load(
         )
         model = AST(config, backend=backend, seed=None, dtype=dtype)
         report = Report(os.path.basename(os.path.normpath(path)), layout.kind)
+        report.assumed += [*file.notes, *layout.assumed, *assumed, *assumed_function(config, layout, settings, gelu)]
         copy_weights(model, file, layout, keep, report)
         copy_patches(model, file, layout, rgb, report)
         copy_positions(model, file, layout, grid, report)
@@ -123,7 +128,7 @@ def audio_features(path: str | os.PathLike) -> FeatureConfig | None:
 
 def identify(file, heads=None):
     """-> (the Layout whose names the file has, Settings from inside it or from the .json files beside it)"""
-    beside = settings_beside(file.path) if isinstance(file, (SafetensorsFile, PthFile)) else Settings()
+    beside = Settings() if isinstance(file, NpzFile) else settings_beside(file.path)
     layout = recognise(file, beside.heads if heads is None else heads)
     return layout, layout.settings or beside
 
@@ -133,10 +138,12 @@ def distinct_labels(labels):
     if labels is None:
         return None
     labels = read_labels(labels) if isinstance(labels, (str, os.PathLike)) else list(labels)
-    twice = [name for name, times in Counter(labels).items() if times > 1]
+    twice = [name for name, times in Counter(map(str, labels)).items() if times > 1]
     if twice:
-        raise Error(f"the label {twice[0]!r} is given more than once: every class needs a name of its own.")
-    return labels
+        raise Error(
+            f"the label {visible(twice[0], 80)!r} is given more than once: every class needs a name of its own."
+        )
+    return checked(LABELS, labels, "labels")
 
 
 def keeps_head(layout, classes, labels, fresh_head):

@@ -1,4 +1,4 @@
-"""What became of every array: taken unchanged, changed, fresh, or ignored."""
+"""What became of every array: taken unchanged, changed, fresh, or ignored; and what had to be assumed."""
 
 import re
 from dataclasses import dataclass, field
@@ -14,6 +14,7 @@ class Report:
     changed: dict[str, str] = field(default_factory=dict)  # weight -> what was done to it
     fresh: list[str] = field(default_factory=list)  # weights with random or default values
     ignored: list[str] = field(default_factory=list)  # arrays of the file that no weight is made of
+    assumed: list[str] = field(default_factory=list)  # what the source does not say and was taken for granted
     notes: list[str] = field(default_factory=list)  # settings that were chosen, and why
 
     def __str__(self):
@@ -22,6 +23,7 @@ class Report:
         lines += [f"  changed  {name}: {what}" for name, what in self.changed.items()]
         lines += [f"  fresh    {line}" for line in grouped(self.fresh)]
         lines += [f"  ignored  {line}" for line in grouped(self.ignored)]
+        lines += [f"  assumed  {line}" for line in self.assumed]
         lines += [f"  note     {line}" for line in self.notes]
         return "\n".join(lines)
 
@@ -34,6 +36,7 @@ class Report:
             "changed": self.changed,
             "fresh": grouped(self.fresh),
             "ignored": grouped(self.ignored),
+            "assumed": self.assumed,
             "notes": self.notes,
         }
 

@@ -2,6 +2,12 @@
 
 import math
 
+from ..config import COUNT
+from ..errors import Error
+from ..schema import Number, Record, as_json, checked
+
+STATE = Record({"value": Number(above=0, most=2.0**24), "good": COUNT})
+
 
 class LossScale:
     """A power of two that multiplies the loss, and so all gradients: as large as float16's range allows.
@@ -34,8 +40,15 @@ class LossScale:
         return {"value": self.value, "good": self.good}
 
     def load_state(self, state: dict) -> None:
-        """Continue from what `state` returned. Raises KeyError, TypeError or ValueError if it is damaged."""
-        self.value, self.good = float(state["value"]), int(state["good"])
+        """Continue from what `state` returned. Raises minast.Error for anything else."""
+        state = checked(STATE, state, "counters.scale", as_json)
+        if math.frexp(state["value"])[0] != 0.5 or not self.allows(state["value"]):
+            raise Error(f"counters.scale.value is {state['value']}: no run in this dtype has such a loss scale.")
+        self.value, self.good = state["value"], state["good"]
+
+    def allows(self, value: float) -> bool:
+        """Whether a power of two can have become the scale."""
+        return value <= self.most
 
 
 class NoScale(LossScale):
@@ -43,6 +56,10 @@ class NoScale(LossScale):
 
     def __init__(self):
         super().__init__(1.0, every=-1)
+
+    def allows(self, value: float) -> bool:
+        """Only 1."""
+        return value == 1
 
 
 def loss_scale(dtype: str) -> LossScale:

@@ -3,6 +3,12 @@
 import time
 from dataclasses import dataclass
 
+from ..config import COUNT
+from ..schema import Number, Record, Several, as_json, checked
+
+# "scale" is the loss scale's: see loss_scale.py
+COUNTERS = Record({"step": COUNT, "sums": Several((Number(), COUNT))}, others=True)
+
 
 @dataclass
 class Progress:
@@ -27,9 +33,9 @@ class Progress:
 
     @classmethod
     def from_saved(cls, counters: dict) -> "Progress":
-        """What `to_save` gave. Damaged counters raise what `damage_as_error` expects."""
-        loss_sum, hits = counters["sums"]
-        return cls(int(counters["step"]), float(loss_sum), int(hits))
+        """What `to_save` gave. Raises minast.Error for anything else."""
+        counters = checked(COUNTERS, counters, "counters", as_json)
+        return cls(counters["step"], *counters["sums"])
 
 
 class Clock:

@@ -7,8 +7,10 @@ from dataclasses import replace
 
 from .. import cli, threads
 from ..checkpoint import load
+from ..config import COUNT
 from ..datasets import NAMED, open_dataset
 from ..errors import Error
+from ..schema import ListOf, Number, Real, Record, as_json, checked
 from . import run_folder
 from .flags import flag
 from .learner import new_learner
@@ -30,31 +32,79 @@ def resumed_run(options: Namespace) -> Run:
     out = options.resume
     state = run_folder.load_state_of(out)
     with damage_as_error(out):
-        settings, progress = Settings.from_saved(state["settings"]), Progress.from_saved(state["counters"])
+        settings, progress = Settings.from_saved(state["settings"]), Progress.from_saved(state.get("counters"))
     backend = same_machine(options, settings)
+    model, info = load(os.path.join(out, run_folder.LAST), backend, settings.train.dtype)
+    with damage_as_error(out):
+        check_history(info.history)
     dataset = open_dataset(options.data or located(settings), settings.train.seed, settings.fold)
     if run_folder.fingerprint(dataset) != settings.fingerprint:
         raise Error(f"{dataset.name}: these are not the clips that {out} was trained on: start a new run.")
-    model, info = load(os.path.join(out, run_folder.LAST), backend, settings.train.dtype)
     learner = new_learner(model, settings.train)
     with damage_as_error(out):
         learner.optimizer.load_state(state)
         learner.scale.load_state(state["counters"].get("scale", learner.scale.state()))
     if options.data:  # they have moved: the next --resume finds them
         settings = replace(settings, data=options.data, folder=os.getcwd())
+    data = TrainingData.read(dataset, info.features, settings.cache)
+    run = Run(out, settings, info, data, learner, progress)
+    with damage_as_error(out):
+        check_consistency(run)
     print(f"{out}: resuming after step {progress.step} ({len(info.history)} of {settings.train.epochs} epochs done)")
-    return Run(out, settings, info, TrainingData.read(dataset, info.features, settings.cache), learner, progress)
+    return run
 
 
 @contextlib.contextmanager
 def damage_as_error(out: str):
-    """Errors from a state with parts that are missing or wrong become minast.Error."""
+    """What is wrong with a state, as a sentence that names the file and says what to do."""
     try:
         yield
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except Error as error:
         raise Error(
-            f"--resume {out}: the state in {run_folder.LAST} is damaged ({error!r}): start a new run."
+            f"--resume {out}: the state in {run_folder.LAST} is damaged ({str(error).rstrip('.')}): start a new run."
         ) from None
+
+
+# A row of the history, as loop.validate makes it; a measure can be NaN where no clip of a class is held out.
+ROW = Record(
+    {
+        "epoch": COUNT,
+        "lr": Number(least=0),
+        "train_loss": Number(),
+        "train_top1": Number(0, 1),
+        "valid_loss": Number(),
+        "seconds": Number(least=0),
+    },
+    others=Real(),
+)
+
+
+def check_history(history: list[dict]) -> None:
+    """Raises minast.Error unless there is a row for each epoch from the first, all with the same fields."""
+    checked(ListOf(ROW, COUNT.most), history, "history", as_json)
+    for i, row in enumerate(history):
+        if row["epoch"] != i + 1:
+            raise Error(f"history[{i}].epoch is {row['epoch']}: it must be {i + 1}.")
+        if row.keys() != history[0].keys():
+            raise Error(f"history[{i}] has other fields than history[0].")
+
+
+def check_consistency(run: Run) -> None:
+    """Raises minast.Error if the parts of a state do not belong together: steps, epochs, labels, loss."""
+    done, step, each = len(run.info.history), run.progress.step, run.steps_per_epoch
+    if not done * each <= step < (done + 1) * each or step > run.steps:
+        raise Error(f"step {step} is not in epoch {done + 1} of {run.config.epochs} of {each} steps")
+    if run.progress.hits > each * run.batch_size:
+        raise Error(f"counters.sums[1] is {run.progress.hits}: an epoch has {each * run.batch_size} clips")
+    skipped = step - run.learner.optimizer.t  # steps whose gradient overflowed, in float16 alone
+    if skipped < 0 or (skipped and run.config.dtype != "float16"):
+        raise Error(f"the optimizer has done {run.learner.optimizer.t} steps, the run {step}")
+    if run.info.loss != run.config.loss:
+        raise Error(f"loss is {run.info.loss!r}, but {run.config.loss!r} in the settings")
+    if run.info.labels != list(run.data.dataset.labels):
+        raise Error("the labels are not those of the data")
+    if run.info.history and run.measure not in run.info.history[0]:
+        raise Error(f"the history has no {run.measure}")
 
 
 def same_machine(options: Namespace, settings: Settings) -> str:

@@ -1,16 +1,21 @@
 """A training run is its settings, its data, what learns, and its progress."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass, fields
 
 import numpy as np
 
+from ..backend import BACKENDS
 from ..checkpoint import Info
-from ..config import FeatureConfig, TrainConfig
+from ..config import COUNT, FeatureConfig, TrainConfig
 from ..datasets import Dataset
+from ..schema import Flag, Maybe, OneOf, Plain, Record, Text, Whole, as_json, checked
 from . import batches
 from .feature_cache import FeatureCache
 from .learner import Learner
 from .progress import Progress
+
+BY_TYPE = {bool: Flag(), int: COUNT, str: Text(2**15, plain=False), int | None: Maybe(COUNT)}
+BY_NAME = {"train": Record({}, others=Plain()), "backend": OneOf(tuple(BACKENDS)), "threads": Whole(1, 1024)}
 
 
 @dataclass
@@ -33,7 +38,13 @@ class Settings:
 
     @classmethod
     def from_saved(cls, saved: dict) -> "Settings":
-        """What `to_save` gave, now or in version 0.1.0. Damaged settings raise what `damage_as_error` expects."""
+        """What `to_save` gave, now or in version 0.1.0. Raises minast.Error for anything else.
+
+        A field is checked by its name, or by its type; one that has a default may be missing.
+        """
+        kinds = {f.name: BY_NAME.get(f.name) or BY_TYPE[f.type] for f in fields(cls)}
+        record = Record(kinds, optional=[f.name for f in fields(cls) if f.default is not MISSING])
+        saved = checked(record, saved, "settings", as_json)
         return cls(**{**saved, "train": TrainConfig.from_saved(saved["train"])})
 
 

@@ -18,6 +18,9 @@ FORBIDDEN = {
     **dict.fromkeys(
         ("early", "text", "errors", "signals", "say", "files", "cache", "tables", "arguments", "fonts"), BASE
     ),
+    "schema": ("config", "layers", "npz", "model", "training", "pretrained", "checkpoint"),
+    "stored": ("config", "layers", "npz", "model", "training", "pretrained", "checkpoint"),
+    "config": ("layers", "model", "training", "pretrained", "checkpoint"),
     "layers": ("fast", "cuda", "gpu", "emulator", "encoder", "model", "training", "pretrained", "checkpoint"),
     "fast": ("cuda", "gpu", "emulator", "encoder", "model", "training", "pretrained", "checkpoint"),
     "emulator": ("cuda", "fast", "encoder", "model", "training", "pretrained", "checkpoint"),

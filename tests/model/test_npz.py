@@ -2,7 +2,6 @@
 
 import struct
 import threading
-import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 
@@ -57,27 +56,6 @@ def test_a_single_array(tmp_path, order):
     np.save(tmp_path / "o.npy", np.array([object()]), allow_pickle=True)
     with pytest.raises(ValueError, match="pickled"):
         load_npy(tmp_path / "o.npy")
-
-
-def test_headers_are_parsed_one_at_a_time(tmp_path, monkeypatch):
-    """Python 3.11's parser is not safe in two threads, and a crash is too rare to wait for."""
-    inside, most, parse = [], [], np.lib.format.read_array_header_1_0
-
-    def watched(file):
-        inside.append(None)
-        time.sleep(1e-3)  # lets other threads in
-        most.append(len(inside))
-        inside.pop()
-        return parse(file)
-
-    np.savez(tmp_path / "a.npz", **{str(i): np.zeros(3) for i in range(20)})
-    np.save(tmp_path / "x.npy", np.zeros(3))
-    monkeypatch.setattr(np.lib.format, "read_array_header_1_0", watched)
-    with Archive(tmp_path / "a.npz") as archive, ThreadPoolExecutor(4) as pool:
-        reads = [pool.submit(archive.read, str(i)) for i in range(20)]
-        reads += [pool.submit(load_npy, tmp_path / "x.npy") for _ in range(20)]
-        assert all(np.array_equal(read.result(), np.zeros(3)) for read in reads)
-    assert max(most) == 1 and len(most) == 40
 
 
 def test_threads_read_side_by_side(tmp_path):

@@ -19,6 +19,7 @@ from tests.golden import pretrained_cases as cases
 FILES = Path(__file__).parents[1] / "golden" / "pretrained"
 VIT_SMALL = Path(__file__).parents[3] / "shared" / "data" / "vit_s16_dinov2_fp16.npz"
 ROOT = "audio_spectrogram_transformer."
+OFFICIAL = {"heads": 2, "grid": (12, 3)}  # of ast.pth, which is too short to be a published one
 
 
 @pytest.fixture(scope="module")
@@ -196,22 +197,22 @@ def test_a_distilled_model_without_its_token_is_no_vit(tmp_path):
 
 
 def test_official_ast(answers):
-    model, info, report = pretrained.load(FILES / "ast.pth", heads=2)
+    model, info, report = pretrained.load(FILES / "ast.pth", **OFFICIAL)
     c = model.config
     close(model.forward(cases.spectrogram(2, 36, 128)), answers["official_logits"])
     assert (c.frames, c.fstride, c.tstride, c.encoder_eps, c.head_eps) == (36, 10, 10, 1e-6, 1e-5)
     assert info.features.window == "hann" and info.labels == list("01234")
     assert "module.v.head_dist.weight" in report.ignored
-    assert any("numbered 0 to 4" in note for note in report.notes)
+    assert any("numbered 0 to 4" in line for line in report.assumed)
     assert not info.notes["random_head"]
 
 
 def test_head_is_kept_only_where_it_fits():
-    kept = pretrained.load(FILES / "ast.pth", heads=2)[0]
-    same = pretrained.load(FILES / "ast.pth", heads=2, classes=5)[0]
-    named, info, _ = pretrained.load(FILES / "ast.pth", heads=2, labels=list("abcde"), loss="bce")
-    other, _, report = pretrained.load(FILES / "ast.pth", heads=2, classes=4, seed=3)
-    again = minast.from_pretrained(FILES / "ast.pth", heads=2, classes=5, fresh_head=True)
+    kept = pretrained.load(FILES / "ast.pth", **OFFICIAL)[0]
+    same = pretrained.load(FILES / "ast.pth", **OFFICIAL, classes=5)[0]
+    named, info, _ = pretrained.load(FILES / "ast.pth", **OFFICIAL, labels=list("abcde"), loss="bce")
+    other, _, report = pretrained.load(FILES / "ast.pth", **OFFICIAL, classes=4, seed=3)
+    again = minast.from_pretrained(FILES / "ast.pth", **OFFICIAL, classes=5, fresh_head=True)
     for model in (same, named):
         assert np.array_equal(model.w.flat, kept.w.flat)
     assert info.labels == list("abcde") and info.loss == "bce"
@@ -221,12 +222,12 @@ def test_head_is_kept_only_where_it_fits():
     assert np.array_equal(again.w["norm.weight"], kept.w["norm.weight"])
     assert not np.array_equal(again.w["mlp_head.1.weight"], kept.w["mlp_head.1.weight"])
     with pytest.raises(minast.Error, match="5 labels for 4 classes"):
-        pretrained.load(FILES / "ast.pth", heads=2, labels=list("abcde"), classes=4)
+        pretrained.load(FILES / "ast.pth", **OFFICIAL, labels=list("abcde"), classes=4)
 
 
 @pytest.mark.parametrize("frames", [26, 36, 66])
 def test_official_ast_for_another_length(frames):
-    model, info, report = pretrained.load(FILES / "ast.pth", heads=2, frames=frames)
+    model, info, report = pretrained.load(FILES / "ast.pth", **OFFICIAL, frames=frames)
     assert model.config.frames == info.features.frames == frames
     rows = model.w["pos_embed"]
     assert np.array_equal(rows[:2], cases.official_weights()["module.v.pos_embed"][0, :2])
@@ -284,20 +285,181 @@ def test_summed_filters_are_the_colour_model_on_three_equal_channels():
     [(1212, 10, 1024), (600, 10, 512), (144, 10, 128), (850, 12, 1024), (657, 14, 1024), (512, 16, 1024)],
 )
 def test_published_checkpoints_are_known_by_their_patches(patches, stride, frames):
-    known = grid.geometry_of(grid.official_grid(patches))
+    known = grid.geometry_of(grid.published_grid(patches)[0])
     assert known == {"mel_bins": 128, "frames": frames, "fstride": stride, "tstride": stride}
 
 
-def test_other_grids_come_out_whole_or_are_refused():
-    assert grid.official_grid(12 * 29) == (12, 29)
+def test_the_published_numbers_of_patches_differ():
+    shapes = [grid.grid_shape(128, frames, stride, stride) for stride, frames in grid.PUBLISHED]
+    assert len({rows * columns for rows, columns in shapes}) == len(grid.PUBLISHED)
+
+
+@pytest.mark.parametrize("patches", [36, 12 * 29, 8 * 18 + 12, 1211, 1])
+def test_any_other_number_of_patches_is_asked_for(patches):
+    with pytest.raises(minast.Error, match=rf"of {patches} patches, and no published AST has so many.* --grid 12x101"):
+        grid.published_grid(patches)
+
+
+def test_a_given_grid():
     assert grid.geometry_of((12, 29))["frames"] == 16 + 28 * 10
     assert grid.geometry_of((8, 18)) == {"mel_bins": 128, "frames": 288, "fstride": 16, "tstride": 16}
-    with pytest.raises(minast.Error, match=r"1211 patches: .* nor whole columns of 12"):
-        grid.official_grid(1211)
-    model, _, _ = pretrained.load(FILES / "ast.pth", heads=2, source_grid=(9, 4))
-    assert model.config.grid == (9, 4) and model.config.fstride == 14
+    assert grid.geometry_of((5, 7)) == {"mel_bins": 56, "frames": 76, "fstride": 10, "tstride": 10}
+    for name in ("grid", "source_grid"):  # the latter in version 0.1
+        model, _, report = pretrained.load(FILES / "ast.pth", heads=2, **{name: (9, 4)})
+        assert model.config.grid == (9, 4) and model.config.fstride == 14
+        assert "58 frames of 128 mel bins at stride 14: a grid of 9 x 4 alone does not tell" in report.assumed
     with pytest.raises(minast.Error, match=r"38 rows, not 2 \+ 9 x 5 = 47"):
-        pretrained.load(FILES / "ast.pth", heads=2, source_grid=(9, 5))
+        pretrained.load(FILES / "ast.pth", heads=2, grid=(9, 5))
+
+
+# -- what had to be assumed ----------------------------------------------------------------------------------------
+
+
+def without(folder, file, *names):
+    """A copy of the Hugging Face AST in which some fields of a JSON file are missing, or the file itself."""
+    shutil.copytree(FILES / "hf_ast", folder, dirs_exist_ok=True)
+    settings = json.loads((folder / file).read_text())
+    (folder / file).write_text(json.dumps({k: v for k, v in settings.items() if k not in names}))
+    if not names:
+        (folder / file).unlink()
+    return pretrained.load(folder)[2]
+
+
+def test_a_whole_folder_leaves_the_window_to_assume(tmp_path):
+    assert without(tmp_path, "config.json", "nothing").assumed == [
+        "features: window hann, those of the AST for AudioSet, since the source does not say (preprocessor_config.json)"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("file", "names", "assumed"),
+    [
+        ("preprocessor_config.json", (), "features: rate 16000, window hann, mean -4.2677393, std 4.5689974, those of"),
+        ("preprocessor_config.json", ("std",), "features: window hann, std 4.5689974, those of"),
+        ("config.json", ("id2label",), "the classes have no names, so they are numbered 0 to 6"),
+        ("config.json", ("problem_type",), "loss ce (softmax: one class per clip): the source does not say"),
+        ("config.json", ("hidden_act",), "gelu erf: the source does not say"),
+        ("config.json", ("layer_norm_eps",), "encoder eps 1e-12, as in the models that use these names"),
+    ],
+)
+def test_what_the_source_does_not_say_is_listed(tmp_path, file, names, assumed):
+    report = without(tmp_path, file, *names)
+    assert any(line.startswith(assumed) for line in report.assumed), report.assumed
+    assert f"\n  assumed  {assumed}" in str(report) and report.asdict()["assumed"] == report.assumed
+
+
+def test_names_for_another_number_of_classes_are_not_used(tmp_path):
+    shutil.copytree(FILES / "hf_ast", tmp_path, dirs_exist_ok=True)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"id2label": {"0": "a", "1": "b"}}))
+    _, info, report = pretrained.load(tmp_path)
+    assert info.labels == list("0123456")
+    said = "the source names 2 classes, not 7, so they are numbered 0 to 6 (see labels=, --labels)"
+    assert said in report.assumed
+    (tmp_path / "config.json").write_text(json.dumps(config | {"id2label": {str(i): "same" for i in range(7)}}))
+    with pytest.raises(minast.Error, match=r"id2label in config.json has 'same' more than once"):
+        pretrained.load(tmp_path)
+
+
+@pytest.mark.parametrize("style", ["official", "big_vision"])
+def test_a_vit_was_trained_with_another_gelu(tmp_path, style):
+    _, _, report = pretrained.load(vit_file(tmp_path, style), classes=3)
+    assert any(line.startswith("gelu erf, although Google's ViTs were trained with tanh") for line in report.assumed)
+    assert not pretrained.load(vit_file(tmp_path, style), classes=3, gelu="tanh")[2].assumed[1:]
+
+
+def test_published_sizes_are_assumed_by_name(tmp_path):
+    w = cases.weights(64, 1, 144, classes=35)
+    cases.write_safetensors(tmp_path / "w.safetensors", w)
+    assumed = pretrained.load(tmp_path / "w.safetensors")[2].assumed
+    wanted = [
+        "1 heads, each 64 wide as in all published models",
+        "a grid of 12 x 12 patches, 128 frames of 128 mel bins at stride 10: so many positions has the published AST "
+        "for Speech Commands V2 (see grid=, --grid)",
+        "features: rate 16000, window hann, mean -6.845978, std 5.5654526, those of the AST for Speech Commands V2",
+        "loss bce (sigmoid: any number of classes at once): 35 classes are taken for Speech Commands V2's",
+    ]
+    for start in wanted:
+        assert any(line.startswith(start) for line in assumed), (start, assumed)
+
+
+# -- prefixes and parts --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "prefix", ["model.", "net.", "_orig_mod.", "module.", "_orig_mod.module.", "net.model.module."]
+)
+@pytest.mark.parametrize("names", ["official", "hf"])
+def test_a_prefix_of_all_names_is_left_out_and_said(tmp_path, answers, prefix, names):
+    if names == "official":
+        w, options = cases.official_weights(), OFFICIAL
+        w = {name.removeprefix("module."): x for name, x in w.items()}  # v.*, mlp_head.*
+        x, wanted = cases.spectrogram(2, 36, 128), answers["official_logits"]
+    else:
+        w, options = cases.to_hf(cases.ast_weights(), ROOT, True), {}
+        shutil.copy(FILES / "hf_ast" / "config.json", tmp_path)
+        x, wanted = cases.spectrogram(2, cases.AST["frames"], cases.AST["mel_bins"]), answers["ast_logits"]
+    cases.write_safetensors(tmp_path / "w.safetensors", {prefix + name: x for name, x in w.items()})
+    model, _, report = pretrained.load(tmp_path / "w.safetensors", **options)
+    close(model.forward(x), wanted)
+    if names == "official":  # module.v. is how the official names begin
+        prefix = prefix.removesuffix("module.")
+    assert not prefix or f"the prefix {prefix!r} of all names was left out" in report.assumed
+
+
+def test_a_prefix_of_some_names_is_no_prefix(tmp_path):
+    w = {"model." + name: x for name, x in cases.ast_weights().items()} | {"loss.weight": cases.numbers("loss", (3,))}
+    cases.write_safetensors(tmp_path / "w.safetensors", w)
+    with pytest.raises(minast.Error, match=r"not the weights of a known kind .*model\.cls_token"):
+        pretrained.load(tmp_path / "w.safetensors")
+
+
+def split(folder, arrays, index="model.safetensors.index.json"):
+    """The Hugging Face AST in three parts, and their index."""
+    shutil.copytree(FILES / "hf_ast", folder, dirs_exist_ok=True)
+    (folder / "model.safetensors").unlink()
+    names, where = list(arrays), {}
+    for k in range(3):
+        part = f"model-{k + 1:05d}-of-00003.safetensors"
+        cases.write_safetensors(folder / part, {name: arrays[name] for name in names[k::3]})
+        where |= dict.fromkeys(names[k::3], part)
+    (folder / index).write_text(json.dumps({"metadata": {"total_size": 1}, "weight_map": where}))
+    return where
+
+
+@pytest.mark.parametrize("index", ["model.safetensors.index.json", "pytorch_model.bin.index.json"])
+def test_split_weights_are_one_model(tmp_path, answers, index):
+    split(tmp_path, cases.to_hf(cases.ast_weights(), ROOT, True), index)
+    for path in (tmp_path, tmp_path / index):
+        model, info, report = pretrained.load(path)
+        close(model.forward(cases.spectrogram(2, cases.AST["frames"], cases.AST["mel_bins"])), answers["ast_logits"])
+        assert info.labels == cases.LABELS and "the weights are split over 3 files" in report.assumed
+    with pytest.raises(minast.Error, match="one part of weights that are split: give their folder"):
+        pretrained.load(tmp_path / "model-00002-of-00003.safetensors")
+
+
+def test_an_index_that_does_not_fit(tmp_path):
+    where = split(tmp_path, cases.to_hf(cases.ast_weights(), ROOT, True))
+    index, (first, *_) = tmp_path / "model.safetensors.index.json", where
+
+    def says(value, match):
+        index.write_text(json.dumps(value))
+        with pytest.raises(minast.Error, match=match) as caught:
+            pretrained.load(tmp_path)
+        assert "\n" not in str(caught.value)
+
+    says({"weight_map": where | {first: "model-00003-of-00003.safetensors"}}, "which does not have it")
+    says({"weight_map": where | {first: "model-00009-of-00003.safetensors"}}, "cannot be opened: No such file")
+    for name in ("../model.safetensors", "/etc/passwd", "..", "a/b"):
+        says({"weight_map": where | {first: name}}, "the parts must be beside it")
+    says({"weight_map": {}}, "lists 0 files")
+    says({"weight_map": [first]}, r"weight_map is \[.*\]: it must be an object")
+    says({"weight_map": {first: 3}}, "is 3: it must be a text")
+    says([], "the index is")
+    says({}, "weight_map is missing")
+    index.write_text("[" * 100_000)
+    with pytest.raises(minast.Error, match="not a JSON file"):
+        pretrained.load(tmp_path)
 
 
 # -- minast's own checkpoints --------------------------------------------------------------------------------------
@@ -358,7 +520,12 @@ def test_convert_then_predict(tmp_path, capsys):
 
     labels = tmp_path / "labels.txt"
     labels.write_text("yes\nno\n", encoding="utf-8")
-    assert convert.main([str(FILES / "ast.pth"), out, "--heads", "2", "--labels", str(labels), "--frames", "98"]) == 0
+    assert (
+        convert.main(
+            [str(FILES / "ast.pth"), out, "--heads", "2", "--grid", "12x3", "--labels", str(labels), "--frames", "98"]
+        )
+        == 0
+    )
     assert "fresh    mlp_head.1.weight" in capsys.readouterr().out
     assert predict.main([out, str(tmp_path / "noise.wav")]) == 0
     printed = capsys.readouterr()

@@ -139,13 +139,22 @@ def test_foreign_files(tmp_path):
     refused(path, "not the weights of a known kind of ViT, DeiT or AST .the file holds x, y")
     path.write_bytes(path.read_bytes()[:-30])
     refused(path, "not a complete .npz file")
-    for name, raw in (("empty.pth", b""), ("text.npz", b"hello, this is text"), ("one.npy", b"\x93NUMPY\x01\x00")):
+    for name, raw, match in (
+        ("empty.pth", b"", "this file is empty"),
+        ("text.npz", b"hello, this is text", "none of the formats"),
+        ("one.npy", b"\x93NUMPY\x01\x00", "none of the formats"),
+        ("lfs.safetensors", b"version https://git-lfs.github.com/spec/v1\noid sha256:12\nsize 9\n", "run git lfs pull"),
+        ("page.pth", b"\n<!DOCTYPE html><html>", "this is a web page"),
+        ("sound.npz", b"RIFF\x00\x00\x00\x00WAVE", "this is a sound"),
+        ("weights.tar.gz", b"\x1f\x8b\x08", "unpack it first"),
+    ):
         (tmp_path / name).write_bytes(raw)
-        refused(tmp_path / name, "none of the formats")
+        refused(tmp_path / name, match)
     refused(tmp_path / "absent.npz", "cannot be opened: No such file")
-    refused(tmp_path, "no model.safetensors or pytorch_model.bin")
-    (tmp_path / "model.safetensors.index.json").write_text("{}")
-    refused(tmp_path, "split, see model.safetensors.index.json, which is not supported")
+    refused(tmp_path / "*.wav", "no file matches this pattern")
+    refused(tmp_path, "no model.safetensors or pytorch_model.bin in this folder: give one of its files, as .*empty.pth")
+    (tmp_path / "nothing").mkdir()
+    refused(tmp_path / "nothing", "there are no weights in it at all")
 
 
 def test_an_image_model_needs_the_number_of_classes(tmp_path):
@@ -197,7 +206,7 @@ def test_nothing_but_headers_is_read_on_opening(tmp_path):
     ("options", "match"),
     [
         ({"seed": -1}, "seed is -1"),
-        ({"source_grid": 3}, "source_grid is 3"),
+        ({"source_grid": 3}, "grid is 3"),
         ({"loss": "mse"}, "loss is 'mse'"),
         ({"heads": 0}, "has 4 heads, not 0"),
     ],
@@ -218,10 +227,16 @@ def test_a_weight_too_large_for_float32(tmp_path):
 def test_convert_does_not_overwrite_its_source(tmp_path):
     path = saved(tmp_path, vit_arrays())
     before = path.read_bytes()
-    for out, match in ((str(path), "the source itself"), ("", "OUT.npz is empty")):
+    for out, match in (
+        (str(path), "the source itself"),
+        ("", "OUT.npz is empty"),
+        (str(tmp_path), "is a folder: name the checkpoint"),
+        *((str(tmp_path / f"out{end}"), "call it .*out.npz") for end in (".onnx", ".pth", ".safetensors", "")),
+    ):
         with pytest.raises(minast.Error, match=match):
             convert.main([str(path), out, "--classes", "3", "--heads", str(cases.VIT["heads"])])
-    assert path.read_bytes() == before
+    assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["vit.npz"]
+    assert convert.main([str(path), str(tmp_path / "OUT.NPZ"), "--classes", "3"]) == 0
 
 
 def test_a_label_given_twice_is_named(tmp_path):

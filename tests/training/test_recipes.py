@@ -74,5 +74,5 @@ def test_the_best_epoch(measure):
 
 @pytest.mark.parametrize("values", [(1, 0, 0.5), (-1, 5, 0.5), (10, 5, 0), (10, 5, float("nan")), (10, 5)])
 def test_milestones_that_lead_nowhere_are_refused(values):
-    with pytest.raises(Error, match="milestones are"):
+    with pytest.raises(Error, match="milestones"):
         TrainConfig(schedule="milestones", milestones=values)

@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ...config import ModelConfig
+from ...config import MODEL, ModelConfig
 from ...errors import Error
+from ...schema import Whole, checked
 from ..readers import Tensors
 from ..settings import Settings
 
@@ -49,6 +50,7 @@ class Layout:
     gelu: str = "erf"
     config: ModelConfig | None = None  # of a minast checkpoint: fields that nothing below the loader asks for stay
     settings: Settings | None = None  # what the file itself says about labels and features
+    assumed: list[str] = field(default_factory=list)  # what was taken for granted, for the report
 
     def all_parts(self) -> list[Part]:
         """Every array of the file that a weight is made of."""
@@ -105,6 +107,17 @@ def shape_of(file, name):
     return file.shapes[name]
 
 
+CHANNELS = Whole(1, 64)
+
+
+def size(file, name, value, kind=None):
+    """A number of a shape, if a model can have it.   name: a field of ModelConfig, or with `kind` any other"""
+    try:
+        return checked(kind or MODEL[name], value, name)
+    except Error as error:
+        raise Error(f"{file.path}: by the shapes of its arrays, {error}") from None
+
+
 def count_blocks(file, prefix, suffix):
     """How many of prefix0suffix, prefix1suffix, ... there are, without a gap."""
     depth = 0
@@ -112,13 +125,13 @@ def count_blocks(file, prefix, suffix):
         depth += 1
     if depth == 0:
         raise Error(f"{file.path}: the array {f'{prefix}0{suffix}'!r} is missing: there is no first block.")
-    return depth
+    return size(file, "depth", depth)
 
 
 def split_heads(file, dim, heads=None):
     """Number of heads: as given, else by heads of width 64, which all published ViT, DeiT and AST models have."""
-    if heads is not None and heads < 1:
-        raise Error(f"heads is {heads}: a model has at least 1.")
+    if heads is not None:
+        checked(MODEL["heads"], heads, "heads")
     if heads is None and dim % 64:
         raise Error(
             f"{file.path}: the model's width is {dim}, which is not a multiple of 64, the width of a head in published "

@@ -5,7 +5,7 @@ Names are paths joined by "/". Kernels are (in, out), attention kernels have sep
 """
 
 from ...errors import Error
-from .base import Layout, Part, count_blocks, shape_of
+from .base import CHANNELS, Layout, Part, count_blocks, shape_of, size
 
 NAMES = (  # attention, second norm, MLP: the official repository, then big_vision
     ("MultiHeadDotProductAttention_1", "LayerNorm_2", "MlpBlock_3"),
@@ -20,11 +20,11 @@ def jax_layout(file, heads=None):
     if root is None:
         return None
     kernel = _patch_shape(file, root)
-    dim = kernel[3]
+    dim = size(file, "dim", kernel[3])
     blocks = root + "Transformer/encoderblock"
     stacked = f"{blocks}/LayerNorm_0/scale" in file  # big_vision with scan=True: one array for all blocks
     if stacked:
-        depth = shape_of(file, f"{blocks}/LayerNorm_0/scale")[0]
+        depth = size(file, "depth", (shape_of(file, f"{blocks}/LayerNorm_0/scale") or (0,))[0])
     else:
         depth = count_blocks(file, f"{blocks}_", "/LayerNorm_0/scale")
     first = blocks if stacked else f"{blocks}_0"
@@ -70,6 +70,7 @@ def _patch_shape(file, root):
         raise Error(
             f"{file.path}: 'embedding/kernel' is {kernel}: minast's patches are 16 x 16, (16, 16, channels, D)."
         )
+    size(file, "channels", kernel[2], CHANNELS)
     if root + "cls" not in file:
         raise Error(
             f"{file.path}: this ViT has no {root + 'cls'!r} token (it pools in another way): one with [CLS] is needed."

@@ -1,8 +1,7 @@
 """Layout of minast's own checkpoints, as a source of weights for another task."""
 
-import json
-
-from ...config import PATCH, ModelConfig
+from ...checkpoint import check_arrays, config_from, description, info_from
+from ...config import PATCH
 from ...errors import Error
 from ...params import shapes
 from ..readers import NpzFile
@@ -41,17 +40,16 @@ def own_layout(file, heads=None):
 
 
 def _description(file):
-    """-> (ModelConfig, Settings) from the JSON text of the checkpoint"""
-    text = file.text("minast")
-    try:
-        about = json.loads(text)
-        config = ModelConfig(**about["model"])
-        return config, Settings(
-            labels=about.get("labels"),
-            loss=about.get("loss"),
-            features={k: v for k, v in about.get("features", {}).items() if k in ("rate", "window", "mean", "std")},
-            geometry={name: getattr(config, name) for name in GEOMETRY},
-            random_head=bool(about.get("notes", {}).get("random_head")),
-        )
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        raise Error(f"{file.path}: the description in this checkpoint cannot be read: the file is damaged.") from None
+    """-> (ModelConfig, Settings) from the description of the checkpoint, whose arrays must be those that it needs"""
+    about = description(file.archive)
+    config, info = config_from(file.path, about), info_from(file.path, about)
+    check_arrays(file.archive, config)
+    return config, Settings(
+        labels=info.labels,
+        loss=info.loss,
+        features={name: getattr(info.features, name) for name in ("rate", "window", "mean", "std")},
+        geometry={name: getattr(config, name) for name in GEOMETRY},
+        heads=config.heads,
+        gelu=config.gelu,
+        random_head=info.notes.get("random_head", False),
+    )

@@ -6,8 +6,9 @@ In all of them linear weights are (out, in), as in minast: an import is a copy. 
 
 from dataclasses import dataclass
 
+from ...config import CLASSES
 from ...errors import Error
-from .base import Layout, Part, count_blocks, shape_of, split_heads
+from .base import CHANNELS, Layout, Part, count_blocks, shape_of, size, split_heads
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def hf_layout(file, heads=None):
 def _layout(file, names, heads):
     """-> Layout without its kind; sizes from the shapes"""
     filters, rows = _shapes(file, names)
-    D, at = filters[0], names.root
+    D, at = size(file, "dim", filters[0]), names.root
     prefix = 2 if at + names.dist_token in file else 1
     layout = Layout(
         kind="a state dict",
@@ -103,6 +104,8 @@ def _layout(file, names, heads):
         head=names.head[1] + ".weight" in file,
         audio=filters[1] == 1 and prefix == 2,  # one channel, two prefix tokens: an AST; images have three channels
     )
+    if heads is None:
+        layout.assumed.append(f"{layout.heads} heads, each 64 wide as in all published models (see heads=, --heads)")
     tokens = {"cls_token": names.cls_token, "dist_token": names.dist_token}
     for own, theirs in list(tokens.items())[:prefix]:
         layout.parts[own] = [Part(at + theirs, (1, 1, D), lambda x: x.reshape(-1))]
@@ -112,7 +115,7 @@ def _layout(file, names, heads):
     layout.parts |= _pair("norm", [at + names.norm], (D,))
     if layout.head:
         norm, linear = names.head
-        layout.classes = shape_of(file, linear + ".weight")[0]
+        layout.classes = size(file, "classes", (shape_of(file, linear + ".weight") or (0,))[0], CLASSES)
         layout.parts |= _pair("mlp_head.0", [norm], (D,)) | _pair("mlp_head.1", [linear], (layout.classes, D))
     return layout
 
@@ -125,6 +128,7 @@ def _shapes(file, names):
             f"{file.path}: '{names.root}{names.patch}.weight' is {filters}: minast's patches are 16 x 16, "
             "(D, channels, 16, 16)."
         )
+    size(file, "channels", filters[1], CHANNELS)
     positions = shape_of(file, names.root + names.positions)
     if len(positions) != 3 or positions[0] != 1:
         raise Error(

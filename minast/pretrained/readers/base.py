@@ -1,25 +1,43 @@
 """What all readers have in common: named arrays whose shapes are known, read one at a time as floats."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from ...errors import Error
+from ...schema import checked_floats
+from ...stored import LONGEST_NAME
+
+MOST_ARRAYS = 10**5  # a 12-layer model has 160
 
 
 @dataclass
 class Tensors:
     """A file of named arrays; a context manager. Only names and shapes are in memory: `read(name)` fetches one array.
 
-    A reader fills `shapes` and defines `_read(name) -> array`.
+    A reader calls `set_shapes` and defines `_read(name) -> array`.
     """
 
     path: str | os.PathLike
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)  # what was decided on reading, for the report
+    prefix: str = ""  # in front of all names in the file, and left out of `shapes`
 
     def __contains__(self, name: str) -> bool:
         return name in self.shapes
+
+    def set_shapes(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """Names and shapes of all arrays. Raises minast.Error for a number or length of names that makes no sense."""
+        if len(shapes) > MOST_ARRAYS or any(len(name) > LONGEST_NAME for name in shapes):
+            raise Error(f"{self.path}: its {len(shapes)} names of arrays are too many or too long: it is damaged.")
+        self.shapes = dict(shapes)
+
+    def leave_out(self, prefix: str) -> None:
+        """Take away what all names begin with."""
+        self.prefix += prefix
+        self.shapes = {name.removeprefix(prefix): shape for name, shape in self.shapes.items()}
 
     def read(self, name: str) -> np.ndarray:
         """An array as float32, or float64 if the file has that.
@@ -27,16 +45,9 @@ class Tensors:
         Raises minast.Error, naming the array, if it is damaged, is not of floating-point numbers, or holds NaN,
         infinite numbers or numbers too large for float32.
         """
-        array = self._read(name)
-        if array.dtype.kind != "f":
-            raise Error(f"{self.path}: the array {name!r} is {array.dtype}: weights are floating-point numbers.")
-        if array.dtype.itemsize < 4:
-            array = array.astype(np.float32)
-        if not np.isfinite(array).all():
-            raise Error(f"{self.path}: the array {name!r} holds NaN or infinite numbers.")
-        if array.dtype.itemsize > 4 and array.size and max(array.max(), -array.min()) > np.finfo(np.float32).max:
-            raise Error(f"{self.path}: the array {name!r} holds numbers too large for float32.")
-        return array
+        name = self.prefix + name
+        array = checked_floats(self._read(name), f"{self.path}: the array {name!r}")
+        return array.astype(np.float32) if array.dtype.itemsize < 4 else array
 
     def _read(self, name):
         raise NotImplementedError

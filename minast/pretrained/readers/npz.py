@@ -17,7 +17,7 @@ class NpzFile(Tensors):
         super().__init__(path)
         self._file = Archive(path)
         try:
-            self.shapes = {name: self._file.shape(name) for name in self._file.names}
+            self.set_shapes({name: self._file.shape(name) for name in self._file.names})
         except BaseException:
             self.close()
             raise
@@ -28,6 +28,7 @@ class NpzFile(Tensors):
             return to_float32(array.view(np.uint16))
         return array
 
-    def text(self, name):
-        """The text in an array that holds nothing else."""
-        return str(self._file.read(name).item())
+    @property
+    def archive(self) -> Archive:
+        """The archive itself, for `checkpoint.description`."""
+        return self._file

@@ -8,19 +8,20 @@ storage after its length. A tensor is a view of a storage, with an offset and st
 import io
 import os
 import zipfile
-import zlib
+from math import prod
 
 import numpy as np
 
 from ...bfloat16 import to_float32
-from ...errors import Error, reason
+from ...errors import Error
+from ...stored import decoding, open_zip
+from ...text import visible
+from . import unpickle
 from .base import Tensors
-from .unpickle import Refused, Tensor, Unpickler
+from .unpickle import LARGEST_PICKLE, Left, Refused, Tensor
 
 MAGIC = 0x1950A86A20F9469CFC6C  # of the stream format
-LARGEST_PICKLE = 2**26  # bytes; that of a 12-layer model has about 50 000
 WRAPPERS = ("model", "state_dict", "model_state_dict", "module")  # where training scripts put the state dict
-BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError, RuntimeError, KeyError)
 
 
 class PthFile(Tensors):
@@ -33,24 +34,39 @@ class PthFile(Tensors):
             zipped = self._file.read(2) == b"PK"
             self._file.seek(0)
             self._storages = Zip(path, self._file) if zipped else Stream(path, self._file)
-            self._tensors = state_dict(path, self._storages.root)
-            self.shapes = {name: t.shape for name, t in self._tensors.items()}
+            self._tensors = state_dict(path, self._storages.root, self.notes)
+            self.set_shapes({name: t.shape for name, t in self._tensors.items()})
             self._last = None, None
-        except Error:
+        except BaseException:
             self._file.close()
             raise
 
     def _read(self, name):
         t = self._tensors[name]
+        check_view(self.path, name, t)
         if self._last[0] != t.storage:  # tensors that share a storage usually follow one another
             self._last = None, None
             self._last = t.storage, decode(self._storages.read(t.storage), t.storage.dtype)
         numbers = self._last[1]
-        last = t.offset + sum((n - 1) * s for n, s in zip(t.shape, t.strides, strict=True))
-        if 0 not in t.shape and last >= len(numbers):
-            raise Error(f"{self.path}: the tensor {name!r} reaches to item {last} of a storage of {len(numbers)}.")
         strides = [s * numbers.itemsize for s in t.strides]
         return np.lib.stride_tricks.as_strided(numbers[t.offset :], t.shape, strides, writeable=False)
+
+
+def check_view(path, name, t):
+    """Raises minast.Error for a tensor that reaches beyond its storage, or whose numbers share places in it."""
+    if 0 in t.shape:
+        return
+    last = t.offset + sum((n - 1) * s for n, s in zip(t.shape, t.strides, strict=True))
+    if last >= t.storage.size:
+        raise Error(f"{path}: the tensor {name!r} reaches to item {last} of a storage of {t.storage.size}.")
+    reach = 1  # a step along an axis must be longer than all that lies within it
+    for stride, n in sorted((s, n) for n, s in zip(t.shape, t.strides, strict=True) if n > 1):
+        if stride < reach:
+            raise Error(
+                f"{path}: numbers of the tensor {name!r}, {prod(t.shape)} in shape {t.shape}, share places in its "
+                "storage: save it again as a tensor of its own: .contiguous().clone()."
+            )
+        reach += (n - 1) * stride
 
 
 def decode(raw, dtype):
@@ -58,38 +74,59 @@ def decode(raw, dtype):
     return to_float32(np.frombuffer(raw, "<u2")) if dtype == "bf16" else np.frombuffer(raw, dtype)
 
 
-def state_dict(path, root):
-    """The dictionary of tensors in what was saved: all of it, or what is under "model" (DeiT) and the like."""
-    for key in WRAPPERS:
-        if isinstance(root, dict) and isinstance(root.get(key), dict):
-            root = root[key]
-            break
-    tensors = {str(k): v for k, v in root.items() if isinstance(v, Tensor)} if isinstance(root, dict) else {}
+def state_dict(path, root, notes):
+    """The dictionary of tensors in what was saved: all of it, or what is under "model" (DeiT) and the like.
+
+    notes: a list that is told which entry it was, where others hold tensors as well.
+    """
+    whole, holding = root, []
+    if isinstance(root, dict):
+        holding = [k for k, v in root.items() if isinstance(v, dict) and any(isinstance(t, Tensor) for t in v.values())]
+        chosen = next((k for k in WRAPPERS if isinstance(root.get(k), dict)), None)
+        root = root if chosen is None else root[chosen]
+        if chosen is not None and (others := [visible(str(k), 60) for k in holding if k != chosen]):
+            notes.append(f"the weights are those under {chosen!r}; the file also has some under {', '.join(others)}")
+    tensors = {k: v for k, v in root.items() if isinstance(v, Tensor)} if isinstance(root, dict) else {}
     if not tensors:
-        names = ", ".join(map(str, list(root)[:5])) or "nothing" if isinstance(root, dict) else ""
-        what = f"a dictionary with {names}" if names else f"an object of type {type(root).__name__}"
-        raise Error(f"{path}: there is no state dict in it (it holds {what}): a dictionary of tensors is needed.")
+        raise Error(f"{path}: there is no state dict in it (it holds {kind_of(whole)}): {wanted(holding)}.")
+    if strange := [k for k in tensors if not isinstance(k, str)]:
+        raise Error(f"{path}: a tensor is called {strange[0]!r}, a number: the names of weights are texts.")
+    if left := sorted({v.name for v in (whole if isinstance(whole, dict) else {}).values() if isinstance(v, Left)}):
+        notes.append(f"left out, unread: an object of type {', '.join(left)}")
     return tensors
+
+
+def kind_of(root):
+    """What was saved, in words, for a message."""
+    if isinstance(root, Left):
+        return f"an object of type {root.name}"
+    if not isinstance(root, dict):
+        return f"an object of type {type(root).__name__}"
+    return (
+        f"a dictionary with {', '.join(visible(str(k), 60) for k in list(root)[:5])}" if root else "an empty dictionary"
+    )
+
+
+def wanted(holding):
+    """What is needed instead, for a message; holding: entries with tensors, under names that are not known."""
+    if holding:
+        names = ", ".join(repr(visible(str(k), 60)) for k in holding[:5])
+        return f"save the one that you mean alone: there are tensors under {names}"
+    return "a dictionary of tensors is needed"
 
 
 class Zip:
     """The zip format: `root` is what was saved, `read` fetches a storage; zipfile verifies its checksum."""
 
     def __init__(self, path, f):
-        self.path = path
-        try:
-            self.zip = zipfile.ZipFile(f)
-        except BROKEN as error:
-            raise Error(
-                f"{path}: this is not a complete .pth file ({reason(error)}): it is truncated or has another format."
-            ) from None
+        self.path, self.zip = path, open_zip(path, f, ".pth")
         pickles = [name for name in self.zip.namelist() if name.rpartition("/")[2] == "data.pkl"]
         if len(pickles) != 1:
             raise Error(f"{path}: a file written by torch.save has one data.pkl, this zip has {len(pickles)}.")
         self.folder = pickles[0].removesuffix("data.pkl")
         if f"{self.folder}byteorder" in self.zip.NameToInfo and self._member("byteorder", 16) != b"little":
             raise Error(f"{path}: its numbers are big-endian: save it again on a little-endian machine.")
-        self.root = Unpickler(path, io.BytesIO(self._member("data.pkl", LARGEST_PICKLE))).load()
+        self.root = unpickle.load(path, io.BytesIO(self._member("data.pkl", LARGEST_PICKLE)))
 
     def read(self, storage):
         """The bytes of one storage. Raises minast.Error if they are missing or too few."""
@@ -100,21 +137,16 @@ class Zip:
 
     def _member(self, name, largest):
         """The bytes of an entry; one that would unpack to more than `largest` bytes is refused before it does."""
-        try:
+        with decoding(f"{self.path}: the entry {visible(name, 80)!r} cannot be read"):
             entry = self.zip.getinfo(self.folder + name)
             if entry.file_size > largest:
                 raise Error(
-                    f"{self.path}: the entry {name!r} has {entry.file_size} bytes, more than the {largest} expected."
+                    f"{self.path}: the entry {visible(name, 80)!r} has {entry.file_size} bytes, more than the "
+                    f"{largest} expected."
                 )
             if entry.compress_type != zipfile.ZIP_STORED:
-                raise Error(f"{self.path}: the entry {name!r} is compressed, which torch.save never does.")
+                raise Error(f"{self.path}: the entry {visible(name, 80)!r} is compressed, which torch.save never does.")
             return self.zip.read(self.folder + name)
-        except Error:
-            raise
-        except BROKEN as error:
-            raise Error(
-                f"{self.path}: the entry {name!r} cannot be read ({reason(error)}): the file is damaged."
-            ) from None
 
 
 class Stream:
@@ -123,21 +155,21 @@ class Stream:
     def __init__(self, path, f):
         self.path, self.file = path, f
         try:
-            magic = Unpickler(path, f).load()
+            magic = unpickle.load(path, f)
         except Refused:
             raise
         except Error:
             raise Error(f"{path}: this was not written by torch.save: neither a zip nor the older stream.") from None
         if magic != MAGIC:
             raise Error(f"{path}: this was not written by torch.save: it is a bare pickle of {type(magic).__name__}.")
-        _version, machine, self.root, keys = (Unpickler(path, f).load() for _ in range(4))
+        _version, machine, self.root, keys = (unpickle.load(path, f) for _ in range(4))
         if not isinstance(machine, dict) or machine.get("little_endian") is not True or not isinstance(keys, list):
             raise Error(f"{path}: its numbers are big-endian, or its header is damaged.")
         sizes = {t.storage.key: _bytes(t.storage) for t in _tensors_in(self.root)}
         self.at = {}
         for key in keys:
-            if key not in sizes:
-                raise Error(f"{path}: no tensor uses storage {key!r}: the file is damaged.")
+            if type(key) is not str or key not in sizes or key in self.at:
+                raise Error(f"{path}: the list of storages does not fit the tensors: the file is damaged.")
             self.at[key] = f.tell() + 8  # after its length in items
             f.seek(8 + sizes[key], os.SEEK_CUR)
         if f.tell() > os.fstat(f.fileno()).st_size:

@@ -11,9 +11,12 @@ import json
 import numpy as np
 
 from ...bfloat16 import to_float32
-from ...errors import Error, reason
+from ...errors import Error
+from ...stored import decoding
+from ...text import visible
 from .base import Tensors
 
+LARGEST_HEADER = 2**24  # bytes; that of a 12-layer model has about 20 000
 FLOATS = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
 
 
@@ -21,28 +24,36 @@ class SafetensorsFile(Tensors):
     """Arrays of a .safetensors by name."""
 
     def __init__(self, path):
-        from safetensors import SafetensorError, safe_open  # only here: the rest of minast works without it
+        from safetensors import safe_open  # only here: the rest of minast works without it
 
         super().__init__(path)
-        try:
-            with safe_open(path, framework="np"):
-                pass
-        except (SafetensorError, OSError) as error:
-            raise Error(
-                f"{path}: this is not a valid .safetensors file ({reason(error)}): it is damaged or truncated."
-            ) from None
+        invalid = f"{path}: this is not a valid .safetensors file", "it is damaged or truncated"
+        with open(path, "rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if length > LARGEST_HEADER:
+                raise Error(f"{invalid[0]} (its header claims {length} bytes): {invalid[1]}.")
+        with decoding(*invalid), safe_open(path, framework="np"):
+            pass
         self._file = open(path, "rb")  # noqa: SIM115  closed by close()
-        length = int.from_bytes(self._file.read(8), "little")
-        self._header, self._start = json.loads(self._file.read(length)), 8 + length
-        self._header.pop("__metadata__", None)
-        self.shapes = {name: tuple(entry["shape"]) for name, entry in self._header.items()}
+        try:
+            self._file.seek(8)
+            with decoding(*invalid):
+                self._header, self._start = json.loads(self._file.read(length)), 8 + length
+                self._header.pop("__metadata__", None)
+                shapes = {name: tuple(entry["shape"]) for name, entry in self._header.items()}
+            self.set_shapes(shapes)
+        except BaseException:
+            self.close()
+            raise
 
     def _read(self, name):
         entry = self._header[name]
         dtype, (begin, _) = entry["dtype"], entry["data_offsets"]
         if dtype not in FLOATS:
-            raise Error(f"{self.path}: the array {name!r} has dtype {dtype}: weights are {', '.join(FLOATS)}.")
-        array = np.empty(self.shapes[name], FLOATS[dtype])
+            raise Error(
+                f"{self.path}: the array {name!r} has dtype {visible(str(dtype), 40)}: weights are {', '.join(FLOATS)}."
+            )
+        array = np.empty(tuple(entry["shape"]), FLOATS[dtype])
         self._file.seek(self._start + begin)
         if self._file.readinto(array.reshape(-1).view(np.uint8)) != array.nbytes:
             raise Error(f"{self.path}: the array {name!r} is incomplete: the file was truncated while it was read.")

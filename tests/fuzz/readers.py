@@ -1,0 +1,429 @@
+"""What is tried: for each reader a set of good files, the ways to change them, and how it is called.
+
+A change is `free` if the file then says something else and cannot know better: its checksums were computed again, or
+its format has none. Where another library reads the format too, the two must then agree on every number.
+"""
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import shutil
+import tempfile
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+import minast
+from minast import pretrained, threads
+from minast.pretrained import open_tensors
+from minast.pretrained.readers import SafetensorsFile
+from tests.golden import pretrained_cases as cases
+
+from . import archives, changes, pickles
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+SMALL = minast.ModelConfig(dim=8, depth=2, heads=2, mel_bins=16, frames=48, fstride=16, tstride=16, classes=3)
+FEATURES = {"rate": 8000, "mel_bins": 16, "frames": 48, "mean": -5.0, "std": 3.0, "window": "hann"}
+
+
+@dataclass
+class Reader:
+    """files: the good ones, by name. changes: {file: [(change, free)]}. read: folder -> what was understood."""
+
+    files: dict[str, bytes]
+    changes: dict[str, list[tuple[Callable, bool]]]
+    read: Callable[[str], str]
+    owner: str = "structures"  # whose faults these are, in the table
+    damage: bool = True  # False where the file is the harness's own, and describes what is tried
+
+
+def case(readers, seed, number, only=None):
+    """One case, made of the seed and its number alone.   -> (reader, {name: bytes}, free, what was done)"""
+    names = list(only or readers)
+    name = names[number % len(names)]
+    rng = np.random.default_rng([seed, number // len(names), zlib.crc32(name.encode())])
+    reader = readers[name]
+    files = dict(reader.files)
+    target = changes.pick(rng, list(reader.changes))
+    change, free = changes.pick(rng, reader.changes[target])
+    files[target] = change(rng, files[target])
+    while reader.damage and not rng.integers(6):  # sometimes bytes are damaged as well
+        files[target] = changes.plain(rng, files[target])
+    return name, files, free, f"{change.__name__} of {target}"
+
+
+def digest(*parts):
+    """A short text for arrays, texts and whatever `repr` tells apart."""
+    out = hashlib.sha256()
+    for part in parts:
+        out.update(
+            np.ascontiguousarray(part).tobytes()
+            if isinstance(part, np.ndarray)
+            else repr(part).encode("utf-8", "replace")
+        )
+    return out.hexdigest()[:16]
+
+
+def same_numbers(name, got, wanted):
+    """Raises AssertionError where another library reads other numbers."""
+    wanted = np.asarray(wanted)
+    assert got.shape == wanted.shape and np.array_equal(got, wanted.astype(np.float32)), (
+        f"{name} is not what the file says"
+    )
+
+
+# -- weights -----------------------------------------------------------------------------------------------------------
+
+
+def read_checkpoint(folder):
+    path = os.path.join(folder, "model.npz")
+    model, info = minast.load(path, backend="numpy")
+    with np.load(path) as other:
+        for name, view in model.w.items():
+            same_numbers(name, view, other[f"w/{name}"])
+    return digest(model.w.flat, model.config, info)
+
+
+def read_converted(folder):
+    path = os.path.join(folder, "model.npz")
+    model, info, _ = pretrained.load(path, backend="numpy")
+    with np.load(path) as other:
+        for name, view in model.w.items():
+            same_numbers(name, view, other[f"w/{name}"])
+    return digest(model.w.flat, model.config, info)
+
+
+def read_vit(folder):
+    path = os.path.join(folder, "vit.npz")
+    model, _, _ = pretrained.load(path, classes=3, frames=64, mel_bins=64, fstride=16, tstride=16, backend="numpy")
+    with np.load(path) as other, open_tensors(path) as file:
+        for name in file.shapes:
+            with contextlib.suppress(minast.Error):
+                same_numbers(name, file.read(name), other[name])
+    return digest(model.w.flat, model.config)
+
+
+def read_pth(folder):
+    model, _, _ = pretrained.load(os.path.join(folder, "ast.pth"), heads=2, grid=(12, 3), backend="numpy")
+    return digest(model.w.flat, model.config)
+
+
+def read_hugging_face(folder):
+    from safetensors.numpy import load_file
+
+    model, info, report = pretrained.load(folder, backend="numpy")
+    for name in os.listdir(folder):
+        if name.endswith(".safetensors"):
+            other = load_file(os.path.join(folder, name))
+            with SafetensorsFile(os.path.join(folder, name)) as file:
+                for key, array in other.items():
+                    if array.dtype.kind == "f":
+                        with contextlib.suppress(minast.Error):
+                            same_numbers(key, file.read(key), array)
+    return digest(model.w.flat, model.config, info, report.assumed)
+
+
+def checkpoint_bytes():
+    """A small checkpoint in memory."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "model.npz")
+        row = {
+            "epoch": 1,
+            "lr": 1e-3,
+            "train_loss": 0.7,
+            "train_top1": 0.5,
+            "valid_loss": 0.9,
+            "accuracy": 0.5,
+            "seconds": 1.5,
+        }
+        notes = {"data": "sounds", "seed": 3, "fold": None, "random_head": False}
+        minast.save(
+            path, minast.AST(SMALL, "numpy", seed=1), ["rain", "dog, barking", "é"], FEATURES, "ce", [row], notes
+        )
+        return Path(path).read_bytes()
+
+
+def safetensors_bytes(arrays):
+    """A .safetensors in memory."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "x.safetensors")
+        cases.write_safetensors(path, arrays)
+        return Path(path).read_bytes()
+
+
+def weights():
+    """Readers of weights and checkpoints."""
+    free, checked = True, False
+    zipped = [
+        (changes.plain, checked),
+        (archives.zip_of_arrays, free),
+        (archives.zip_of_arrays, free),
+        (archives.zip_of_arrays, free),
+    ]
+    own, vit = checkpoint_bytes(), io.BytesIO()
+    np.savez(vit, **cases.to_jax(cases.vit_weights(), cases.VIT["heads"]))
+    pth = (GOLDEN / "pretrained" / "ast.pth").read_bytes()
+    arrays = cases.to_hf(cases.ast_weights(), "audio_spectrogram_transformer.", True)
+    folder = GOLDEN / "pretrained" / "hf_ast"
+    files = {name: (folder / name).read_bytes() for name in ("config.json", "preprocessor_config.json")}
+    names, split, where = list(arrays), {}, {}
+    for k in range(2):
+        part = f"model-{k + 1:05d}-of-00002.safetensors"
+        split[part] = safetensors_bytes({name: arrays[name] for name in names[k::2]})
+        where |= dict.fromkeys(names[k::2], part)
+    index = "model.safetensors.index.json"
+    split[index] = json.dumps({"metadata": {}, "weight_map": where}).encode()
+    header = [(changes.plain, free), (archives.safetensors, free), (archives.safetensors, free)]
+    settings = [(archives.json_bytes, free)]
+    sides = {"config.json": settings, "preprocessor_config.json": settings}
+    return {
+        "checkpoint": Reader({"model.npz": own}, {"model.npz": zipped}, read_checkpoint),
+        "converted checkpoint": Reader({"model.npz": own}, {"model.npz": zipped}, read_converted),
+        "vit npz": Reader({"vit.npz": vit.getvalue()}, {"vit.npz": zipped}, read_vit),
+        "pth": Reader(
+            {"ast.pth": pth}, {"ast.pth": [(changes.plain, checked), *[(pickles.pth_zip, free)] * 3]}, read_pth
+        ),
+        "pth before 1.6": Reader(
+            {"ast.pth": pickles.as_stream(pth)},
+            {"ast.pth": [(changes.plain, free), *[(pickles.pth_stream, free)] * 3]},
+            read_pth,
+        ),
+        "safetensors": Reader(
+            files | {"model.safetensors": safetensors_bytes(arrays)},
+            sides | {"model.safetensors": header},
+            read_hugging_face,
+        ),
+        "split safetensors": Reader(
+            files | split, sides | {index: settings, "model-00001-of-00002.safetensors": header}, read_hugging_face
+        ),
+    }
+
+
+# -- a training run ----------------------------------------------------------------------------------------------------
+
+
+def sounds(rate=8000, count=3):
+    """{class/name.wav: bytes}: three classes of short noises"""
+    import soundfile
+
+    rng, out = np.random.default_rng(0), {}
+    for label in ("low", "middle", "high"):
+        for i in range(count):
+            raw = io.BytesIO()
+            soundfile.write(raw, 0.1 * rng.standard_normal(rate // 4), rate, "PCM_16", format="WAV")
+            out[f"{label}/{i}.wav"] = raw.getvalue()
+    return out
+
+
+def write(folder, files):
+    """Write {name: bytes}; a name may be bytes."""
+    for name, data in files.items():
+        path = os.path.join(os.fsencode(folder), os.fsencode(name))
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "wb") as file:
+            file.write(data)
+
+
+def training_run(work):
+    """A run that was trained for two epochs; its data stay in the folder `work`."""
+    from minast import train
+
+    data, out = os.path.join(work, "sounds"), os.path.join(work, "run")
+    write(data, sounds(count=6))
+    flags = ["--depth", "1", "--epochs", "2", "--batch", "5", "--rate", "8000", "--frames", "32", "--mel-bins", "16"]
+    flags += ["--no-cache", "--threads", "1", "--backend", "numpy"]
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()), threads.fixed():
+        assert train.main([data, "--out", out, *flags]) == 0
+
+    def read(folder):
+        return resumed(folder, data)
+
+    last = Path(out, "last.npz").read_bytes()
+    plain_and_inside = [(changes.plain, False), *[(archives.zip_of_arrays, True)] * 4]
+    return {"resume": Reader({"last.npz": last}, {"last.npz": plain_and_inside}, read)}
+
+
+def resumed(folder, data):
+    """What --resume has before its first step, and what it needs from its state."""
+    from minast import optim
+    from minast.training import flags, run_folder
+    from minast.training.resume import resumed_run
+
+    with threads.fixed():
+        run = resumed_run(flags.parser().parse_args([data, "--resume", folder]))
+        step = min(run.progress.step, run.steps - 1)
+        run.batch(step)
+        rate = optim.schedule(run.config, step, run.steps_per_epoch)
+        if run.info.history:
+            run_folder.best_epoch(run.info.history, run.measure)
+        learner, adam = run.learner, run.learner.optimizer
+        state = (adam.t, learner.scale.state(), run.settings, run.progress, run.info, rate)
+        return digest(learner.model.w.flat, adam.m, adam.v, *state)
+
+
+# -- texts, folders, sounds, flags -------------------------------------------------------------------------------------
+
+
+def read_labels(folder):
+    name = next(name for name in os.listdir(folder) if name.startswith("labels"))
+    return digest(pretrained.read_labels(os.path.join(folder, name)))
+
+
+def read_table(folder):
+    from minast.datasets import open_dataset
+
+    dataset = open_dataset(os.path.join(folder, "clips.csv"), 0, None)
+    waves = [clip.wave(8000) for clip in dataset.clips[:3]]
+    return digest(dataset.labels, [(clip.name, clip.labels, clip.split) for clip in dataset.clips], *waves)
+
+
+def read_folder(folder):
+    from minast.datasets import open_dataset
+
+    dataset = open_dataset(folder, 0, None)
+    return digest(dataset.labels, [clip.labels for clip in dataset.clips])
+
+
+NAMES = ("train", "test", "__MACOSX", ".hidden", "\u00e9", "e\u0301", "a\nb", "x" * 200, "\x1b[31m", " ", "low ", "LOW")
+
+
+def strange_folder(rng, data):
+    """A data folder as JSON: {name: index of a sound}; names of classes and files are changed."""
+    names = json.loads(data)
+    for _ in range(int(rng.integers(1, 4))):
+        old = changes.pick(rng, list(names))
+        top, _, rest = old.partition("/")
+        new = changes.pick(rng, NAMES)
+        places = f"{new}/{rest}", f"{top}/{new}.wav", f"{new}/{old}", f"{top}/{new}", f"{new}.wav", f"{top}/{rest}.m4a"
+        names[changes.pick(rng, places)] = names.pop(old)
+    return json.dumps(names).encode()
+
+
+def read_strange_folder(folder):
+    names = json.loads(Path(folder, "names.json").read_text())
+    inside, known = os.path.join(folder, "data"), list(sounds().values())
+    for name, i in names.items():
+        with contextlib.suppress(OSError):  # a file where a folder should be
+            write(inside, {name: known[i]})
+    return read_folder(inside)
+
+
+def read_sound(folder):
+    (name,) = os.listdir(folder)
+    wave = minast.load_audio(os.path.join(folder, name), rate=8000)
+    mel = minast.log_mel(wave, rate=8000, mel_bins=16)
+    assert np.isfinite(mel).all(), "the log-mel is not finite"
+    return digest(wave)
+
+
+def read_flags(folder):
+    import importlib
+
+    from minast.training import flags
+    from minast.training.recipes import recipe
+
+    verb, *words = json.loads(Path(folder, "argv.json").read_text())
+    parser = flags.parser() if verb == "train" else importlib.import_module(f"minast.{verb}").parser()
+    options = parser.parse_args(words)
+    if verb == "train":
+        config, rest = recipe("own", False, vars(options))
+        given = {
+            k: v
+            for k in ("depth", "fstride", "tstride", "frames", "mel_bins")
+            if (v := getattr(options, k)) is not None
+        }
+        minast.ModelConfig.preset(rest["preset"], classes=3, **given)
+        minast.optim.schedule(config, 10**5, 7)
+    return digest(sorted(vars(options).items(), key=str))
+
+
+WORDS = (
+    "", "0", "-1", "1", "3", "0.5", "1e308", "1e-320", "nan", "inf", "-inf", "1" * 5000, "10000000000000000000000",
+    "1e400", "1_0", "\u0661", "é", "\x1b[31m", "a.npz", "12x101", "0x0", "1x", "x", "9" * 400 + "x1", "--", "-", "ce",
+    "builtin", "esc50:",
+)  # fmt: skip
+
+
+def command_line(rng, data):
+    """A command with random flags and values."""
+    verb, flags = changes.pick(rng, json.loads(data))
+    words = [verb]
+    for _ in range(int(rng.integers(1, 5))):
+        if rng.integers(4):
+            words.append(changes.pick(rng, flags))
+            if not rng.integers(8):
+                words[-1] += "=" + changes.pick(rng, WORDS)
+        words += [changes.pick(rng, WORDS) for _ in range(int(rng.integers(0, 4)))]
+    return json.dumps(words).encode()
+
+
+def known_flags():
+    """[[verb, [its flags]], ...]"""
+    import importlib
+
+    from minast.training import flags
+
+    out = []
+    for verb in ("train", "predict", "evaluate", "embed", "convert", "stats"):
+        module = importlib.import_module(f"minast.{verb}")
+        if verb != "train" and not hasattr(module, "parser"):
+            continue
+        parser = flags.parser() if verb == "train" else module.parser()
+        names = [name for action in parser._actions for name in action.option_strings]
+        out.append([verb, [name for name in names if name not in ("-h", "--help", "--threads")]])
+    return out
+
+
+def others():
+    """Readers of texts, folders, sounds and command lines."""
+    import soundfile
+
+    clips = sounds()
+    table = "file,labels\n" + "".join(f"{name},{name.split('/')[0]}\n" for name in clips)
+    csv_labels = "index,mid,display_name\n" + "".join(f'{i},/m/{i:04d},"Class, number {i}"\n' for i in range(5))
+    texts = [(changes.text, True), (changes.plain, True)]
+    wave, recordings = 0.1 * np.random.default_rng(0).standard_normal((4000, 2)), {}
+    for ending, subtype in (("wav", "PCM_16"), ("wav", "FLOAT"), ("wav", "ULAW"), ("aiff", "PCM_16"), ("au", "PCM_16"),
+                            ("w64", "PCM_16"), ("rf64", "PCM_24"), ("caf", "PCM_16"), ("flac", "PCM_16"),
+                            ("ogg", "VORBIS"), ("ogg", "OPUS"), ("mp3", "MPEG_LAYER_III")):  # fmt: skip
+        raw, rate = io.BytesIO(), 48000 if subtype == "OPUS" else 16000
+        soundfile.write(raw, wave, rate, subtype, format="OGG" if ending == "ogg" else ending.upper())
+        header = [(changes.wav_header, True)] * 2 if ending == "wav" else []
+        name = f"{ending} {subtype}".lower()
+        recordings[name] = Reader(
+            {f"x.{ending}": raw.getvalue()}, {f"x.{ending}": [(changes.plain, True), *header]}, read_sound, "audio"
+        )
+    return {
+        "labels txt": Reader(
+            {"labels.txt": b"rain\ndog, barking\nSir\xc3\xa8ne\n"}, {"labels.txt": texts}, read_labels
+        ),
+        "labels csv": Reader({"labels.csv": csv_labels.encode()}, {"labels.csv": texts}, read_labels),
+        "table": Reader(clips | {"clips.csv": table.encode()}, {"clips.csv": texts}, read_table, "data"),
+        "folder": Reader(
+            {"names.json": json.dumps({n: i for i, n in enumerate(clips)}).encode()},
+            {"names.json": [(strange_folder, True)]},
+            read_strange_folder,
+            "data",
+            damage=False,
+        ),
+        "flags": Reader(
+            {"argv.json": json.dumps(known_flags()).encode()},
+            {"argv.json": [(command_line, True)]},
+            read_flags,
+            "flags",
+            False,
+        ),
+        **recordings,
+    }
+
+
+def all_readers(work):
+    """{name: Reader}; `work`: a folder for what several cases share."""
+    shutil.rmtree(work, ignore_errors=True)  # what a worker left that crashed
+    os.makedirs(work)
+    return weights() | training_run(work) | others()
