@@ -14,6 +14,7 @@ COMMANDS = {
     "evaluate": "measure how good a model is on labelled clips",
     "embed": "write the embeddings of audio files to a .npz",
     "convert": "turn pretrained ViT, DeiT or AST weights into a checkpoint",
+    "data": "say what is in a data set, and what is wrong with it",
     "stats": "measure the mean and standard deviation of a data set's features",
     "bench": "measure speed and memory",
 }
@@ -84,7 +85,8 @@ def completion(shell="bash"):
         parser = verbs.add_parser(verb, help=line, parents=[module(verb).parser()], add_help=False)
         for action in parser._actions:
             action.choices = getattr(action, "suggestions", action.choices)
-            if action.nargs != 0 and action.type is None and action.choices is None:  # a text: most are paths
+            free = action.choices is None or action.metavar == "DATA"  # the name of a data set, or a path
+            if action.nargs != 0 and action.type is None and free:  # a text: most are paths
                 action.complete = shtab.DIRECTORY if action.metavar == "DIR" else shtab.FILE
     return shtab.complete(root, shell)
 

@@ -4,12 +4,10 @@ import os
 import shlex
 
 from .. import cli, plots, scoring
-from ..checkpoint import Info, load
+from ..checkpoint import load
 from ..datasets import Dataset
 from ..files import atomic
-from ..model import AST
 from . import run_folder
-from .feature_cache import FeatureCache
 from .run import Run
 
 
@@ -26,8 +24,8 @@ def finish(run: Run) -> str:
         f"{result[run.measure]:.2%} (mAP {result['mAP']:.3f}, AUC {result['AUC']:.4f}) "
         f"after epoch {info.history[-1]['epoch']}, chosen on these clips"
     )
-    if dataset.validation_split == "valid" and dataset.of("test"):
-        scores, targets = score_test_clips(model, info, dataset, run.settings.cache)
+    if run.data.test:
+        scores, targets = scoring.clip_scores(model, info, run.data.test), dataset.targets(run.data.test.clips)
         value = scoring.measures(scores, targets, info.loss)[run.measure]
         print(f"test: {run.measure} {value:.2%} on {len(targets)} clips never used before")
     plots.per_class(scores, targets, info.labels, info.loss, os.path.join(run.out, "confusion.png"))
@@ -35,13 +33,6 @@ def finish(run: Run) -> str:
     print(f"{run.out}: best.npz, last.npz, history.csv, curves.png, confusion.png")
     print(cli.as_started(f"Predict with:\n  python -m minast.predict {shlex.quote(best)} {example}"))
     return best
-
-
-def score_test_clips(model: AST, info: Info, dataset: Dataset, cache: bool):
-    """-> scores (n, K) and targets (n, K) of the test split"""
-    clips = dataset.of("test")
-    features = FeatureCache(clips, info.features, cache, label="test features")
-    return scoring.clip_scores(model, info, features), dataset.targets(clips)
 
 
 def write_examples(out: str, dataset: Dataset) -> str:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from .. import threads
 from ..checkpoint import load
 from ..datasets import NAMED, open_dataset
+from ..datasets.content import trained_before
 from ..errors import Error
 from . import run_folder
 from .flags import flag
@@ -32,10 +33,17 @@ def resumed_run(options: Namespace) -> Run:
     with damage_as_error(out):
         settings, progress = Settings.from_saved(state["settings"]), Progress.from_saved(state["counters"])
     backend = same_machine(options, settings)
-    dataset = open_dataset(options.data or located(settings), settings.train.seed, settings.fold)
+    model, info = load(os.path.join(out, run_folder.LAST), backend, settings.train.dtype)
+    dataset = open_dataset(
+        options.data or located(settings),
+        settings.train.seed,
+        settings.fold,
+        drawn_by=settings.drawn_by,
+        trained_on=trained_before(info.notes),
+        skip_bad=settings.skip_bad,
+    )
     if run_folder.fingerprint(dataset) != settings.fingerprint:
         raise Error(f"{dataset.name}: these are not the clips that {out} was trained on: start a new run.")
-    model, info = load(os.path.join(out, run_folder.LAST), backend, settings.train.dtype)
     learner = new_learner(model, settings.train)
     with damage_as_error(out):
         learner.optimizer.load_state(state)
@@ -43,7 +51,8 @@ def resumed_run(options: Namespace) -> Run:
     if options.data:  # they have moved: the next --resume finds them
         settings = replace(settings, data=options.data, folder=os.getcwd())
     print(f"{out}: resuming after step {progress.step} ({len(info.history)} of {settings.train.epochs} epochs done)")
-    return Run(out, settings, info, TrainingData.read(dataset, info.features, settings.cache), learner, progress)
+    data = TrainingData.read(dataset, info.features, settings.cache, skip_bad=settings.skip_bad)
+    return Run(out, settings, info, data, learner, progress)
 
 
 @contextlib.contextmanager

@@ -130,7 +130,9 @@ def test_evaluate_takes_the_split_of_training(tones, tmp_path, command):
 
 
 def test_evaluate_takes_pure_test_material(trained, tones, tmp_path, command):
-    (tmp_path / "m.csv").write_text(f"file,labels,split\n{tones}/low/0.wav,low,test\n{tones}/low/1.wav,low,test\n")
+    for i in range(2):  # not the very recordings that the model was trained on
+        soundfile.write(tmp_path / f"{i}.wav", 0.5 * soundfile.read(tones / "low" / f"{i}.wav")[0], 16000)
+    (tmp_path / "m.csv").write_text("file,labels,split\n0.wav,low,test\n1.wav,low,test\n")
     status, out, err = command("evaluate", trained / "best.npz", tmp_path / "m.csv")
     assert status == 0 and "2 clips, 1 class (" in out, err
 
