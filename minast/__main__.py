@@ -84,11 +84,19 @@ def completion(shell="bash"):
     for verb, line in COMMANDS.items():
         parser = verbs.add_parser(verb, help=line, parents=[module(verb).parser()], add_help=False)
         for action in parser._actions:
+            if action.metavar == "DATA":
+                action.complete = names_and_files(shtab, action.suggestions)
+                continue
             action.choices = getattr(action, "suggestions", action.choices)
-            free = action.choices is None or action.metavar == "DATA"  # the name of a data set, or a path
-            if action.nargs != 0 and action.type is None and free:  # a text: most are paths
+            if action.nargs != 0 and action.type is None and action.choices is None:  # a text: most are paths
                 action.complete = shtab.DIRECTORY if action.metavar == "DIR" else shtab.FILE
     return shtab.complete(root, shell)
+
+
+def names_and_files(shtab, names):
+    """A completion for shtab: in bash, names or files; in other shells, files alone."""
+    function = f"_minast_data_files() {{ compgen -f -- $1; compgen -W '{' '.join(names)}' -- $1; }}"
+    return {**shtab.FILE, "bash": "_minast_data_files", "preamble": {"bash": function}}
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import numpy as np
 from . import cli, metrics, plots, scoring
 from .checkpoint import load
 from .datasets import content, open_dataset, summary, understood
+from .datasets.common import named, quoted
 from .errors import Error, reason
 from .files import atomic, writable_folder
 from .text import visible
@@ -132,8 +133,8 @@ def in_model_order(data, clips, labels, checkpoint):
     lacking = [name for name in data.labels if name not in labels]
     if lacking:
         raise Error(
-            f"{data.name} has {len(lacking)} labels that {checkpoint} lacks, the first is {visible(lacking[0], 80)!r}; "
-            f"the model knows {', '.join(visible(n, 80) for n in labels[:10])}{', ...' if len(labels) > 10 else ''}."
+            f"{data.name} has {len(lacking)} labels that {checkpoint} lacks, the first is {quoted(lacking[0], 80)}; "
+            f"the model knows {named(labels, 10)}."
         )
     targets = np.zeros((len(clips), len(labels)), np.float32)
     targets[:, [labels.index(name) for name in data.labels]] = data.targets(clips)
@@ -180,9 +181,9 @@ def draw(scores, targets, labels, loss, path):
 def write_scores(path, data, labels, clips, scores):
     """A CSV file with a line per clip: its file, its labels, its score for each label of the model.
 
-    File names stand there byte by byte as on the disk; it is UTF-8 if they are.
+    Bytes of file names that are not UTF-8 become escapes such as \\udcff, since no reader could decode the file else.
     """
-    with atomic(path, "w", newline="", encoding="utf-8", errors="surrogateescape") as f:
+    with atomic(path, "w", newline="", encoding="utf-8", errors="backslashreplace") as f:
         table = csv.writer(f, lineterminator="\n")
         table.writerow(["file", "labels", *labels])
         for clip, row in zip(clips, scores, strict=True):

@@ -20,7 +20,6 @@ from . import metrics
 from .errors import Error
 from .features import FRAME, bin_of, hop_seconds
 from .files import atomic
-from .text import visible
 
 TICKS_HZ = (100, 200, 500, 1000, 2000, 4000, 7000, 15000)
 
@@ -39,8 +38,8 @@ def save_figure(fig: "Figure", path: str | os.PathLike) -> None:
 
 
 def plain(text: str) -> str:
-    """A user's text, ready to be drawn: in one line, without control characters and bytes that are not UTF-8."""
-    return visible(text, 120)
+    """A user's text, ready to be drawn: bytes that are not UTF-8 become question marks."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def learning_curves(

@@ -1,5 +1,6 @@
 """Clips and data sets."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
@@ -25,7 +26,12 @@ class Clip:
 
     def read(self, rate: int) -> audio.Decoded:
         """The recording at `rate` Hz, with what is to be said about its file. Raises minast.Error as `decode` does."""
-        return audio.decode(self.path, rate) if self.make is None else audio.Decoded(self.make(rate), rate)
+        if self.make is not None:
+            return audio.Decoded(self.make(rate), rate)
+        try:
+            return audio.decode(self.path, rate)
+        except UnicodeError:
+            raise Error(f"{visible(self.path)}: the file's name cannot be passed to the decoder: rename it.") from None
 
     def wave(self, rate: int) -> np.ndarray:
         """The waveform, (S,) float32 in [-1, 1] at `rate` Hz. Raises minast.Error as `load_audio` does."""
@@ -36,12 +42,13 @@ class Clip:
 class Skipped:
     """Files or folders that are no part of a data set, and why."""
 
-    what: str  # such as "files that are not audio"
+    what: str  # in the plural, such as "files that need conversion"
     paths: tuple[str, ...]
     advice: str = ""  # a sentence: what to do about it
 
     def __str__(self):
-        count, what = len(self.paths), self.what
+        count = len(self.paths)
+        what = singular(self.what) if count == 1 else self.what
         shown = ", ".join(visible(path, 80) for path in self.paths[:3]) + (", ..." if count > 3 else "")
         return f"{count} {what}: {shown}" + (f". {self.advice}" if self.advice else "")
 
@@ -111,7 +118,7 @@ def checked(dataset: Dataset) -> Dataset:
         raise Error(f"{dataset.name}: there is no audio here.")
     if len(dataset.labels) < 2:
         raise Error(
-            f"{dataset.name}: there is only one class ({visible(dataset.labels[0])!r}): a classifier needs at least "
+            f"{dataset.name}: there is only one class ({quoted(dataset.labels[0])}): a classifier needs at least "
             "two, each in a sub-folder of its own or named in the manifest's labels."
         )
     for split in ("train", dataset.validation_split):
@@ -130,6 +137,20 @@ def checked(dataset: Dataset) -> Dataset:
     return dataset
 
 
-def named(labels: list[str], most: int = 5) -> str:
-    """Labels in a sentence: "'a', 'b', ..." """
-    return ", ".join(repr(visible(name, 80)) for name in labels[:most]) + (", ..." if len(labels) > most else "")
+def singular(text: str) -> str:
+    """ "files that need conversion" -> "file that needs conversion" """
+    return (
+        re.sub(r"(folder|file|table|link)s\b", r"\1", text, count=1)
+        .replace(" that are ", " that is ")
+        .replace(" that need ", " that needs ")
+    )
+
+
+def quoted(text: str, limit: int = 120) -> str:
+    """A name in a sentence: in quotes, and safe to show."""
+    return f"'{visible(text, limit)}'"
+
+
+def named(names: list[str], most: int = 5) -> str:
+    """Names in a sentence: "'a', 'b', ..." """
+    return ", ".join(quoted(name) for name in names[:most]) + (", ..." if len(names) > most else "")

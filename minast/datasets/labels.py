@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 from ..errors import Error
 from ..text import visible
+from .common import quoted
 
 REFUSED = {"Cc": "a control character", "Cs": "bytes that are not UTF-8", "Zl": "a line break", "Zp": "a line break"}
 
@@ -17,10 +18,10 @@ def cleaned(name: str, where: str) -> str:
     """
     for character in name:
         if fault := REFUSED.get(unicodedata.category(character)):
-            raise Error(f"{visible(where)}: the label {visible(name)!r} contains {fault}: give it a plain name.")
+            raise Error(f"{visible(where)}: the label {quoted(name)} contains {fault}: give it a plain name.")
     if ";" in name:
         raise Error(
-            f"{visible(where)}: the label {visible(name)!r} contains a semicolon, which separates labels: rename it."
+            f"{visible(where)}: the label {quoted(name)} contains a semicolon, which separates labels: rename it."
         )
     return unicodedata.normalize("NFC", name)
 

@@ -7,7 +7,7 @@ from ..errors import Error
 from ..text import visible
 from . import labels as names
 from . import table
-from .common import Bad, Clip, Dataset, named
+from .common import Bad, Clip, Dataset, named, quoted
 from .splits import fold_of, split_of
 
 
@@ -60,7 +60,7 @@ def _split(where, row, split):
         return split
     own = split_of(row.split)
     if own is None:
-        raise Error(f"{where}: the split is {visible(row.split, 40)!r}: it must be train, valid or test.")
+        raise Error(f"{where}: the split is {quoted(row.split, 40)}: it must be train, valid or test.")
     return own
 
 
@@ -70,7 +70,7 @@ def _fold(where, row):
         return None
     number = row.fold if row.fold.isascii() and row.fold.isdigit() and len(row.fold) < 5 else fold_of(row.fold)
     if number is None:
-        raise Error(f"{where}: the fold is {visible(row.fold, 40)!r}: it must be a whole number such as 1.")
+        raise Error(f"{where}: the fold is {quoted(row.fold, 40)}: it must be a whole number such as 1.")
     return int(number)
 
 

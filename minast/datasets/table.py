@@ -13,7 +13,7 @@ from functools import cached_property
 
 from ..errors import Error
 from ..text import visible
-from .common import named
+from .common import named, quoted
 from .tree import Folder, by_name, scan
 
 FILES = ("file", "filename", "file_name", "path", "filepath", "file_path", "fname", "slice_file_name")
@@ -73,7 +73,7 @@ def _columns(path, names):
     """-> {"file": column, "labels": ..., "split": ... or None, "fold": ...}, notes"""
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
-        raise Error(f"{visible(path)}: the column {visible(twice)!r} is there twice: rename one.")
+        raise Error(f"{visible(path)}: the column {quoted(twice)} is there twice: rename one.")
     columns, notes = {}, []
     kinds = (("file", FILES, True), ("labels", LABELS, True), ("split", SPLITS, False), ("fold", FOLDS, False))
     for kind, known, needed in kinds:
@@ -100,8 +100,7 @@ def _row(path, line, cells, columns):
     where = f"{visible(path)}, line {line}"
     if None in cells:
         raise Error(
-            f"{where}: there are more cells than columns ({visible(cells[None][0], 80)!r}); separate labels by "
-            "semicolons."
+            f"{where}: there are more cells than columns ({quoted(cells[None][0], 80)}); separate labels by semicolons."
         )
     cell = {kind: (cells[name] or "").strip() if name else "" for kind, name in columns.items()}
     labels = [name.strip() for name in cell["labels"].split(";") if name.strip()]

@@ -4,6 +4,7 @@ A file counts by its suffix. Folders behind symbolic links are read once, after 
 nor a second way to the same folder yields a clip twice.
 """
 
+import importlib.util
 import os
 import unicodedata
 from collections.abc import Callable, Iterator
@@ -15,6 +16,10 @@ from ..text import visible
 
 # sound that needs PyAV or ffmpeg
 CONVERTIBLE = getattr(audio, "CONVERTIBLE", (".m4a", ".aac", ".wma", ".mp4", ".webm", ".amr", ".3gp", ".mka", ".ape"))
+# where PyAV is installed, a decoder that knows these suffixes reads them as they are
+READABLE = audio.EXTENSIONS
+if hasattr(audio, "CONVERTIBLE") and importlib.util.find_spec("av"):
+    READABLE += CONVERTIBLE
 # what lies beside sounds and is none: a folder of these alone is no class that lost its sounds
 BESIDE = (".txt", ".md", ".rst", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".html", ".pdf", ".docx")
 BESIDE += (".png", ".jpg", ".jpeg", ".gif", ".svg", ".py", ".ipynb", ".m", ".r", ".sh", ".log", ".lab", ".textgrid")
@@ -117,7 +122,7 @@ def _read(folder, report):
                 folder.hidden.append(entry.path)
         elif not entry.is_file():
             folder.broken.append(entry.path)
-        elif suffix in audio.EXTENSIONS:
+        elif suffix in READABLE:
             folder.sounds.append(entry.path)
         elif suffix in CONVERTIBLE:
             folder.convertible.append(entry.path)

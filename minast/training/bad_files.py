@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from .. import cli
 from ..datasets import Clip, Dataset
-from ..datasets.common import checked
+from ..datasets.common import checked, quoted
 from ..errors import Error
 from ..text import visible
 from .feature_cache import FeatureCache
@@ -36,7 +36,7 @@ def usable(
     if len(sentences) > SHOWN:
         more = cli.counted(len(sentences) - SHOWN, "more file")
         cli.note(f"{more} cannot be used: python -m minast.data check {visible(data or dataset.name)} lists all.")
-    per_class = ", ".join(f"{n} of {visible(label, 40)!r}" for label, n in lost.most_common(10))
+    per_class = ", ".join(f"{n} of {quoted(label, 40)}" for label, n in lost.most_common(10))
     per_class += ", ..." if len(lost) > 10 else ""
     if not skip:
         raise Error(
@@ -50,7 +50,7 @@ def usable(
     emptied = [name for k, name in enumerate(dataset.labels) if k not in kept and name in lost]
     if emptied and training:
         raise Error(
-            f"{visible(dataset.name)}: no file of class {visible(emptied[0], 40)!r} can be used: mend them, or take "
+            f"{visible(dataset.name)}: no file of class {quoted(emptied[0], 40)} can be used: mend them, or take "
             "the class out."
         )
     return checked(left) if training else left
