@@ -25,8 +25,9 @@ def sentences(dataset: Dataset, found: list[list[int]]) -> list[str]:
         first = min(crossed)
         one = next(i for i in first if clips[i].split == "train")
         other = next(i for i in first if clips[i].split != "train")
+        copies = "clip is a copy of a training clip" if held_out == 1 else "clips are copies of training clips"
         said.append(
-            f"{held_out} held-out clips are copies of training clips, so results on them are too good; such as "
+            f"{held_out} held-out {copies}, which makes results too good; such as "
             f"{visible(clips[other].name)}, which is {visible(clips[one].name)}"
         )
     torn = [g for g in found if len({clips[i].labels for i in g}) > 1]
@@ -34,12 +35,13 @@ def sentences(dataset: Dataset, found: list[list[int]]) -> list[str]:
         first = torn[0]
         labels = sorted({dataset.labels[k] for i in first for k in clips[i].labels})
         names = " and ".join(visible(clips[i].name) for i in first[:2])
-        said.append(f"{len(torn)} recordings are there under several labels; such as {names}: {named(labels)}")
+        recordings = "1 recording has" if len(torn) == 1 else f"{len(torn)} recordings have"
+        said.append(f"{recordings} several labels in copies; such as {names}: {named(labels)}")
     rest = sum(len(g) - 1 for g in found if tuple(g) not in crossed)
     if rest:
-        names = " and ".join(visible(clips[i].name) for g in found if tuple(g) not in crossed for i in g[:2])
         kept = "; they are kept together in the split" if dataset.drawn else ""
         first = next(g for g in found if tuple(g) not in crossed)
         names = " and ".join(visible(clips[i].name) for i in first[:2])
-        said.append(f"{rest} files are copies of others, such as {names}{kept}")
+        files = "1 file is a copy of another" if rest == 1 else f"{rest} files are copies of others"
+        said.append(f"{files}, such as {names}{kept}")
     return said

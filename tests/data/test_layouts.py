@@ -116,7 +116,7 @@ READ = {
             "m.csv: file,label\n" + WINDOWS + WINDOWS.replace("0.w", "2.w").replace("1.w", "3.w"),
         ],
         {"cat": (1, 0, 1), "dog": (1, 0, 1)},
-        r"4 files are not where the manifest says and were found by the end of their paths, such as 'C:\\Users",
+        r"4 files are not where the manifest says and were found by the end of their paths, such as 'C:\Users",
     ),
     "a table per split": (
         [
