@@ -52,7 +52,8 @@ def open_dataset(
         raise Error(f"the seed is {seed}: it must be 0 or more.")
     found = assigned(_read(str(data), seed, fold), seed, fold, usual_fold, drawn_by, trained_on)
     if found.bad and not skip_bad:
-        more = f" ({len(found.bad) - 1} more files are missing.)" if len(found.bad) > 1 else ""
+        rest = len(found.bad) - 1
+        more = f" ({rest} more {'file is' if rest == 1 else 'files are'} missing.)" if rest else ""
         raise Error(found.bad[0].reason + more)
     return checked(found) if training else found
 

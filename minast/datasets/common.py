@@ -124,7 +124,8 @@ def checked(dataset: Dataset) -> Dataset:
     for split in ("train", dataset.validation_split):
         if not dataset.of(split):
             raise Error(
-                f"{dataset.name}: no clip is in the {split} split (there are {len(dataset.clips)} clips in all)."
+                f"{visible(dataset.name)}: no clip is in the {split} split (there are {len(dataset.clips)} clips in "
+                f"all){'; a class needs two different recordings for one to be held out' if dataset.drawn else ''}."
             )
     counts = dataset.counts()
     untrained = [name for name, n in zip(dataset.labels, counts["train"], strict=True) if n == 0]

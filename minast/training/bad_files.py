@@ -43,7 +43,8 @@ def usable(
             f"{len(sentences)} of {total} files cannot be used ({per_class}): mend or remove them, or go on without "
             "them with --skip-bad."
         )
-    cli.note(f"{len(sentences)} of {total} files are left out: {per_class}.")
+    verb = "is" if len(sentences) == 1 else "are"
+    cli.note(f"{len(sentences)} of {cli.counted(total, 'file')} {verb} left out: {per_class}.")
     out = {id(clip) for clip, _ in bad}
     left = replace(dataset, clips=[clip for clip in dataset.clips if id(clip) not in out], bad=())
     kept = {k for clip in left.clips for k in clip.labels}
