@@ -8,7 +8,7 @@ from ..text import visible
 from . import labels as names
 from . import manifest, table
 from .common import Clip, Dataset, Skipped, named
-from .layout import Layout, NoClasses, understand
+from .layout import Layout, NoClasses, understand, within
 from .splits import in_order, split_of
 from .tree import TABLES, Folder, scan
 
@@ -50,7 +50,7 @@ def from_layout(top: Folder, layout: Layout) -> Dataset:
     skipped = [*layout.skipped]
     if unused:
         how = "The sub-folders are the classes; to use a table, give its path as DATA."
-        skipped.append(Skipped("tables", tuple(unused), how))
+        skipped.append(Skipped("tables", within(top.path, unused), how))
     return Dataset(
         str(top.path), labels, clips, split_from=layout.split_from, notes=tuple(notes), skipped=tuple(skipped)
     )
@@ -75,8 +75,8 @@ def from_table(top: Folder) -> Dataset | None:
     finder = found[0][1]
     data = manifest.from_tables(str(top.path), [(t, s) for (t, _), s in zip(found, splits, strict=True)], finder)
     used = {os.path.realpath(clip.path) for clip in data.clips}
-    rest = tuple(path for path in top.all("sounds") if os.path.realpath(path) not in used)
-    skipped = (Skipped("audio files that the table does not name", rest),) if rest else ()
+    rest = [path for path in top.all("sounds") if os.path.realpath(path) not in used]
+    skipped = (Skipped("audio files that the table does not name", within(top.path, rest)),) if rest else ()
     read_from = f"the labels are read from {named([each.path for each, _ in found])}"
     return replace(data, notes=(read_from, *data.notes), skipped=skipped)
 

@@ -17,6 +17,7 @@
 
 import os
 import shlex
+from collections import Counter
 from dataclasses import dataclass
 
 from .. import audio
@@ -186,13 +187,10 @@ def _whole(folders, unused=None):
         )
     for f in folders:
         if not f.holds("sounds") and f.holds("convertible", "unknown"):
-            lost = f.all("convertible") + f.all("unknown")
-            suffixes = ", ".join(sorted({os.path.splitext(path)[1].lower() or "no suffix" for path in lost})[:5])
+            lost = Counter(os.path.splitext(path)[1].lower() for path in f.all("convertible") + f.all("unknown"))
+            kinds = ", ".join(f"{n} {visible(suffix, 20) or 'without a suffix'}" for suffix, n in lost.most_common(5))
             how = convert_line(f, f.all("convertible")) or "Move the folder away if it is no class."
-            raise Error(
-                f"{visible(f.path)}: none of the {len(lost)} files of this class can be read ({visible(suffixes)}). "
-                f"{how}"
-            )
+            raise Error(f"{visible(f.path)}: this class would be empty, none of its files can be read ({kinds}). {how}")
     if unused is not None:
         unused += [f for f in folders if not f.holds("sounds")]
     return [f for f in folders if f.holds("sounds")]
@@ -206,7 +204,7 @@ def convert_line(folder: Folder, files: list[str]) -> str:
     which = " -o ".join(f"-iname '*{s}'" for s in suffixes)
     which = which if len(suffixes) == 1 else rf"\( {which} \)"
     return (
-        "Convert them with ffmpeg, and delete them afterwards: "
+        "ffmpeg converts them: "
         rf"find {visible(shlex.quote(folder.path))} {which} -exec ffmpeg -nostdin -i {{}} {{}}.wav \;"
     )
 
@@ -228,7 +226,13 @@ def _skipped(top, parts, unused, used):
         ("broken links or special files", top.all("broken"), ""),
         ("links to folders that are read already", top.all("again"), ""),
     )
-    return [Skipped(what, tuple(paths), advice) for what, paths, advice in kinds if paths]
+    return [Skipped(what, within(top.path, paths), advice) for what, paths, advice in kinds if paths]
+
+
+def within(top: str, paths: list[str]) -> tuple[str, ...]:
+    """Paths as seen from a folder that they all are in."""
+    start = os.path.join(top, "")
+    return tuple(path.removeprefix(start) for path in paths)
 
 
 def _names(folders, among=None):
@@ -239,10 +243,13 @@ def _nothing(top, inner):
     """The sentence for a folder without classes."""
     loose, subs = len(inner.sounds), len(inner.folders)
     convertible = convert_line(top, top.all("convertible"))
-    what = f"{loose} audio files but no class folders" if loose else f"{subs} sub-folders but no audio in them"
-    what = what if loose or subs else "no sub-folders"
-    kinds = ", ".join(e[1:] for e in audio.EXTENSIONS[:4])
+    if loose:
+        what = f"{loose} audio files but no class folders" if loose > 1 else "1 audio file but no class folders"
+    else:
+        what = f"sub-folders ({subs}) but no audio in them" if subs else "no sub-folders"
+    kinds = ", ".join(e[1:] for e in audio.EXTENSIONS[:3])
     return (
-        f"{visible(top.path)}: this folder has {what}; training needs one sub-folder per class, with {kinds} files in "
-        f"it, {TABLE}.{' ' + convertible if convertible else ''}"
+        f"{visible(top.path)}: this folder has {what}; training needs one sub-folder per class, with {kinds} or "
+        f"{audio.EXTENSIONS[3][1:]} files in it, or a CSV manifest with the columns file and labels."
+        f"{' ' + convertible if convertible else ''}"
     )

@@ -51,7 +51,7 @@ def from_tables(name: str, tables: Sequence[tuple[table.Table, str]], finder: ta
             )
     several = any(len(row.labels) > 1 for _, _, row in rows)
     origin = "folds given by the manifest" if any(clip.fold is not None for clip in clips) else "given by the manifest"
-    return Dataset(name, labels, clips, several, origin, notes=tuple(notes), bad=tuple(bad))
+    return Dataset(name, labels, clips, several, origin, notes=tuple(dict.fromkeys(notes)), bad=tuple(bad))
 
 
 def _split(where, row, split):

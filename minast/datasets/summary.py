@@ -14,7 +14,8 @@ def understood(dataset: Dataset) -> list[str]:
     """Name, clips per class and split, what was assumed and what is skipped: the lines that commands print."""
     counts = dataset.counts()
     clips = ", ".join(f"{len(dataset.of(split))} {split}" for split in counts) or str(len(dataset.clips))
-    head = f"{visible(dataset.name)}: {clips} clips, {len(dataset.labels)} classes; split: {dataset.split_from}"
+    classes = f"{len(dataset.labels)} {'class' if len(dataset.labels) == 1 else 'classes'}"
+    head = f"{visible(dataset.name)}: {clips} clips, {classes}; split: {dataset.split_from}"
     return [head, *table(dataset.labels, counts), *remarks(dataset)]
 
 
@@ -23,7 +24,8 @@ def table(labels: list[str], counts: dict[str, np.ndarray]) -> list[str]:
     if not counts or not labels:
         return []
     if len(labels) > 1 and all((n == n[0]).all() for n in counts.values()):
-        return [f"  each class has {listed([f'{n[0]} {split}' for split, n in counts.items()], 'and')} clips"]
+        names = ", ".join(visible(name, WIDTH) for name in labels[:MOST]) + (", ..." if len(labels) > MOST else "")
+        return [f"  each class has {listed([f'{n[0]} {split}' for split, n in counts.items()], 'and')}: {names}"]
     shown = list(range(len(labels)))
     if len(labels) > MOST:
         order = np.argsort(sum(counts.values()), kind="stable")
@@ -55,7 +57,7 @@ def _gaps(dataset):
         names = ", ".join(lacking[:5]) + (", ..." if len(lacking) > 5 else "")
         count = "1 class has" if len(lacking) == 1 else f"{len(lacking)} classes have"
         means = "cannot be learned" if split == "train" else "cannot be measured there"
-        found.append(f"{count} no {split} clips and {means}: {names}")
+        found.append(f"{count} no {'training' if split == 'train' else split} clips and {means}: {names}")
     return found
 
 

@@ -74,7 +74,7 @@ def _columns(path, names):
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise Error(f"{visible(path)}: the column {quoted(twice)} is there twice: rename one.")
-    columns, notes = {}, []
+    columns, notes, renamed = {}, [], {}
     kinds = (("file", FILES, True), ("labels", LABELS, True), ("split", SPLITS, False), ("fold", FOLDS, False))
     for kind, known, needed in kinds:
         found = [name for name in known if name in names]
@@ -89,7 +89,10 @@ def _columns(path, names):
             )
         columns[kind] = found[0] if found else None
         if found and found[0] != kind:
-            notes.append(f"the column {found[0]!r} is read as the {kind}")
+            renamed[found[0]] = kind
+    if renamed:
+        column = "column {} is" if len(renamed) == 1 else "columns {} are"
+        notes.append(f"the {column.format(named([*renamed]))} read as {named([*renamed.values()])}")
     if columns["split"] and columns["fold"]:
         notes.append(f"the column {columns['fold']!r} is not used: the splits are in {columns['split']!r}")
         columns["fold"] = None

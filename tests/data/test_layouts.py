@@ -25,7 +25,7 @@ READ = {
     "split/class and other folders": (
         [*SPLIT, "__MACOSX/train/cat/._0.wav", "labels/train.csv: file\n", "unlabelled/7.wav", ".git/x.wav"],
         {"cat": (2, 0, 2), "dog": (2, 0, 2)},
-        "2 folders that are no class: */labels/, */unlabelled/|1 audio file in those folders|1 folder of the "
+        "2 folders that are no class: labels/, unlabelled/|1 audio file in those folders|1 folder of the "
         "operating system",
     ),
     "Training set, Test set": (
@@ -62,7 +62,7 @@ READ = {
     "a Mac's resource forks": (
         [*TWO, "dog/._0.wav", "cat/._0.wav", ".DS_Store"],
         {"cat": (2, 0, 1), "dog": (2, 0, 1)},
-        "skipped: 2 hidden files: */cat/._0.wav",
+        "skipped: 2 hidden files: cat/._0.wav",
     ),
     "links to folders and loops": (
         [*several("store/dog/*.wav"), *several("sub/cat/*.wav"), "sub/dog -> store/dog", "sub/up -> sub"],
@@ -81,8 +81,8 @@ READ = {
             *several("cat/*.ogg", range(4)),
         ],
         {"cat": (3, 0, 1), "dog": (3, 0, 1)},
-        "1 file that needs conversion: */dog/4.m4a. Convert them with ffmpeg|-iname '*.m4a' -exec ffmpeg|"
-        "1 file of a kind that is not read: */dog/x.dat",
+        "1 file that needs conversion: dog/4.m4a. ffmpeg converts them: find|-iname '*.m4a' -exec ffmpeg|"
+        "1 file of a kind that is not read: dog/x.dat",
     ),
     "loose audio beside class folders": (
         [*TWO, "a.wav", "b.wav"],
@@ -92,7 +92,7 @@ READ = {
     "a table beside class folders": (
         [*TWO, "labels.csv: file,labels\ndog/0.wav,cat"],
         {"cat": (2, 0, 1), "dog": (2, 0, 1)},
-        "1 table: */labels.csv. The sub-folders are the classes; to use a table, give its path",
+        "1 table: labels.csv. The sub-folders are the classes; to use a table, give its path",
     ),
     "folders within classes": (
         ["dog/ann/0.wav", "dog/ben/1.wav", "dog/2.wav", *several("cat/*.wav")],
@@ -102,8 +102,7 @@ READ = {
     "flat files, a table inside": (
         [*FLAT, "clips.csv: filename,category,split\n" + ROWS],
         {"cat": (1, 0, 1), "dog": (1, 0, 1)},
-        "the labels are read from */clips.csv|the column 'filename' is read as the file|"
-        "'category' is read as the labels",
+        "the labels are read from */clips.csv|the columns 'filename', 'category' are read as 'file', 'labels'",
     ),
     "a table in meta, audio in folds": (
         ["audio/fold1/0.wav", "audio/fold1/1.wav", "audio/fold2/2.wav", "audio/fold2/3.wav", URBAN],
@@ -130,7 +129,7 @@ READ = {
     "a tab-separated table without suffixes": (
         [*FLAT, "list.tsv: fname\tlabel\n0\tcat\n1\tdog\n2\tcat\n3\tdog"],
         {"cat": (1, 0, 1), "dog": (1, 0, 1)},
-        "'fname' is read as the file",
+        "the columns 'fname', 'label' are read as 'file', 'labels'",
     ),
     "two spellings of é": (
         [*several("cat/*.wav"), *several(f"{NFC}/*.wav"), *several(f"{NFD}/*.wav", (3, 4))],
@@ -157,7 +156,7 @@ READ = {
 # name: (files, the sentence)
 REFUSED = {
     "nothing": ([], "no sub-folders; training needs one sub-folder per class"),
-    "no audio": (["dog/notes.txt: x"], "1 sub-folders but no audio in them"),
+    "no audio": (["dog/notes.txt: x"], "sub-folders \\(1\\) but no audio in them"),
     "flat files": (FLAT, "4 audio files but no class folders; training needs one sub-folder per class"),
     "splits without classes": (
         ["train/0.wav", "train/1.wav", "test/2.wav"],
@@ -182,15 +181,15 @@ REFUSED = {
     ),
     "an emptied class": (
         [*several("dog/*.m4a"), *TWO[3:], *several("cow/*.wav")],
-        r"dog: none of the 3 files of this class can be read \(\.m4a\)\. Convert them with ffmpeg.* find .*/dog -iname",
+        r"dog: this class would be empty, none of its files can be read \(3 \.m4a\)\. ffmpeg .*: find .*/dog -iname",
     ),
     "a class of unknown files": (
         [*several("dog/*.dat"), *TWO[3:], *several("cow/*.wav")],
-        r"none of the 3 files of this class can be read \(\.dat\)\. Move the folder away if it is no class",
+        r"none of its files can be read \(3 \.dat\)\. Move the folder away if it is no class",
     ),
     "an emptied class of a split": (
         [*SPLIT, "train/cow/0.wma", "test/cow/0.wav"],
-        "train/cow: none of the 1 files of this class",
+        "train/cow: this class would be empty, none of its files can be read \\(1 \\.wma\\)",
     ),
     "a class in test alone": (
         [*SPLIT, "test/cow/0.wav"],

@@ -52,7 +52,7 @@ def test_folders_without_use(tmp_path):
     refused(tmp_path, "no sub-folders")
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "notes.txt").write_text("x")
-    refused(tmp_path, "1 sub-folders but no audio")
+    refused(tmp_path, r"sub-folders \(1\) but no audio")
     write(tmp_path / "a" / "1.wav")
     refused(tmp_path, "only one class.*'a'")
     write(tmp_path / "b" / "1.wav")
