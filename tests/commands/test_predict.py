@@ -145,6 +145,14 @@ def test_empty_choices(trained, tones, command):
         assert status == 2 and "the seed is -1" in err and err.count("\n") == 1
 
 
+def test_stored_labels_are_shown_safely(trained, tones, tmp_path, command):
+    model, info = minast.load(trained / "best.npz")
+    minast.save(tmp_path / "m.npz", model, ["a\x1b[31m", "b\n", "c\u202e"], info.features)
+    for flags in ([], ["--labels", "nothing"]):
+        _, out, err = command("predict", tmp_path / "m.npz", tones / "low" / "0.wav", *flags)
+        assert not {"\x1b", "\u202e"} & set(out + err) and r"a\x1b[31m" in out + err
+
+
 def test_scores_that_are_no_numbers_are_refused(trained, tones, tmp_path, command):
     model, info = minast.load(trained / "best.npz")
     model.w.flat *= np.float32(1e30)  # finite, and too large to compute with

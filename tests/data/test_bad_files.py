@@ -176,7 +176,7 @@ def test_no_flipped_bit_is_used(cached, monkeypatch):
     clips, mels, (path, *_) = cached
     whole, key = path.read_bytes(), path.stem
     rng = np.random.default_rng(0)
-    places = [*range(0, 8 * 200, 3), *rng.integers(0, 8 * len(whole), 400)]  # all of the header, and anywhere
+    places = [*range(0, 8 * 200, 7), *rng.integers(0, 8 * len(whole), 200)]  # all of the header, and anywhere
     for place in places:
         damaged = bytearray(whole)
         damaged[place // 8] ^= 1 << place % 8
@@ -221,21 +221,21 @@ def test_a_file_that_changes_while_it_is_read_is_not_kept_under_its_old_content(
 
 
 def test_many_writers_and_readers(tones, tmp_path):
-    """Four processes fill one cache, while its entries are damaged: all get the same numbers."""
+    """Two processes fill one cache, while its entries are damaged: all get the same numbers."""
     code = """
 import hashlib, sys
 from minast import FeatureConfig
 from minast.datasets import open_dataset
 from minast.training.feature_cache import FeatureCache
 digest = hashlib.sha256()
-for _ in range(3):
+for _ in range(2):
     for mel in FeatureCache(open_dataset(sys.argv[1]).clips, FeatureConfig(), quiet=True):
         digest.update(mel.tobytes())
 print(digest.hexdigest())
 """
     environment = {**os.environ, "MINAST_CACHE": str(tmp_path / "cache"), "PYTHONPATH": os.getcwd()}
     run = [sys.executable, "-c", code, str(tones)]
-    children = [subprocess.Popen(run, stdout=subprocess.PIPE, text=True, env=environment) for _ in range(4)]
+    children = [subprocess.Popen(run, stdout=subprocess.PIPE, text=True, env=environment) for _ in range(2)]
     rng = np.random.default_rng(0)
     while any(child.poll() is None for child in children):
         for path in (tmp_path / "cache").rglob("*.mel"):
