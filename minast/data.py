@@ -31,7 +31,9 @@ def parser() -> cli.Parser:
     p = cli.Parser("data", __doc__)
     p.add_argument("verb", choices=tuple(VERBS), help="; ".join(f"{verb}: {text}" for verb, text in VERBS.items()))
     cli.add_data(p)
-    p.add_argument("--seed", type=int, metavar="N", default=0, help="seed of the split, if the data have none")
+    p.add_argument(
+        "--seed", type=int, metavar="N", default=0, help="seed of the split, if the data have none (default: 0)"
+    )
     p.add_argument("--fold", type=int, metavar="N", help=f"{cli.FOLD} (default: the first)")
     p.add_argument("--json", action="store_true", help="print one JSON object")
     cli.add_threads(p)

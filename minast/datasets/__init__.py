@@ -72,7 +72,7 @@ def _read(data, seed, fold):
             raise Error(f"fold is {fold}: {name} has folds {source.folds[0]} to {source.folds[-1]}.")
         return source.read(path, seed)
     if os.path.isdir(data):
-        return _hinted(data, folder.read(data, seed))
+        return _folder(data, seed)
     if os.path.isfile(data):
         return manifest.read(data, seed)
     if source and source.path:
@@ -80,9 +80,17 @@ def _read(data, seed, fold):
     raise Error(f"{data}: there is no such folder or file; DATA is {DATA}.")
 
 
-def _hinted(path, found):
-    """The data of a folder, with a note if it looks like a data set that has a name."""
-    for source in SOURCES.values():
-        if source.recognise and source.recognise(path):
-            return found.noting(f"this looks like {source.title}: {source.name}:{path} uses its official split")
-    return found
+def _folder(path, seed):
+    """The data of a folder, with a hint if it looks like a data set that has a name."""
+    known = next((source for source in SOURCES.values() if source.recognise and source.recognise(path)), None)
+    try:
+        found = folder.read(path, seed)
+    except Error as error:
+        if known is None:
+            raise
+        raise Error(f"{error} This looks like {known.title}: give it as {known.name}:{path}.") from None
+    if known is None:
+        return found
+    if len(found.labels) < 2:
+        raise Error(f"{path}: this looks like {known.title}: give it as {known.name}:{path}.")
+    return found.noting(f"this looks like {known.title}: {known.name}:{path} uses its official split")

@@ -24,7 +24,7 @@ from .. import audio
 from ..errors import Error
 from ..text import visible
 from .common import Skipped, named
-from .splits import fold_of, split_of
+from .splits import fold_of, hinted_split, split_of
 from .tree import Folder
 
 TABLE = "or name the files and their labels in a CSV manifest (file,labels)"
@@ -159,6 +159,11 @@ def _inner_splits(inner, children):
 
 def _classes(inner, children, splits, notes):
     """dog, cat"""
+    if len({hinted_split(f.name) for f in children} - {None}) > 1 and all(hinted_split(f.name) for f in children):
+        raise NoClasses(
+            f"{visible(inner.path)}: {_names(children)} are named like splits: call them train and test and put class "
+            f"folders into them, {TABLE}."
+        )
     wrong = [f for f in children if f.path in splits and len(children) > 1]
     if wrong and not (len(wrong) == 1 and wrong[0].name.casefold() == "train" and not wrong[0].folders):
         others = _names([f for f in children if f not in wrong])

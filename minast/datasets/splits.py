@@ -17,13 +17,23 @@ ALIASES = {"train": "train", "training": "train", "trn": "train"}
 ALIASES |= {"valid": "valid", "validation": "valid", "validate": "valid", "val": "valid", "dev": "valid"}
 ALIASES |= {"test": "test", "testing": "test", "tst": "test", "eval": "test", "evaluation": "test"}
 ALIASES |= {"heldout": "test", "holdout": "test"}
+FILLING = ("set", "sets", "data", "split", "part", "audio", "wav", "wavs", "clips", "sounds", "recordings", "files")
 FOLD = re.compile(r"fold[ _.-]*0*(\d{1,4})", re.IGNORECASE)
 
 
 def split_of(name: str) -> str | None:
-    """The split that a folder or a table means: "Training set", "test_data", "VAL" -> "train", "test", "valid"."""
-    word = re.sub(r"[\W_]+", "", unicodedata.normalize("NFKC", name).casefold())
-    return ALIASES.get(word) or ALIASES.get(re.sub(r"(sets?|data|split|part)$", "", word))
+    """The split that a folder or a table means: "Training set", "audio_test", "VAL" -> "train", "test", "valid"."""
+    words = [word for word in _words(name) if word not in FILLING]
+    return ALIASES.get(re.sub(r"(sets?|data|split|part)$", "", words[0]) or words[0]) if len(words) == 1 else None
+
+
+def hinted_split(name: str) -> str | None:
+    """The split that some word of a name means, as in "FSD50K.dev_audio"."""
+    return next((ALIASES[word] for word in _words(name) if word in ALIASES), None)
+
+
+def _words(name):
+    return [word for word in re.split(r"[\W_]+", unicodedata.normalize("NFKC", name).casefold()) if word]
 
 
 def fold_of(name: str) -> int | None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from .. import threads
 from ..checkpoint import load
-from ..datasets import NAMED, open_dataset
+from ..datasets import NAMED, open_dataset, understood
 from ..datasets.content import trained_before
 from ..errors import Error
 from . import run_folder
@@ -42,6 +42,7 @@ def resumed_run(options: Namespace) -> Run:
         trained_on=trained_before(info.notes),
         skip_bad=settings.skip_bad,
     )
+    print("\n".join(understood(dataset)))
     if run_folder.fingerprint(dataset) != settings.fingerprint:
         raise Error(f"{dataset.name}: these are not the clips that {out} was trained on: start a new run.")
     learner = new_learner(model, settings.train)

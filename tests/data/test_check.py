@@ -159,7 +159,16 @@ def test_a_name_is_given_once():
     ("name", "split"),
     [
         *(("Training set", "train"), ("TRAIN", "train"), ("test_data", "test"), ("Testing", "test"), ("val", "valid")),
-        *(("dev-set", "valid"), ("Evaluation", "test"), ("trainer", None), ("labels", None), ("", None)),
+        *(
+            ("dev-set", "valid"),
+            ("audio_train", "train"),
+            ("test wavs", "test"),
+            ("FSD50K.dev_audio", None),
+            ("Evaluation", "test"),
+            ("trainer", None),
+            ("labels", None),
+            ("", None),
+        ),
     ],
 )
 def test_names_of_splits(name, split):

@@ -15,6 +15,7 @@ FLAT = [f"{i}.wav" for i in range(4)]
 ROWS = "0.wav,cat,train\n1.wav,dog,train\n2.wav,cat,test\n3.wav,dog,test"
 URBAN = "metadata/Sounds.csv: slice_file_name,fold,classID,class\n"
 URBAN += "0.wav,1,0,cat\n1.wav,1,1,dog\n2.wav,2,0,cat\n3.wav,2,1,dog"
+URBAN_ROWS = "0.wav,cat\n1.wav,dog\n2.wav,cat\n3.wav,dog"
 WINDOWS = r"C:\Users\ann\clips\0.wav,cat" + "\n" + r"C:\Users\ann\clips\1.wav,dog" + "\n"
 NFC, NFD = (unicodedata.normalize(form, "gérant") for form in ("NFC", "NFD"))
 
@@ -131,6 +132,11 @@ READ = {
         {"cat": (1, 0, 1), "dog": (1, 0, 1)},
         "the columns 'fname', 'label' are read as 'file', 'labels'",
     ),
+    "audio_train and a table of it": (
+        [*(f"audio_train/{i}.wav" for i in range(4)), "audio_test/9.wav", "train.csv: fname,label\n" + URBAN_ROWS],
+        {"cat": (1, 0, 1), "dog": (1, 0, 1)},
+        "1 audio file that the table does not name: audio_test/9.wav",
+    ),
     "two spellings of é": (
         [*several("cat/*.wav"), *several(f"{NFC}/*.wav"), *several(f"{NFD}/*.wav", (3, 4))],
         {"cat": (2, 0, 1), NFC: (4, 0, 1)},
@@ -166,6 +172,11 @@ REFUSED = {
         ["fold1/0.wav", "fold2/1.wav"],
         "'fold1', 'fold2' hold audio but no class folders.* with the column fold",
     ),
+    "splits by other names": (
+        ["FSD50K.dev_audio/0.wav", "FSD50K.eval_audio/1.wav"],
+        "'FSD50K.dev_audio', 'FSD50K.eval_audio' are named like splits: call them train and test",
+    ),
+    "a known data set": (["recordings/7_ann_0.wav", "recordings/8_ann_1.wav"], "Digit Dataset.*give it as fsdd:"),
     "test among classes": ([*TWO, "test/0.wav"], "'test' is named like a split, but 'cat', 'dog' beside it are not"),
     "labels only in test": (
         ["train/0.wav", "test/cat/0.wav", "test/dog/0.wav"],
