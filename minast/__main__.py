@@ -14,6 +14,7 @@ COMMANDS = {
     "evaluate": "measure how good a model is on labelled clips",
     "embed": "write the embeddings of audio files to a .npz",
     "convert": "turn pretrained ViT, DeiT or AST weights into a checkpoint",
+    "data": "say what is in a data set, and what is wrong with it",
     "stats": "measure the mean and standard deviation of a data set's features",
     "bench": "measure speed and memory",
 }
@@ -83,10 +84,19 @@ def completion(shell="bash"):
     for verb, line in COMMANDS.items():
         parser = verbs.add_parser(verb, help=line, parents=[module(verb).parser()], add_help=False)
         for action in parser._actions:
+            if action.metavar == "DATA":
+                action.complete = names_and_files(shtab, action.suggestions)
+                continue
             action.choices = getattr(action, "suggestions", action.choices)
             if action.nargs != 0 and action.type is None and action.choices is None:  # a text: most are paths
                 action.complete = shtab.DIRECTORY if action.metavar == "DIR" else shtab.FILE
     return shtab.complete(root, shell)
+
+
+def names_and_files(shtab, names):
+    """A completion for shtab: in bash, names or files; in other shells, files alone."""
+    function = f"_minast_data_files() {{ compgen -f -- $1; compgen -W '{' '.join(names)}' -- $1; }}"
+    return {**shtab.FILE, "bash": "_minast_data_files", "preamble": {"bash": function}}
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from .say import as_started
 from .text import visible
 
 SEEDS = 2**63 - 1  # the highest seed: what every file format can hold
+FOLDS = 1000  # the highest fold: no data set has more
 NUMBER = re.compile(r"[-+]?[0-9.]{1,30}(e[-+]?[0-9]{1,10})?", re.I)  # shown as it was typed
 MANY = 10**6  # epochs, clips, frames: far more than anybody can mean, and no arithmetic overflows
 

@@ -13,6 +13,7 @@ from .errors import Error
 from .features import log_mel, segment_count
 from .model import AST
 from .scoring import BATCH, clip_embeddings, clip_scores
+from .text import visible
 from .training.fit import fit
 
 Sound = str | os.PathLike | np.ndarray  # the path of an audio file, or a waveform (S,)
@@ -136,8 +137,11 @@ class Classifier:
         for name in labels:
             if name not in self.labels:
                 close = difflib.get_close_matches(name, self.labels, 3, 0.5)
-                known = ", ".join(self.labels[:10]) + (", ..." if len(self.labels) > 10 else "")
-                hint = f"did you mean {', '.join(close)}?" if close else f"it has {known}."
+                known = ", ".join(visible(each, 80) for each in self.labels[:10])
+                known += ", ..." if len(self.labels) > 10 else ""
+                hint = (
+                    f"did you mean {', '.join(visible(each, 80) for each in close)}?" if close else f"it has {known}."
+                )
                 raise Error(f"{self.name} has no label {name!r}: {hint}")
         return np.array([self.labels.index(name) for name in labels])
 

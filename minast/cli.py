@@ -12,6 +12,8 @@ from .arguments import Parser as Parser
 from .arguments import whole
 from .backend import BACKENDS
 from .datasets import DATA as DATA
+from .datasets import FOLD as FOLD
+from .datasets import SOURCES
 from .errors import Error, reason
 from .say import as_started as as_started
 from .say import complain
@@ -19,6 +21,7 @@ from .say import note as note
 from .say import print_json as print_json
 from .say import printable as printable
 
+DATA_NAMES = tuple(f"{name}:" if source.path else name for name, source in SOURCES.items())
 CHECKPOINT = ".npz written by train or convert"
 
 
@@ -26,6 +29,18 @@ def add_backend(parser):
     """--backend and --threads."""
     parser.add_argument("--backend", choices=BACKENDS, help="where the model runs (default: the best this machine has)")
     add_threads(parser)
+
+
+def add_data(parser, text=DATA, **options):
+    """DATA, what `open_dataset` takes; shells complete the names of data sets."""
+    parser.add_argument("data", metavar="DATA", help=text, **options).suggestions = DATA_NAMES
+
+
+def add_skip_bad(parser):
+    """--skip-bad, for commands that read a data set."""
+    parser.add_argument(
+        "--skip-bad", action="store_true", help="leave out files that cannot be used, instead of stopping"
+    )
 
 
 def add_threads(parser):

@@ -19,7 +19,7 @@ import numpy as np
 from . import cli
 from .arguments import MANY, whole
 from .classifier import Classifier
-from .datasets.common import audio_files
+from .datasets.tree import audio_files
 from .errors import Error
 from .files import atomic, writable_file, writable_folder
 from .scoring import BATCH, clip_embeddings, segment_times

@@ -3,8 +3,9 @@
   python -m minast.evaluate runs/fsdd-nano/best.npz fsdd:path/to/fsdd
   python -m minast.evaluate model.npz my_sounds/ --split all --out report
 
-Prints accuracy (for data with one label per clip), mAP, AUC and d', then a line per class. --out also writes the scores
-of every clip and draws the confusion matrix.
+Prints accuracy (for data with one label per clip), mAP, AUC and d', then a line per class. Clips that the model was
+trained on are left out, also under other names. --out also writes the scores of every clip and draws the confusion
+matrix.
 """
 
 import os
@@ -13,12 +14,15 @@ from functools import partial
 import numpy as np
 
 from . import cli, metrics, plots, scoring
-from .arguments import SEEDS, whole
+from .arguments import FOLDS, SEEDS, whole
 from .checkpoint import load
-from .datasets import open_dataset
+from .datasets import content, open_dataset, summary, understood
+from .datasets.common import named, quoted
 from .errors import Error
 from .files import writable_folder
 from .tables import write_table
+from .text import visible
+from .training.bad_files import say_notes, usable
 from .training.feature_cache import FeatureCache
 
 
@@ -28,17 +32,22 @@ def main(argv=None):
     model, info = load(args.checkpoint, args.backend)
     model.cuda_graphs = True
     data = open_as_trained(args, info)
-    clips = data.clips if args.split == "all" else data.of(args.split)
-    if not clips:
-        raise Error(f"{data.name} has no clips in the {args.split} split.")
-    targets = in_model_order(data, clips, info.labels, args.checkpoint)
+    in_model_order(data, [], info.labels, args.checkpoint)  # refuse foreign classes before any file is read
+    clips, familiar = never_trained_on(data, args.split, info, args.checkpoint)
     if data.multilabel and info.loss == "ce":
         raise Error(
             f"{data.name} has several labels a clip, {args.checkpoint} was trained to give exactly one (softmax)."
         )
     if args.out:
         writable_folder(args.out)
-    scores = progress_scores(model, info, FeatureCache(clips, info.features, not args.no_cache))
+    bad = []
+    mels = FeatureCache(clips, info.features, not args.no_cache, bad=bad)
+    usable(data, bad, args.skip_bad)
+    if not len(mels):
+        raise Error(f"{data.name}: no file of the {args.split} split can be used.")
+    say_notes(mels)
+    clips, targets = mels.clips, in_model_order(data, mels.clips, info.labels, args.checkpoint)
+    scores = progress_scores(model, info, mels)
     loss = "bce" if data.multilabel else "ce"
     result, rows = scoring.measures(scores, targets, loss), by_class(info.labels, scores, targets, loss)
     if args.out:  # first: they are written also if nobody reads what is printed
@@ -47,10 +56,12 @@ def main(argv=None):
         cli.try_to_draw(picture, partial(plots.per_class, scores, targets, info.labels, loss, picture))
     if args.json:
         about = {"checkpoint": args.checkpoint, "data": data.name, "split": args.split, "clips": len(clips)}
-        cli.print_json({**about, **result, "classes": rows})
+        about |= {"trained_on": familiar, "unreadable": len(bad)}
+        cli.print_json({**about, **result, "classes": rows, "understood": summary.as_json(data)})
     else:
         counts = f"{cli.counted(len(clips), 'clip')}, {cli.counted(len(rows), 'class', 'classes')}"
-        print(f"{data.name}, {args.split} split: {counts} ({data.split_from})")
+        print("\n".join(understood(data)))
+        print(f"{visible(data.name)}, {args.split} split: {counts} ({data.split_from})")
         show(result, rows)
     return 0
 
@@ -59,7 +70,7 @@ def parser():
     """The command line."""
     p = cli.Parser("evaluate", __doc__)
     p.add_argument("checkpoint", metavar="CHECKPOINT", help=cli.CHECKPOINT)
-    p.add_argument("data", metavar="DATA", help=cli.DATA)
+    cli.add_data(p)
     p.add_argument(
         "--split", choices=("test", "valid", "train", "all"), default="test", help="the clips to score (default: test)"
     )
@@ -69,9 +80,8 @@ def parser():
         metavar="N",
         help="seed of the split, if the data have none (default: the model's)",
     )
-    p.add_argument(
-        "--fold", type=whole(1, 5), metavar="N", help="test fold of esc10 and esc50, 1 to 5 (default: the model's)"
-    )
+    p.add_argument("--fold", type=whole(1, FOLDS), metavar="N", help=f"{cli.FOLD} (default: the model's)")
+    cli.add_skip_bad(p)
     p.add_argument("--out", metavar="DIR", help="write scores.csv and confusion.png into this folder")
     p.add_argument("--json", action="store_true", help="print one JSON object")
     p.add_argument("--no-cache", action="store_true", help="do not cache features on disk")
@@ -80,12 +90,48 @@ def parser():
 
 
 def open_as_trained(args, info):
-    """The data, with the seed and fold of the model's training, so that no clip it was trained on is tested."""
-    seed = info.notes.get("seed", 0) if args.seed is None else args.seed
-    fold = args.fold
-    if fold is None and args.data.startswith(("esc10:", "esc50:")):
-        fold = info.notes.get("fold")
-    return open_dataset(args.data, seed, fold, training=False)
+    """The data, with the seed and fold of the model's training: the same clips are held out."""
+    notes = info.notes
+    seed = notes.get("seed", 0) if args.seed is None else args.seed
+    drawn_by = notes.get("drawn_by", "position" if "seed" in notes else "content")  # version 0.1 drew by position
+    return open_dataset(
+        args.data,
+        seed,
+        args.fold,
+        training=False,
+        usual_fold=notes.get("fold"),
+        drawn_by=drawn_by,
+        trained_on=content.trained_before(notes),
+        skip_bad=True,
+    )
+
+
+def never_trained_on(data, split, info, checkpoint):
+    """The clips of a split without those that the model was trained on; of "train" and "all", all.
+
+    -> clips, how many of the split the model was trained on (None if its checkpoint does not say). Clips are compared
+    by content, so that renamed, added and deleted files, and copies, are recognised. Prints what was left out. Raises
+    minast.Error if nothing is left.
+    """
+    clips = data.clips if split == "all" else data.of(split)
+    if not clips:
+        raise Error(f"{data.name} has no clips in the {split} split.")
+    known = content.trained_on(info.notes)
+    if known is None:
+        if info.history and any(clip.path for clip in clips):
+            cli.note(f"{checkpoint} does not say which clips it was trained on: they may be among the scored ones.")
+        return clips, None
+    familiar = content.among(content.digests([clip.path for clip in clips]), known)
+    count = int(familiar.sum())
+    of = f"{count} of {cli.counted(len(clips), 'clip')} of the {split} split"
+    if split == "all" and count:
+        cli.note(f"the model was trained on {count} of these {cli.counted(len(clips), 'clip')}.")
+    if split in ("train", "all") or not count:
+        return clips, count
+    if count == len(clips):
+        raise Error(f"{data.name}: the model was trained on every clip of the {split} split: there is nothing to test.")
+    cli.note(f"{of} are left out: the model was trained on them.")
+    return [clip for clip, own in zip(clips, familiar, strict=True) if not own], count
 
 
 def in_model_order(data, clips, labels, checkpoint):
@@ -93,8 +139,8 @@ def in_model_order(data, clips, labels, checkpoint):
     lacking = [name for name in data.labels if name not in labels]
     if lacking:
         raise Error(
-            f"{data.name} has {len(lacking)} labels that {checkpoint} lacks, the first is {lacking[0]!r}; "
-            f"the model knows {', '.join(labels[:10])}{', ...' if len(labels) > 10 else ''}."
+            f"{data.name} has {len(lacking)} labels that {checkpoint} lacks, the first is {quoted(lacking[0], 80)}; "
+            f"the model knows {named(labels, 10)}."
         )
     targets = np.zeros((len(clips), len(labels)), np.float32)
     targets[:, [labels.index(name) for name in data.labels]] = data.targets(clips)
@@ -123,10 +169,11 @@ def by_class(labels, scores, targets, loss):
 def show(result, rows):
     """Measures in one line, then a line per class."""
     print("  ".join(f"{name} {value:.4f}" for name, value in result.items()))
-    width = max(len(row["label"]) for row in rows)
-    for row in rows:
+    names = [visible(row["label"], 80) for row in rows]
+    width = max(map(len, names))
+    for name, row in zip(names, rows, strict=True):
         accuracy = f"accuracy {row['accuracy']:6.1%}  " if "accuracy" in row else ""
-        print(f"  {row['label']:{width}}  {row['clips']:5d} clips  {accuracy}AP {row['AP']:.3f}")
+        print(f"  {name:{width}}  {row['clips']:5d} clips  {accuracy}AP {row['AP']:.3f}")
 
 
 def write_scores(path, data, labels, clips, scores):

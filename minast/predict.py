@@ -16,6 +16,7 @@ from .classifier import Classifier
 from .errors import Error
 from .explain_plot import save_explanation
 from .files import writable_file
+from .text import visible
 
 
 def main(argv=None):
@@ -74,9 +75,9 @@ def names(text):
 def show(result):
     """Print one file's labels, best first."""
     several = f", mean of {result['segments']} segments" if result["segments"] > 1 else ""
-    print(f"{result['file']}  ({result['seconds']:.2f} s{several})")
+    print(f"{visible(result['file'])}  ({result['seconds']:.2f} s{several})")
     for row in result["labels"]:
-        print(f"  {row['probability']:6.1%}  {row['label']}")
+        print(f"  {row['probability']:6.1%}  {visible(row['label'], 120)}")
 
 
 def explain(classifier, result, target):

@@ -7,23 +7,28 @@ Models that start from an AudioSet checkpoint keep AudioSet's (-4.2677393, 4.568
 """
 
 from . import cli
-from .arguments import SEEDS, whole
+from .arguments import FOLDS, SEEDS, whole
 from .config import WINDOWS, FeatureConfig
-from .datasets import open_dataset
+from .datasets import open_dataset, summary, understood
+from .training.bad_files import say_notes, usable
 from .training.feature_cache import FeatureCache
 
 
 def main(argv=None):
     """The command.   -> exit status"""
     args = parser().parse_args(argv)
-    data = open_dataset(args.data, args.seed, args.fold)
+    data = open_dataset(args.data, args.seed, args.fold, skip_bad=True)
     features = FeatureConfig(rate=args.rate, mel_bins=args.mel_bins, window=args.window)
-    clips = FeatureCache(data.of("train"), features, not args.no_cache)
+    bad = []
+    clips = FeatureCache(data.of("train"), features, not args.no_cache, bad=bad)
+    usable(data, bad, args.skip_bad, training=True)
+    say_notes(clips)
     (mean, std), lengths = clips.mean_std(), clips.lengths()
     if args.json:
         counts = {"clips": len(clips), "frames": int(lengths.sum()), "longest": int(lengths.max())}
-        cli.print_json({"mean": mean, "std": std, **counts})
+        cli.print_json({"mean": mean, "std": std, **counts, "understood": summary.as_json(data)})
     else:
+        print("\n".join(understood(data)))
         print(
             f"mean {mean:.7f}  std {std:.7f}  "
             f"({len(clips)} clips, {lengths.sum()} frames, {lengths.min()} to {lengths.max()} per clip)"
@@ -34,7 +39,7 @@ def main(argv=None):
 def parser():
     """The command line."""
     p = cli.Parser("stats", __doc__)
-    p.add_argument("data", metavar="DATA", help=cli.DATA)
+    cli.add_data(p)
     p.add_argument(
         "--rate",
         type=whole(100, 768000),
@@ -53,7 +58,8 @@ def parser():
         default=0,
         help="seed of the split, if the data have none (default: 0)",
     )
-    p.add_argument("--fold", type=whole(1, 5), metavar="N", help="test fold of esc10 and esc50, 1 to 5 (default: 1)")
+    p.add_argument("--fold", type=whole(1, FOLDS), metavar="N", help=f"{cli.FOLD} (default: the first)")
+    cli.add_skip_bad(p)
     p.add_argument("--json", action="store_true", help="print one JSON object")
     p.add_argument("--no-cache", action="store_true", help="do not cache features on disk")
     cli.add_threads(p)

@@ -1,58 +1,99 @@
-"""Labelled clips: `open_dataset("builtin" | "fsdd:PATH" | "esc10:PATH" | "esc50:PATH" | FOLDER | MANIFEST.csv)`.
+"""Labelled clips: `open_dataset("builtin" | "fsdd:PATH" | "esc10:PATH" | ... | FOLDER | MANIFEST.csv)`.
 
-One file per kind of data set, each with a function `read` that returns a `Dataset`.
+What a folder means is decided in `layout`, what a table means in `table`. A data set that is known by name has a file
+of its own, which registers it (`registry`): adding one is adding one file, whose function `read` returns a `Dataset`.
 """
 
+import importlib
 import os
+import pkgutil
+
+import numpy as np
 
 from ..audio import EXTENSIONS
 from ..errors import Error
+from . import folder, manifest
 from .common import Clip, Dataset, checked
+from .registry import SOURCES, data_help, fold_help
+from .splits import assigned
+from .summary import understood
 
-__all__ = ["DATA", "NAMED", "Clip", "Dataset", "open_dataset"]
+for _module in sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.ispkg):
+    importlib.import_module(f"{__name__}.{_module}")  # those of known data sets register themselves
 
-NAMED = ("fsdd", "esc10", "esc50")  # given as NAME:PATH
-DATA = "builtin, a folder, a .csv manifest, fsdd:PATH, esc10:PATH or esc50:PATH"  # what `open_dataset` takes
+__all__ = ["DATA", "FOLD", "NAMED", "SOURCES", "Clip", "Dataset", "open_dataset", "understood"]
+
+NAMED = tuple(source.name for source in SOURCES.values() if source.path)  # given as NAME:PATH
+DATA = data_help()  # what `open_dataset` takes
+FOLD = fold_help()
 
 
 def open_dataset(
-    data: str | os.PathLike = "builtin", seed: int = 0, fold: int | None = None, training: bool = True
+    data: str | os.PathLike = "builtin",
+    seed: int = 0,
+    fold: int | None = None,
+    training: bool = True,
+    *,
+    usual_fold: int | None = None,
+    drawn_by: str = "content",
+    trained_on: np.ndarray | None = None,
+    skip_bad: bool = False,
 ) -> Dataset:
     """Find the clips of a data set, their labels and their splits. Nothing is decoded yet.
 
-    data: "builtin", "fsdd:PATH", "esc10:PATH", "esc50:PATH", a folder with one sub-folder per class, or a CSV manifest.
-    seed: draws the split of data that come without one, and the built-in sounds. fold: the test fold of esc10 and esc50
-    (default 1). training: also refuse data that cannot be trained on: a single class, or no clips to train or validate
-    on. Raises minast.Error for these, and for data that are missing or malformed.
+    data: "builtin", "NAME:PATH" for a name in `SOURCES`, a folder, or a CSV manifest. seed: draws the split of data
+    without one, and the built-in sounds. fold: the test fold of data that come in folds (default: `usual_fold`, else
+    the first). training: also refuse data that cannot be trained on: a single class, no clips to train or validate
+    on, a class without training clips. drawn_by: "content" of the files, or "position" in the list, as version 0.1
+    drew splits. trained_on: clips (`content.trained_on`) that a split that is drawn does not hold out. skip_bad: go on
+    without files that are named and not there; they are in `bad`.
+    Raises minast.Error for these, and for data that are missing, malformed or could mean several things.
     """
     if seed < 0:
         raise Error(f"the seed is {seed}: it must be 0 or more.")
-    found = _read(str(data), seed, fold)
+    found = assigned(_read(str(data), seed, fold), seed, fold, usual_fold, drawn_by, trained_on)
+    if found.bad and not skip_bad:
+        rest = len(found.bad) - 1
+        more = f" ({rest} more {'file is' if rest == 1 else 'files are'} missing.)" if rest else ""
+        raise Error(found.bad[0].reason + more)
     return checked(found) if training else found
 
 
 def _read(data, seed, fold):
-    from . import esc, folder, fsdd, manifest
-
     if not data:
         raise Error(f"DATA is empty: it is {DATA}.")
-    kind, _, path = data.partition(":")
-    if fold is not None and kind not in ("esc10", "esc50"):
-        raise Error(f"{data}: these data have no folds; --fold is for esc10:PATH and esc50:PATH.")
-    if data == "builtin":
-        from . import builtin
-
-        return builtin.read(seed)
-    if kind in NAMED:
-        if not path:
-            raise Error(f"{data}: {kind} needs its folder, as {kind}:PATH.")
-        if not os.path.isdir(path):
+    name, colon, path = data.partition(":")
+    source = SOURCES.get(name)
+    if source and bool(colon) == source.path:
+        if source.path and not path:
+            raise Error(f"{data}: {name} needs its folder, as {source.usage}.")
+        if source.path and not os.path.isdir(path):
             raise Error(f"{data}: there is no folder {path}.")
-        return fsdd.read(path) if kind == "fsdd" else esc.read(path, kind, 1 if fold is None else fold)
+        if fold is not None and source.folds and fold not in source.folds:
+            raise Error(f"fold is {fold}: {name} has folds {source.folds[0]} to {source.folds[-1]}.")
+        return source.read(path, seed)
     if os.path.isdir(data):
-        return folder.read(data, seed)
+        return _folder(data, seed)
     if os.path.isfile(data):
         if data.lower().endswith(EXTENSIONS):
             raise Error(f"{data} is one recording: DATA is {DATA}.")
         return manifest.read(data, seed)
+    if source and source.path:
+        raise Error(f"{data}: {name} needs its folder, as {source.usage}.")
     raise Error(f"{data}: there is no such folder or file; DATA is {DATA}.")
+
+
+def _folder(path, seed):
+    """The data of a folder, with a hint if it looks like a data set that has a name."""
+    known = next((source for source in SOURCES.values() if source.recognise and source.recognise(path)), None)
+    try:
+        found = folder.read(path, seed)
+    except Error as error:
+        if known is None:
+            raise
+        raise Error(f"{error} This looks like {known.title}: give it as {known.name}:{path}.") from None
+    if known is None:
+        return found
+    if len(found.labels) < 2:
+        raise Error(f"{path}: this looks like {known.title}: give it as {known.name}:{path}.")
+    return found.noting(f"this looks like {known.title}: {known.name}:{path} uses its official split")

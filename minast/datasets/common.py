@@ -1,13 +1,14 @@
-"""Clips and data sets; a split for data that come without one; finding audio files."""
+"""Clips and data sets."""
 
-import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from ..audio import EXTENSIONS, load_audio
+from .. import audio
 from ..errors import Error
+from ..text import visible
 
 SPLITS = ("train", "valid", "test")
 
@@ -21,10 +22,44 @@ class Clip:
     split: str = ""  # "train", "valid", "test", or "" before the split is drawn
     path: str | None = None  # of the audio file, if there is one
     make: Callable | None = None  # rate -> wave (S,), for sounds that are synthesised
+    fold: int | None = None  # for data that come in folds
+
+    def read(self, rate: int) -> audio.Decoded:
+        """The recording at `rate` Hz, with what is to be said about its file. Raises minast.Error as `decode` does."""
+        if self.make is not None:
+            return audio.Decoded(self.make(rate), rate)
+        try:
+            return audio.decode(self.path, rate)
+        except UnicodeError:
+            raise Error(f"{visible(self.path)}: the file's name cannot be passed to the decoder: rename it.") from None
 
     def wave(self, rate: int) -> np.ndarray:
         """The waveform, (S,) float32 in [-1, 1] at `rate` Hz. Raises minast.Error as `load_audio` does."""
-        return load_audio(self.path, rate) if self.make is None else self.make(rate)
+        return self.read(rate).wave
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """Files or folders that are no part of a data set, and why."""
+
+    what: str  # in the plural, such as "files that need conversion"
+    paths: tuple[str, ...]
+    advice: str = ""  # a sentence: what to do about it
+
+    def __str__(self):
+        count = len(self.paths)
+        what = singular(self.what) if count == 1 else self.what
+        shown = ", ".join(visible(path, 80) for path in self.paths[:3]) + (", ..." if count > 3 else "")
+        return f"{count} {what}: {shown}" + (f". {self.advice}" if self.advice else "")
+
+
+@dataclass(frozen=True)
+class Bad:
+    """A file that belongs to a data set and cannot be used."""
+
+    name: str
+    labels: tuple[str, ...]
+    reason: str  # a sentence that names the file
 
 
 @dataclass(frozen=True)
@@ -35,8 +70,13 @@ class Dataset:
     labels: list[str]
     clips: list[Clip] = field(repr=False)
     multilabel: bool = False  # whether a clip may have several classes
-    split_from: str = "given"  # where the splits come from, for people
+    split_from: str = "given"  # where the splits (or the folds) come from, for people
     kind: str = "own"  # which training recipe fits: "builtin", "fsdd", "esc" or "own"
+    fold: int | None = None  # the fold that is the test set, if the data come in folds
+    drawn: bool = False  # whether the split was drawn by a seed
+    notes: tuple[str, ...] = ()  # what was assumed, a sentence each
+    skipped: tuple[Skipped, ...] = ()
+    bad: tuple[Bad, ...] = ()  # files that are named but not there
 
     def of(self, *splits: str) -> list[Clip]:
         """The clips of these splits, in order."""
@@ -47,12 +87,29 @@ class Dataset:
         """The split that is evaluated after each epoch: "valid" if there is one, else "test"."""
         return "valid" if self.of("valid") else "test"
 
+    @property
+    def folds(self) -> list[int]:
+        """The numbers of its folds; [] if it has none."""
+        return sorted({clip.fold for clip in self.clips if clip.fold is not None})
+
     def targets(self, clips: list[Clip]) -> np.ndarray:
         """1 for each class that a clip has, else 0.   n clips -> (n, K) float32"""
         y = np.zeros((len(clips), len(self.labels)), np.float32)
         for row, clip in zip(y, clips, strict=True):
             row[list(clip.labels)] = 1
         return y
+
+    def counts(self) -> dict[str, np.ndarray]:
+        """Clips of each class, for each split that has any.   -> {split: (K,) int}"""
+        return {
+            split: np.bincount([k for clip in clips for k in clip.labels], minlength=len(self.labels))
+            for split in SPLITS
+            if (clips := self.of(split))
+        }
+
+    def noting(self, *sentences: str) -> "Dataset":
+        """The same data set with further notes."""
+        return replace(self, notes=(*self.notes, *sentences))
 
 
 def checked(dataset: Dataset) -> Dataset:
@@ -61,50 +118,40 @@ def checked(dataset: Dataset) -> Dataset:
         raise Error(f"{dataset.name}: there is no audio here.")
     if len(dataset.labels) < 2:
         raise Error(
-            f"{dataset.name}: there is only one class ({dataset.labels[0]!r}): a classifier needs at least two, "
-            "each in a sub-folder of its own or named in the manifest's labels."
+            f"{dataset.name}: there is only one class ({quoted(dataset.labels[0])}): a classifier needs at least "
+            "two, each in a sub-folder of its own or named in the manifest's labels."
         )
     for split in ("train", dataset.validation_split):
         if not dataset.of(split):
             raise Error(
-                f"{dataset.name}: no clip is in the {split} split (there are {len(dataset.clips)} clips in all)."
+                f"{visible(dataset.name)}: no clip is in the {split} split (there are {len(dataset.clips)} clips in "
+                f"all){'; a class needs two different recordings for one to be held out' if dataset.drawn else ''}."
             )
+    counts = dataset.counts()
+    untrained = [name for name, n in zip(dataset.labels, counts["train"], strict=True) if n == 0]
+    if untrained and not dataset.multilabel:
+        others = " and ".join(split for split in counts if split != "train")
+        raise Error(
+            f"{dataset.name}: no training clip is of class {named(untrained)}, which the {others} split has: is it "
+            "spelt differently there? Add training clips, or take it out."
+        )
     return dataset
 
 
-def stratified(clips: list[Clip], seed: int, share: float = 0.2) -> list[Clip]:
-    """The clips with a split: `share` of each class (at least one clip, if it has two) is "test", the rest "train".
-
-    seed: draws it. A clip with several labels counts for its rarest one.
-    """
-    counts = np.bincount([k for clip in clips for k in clip.labels])
-    groups = {}
-    for i, clip in enumerate(clips):
-        rarest = min(clip.labels, key=lambda k: (counts[k], k)) if clip.labels else -1
-        groups.setdefault(rarest, []).append(i)
-    test = set()
-    for k in sorted(groups):
-        order = np.random.default_rng([seed, k + 1]).permutation(groups[k])
-        take = max(1, round(share * len(order))) if len(order) > 1 else 0
-        test.update(int(i) for i in order[:take])
-    return [replace(clip, split="test" if i in test else "train") for i, clip in enumerate(clips)]
+def singular(text: str) -> str:
+    """ "files that need conversion" -> "file that needs conversion" """
+    return (
+        re.sub(r"(folder|file|table|link)s\b", r"\1", text, count=1)
+        .replace(" that are ", " that is ")
+        .replace(" that need ", " that needs ")
+    )
 
 
-def audio_files(folder: str, report: Callable | None = None) -> list[str]:
-    """All audio files in a folder and its sub-folders, sorted, without hidden ones (their names begin with a dot).
+def quoted(text: str, limit: int = 120) -> str:
+    """A name in a sentence: in quotes, and safe to show."""
+    return f"'{visible(text, limit)}'"
 
-    A file counts by its suffix (`audio.EXTENSIONS`). A folder that cannot be read raises minast.Error, or is left out
-    after `report` was called with that error.
-    """
-    found = []
 
-    def unreadable(error):
-        sentence = Error(f"{error.filename}: this folder cannot be read: {error.strerror}.")
-        if report is None:
-            raise sentence
-        report(sentence)
-
-    for root, folders, names in os.walk(folder, onerror=unreadable):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += [os.path.join(root, n) for n in sorted(names) if n.lower().endswith(EXTENSIONS) and n[0] != "."]
-    return found
+def named(names: list[str], most: int = 5) -> str:
+    """Names in a sentence: "'a', 'b', ..." """
+    return ", ".join(quoted(name) for name in names[:most]) + (", ..." if len(names) > most else "")

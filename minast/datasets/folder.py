@@ -1,54 +1,109 @@
-"""A folder with one sub-folder per class, or with train/ and test/ (and valid/) that each hold such sub-folders."""
+"""A folder of sounds: class folders, with or without splits or folds (`layout`), or flat files with a table."""
 
 import os
+from dataclasses import replace
 
-from ..audio import EXTENSIONS
 from ..errors import Error
-from .common import SPLITS, Clip, Dataset, audio_files, stratified
+from ..text import visible
+from . import labels as names
+from . import manifest, table
+from .common import Clip, Dataset, Skipped, named
+from .layout import Layout, NoClasses, understand, within
+from .splits import in_order, split_of
+from .tree import TABLES, Folder, scan
 
-ALIASES = {
-    "train": "train",
-    "training": "train",
-    "valid": "valid",
-    "validation": "valid",
-    "val": "valid",
-    "dev": "valid",
-}
-ALIASES |= {"test": "test", "testing": "test", "eval": "test"}
+BESIDE = ("labels", "metadata", "meta", "annotations", "manifest")  # names of tables that may lie beside a folder
 
 
-def read(folder: str, seed: int) -> Dataset:
-    """The clips in a folder. If it does not split them, a fifth of each class is held out, drawn by `seed`."""
-    top = _folders(folder)
-    given = {name: ALIASES[name.lower()] for name in top if name.lower() in ALIASES}
-    if "train" in given.values() and len(given) == len(top) > 1:
-        found = [
-            (split, name, os.path.join(folder, sub, name))
-            for sub, split in given.items()
-            for name in _folders(os.path.join(folder, sub))
-        ]
-    else:
-        given, found = {}, [("", name, os.path.join(folder, name)) for name in top]
-    files = {(split, name): audio_files(path) for split, name, path in found}
-    labels = sorted({name for (_, name), paths in files.items() if paths})
-    if not labels:
-        what = f"{len(top)} sub-folders but no audio in them" if top else "no sub-folders"
-        raise Error(
-            f"{folder}: this folder has {what}; training needs one sub-folder per class, with "
-            f"{', '.join(e[1:] for e in EXTENSIONS[:4])} files in it."
-        )
+def read(folder: str, seed: int = 0) -> Dataset:
+    """The clips in a folder, with the splits or folds that its sub-folders or its table give.
+
+    Raises minast.Error for a folder that names no classes, or whose meaning is open.
+    """
+    top = scan(folder)
+    try:
+        layout = understand(top)
+    except NoClasses as error:
+        if found := from_table(top):
+            return found
+        raise Error(str(error)) from None
+    if len({part.label for part in layout.parts}) < 2 and (found := from_table(top)):
+        return found
+    return from_layout(top, layout)
+
+
+def from_layout(top: Folder, layout: Layout) -> Dataset:
+    """The clips of class folders."""
+    spellings = [part.label for part in layout.parts]
+    for part in layout.parts:
+        part.label = names.cleaned(part.label, part.folder.path)
+    labels = sorted({part.label for part in layout.parts})
+    number = {label: k for k, label in enumerate(labels)}
+    parts = sorted(layout.parts, key=lambda part: (in_order(part.split), part.label, part.folder.path))
     clips = [
-        Clip(path, (labels.index(name),), split, path=path)
-        for (split, name), paths in sorted(
-            files.items(), key=lambda item: (SPLITS.index(item[0][0]) if given else 0, item)
-        )
-        for path in paths
+        Clip(path, (number[part.label],), part.split, path=path, fold=part.fold)
+        for part in parts
+        for path in part.sounds()
     ]
-    if not given and len(labels) > 1:
-        clips = stratified(clips, seed)
-    origin = "given by the folders" if given else f"a fifth of each class held out, seed {seed}"
-    return Dataset(str(folder), labels, clips, split_from=origin)
+    notes = [*layout.notes, *names.merged(spellings)]
+    unused = [path for path in top.beside if path.lower().endswith(TABLES)]
+    skipped = [*layout.skipped]
+    if unused:
+        how = "The sub-folders are the classes; to use a table, give its path as DATA."
+        skipped.append(Skipped("tables", within(top.path, unused), how))
+    return Dataset(
+        str(top.path), labels, clips, split_from=layout.split_from, notes=tuple(notes), skipped=tuple(skipped)
+    )
 
 
-def _folders(path):
-    return sorted(e.name for e in os.scandir(path) if e.is_dir() and not e.name.startswith("."))
+def from_table(top: Folder) -> Dataset | None:
+    """The clips of the one table that names files of this folder, or of one table per split; None if there is none.
+
+    A table may lie in the folder, one or two levels below, or beside it. Raises minast.Error if several do.
+    """
+    found = [each for path in _tables(top) if (each := _usable(path, top))]
+    if not found:
+        return None
+    splits = [split_of(os.path.splitext(os.path.basename(each.path))[0]) for each, _ in found]
+    if len(found) == 1:
+        splits = [""]
+    elif "train" not in splits or len(set(splits)) < len(splits) or None in splits:
+        raise Error(
+            f"{visible(top.path)}: {len(found)} tables name its files ({named([each.path for each, _ in found])}): "
+            "give the right one as DATA."
+        )
+    finder = found[0][1]
+    data = manifest.from_tables(str(top.path), [(t, s) for (t, _), s in zip(found, splits, strict=True)], finder)
+    used = {os.path.realpath(clip.path) for clip in data.clips}
+    rest = [path for path in top.all("sounds") if os.path.realpath(path) not in used]
+    skipped = (Skipped("audio files that the table does not name", within(top.path, rest)),) if rest else ()
+    read_from = f"the labels are read from {named([each.path for each, _ in found])}"
+    return replace(data, notes=(read_from, *data.notes), skipped=skipped)
+
+
+def _tables(top):
+    """Paths of CSV and TSV files in the folder, at most two levels below, or beside it under a usual name."""
+    inside = [top, *top.folders, *(sub for folder in top.folders for sub in folder.folders)]
+    found = [path for folder in inside for path in folder.beside if path.lower().endswith(TABLES)]
+    if found:
+        return found
+    parent, own = os.path.split(os.path.abspath(top.path))
+    beside = [os.path.join(parent, name + suffix) for name in (own, *BESIDE) for suffix in TABLES]
+    return [path for path in beside if os.path.isfile(path)]
+
+
+def _usable(path, top):
+    """(table, finder) if the table names files of this folder, else None."""
+    try:
+        found = table.read(path)
+    except Error:
+        return None
+    finder = table.Finder(os.path.dirname(os.path.abspath(path)), top)
+    try:
+        some = [finder(row.file) for row in found.rows[:50]]
+    except Error:
+        return None
+    finder.elsewhere.clear()
+    inside = os.path.join(os.path.abspath(top.path), "")
+    here = sum(path is not None and os.path.abspath(path).startswith(inside) for path in some)
+    return (found, finder) if here > len(some) / 2 else None

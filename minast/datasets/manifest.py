@@ -1,64 +1,85 @@
-"""A CSV file with the columns file, labels and, optionally, split. Several labels are separated by semicolons."""
+"""A CSV file with the columns file, labels and, optionally, split or fold. Several labels are written a;b."""
 
-import csv
 import os
+from collections.abc import Sequence
 
 from ..errors import Error
-from .common import Clip, Dataset, stratified
-from .folder import ALIASES
+from ..text import visible
+from . import labels as names
+from . import table
+from .common import Bad, Clip, Dataset, named, quoted
+from .splits import fold_of, split_of
 
 
-def read(path: str, seed: int) -> Dataset:
+def read(path: str, seed: int = 0) -> Dataset:
     """The clips of a manifest; multi-label if a row has several labels. Files are relative to the manifest's folder."""
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as f:
-            reader = csv.DictReader(f)
-            columns = reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or []]
-            missing = [name for name in ("file", "labels") if name not in columns]
-            if missing:
-                raise Error(
-                    f"{path}: the manifest has no column {missing[0]!r}; its first line names "
-                    f"{', '.join(map(repr, columns)) or 'nothing'}, it must name file and labels, and may name split."
-                )
-            rows = [(reader.line_num, row) for row in reader]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise Error(f"{path}: this cannot be read as a CSV manifest ({error}).") from None
-    base, names, parsed, lines = os.path.dirname(os.path.abspath(path)), set(), [], {}
-    for line, row in rows:
-        file, labels = (row["file"] or "").strip(), [s.strip() for s in (row["labels"] or "").split(";") if s.strip()]
-        where = f"{path}, line {line}"
-        if None in row:
+    finder = table.Finder(os.path.dirname(os.path.abspath(path)))
+    return from_tables(str(path), [(table.read(path), "")], finder)
+
+
+def from_tables(name: str, tables: Sequence[tuple[table.Table, str]], finder: table.Finder) -> Dataset:
+    """The clips of tables, each of them a split if one is named beside it. name: of the data set."""
+    clips, bad, lines, spellings = [], [], {}, []
+    rows = [(each.path, split, row) for each, split in tables for row in each.rows]
+    for path, _, row in rows:
+        spellings += row.labels
+        row.labels = [names.cleaned(label, f"{path}, line {row.line}") for label in row.labels]
+    labels = sorted({label for _, _, row in rows for label in row.labels})
+    number = {label: k for k, label in enumerate(labels)}
+    for path, split, row in rows:
+        where, shown = f"{visible(path)}, line {row.line}", visible(row.file, 120)
+        full = finder(row.file)
+        split, fold = _split(where, row, split), _fold(where, row)
+        if full is None:
+            wanted = visible(os.path.join(finder.base, row.file))
+            sentence = f"{where}: there is no file {wanted}; files are relative to the manifest's folder."
+            bad.append(Bad(row.file, tuple(row.labels), sentence))
+            continue
+        real = os.path.realpath(full)
+        if real in lines:
+            raise Error(f"{where}: {shown} is already in line {lines[real]}: give it one line with all its labels.")
+        lines[real] = row.line
+        own = tuple(sorted({number[label] for label in row.labels}))
+        clips.append(Clip(full, own, split, path=full, fold=fold))
+    notes = [note for each, _ in tables for note in each.notes] + names.merged(spellings)
+    notes += _moved(finder)
+    for kind, given in (("split", [bool(clip.split) for clip in clips]), ("fold", [c.fold is not None for c in clips])):
+        if any(given) and not all(given):
             raise Error(
-                f"{where}: there are more cells than columns ({row[None][0]!r}); separate labels by semicolons."
+                f"{visible(name)}: {given.count(False)} of {len(clips)} rows have no {kind}: give all of them one, or "
+                "none."
             )
-        if not file:
-            raise Error(f"{where}: the column 'file' is empty.")
-        if not labels:
-            raise Error(f"{where}: the column 'labels' is empty, {file} needs at least one label.")
-        full = os.path.join(base, file)
-        if not os.path.isfile(full):
-            raise Error(f"{where}: there is no file {full}; files are relative to the manifest's folder.")
-        if full in lines:
-            raise Error(f"{where}: {file} is already in line {lines[full]}: give it one line with all its labels.")
-        lines[full] = line
-        parsed.append((line, full, labels, (row.get("split") or "").strip().lower()))
-        names.update(labels)
-    if not parsed:
-        raise Error(f"{path}: the manifest names no files.")
-    labels = sorted(names)
-    number = {name: k for k, name in enumerate(labels)}
-    clips = []
-    for line, full, own, split in parsed:
-        if split and split not in ALIASES:
-            raise Error(f"{path}, line {line}: the split is {split!r}: it must be train, valid or test.")
-        clips.append(Clip(full, tuple(sorted({number[name] for name in own})), ALIASES.get(split, ""), path=full))
-    given = [clip for clip in clips if clip.split]
-    if given and len(given) < len(clips):
-        raise Error(
-            f"{path}: {len(clips) - len(given)} of {len(clips)} rows have no split: give all of them one, or none."
-        )
-    if not given and len(labels) > 1:
-        clips = stratified(clips, seed)
-    origin = "given by the manifest" if given else f"a fifth of each class held out, seed {seed}"
-    several = any(len(clip.labels) > 1 for clip in clips)
-    return Dataset(str(path), labels, clips, multilabel=several, split_from=origin)
+    several = any(len(row.labels) > 1 for _, _, row in rows)
+    origin = "folds given by the manifest" if any(clip.fold is not None for clip in clips) else "given by the manifest"
+    return Dataset(name, labels, clips, several, origin, notes=tuple(dict.fromkeys(notes)), bad=tuple(bad))
+
+
+def _split(where, row, split):
+    """The split of a row: its own, or its table's."""
+    if not row.split:
+        return split
+    own = split_of(row.split)
+    if own is None:
+        raise Error(f"{where}: the split is {quoted(row.split, 40)}: it must be train, valid or test.")
+    return own
+
+
+def _fold(where, row):
+    """The fold of a row: 3, "fold3"; None without one."""
+    if not row.fold:
+        return None
+    number = row.fold if row.fold.isascii() and row.fold.isdigit() and len(row.fold) < 5 else fold_of(row.fold)
+    if number is None:
+        raise Error(f"{where}: the fold is {quoted(row.fold, 40)}: it must be a whole number such as 1.")
+    return int(number)
+
+
+def _moved(finder):
+    """A note on files that are not where the table says."""
+    if not finder.elsewhere:
+        return []
+    written, found = finder.elsewhere[0]
+    return [
+        f"{len(finder.elsewhere)} files are not where the manifest says and were found by the end of their paths, such "
+        f"as {named([written])} at {visible(found)}"
+    ]

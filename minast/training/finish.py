@@ -5,13 +5,11 @@ import shlex
 from functools import partial
 
 from .. import cli, plots, scoring
-from ..checkpoint import Info, load
+from ..checkpoint import load
 from ..datasets import Dataset
 from ..files import atomic
-from ..model import AST
 from ..text import visible
 from . import run_folder
-from .feature_cache import FeatureCache
 from .run import Run
 
 
@@ -28,8 +26,8 @@ def finish(run: Run) -> str:
         f"{result[run.measure]:.2%} (mAP {result['mAP']:.3f}, AUC {result['AUC']:.4f}) "
         f"after epoch {info.history[-1]['epoch']}, chosen on these clips"
     ]
-    if dataset.validation_split == "valid" and dataset.of("test"):
-        scores, targets = score_test_clips(model, info, dataset, run.settings.cache)
+    if run.data.test:
+        scores, targets = scoring.clip_scores(model, info, run.data.test), dataset.targets(run.data.test.clips)
         value = scoring.measures(scores, targets, info.loss)[run.measure]
         said.append(f"test: {run.measure} {value:.2%} on {len(targets)} clips never used before")
     picture = os.path.join(run.out, "confusion.png")
@@ -41,13 +39,6 @@ def finish(run: Run) -> str:
         print(visible(line))
     print(cli.as_started(f"Predict with:\n  python -m minast.predict {visible(shlex.quote(best))} {visible(example)}"))
     return best
-
-
-def score_test_clips(model: AST, info: Info, dataset: Dataset, cache: bool):
-    """-> scores (n, K) and targets (n, K) of the test split"""
-    clips = dataset.of("test")
-    features = FeatureCache(clips, info.features, cache, label="test features")
-    return scoring.clip_scores(model, info, features), dataset.targets(clips)
 
 
 def write_examples(out: str, dataset: Dataset) -> str:

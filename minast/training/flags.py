@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 
 from .. import cli
-from ..arguments import MANY, SEEDS, number, whole
+from ..arguments import FOLDS, MANY, SEEDS, number, whole
 from ..config import PRESETS, RENAMED, WINDOWS
 from ..errors import Error
 from .recipes import default
@@ -15,12 +15,13 @@ from .recipes import default
 def parser(doc: str | None = None) -> cli.Parser:
     """The command line of train. A flag that is not given is None (or False), and then the data's recipe decides."""
     p = cli.Parser("train", doc)
-    p.add_argument("data", nargs="?", metavar="DATA", help=f"{cli.DATA} (default: builtin)")
+    cli.add_data(p, f"{cli.DATA} (default: builtin)", nargs="?")
     p.add_argument("--out", metavar="DIR", help="output folder (default: runs/<data>-<preset>)")
     p.add_argument("--resume", metavar="DIR", help="resume the run in DIR; give DATA as well if the data have moved")
     cli.add_backend(p)
     add(p, "seed", whole(0, SEEDS), "N", "seed of all random numbers; rounding also depends on --threads")
-    p.add_argument("--fold", type=whole(1, 5), metavar="N", help="test fold of esc10 and esc50, 1 to 5 (default: 1)")
+    p.add_argument("--fold", type=whole(1, FOLDS), metavar="N", help=f"{cli.FOLD} (default: the first)")
+    cli.add_skip_bad(p)
     p.add_argument("--no-cache", action="store_true", help="do not cache features on disk")
     p.add_argument(
         "--pretrained", metavar="FILE", help="fine-tune pretrained ViT or AST weights, in any format that convert reads"

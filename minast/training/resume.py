@@ -8,7 +8,8 @@ from dataclasses import replace
 from .. import cli, threads
 from ..checkpoint import load
 from ..config import COUNT
-from ..datasets import NAMED, open_dataset
+from ..datasets import NAMED, open_dataset, understood
+from ..datasets.content import trained_before
 from ..errors import Error
 from ..schema import ListOf, Number, Real, Record, as_json, checked
 from . import run_folder
@@ -37,7 +38,15 @@ def resumed_run(options: Namespace) -> Run:
     model, info = load(os.path.join(out, run_folder.LAST), backend, settings.train.dtype)
     with damage_as_error(out):
         check_history(info.history)
-    dataset = open_dataset(options.data or located(settings), settings.train.seed, settings.fold)
+    dataset = open_dataset(
+        options.data or located(settings),
+        settings.train.seed,
+        settings.fold,
+        drawn_by=settings.drawn_by,
+        trained_on=trained_before(info.notes),
+        skip_bad=settings.skip_bad,
+    )
+    print("\n".join(understood(dataset)))
     if run_folder.fingerprint(dataset) != settings.fingerprint:
         raise Error(f"{dataset.name}: these are not the clips that {out} was trained on: start a new run.")
     learner = new_learner(model, settings.train)
@@ -46,7 +55,7 @@ def resumed_run(options: Namespace) -> Run:
         learner.scale.load_state(state["counters"].get("scale", learner.scale.state()))
     if options.data:  # they have moved: the next --resume finds them
         settings = replace(settings, data=options.data, folder=os.getcwd())
-    data = TrainingData.read(dataset, info.features, settings.cache)
+    data = TrainingData.read(dataset, info.features, settings.cache, skip_bad=settings.skip_bad)
     run = Run(out, settings, info, data, learner, progress)
     with damage_as_error(out):
         check_consistency(run)

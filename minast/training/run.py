@@ -8,14 +8,17 @@ from ..backend import BACKENDS
 from ..checkpoint import Info
 from ..config import COUNT, FeatureConfig, TrainConfig
 from ..datasets import Dataset
+from ..errors import Error
 from ..schema import Flag, Maybe, OneOf, Plain, Record, Text, Whole, as_json, checked
 from . import batches
+from .bad_files import say_notes, usable
 from .feature_cache import FeatureCache
 from .learner import Learner
 from .progress import Progress
 
 BY_TYPE = {bool: Flag(), int: COUNT, str: Text(2**15, plain=False), int | None: Maybe(COUNT)}
 BY_NAME = {"train": Record({}, others=Plain()), "backend": OneOf(tuple(BACKENDS)), "threads": Whole(1, 1024)}
+BY_NAME["drawn_by"] = OneOf(("content", "position"))
 
 
 @dataclass
@@ -31,6 +34,8 @@ class Settings:
     cache: bool  # whether features are cached on disk
     backend: str  # another backend, or another number of threads, rounds differently
     threads: int
+    skip_bad: bool = False  # whether files that cannot be used are left out
+    drawn_by: str = "position"  # how the split was drawn: see datasets.open_dataset; version 0.1 did not say
 
     def to_save(self) -> dict:
         """Plain values for last.npz."""
@@ -57,15 +62,35 @@ class TrainingData:
     train_targets: np.ndarray  # (clips, K) of 0 and 1
     valid: FeatureCache
     valid_targets: np.ndarray
+    test: FeatureCache | None = None  # clips that are used once, at the end, where there is a validation split as well
 
     @classmethod
     def read(
-        cls, dataset: Dataset, features: FeatureConfig, cache: bool, train: FeatureCache | None = None
+        cls,
+        dataset: Dataset,
+        features: FeatureConfig,
+        cache: bool,
+        train: FeatureCache | None = None,
+        bad: list | None = None,
+        skip_bad: bool = False,
     ) -> "TrainingData":
-        """Compute all features, or read them from the cache. train: those of the training clips, if there already."""
-        train = train or FeatureCache(dataset.of("train"), features, cache)
-        valid = FeatureCache(dataset.of(dataset.validation_split), features, cache, label="held-out features")
-        return cls(dataset, train, dataset.targets(train.clips), valid, dataset.targets(valid.clips))
+        """Compute all features, or read them from the cache. train: those of the training clips, if there already.
+
+        bad: what could not be read of these; skip_bad: leave such clips out. Raises minast.Error as `usable` does,
+        after all clips of all splits were looked at.
+        """
+        bad = [] if bad is None else bad
+        if train is None:
+            train = FeatureCache(dataset.of("train"), features, cache, bad=bad)
+        split = dataset.validation_split
+        valid = FeatureCache(dataset.of(split), features, cache, label="held-out features", bad=bad)
+        kept = dataset.of("test") if split == "valid" else []
+        test = FeatureCache(kept, features, cache, label="test features", bad=bad) if kept else None
+        dataset = usable(dataset, bad, skip_bad, training=True)
+        if not len(valid):
+            raise Error(f"{dataset.name}: no file of the {split} split can be used.")
+        say_notes(*filter(None, (train, valid, test)))
+        return cls(dataset, train, dataset.targets(train.clips), valid, dataset.targets(valid.clips), test or None)
 
 
 @dataclass

@@ -158,7 +158,7 @@ def fingerprint(dataset: Dataset) -> str:
     digest = hashlib.sha256(repr(dataset.labels).encode())
     for clip in dataset.clips:
         digest.update(repr((os.path.basename(clip.name), clip.labels, clip.split)).encode())
-        if clip.path is not None:
+        if clip.path is not None and os.access(clip.path, os.R_OK):
             with open(clip.path, "rb") as f:
                 size = f.seek(0, os.SEEK_END)
                 f.seek(max(0, size - 2**16))

@@ -7,14 +7,16 @@ from dataclasses import replace
 
 import numpy as np
 
-from .. import pretrained, threads
+from .. import cli, pretrained, threads
 from ..backend import choose
-from ..checkpoint import Info
+from ..checkpoint import Info, description, open_checkpoint
 from ..config import FeatureConfig, ModelConfig, TrainConfig
-from ..datasets import Dataset, open_dataset
+from ..datasets import Dataset, duplicates, open_dataset, understood
+from ..datasets.content import among, digests, pack, shortened, trained_on
 from ..errors import Error
 from ..model import AST
 from . import run_folder
+from .bad_files import usable
 from .feature_cache import FeatureCache
 from .learner import new_learner
 from .linear_probe import fit_linear_probe
@@ -30,41 +32,70 @@ def new_run(options: Namespace, leaving: ExitStack) -> Run:
     """
     if options.pretrained and any(getattr(options, name) is not None for name in ("preset", "depth", "prefix_tokens")):
         raise Error("--pretrained brings its own size: leave out --preset, --depth and --prefix-tokens.")
-    dataset = open_dataset("builtin" if options.data is None else options.data, options.seed or 0, options.fold)
+    before = trained_before(options.pretrained)
+    source = "builtin" if options.data is None else options.data
+    dataset = open_dataset(source, options.seed or 0, options.fold, trained_on=before, skip_bad=True)
+    print("\n".join(understood(dataset)), flush=True)
+    say_overlaps(dataset, before, options.pretrained)
     config, rest = recipe(dataset.kind, dataset.multilabel, vars(options))
     choose(options.backend).checked_dtype(config.dtype)
     preset = stem(options.pretrained) if options.pretrained else rest["preset"]
     name = dataset.kind if dataset.kind != "own" else stem(options.data)
     out = run_folder.new_folder(options.out, f"{name}-{preset}", leaving)
 
-    features, clips = prepare_features(options, rest, dataset)
+    features, clips, bad = prepare_features(options, rest, dataset)
+    data = TrainingData.read(dataset, features, not options.no_cache, clips, bad, options.skip_bad)
     model, origin = new_model(options, rest["preset"], len(dataset.labels), features, config)
     learner = new_learner(model, config)
-    describe(dataset, model, features, preset, out)
+    describe(model, features, preset, out)
     if options.pretrained and not options.random_head:
         print("fitting the new head to frozen features (linear probe)", flush=True)
         loss = fit_linear_probe(model, clips, dataset.targets(clips.clips), features, config.loss)
         print(f"the new head is fitted: training loss {loss:.3f}")
 
-    notes = {"data": dataset.name, "from": origin, "seed": config.seed, "fold": options.fold}
+    notes = {"data": dataset.name, "from": origin, "seed": config.seed, "fold": dataset.fold, "drawn_by": "content"}
+    notes["trained_on"] = pack(shortened(digests([clip.path for clip in clips.clips])))
+    if before is not None:
+        notes["trained_before"] = pack(before)
     settings = Settings(
-        data="builtin" if options.data is None else options.data,
+        data=source,
         folder=os.getcwd(),
-        fold=options.fold,
+        fold=dataset.fold,
         fingerprint=run_folder.fingerprint(dataset),
         preset=preset,
         train=config,
         cache=not options.no_cache,
         backend=model.backend.name,
         threads=threads.count(),
+        skip_bad=options.skip_bad,
+        drawn_by="content",
     )
     info = Info(list(dataset.labels), features, config.loss, notes=notes)
-    data = TrainingData.read(dataset, features, settings.cache, clips)
     return Run(out, settings, info, data, learner, Progress())
 
 
-def prepare_features(options: Namespace, rest: dict, dataset: Dataset) -> tuple[FeatureConfig, FeatureCache]:
-    """How sound becomes features, and the features of the training clips.
+def trained_before(path: str | None) -> np.ndarray | None:
+    """The clips that pretrained weights of minast's own were trained on, as `content.trained_on`; None if unknown."""
+    if path is None or not os.path.isfile(path):
+        return None
+    try:
+        with open_checkpoint(path) as archive:
+            return trained_on(description(archive).get("notes", {}))
+    except Error:  # another format, which pretrained.load reads, or complains about
+        return None
+
+
+def say_overlaps(dataset: Dataset, before: np.ndarray | None, pretrained: str | None) -> None:
+    """Print which files are copies of others, and which held-out clips the pretrained weights know."""
+    for sentence in duplicates.sentences(dataset, duplicates.groups(dataset)):
+        cli.note(f"{sentence}.")
+    held_out = dataset.of("valid", "test")
+    if before is not None and (n := among(digests([clip.path for clip in held_out]), before).sum()):
+        cli.note(f"{pretrained} was trained on {n} of {len(held_out)} held-out clips: results on them are too good.")
+
+
+def prepare_features(options: Namespace, rest: dict, dataset: Dataset) -> tuple[FeatureConfig, FeatureCache, list]:
+    """How sound becomes features, the features of the training clips, and [(clip, error)] of those without.
 
     What the flags say comes first, then what pretrained audio weights expect, then what the training clips suggest.
     """
@@ -72,12 +103,15 @@ def prepare_features(options: Namespace, rest: dict, dataset: Dataset) -> tuple[
     flags = {name: value for name, value in flags.items() if value is not None}
     expected = expected_features(options.pretrained) if options.pretrained else {}
     features = FeatureConfig(**{"rate": rest["rate"], **expected, **flags})
-    clips = FeatureCache(dataset.of("train"), features, not options.no_cache)
+    bad = []
+    clips = FeatureCache(dataset.of("train"), features, not options.no_cache, bad=bad)
+    if not len(clips):
+        usable(dataset, bad, options.skip_bad, training=True, data=dataset.name)
     frames = fitting_frames(clips.lengths()) if rest["frames"] is None else rest["frames"]
     if not expected and not {"mean", "std"} <= set(flags):
         mean, std = clips.mean_std()
         features = replace(features, **{"mean": mean, "std": std, **flags})
-    return replace(features, frames=frames), clips
+    return replace(features, frames=frames), clips, bad
 
 
 def fitting_frames(lengths) -> int:
@@ -112,11 +146,8 @@ def fine_tuned(options: Namespace, shape: dict, config: TrainConfig) -> AST:
     return model
 
 
-def describe(dataset: Dataset, model: AST, features: FeatureConfig, preset: str, out: str) -> None:
-    """Print what is trained, on what, where."""
-    counts = {split: len(dataset.of(split)) for split in ("train", "valid", "test") if dataset.of(split)}
-    clips = ", ".join(f"{n} {split}" for split, n in counts.items())
-    print(f"{dataset.name}: {clips} clips, {len(dataset.labels)} classes; split: {dataset.split_from}")
+def describe(model: AST, features: FeatureConfig, preset: str, out: str) -> None:
+    """Print what is trained, and where it is written."""
     print(
         f"{preset}: {model.parameters / 1e6:.2f} M weights, {model.config.tokens} tokens from {features.frames} frames "
         f"at {features.rate} Hz, mean {features.mean:.3f}, std {features.std:.3f}; backend {model.backend.name}"

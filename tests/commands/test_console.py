@@ -129,6 +129,9 @@ def test_bash_completes(console, tmp_path):
     assert completed("./completion", ["minast", "embed", "--per", ""], tmp_path) == {"file", "segment"}
     assert completed("./completion", ["minast", "predict", "str"], tmp_path) == {"street.wav"}
     assert completed("./completion", ["minast", "evaluate", "a.npz", "sounds/", "--out", "re"], tmp_path) == {"report"}
+    assert completed("./completion", ["minast", "data", ""], tmp_path) == {"check"}
+    assert {"fsdd:", "esc10:"} <= completed("./completion", ["minast", "evaluate", "a.npz", ""], tmp_path)
+    assert completed("./completion", ["minast", "evaluate", "a.npz", "rep"], tmp_path) == {"report", "report.csv"}
     assert completed("./completion", ["minast", "bench", "reg"], tmp_path) == {"registers"}
     assert "--max-grad-norm" in completed("./completion", ["minast", "train", "--max"], tmp_path)
 

@@ -130,7 +130,9 @@ def test_evaluate_takes_the_split_of_training(tones, tmp_path, command):
 
 
 def test_evaluate_takes_pure_test_material(trained, tones, tmp_path, command):
-    (tmp_path / "m.csv").write_text(f"file,labels,split\n{tones}/low/0.wav,low,test\n{tones}/low/1.wav,low,test\n")
+    for i in range(2):  # not the very recordings that the model was trained on
+        soundfile.write(tmp_path / f"{i}.wav", 0.5 * soundfile.read(tones / "low" / f"{i}.wav")[0], 16000)
+    (tmp_path / "m.csv").write_text("file,labels,split\n0.wav,low,test\n1.wav,low,test\n")
     status, out, err = command("evaluate", trained / "best.npz", tmp_path / "m.csv")
     assert status == 0 and "2 clips, 1 class (" in out, err
 
@@ -141,6 +143,14 @@ def test_empty_choices(trained, tones, command):
     for verb in ("stats", "train"):
         status, _, err = command(verb, tones, "--seed", -1)
         assert status == 2 and "--seed is -1" in err and err.count("\n") == 1
+
+
+def test_stored_labels_are_shown_safely(trained, tones, tmp_path, command):
+    model, info = minast.load(trained / "best.npz")
+    minast.save(tmp_path / "m.npz", model, ["a\x1b[31m", "b\n", "c\u202e"], info.features)
+    for flags in ([], ["--labels", "nothing"]):
+        _, out, err = command("predict", tmp_path / "m.npz", tones / "low" / "0.wav", *flags)
+        assert not {"\x1b", "\u202e"} & set(out + err) and r"a\x1b[31m" in out + err
 
 
 def test_scores_that_are_no_numbers_are_refused(trained, tones, tmp_path, command):

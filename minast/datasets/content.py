@@ -1,0 +1,102 @@
+"""Recordings are told apart by what is in their files, not by names or places in a list."""
+
+import base64
+import hashlib
+import os
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from .. import threads
+from ..errors import Error
+
+SHORT = 8  # bytes of a digest that checkpoints keep: 2 million clips and 100 000 others collide once in 90 million
+
+_known: dict[str, tuple[tuple, bytes]] = {}  # path -> (size, times, place on disk), digest: a file is read once
+
+
+def digest(path: str) -> bytes:
+    """SHA-256 of a file's bytes, 32 bytes. Raises OSError if it cannot be read."""
+    state = os.stat(path)
+    signature = (state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino, state.st_dev)
+    before, value = _known.get(path, (None, b""))
+    if before != signature:
+        found = hashlib.sha256()
+        with open(path, "rb") as f:
+            while piece := f.read(2**20):
+                found.update(piece)
+        value = found.digest()
+        _known[path] = signature, value
+    return value
+
+
+def digests(paths: Sequence[str | None], label: str = "reading") -> list[bytes | None]:
+    """`digest` of many files, on all cores, with a progress bar; None for what has no file or cannot be read."""
+    from tqdm import tqdm
+
+    def one(path):
+        try:
+            return digest(path) if path is not None and os.path.getsize(path) else None  # empty files are no copies
+        except OSError:
+            return None
+
+    with ThreadPoolExecutor(threads.count(), initializer=threads.stay_single_threaded) as pool:
+        bar = tqdm(pool.map(one, paths), total=len(paths), desc=label, unit="file", disable=None, leave=False, delay=1)
+        return list(bar)
+
+
+def shortened(found: Iterable[bytes | None]) -> np.ndarray:
+    """The first 8 bytes of each digest as a number, sorted, each once.   -> (n,) uint64"""
+    return distinct(np.frombuffer(b"".join(value[:SHORT] for value in found if value), "<u8"))
+
+
+def distinct(numbers: np.ndarray) -> np.ndarray:
+    """Sorted, each once. (np.unique takes 3 s for 2 million, this 0.1 s.)"""
+    numbers = np.sort(numbers)
+    return numbers[np.append(True, numbers[1:] != numbers[:-1])] if len(numbers) else numbers
+
+
+def pack(numbers: np.ndarray) -> str:
+    """What `shortened` returned as a text for a checkpoint: base64, 11 characters a clip."""
+    return base64.b64encode(numbers.astype("<u8").tobytes()).decode()
+
+
+def unpack(text: str) -> np.ndarray:
+    """What `pack` wrote.   -> (n,) uint64, sorted. Raises minast.Error if it is damaged."""
+    try:
+        return np.sort(np.frombuffer(base64.b64decode(text, validate=True), "<u8"))
+    except (ValueError, TypeError):
+        raise Error("the checkpoint's list of training clips is damaged.") from None
+
+
+def trained_on(notes: dict) -> np.ndarray | None:
+    """The clips that a model was trained on, its pretrained weights included.   -> (n,) uint64, sorted
+
+    notes: of its checkpoint. None if it does not say, as in version 0.1. Raises minast.Error if the list is damaged.
+    """
+    found = [unpack(notes[name]) for name in ("trained_on", "trained_before") if notes.get(name) is not None]
+    return distinct(np.concatenate(found)) if found else None
+
+
+def trained_before(notes: dict) -> np.ndarray | None:
+    """The clips that a model's pretrained weights were trained on, as `trained_on`."""
+    return trained_on({"trained_on": notes.get("trained_before")})
+
+
+def among(found: Sequence[bytes | None], known: np.ndarray) -> np.ndarray:
+    """Which digests are in a list of `shortened` ones.   -> (n,) bool"""
+    values = np.array([int.from_bytes(value[:SHORT], "little") if value else 0 for value in found], np.uint64)
+    if not len(known):
+        return np.zeros(len(found), bool)
+    place = np.minimum(np.searchsorted(known, values), len(known) - 1)
+    return (known[place] == values) & np.array([value is not None for value in found], bool)
+
+
+def copies(found: Sequence[bytes | None]) -> list[list[int]]:
+    """Groups of places in the list that have the same content; only groups of two and more."""
+    groups = {}
+    for i, value in enumerate(found):
+        if value is not None:
+            groups.setdefault(value, []).append(i)
+    return [group for group in groups.values() if len(group) > 1]

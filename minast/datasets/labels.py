@@ -1,0 +1,48 @@
+"""Names of classes as they come from folders and tables."""
+
+import unicodedata
+from collections.abc import Iterable
+
+from ..errors import Error
+from ..text import visible
+from .common import quoted
+
+REFUSED = {"Cc": "a control character", "Cs": "bytes that are not UTF-8", "Zl": "a line break", "Zp": "a line break"}
+
+
+def cleaned(name: str, where: str) -> str:
+    """A label in Unicode's composed form (NFC), so that é and e + accent, which look the same, are one class.
+
+    where: the file or folder that it comes from. Raises minast.Error for a label with control characters, undecodable
+    bytes or a semicolon, which separates labels.
+    """
+    for character in name:
+        if fault := REFUSED.get(unicodedata.category(character)):
+            raise Error(f"{visible(where)}: the label {quoted(name)} contains {fault}: give it a plain name.")
+    if ";" in name:
+        raise Error(
+            f"{visible(where)}: the label {quoted(name)} contains a semicolon, which separates labels: rename it."
+        )
+    return unicodedata.normalize("NFC", name)
+
+
+def merged(spellings: Iterable[str]) -> list[str]:
+    """A sentence for each label that was met in several Unicode spellings, which are one class.   -> notes"""
+    found = {}
+    for name in spellings:
+        found.setdefault(unicodedata.normalize("NFC", name), set()).add(name)
+    return [
+        f"the label {label!r} comes in {len(names)} Unicode spellings that look the same: they are one class"
+        for label, names in sorted(found.items())
+        if len(names) > 1
+    ]
+
+
+def alike(labels: Iterable[str]) -> list[list[str]]:
+    """Groups of labels that differ only by case, spaces, underscores, hyphens or compatible characters."""
+    found = {}
+    for name in labels:
+        folded = unicodedata.normalize("NFKC", name).casefold()
+        key = "".join(c for c in folded if not c.isspace() and c not in "_-" and unicodedata.category(c) != "Cf")
+        found.setdefault(key, []).append(name)
+    return [sorted(names) for _, names in sorted(found.items()) if len(names) > 1]

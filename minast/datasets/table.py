@@ -1,0 +1,173 @@
+"""Tables of clips: a CSV file with columns for the file, its labels and, optionally, its split or fold.
+
+The columns may have the names that public data sets use. Files are looked for as they are written, then with Windows'
+backslashes turned, then below the table's folder, since tables move: what was done is noted.
+"""
+
+import csv
+import ntpath
+import os
+import unicodedata
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from ..errors import Error
+from ..text import visible
+from .common import named, quoted
+from .tree import Folder, by_name, scan
+
+FILES = ("file", "filename", "file_name", "path", "filepath", "file_path", "fname", "slice_file_name")
+FILES += ("audio", "audio_file", "audio_path", "wav", "clip", "recording")
+LABELS = ("labels", "label", "class", "classes", "category", "class_name", "classname", "tags")
+SPLITS = ("split", "set", "subset", "partition")
+FOLDS = ("fold",)
+
+
+@dataclass
+class Row:
+    """A line of a table."""
+
+    line: int
+    file: str
+    labels: list[str]
+    split: str = ""
+    fold: str = ""
+
+
+@dataclass
+class Table:
+    """The rows of a table, and how its columns were understood."""
+
+    path: str
+    rows: list[Row] = field(repr=False)
+    notes: list[str] = field(default_factory=list)
+
+
+def read(path: str) -> Table:
+    """The rows of a table. Raises minast.Error for what is no table, and for columns that are missing or unclear."""
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as f:
+            start = f.read(4096).partition("\n")[0]
+            f.seek(0)
+            delimiter = max(",\t;", key=start.count) if not path.lower().endswith(".tsv") else "\t"
+            reader = csv.DictReader(f, delimiter=delimiter)
+            names = reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or []]
+            columns, notes = _columns(path, names)
+            rows = [_row(path, reader.line_num, cells, columns) for cells in reader]
+    except UnicodeDecodeError as error:
+        raise Error(f"{visible(path)}: this cannot be read as a CSV manifest ({error}).") from None
+    except csv.Error as error:
+        raise Error(f"{visible(path)}: this cannot be read as a CSV manifest ({visible(str(error), 200)}).") from None
+    except OSError as error:
+        raise Error(f"{visible(path)}: this cannot be read: {error.strerror or error}.") from None
+    if not rows:
+        raise Error(f"{visible(path)}: the manifest names no files.")
+    if any("," in name for row in rows for name in row.labels) and not any(len(row.labels) > 1 for row in rows):
+        notes.append("some labels contain commas, which are part of the name: several labels are written a;b")
+    if delimiter != "," and not path.lower().endswith(".tsv"):
+        notes.append(f"the columns are separated by {'tabs' if delimiter == chr(9) else 'semicolons'}")
+    return Table(path, rows, notes)
+
+
+def _columns(path, names):
+    """-> {"file": column, "labels": ..., "split": ... or None, "fold": ...}, notes"""
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise Error(f"{visible(path)}: the column {quoted(twice)} is there twice: rename one.")
+    columns, notes, renamed = {}, [], {}
+    kinds = (("file", FILES, True), ("labels", LABELS, True), ("split", SPLITS, False), ("fold", FOLDS, False))
+    for kind, known, needed in kinds:
+        found = [name for name in known if name in names]
+        if found[:1] != [kind] and len(found) > 1:  # minast's own name comes first
+            raise Error(
+                f"{visible(path)}: the columns {named(found)} could all hold the {kind}: call the right one {kind!r}."
+            )
+        if needed and not found:
+            raise Error(
+                f"{visible(path)}: the manifest has no column {kind!r}; its first line names "
+                f"{named(names, 10) or 'nothing'}, it must name file and labels, and may name split."
+            )
+        columns[kind] = found[0] if found else None
+        if found and found[0] != kind:
+            renamed[found[0]] = kind
+    if renamed:
+        column = "column {} is" if len(renamed) == 1 else "columns {} are"
+        notes.append(f"the {column.format(named([*renamed]))} read as {named([*renamed.values()])}")
+    if columns["split"] and columns["fold"]:
+        notes.append(f"the column {columns['fold']!r} is not used: the splits are in {columns['split']!r}")
+        columns["fold"] = None
+    return columns, notes
+
+
+def _row(path, line, cells, columns):
+    where = f"{visible(path)}, line {line}"
+    if None in cells:
+        raise Error(
+            f"{where}: there are more cells than columns ({quoted(cells[None][0], 80)}); separate labels by semicolons."
+        )
+    cell = {kind: (cells[name] or "").strip() if name else "" for kind, name in columns.items()}
+    labels = [name.strip() for name in cell["labels"].split(";") if name.strip()]
+    if not cell["file"]:
+        raise Error(f"{where}: the column {columns['file']!r} is empty.")
+    if not labels:
+        raise Error(
+            f"{where}: the column {columns['labels']!r} is empty, {visible(cell['file'], 80)} needs at least one label."
+        )
+    return Row(line, cell["file"], labels, cell["split"], cell["fold"])
+
+
+class Finder:
+    """Finds the files that a table names.
+
+    base: the folder that they are relative to. top: the folder, scanned, in which a file is looked for by its name
+    if it is not where the table says; by default that is `base`.
+    """
+
+    def __init__(self, base: str, top: Folder | None = None):
+        self.base, self.top = base, top
+        self.elsewhere = []  # (as written, path) of files found by the end of their path, or their name, alone
+
+    @cached_property
+    def names(self) -> dict[str, list[str]]:
+        """The sounds by file name: made when the first file is not where the table says."""
+        return by_name(self.top or scan(self.base, report=lambda error: None))
+
+    def __call__(self, file: str) -> str | None:
+        """The path of the file, or None. Raises minast.Error for a name that several files have."""
+        for form in (file, unicodedata.normalize("NFC", file), unicodedata.normalize("NFD", file)):
+            if found := self._here(form):
+                return found
+        found = self._moved(file)
+        if found:
+            self.elsewhere.append((file, found))
+        return found
+
+    def _here(self, file):
+        for form in dict.fromkeys((file, file.replace("\\", "/"))):
+            path = os.path.join(self.base, form)
+            if "\0" not in path and os.path.isfile(path):
+                return path
+        return None
+
+    def _moved(self, file):
+        """By the longest end of its path that is below the base, then by its name."""
+        parts = [part for part in ntpath.splitdrive(file)[1].replace("\\", "/").split("/") if part not in ("", ".")]
+        if ".." in parts or not parts:
+            return None
+        for i in range(1, len(parts)):
+            if found := self._here("/".join(parts[i:])):
+                return found
+        name = unicodedata.normalize("NFC", parts[-1]).lower()
+        found = self.names.get(name, [])
+        for i in range(len(parts) - 2, -1, -1):  # several files have this name: their folders may tell
+            if len(found) < 2:
+                break
+            end = "/".join([*parts[i:-1], ""]).lower()
+            fitting = [path for path in found if os.path.dirname(path).replace(os.sep, "/").lower().endswith(end[:-1])]
+            found = fitting or found
+        if len(found) > 1:
+            raise Error(
+                f"{visible(file, 120)}: {len(found)} files have this name ({visible(found[0])}, {visible(found[1])}): "
+                "write their folders into the table as well."
+            )
+        return found[0] if found else None
