@@ -7,26 +7,28 @@ import numpy as np
 from . import plots
 from .checkpoint import Info
 from .explain import on_spectrogram, relevance
-from .features import model_inputs
+from .features import normalise, pad_or_trim, segment_starts
 from .model import AST
-from .scoring import clip_scores
+from .scoring import BATCH, segment_scores
 
 
 def relevance_over_time(model: AST, info: Info, mel: np.ndarray, label: int) -> np.ndarray:
     """The relevance map of a whole recording for one class.   mel (T, F) -> (T, F), not negative
 
-    Each segment's map (`explain.relevance`) is weighted by the segment's probability of the class. label: its number. A
-    remainder too short for a segment stays 0.
+    Each segment's map (`explain.relevance`) is weighted by the segment's probability of the class; where two segments
+    overlap, the value is the mean of both. label: the number of the class.
     """
-    x = model_inputs(mel, info.features)  # (W, frames, F)
-    frames = x.shape[1]
-    parts = [mel[i * frames : (i + 1) * frames] for i in range(len(x))]
-    share = np.concatenate([clip_scores(model, info, [part])[:, label] for part in parts])  # (W,)
-    maps = on_spectrogram(model.config, relevance(model, x, label)) * share[:, None, None]
-    values = np.zeros(mel.shape)
-    covered = maps.reshape(-1, mel.shape[1])[: len(mel)]  # without the padding
-    values[: len(covered)] = covered
-    return values
+    f, scores = info.features, segment_scores(model, info.loss)
+    values, covered = np.zeros(mel.shape), np.zeros((len(mel), 1))
+    starts = segment_starts(len(mel), f.frames)
+    for at in range(0, len(starts), BATCH):
+        part = starts[at : at + BATCH]
+        x = normalise(np.stack([pad_or_trim(mel[i:], f.frames) for i in part]), f.mean, f.std)
+        maps = on_spectrogram(model.config, relevance(model, x, label)) * scores(x)[:, label, None, None]
+        for start, found in zip(part, maps, strict=True):
+            values[start : start + f.frames] += found[: len(mel) - start]  # without the padding
+            covered[start : start + f.frames] += 1
+    return values / covered
 
 
 def save_explanation(

@@ -6,9 +6,7 @@ import numpy as np
 
 from .notes import LEVEL, PHASE, Note
 
-LOUDEST = (
-    32.0  # 30 dB over full scale. Mixes in float reach 2 to 4; quiet speech at the scale of 16 bits reaches hundreds
-)
+LOUDEST = 32.0  # 30 dB over full scale: mixes in float reach 2 to 4, quiet speech at the scale of 16 bits hundreds
 SCALES = (15, 23, 31)  # bits of a sample without its sign: a float file may hold integers of 16, 24 or 32 bits
 CANCELLED = 0.01  # the mean of unrelated channels has 1 / C of their power: 20 dB below that, they cancel
 
