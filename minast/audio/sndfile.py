@@ -44,7 +44,7 @@ class Stream:
                 try:
                     count = len(self.file.read(out=out))
                 except BROKEN as error:  # what was decoded before it is in `out`
-                    self.stopped, count = reason(error), _filled(out)
+                    self.stopped, count = reason(error), min(_filled(out), (self.promised or ENDLESS) - self.decoded)
                 if count == rows and self.view.dry > dry and self.decoded + count < (self.promised or 0):
                     self.stopped, count = "the file ends", len(np.trim_zeros(out.any(axis=1), "b"))  # zeros were added
                 if self.view.error:

@@ -15,7 +15,7 @@ from minast.features import model_inputs
 
 @pytest.fixture
 def long(tmp_path):
-    """1.3 s: two whole segments of 48 frames and most of a third."""
+    """1.3 s: 128 frames, two whole segments of 48 and 32 more."""
     rng = np.random.default_rng(0)
     soundfile.write(tmp_path / "long.wav", rng.uniform(-0.1, 0.1, 20800), 16000)
     return tmp_path / "long.wav"
@@ -48,8 +48,8 @@ def test_one_row_per_segment(trained, tones, long, tmp_path, command):
     assert command("embed", *arguments)[0] == 0
     found = np.load(out)
     assert list(found["files"]) == [str(short), str(long), str(long), str(long)]
-    np.testing.assert_allclose(found["starts"], [0, 0, 0.48, 0.96])
-    np.testing.assert_allclose(found["ends"], [0.48, 0.48, 0.96, 1.3])  # the last one is padded
+    np.testing.assert_allclose(found["starts"], [0, 0, 0.48, 0.8])
+    np.testing.assert_allclose(found["ends"], [0.5, 0.48, 0.96, 1.3])  # the last one ends with the file
     np.testing.assert_allclose(
         found["embeddings"][1:], segment_embeddings(trained / "best.npz", long), rtol=1e-4, atol=1e-5
     )

@@ -33,7 +33,7 @@ def test_a_long_file_is_scored_in_segments(trained, tmp_path, command):
     t = np.arange(16000 * 3) / 16000
     soundfile.write(tmp_path / "long.wav", 0.3 * np.sin(2 * np.pi * 250 * t), 16000)
     _, out, _ = command("predict", trained / "best.npz", tmp_path / "long.wav", "--json")
-    assert json.loads(out)[0]["segments"] == 6  # 298 frames, 48 a segment, 10 left over
+    assert json.loads(out)[0]["segments"] == 7  # 298 frames: six segments of 48, and the last 48
 
 
 def test_one_bad_file_does_not_hide_the_others(trained, tones, tmp_path, command):
@@ -59,7 +59,7 @@ def test_labels(trained, tones, command):
 
 
 def test_explain(trained, tmp_path, monkeypatch, command):
-    """A low noise, then a high one, and a rest too short for a segment: the map has the file's length, 0 at its end."""
+    """A low noise, then a high one, and a rest: the map has the file's length, and means where segments overlap."""
     rng, drawn = np.random.default_rng(1), []
     hertz = np.fft.rfftfreq(8000, 1 / 16000)
     halves = [np.fft.irfft(np.fft.rfft(rng.standard_normal(8000)) * (a < hertz) * (hertz < b)) for a, b in BANDS]
@@ -67,14 +67,20 @@ def test_explain(trained, tmp_path, monkeypatch, command):
     monkeypatch.setattr(plots, "relevance", lambda axes, mel, values, *a, **k: drawn.append((mel, values)))
     status, _, err = command("predict", trained / "best.npz", tmp_path / "a$b.wav", "--explain", tmp_path / "why.png")
     ((mel, values),) = drawn
-    assert status == 0 and err == "" and mel.shape == values.shape and values.min() >= 0 and not values[96:].any()
-    assert values[:48].any() and values[48:96].any()
+    assert status == 0 and err == "" and mel.shape == values.shape and values.min() >= 0 and len(mel) == 111
+    assert values[:48].any() and values[48:63].any() and values[96:].any()
     model, info = minast.load(trained / "best.npz")
     p = scoring.clip_scores(model, info, [mel])[0]
-    one = scoring.clip_scores(model, info, [mel[:48]])[0, p.argmax()]
-    x = model_inputs(mel[:48], info.features)
-    want = explain.on_spectrogram(model.config, minast.relevance(model, x, int(p.argmax())))[0] * one
-    assert np.allclose(values[:48], want, rtol=1e-4, atol=1e-7)
+    maps = []
+    for start in (0, 48, 63):
+        part = mel[start : start + 48]
+        one = scoring.clip_scores(model, info, [part])[0, p.argmax()]
+        x = model_inputs(part, info.features)
+        maps.append(explain.on_spectrogram(model.config, minast.relevance(model, x, int(p.argmax())))[0] * one)
+    assert np.allclose(values[:48], maps[0], rtol=1e-4, atol=1e-7)
+    assert np.allclose(values[48:63], maps[1][:15], rtol=1e-4, atol=1e-7)
+    assert np.allclose(values[63:96], (maps[1][15:] + maps[2][:33]) / 2, rtol=1e-4, atol=1e-7)
+    assert np.allclose(values[96:], maps[2][33:], rtol=1e-4, atol=1e-7)
 
 
 def test_explain_writes_a_picture_of_one_file(trained, tones, tmp_path, command):
