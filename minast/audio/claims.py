@@ -5,6 +5,7 @@ PAF, PVF, IRCAM and XI do not say how long they are; nobody can tell that one of
 
 import re
 import struct
+from typing import BinaryIO
 
 LOGGED = (  # libsndfile's log of the header: the bytes promised and those found
     re.compile(r"(?:Data Size|BODY|data|SSND)\s*: (?P<promised>\d+) \(should be (?P<found>\d+)\)"),
@@ -55,3 +56,13 @@ def _mat5(head, size, frames):
 
 
 HEADERS = {"AVR": _avr, "MPC2K": _mpc, "NIST": _nist, "MAT5": _mat5}
+
+
+def whole_sds(file: BinaryIO, start: int, end: int) -> bool:
+    """Whether all blocks of a MIDI sample dump are there: 21 bytes of header, then 127 each, between F0 and F7."""
+    file.seek(start)
+    data = file.read(end - start)
+    bits, length = data[6], data[10] | data[11] << 7 | data[12] << 14
+    blocks = -(-length // (120 // -(-bits // 7)))  # a sample takes a byte for each 7 bits
+    places = range(21, 21 + 127 * blocks, 127)
+    return all(data[i : i + 2] == b"\xf0\x7e" and data[i + 126 : i + 127] == b"\xf7" for i in places)

@@ -14,7 +14,6 @@ from .view import View
 
 FLAC = b'fLaC\x00\x00\x00"'  # where a FLAC stream begins
 SLACK = 2 * 1152  # frames that an mp3 may have less than its Xing header says: encoders count differently
-SDS_BLOCK = {"PCM_S8": 60, "PCM_16": 40, "PCM_24": 30}  # samples in each 127 bytes of a MIDI sample dump
 OPEN_END = 2**40  # bytes: as long as an mp3 without a header is said to be, so that it is read to its end
 
 
@@ -33,8 +32,8 @@ def plain(file: BinaryIO, end: int, notes: list[Note]) -> Iterator[Stream]:
             stream.file.close()
             size = sound.found if sound.unset else sound.claimed or sound.found
             yield from mpeg_audio(file, min(end, start + sound.at + size), notes, start + sound.at)
-        elif stream.format == "SDS" and end - start < 21 + 127 * -(-stream.promised // SDS_BLOCK[stream.subtype]):
-            raise Unreadable("it is cut short")  # libsndfile would repeat its last block to the promised length
+        elif stream.format == "SDS" and not claims.whole_sds(file, start, end):
+            raise Unreadable("it is damaged or cut short")  # libsndfile would make noise of it, and print
         else:
             yield stream
             following = _next_flac(file, start, end) if stream.stopped else None
