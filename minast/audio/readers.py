@@ -36,7 +36,7 @@ def plain(file: BinaryIO, end: int, notes: list[Note]) -> Iterator[Stream]:
             raise Unreadable("it is damaged or cut short")  # libsndfile would make noise of it, and print
         else:
             yield stream
-            following = _next_flac(file, start, end) if stream.stopped else None
+            following = _next_flac(file, start, end) if stream.format == "FLAC" else None
             if following is None or stream.decoded < (stream.promised or 0):
                 _judge(stream, sound, file, start, end, notes)
         start = sound.next if sound else following

@@ -104,7 +104,8 @@ def test_a_flac_that_does_not_know_its_length(make, read):
     data[22:26] = bytes(4)
     found = read(data)
     assert len(found.wave) == FRAMES and found.notes == ()
-    assert read(data[: len(data) // 2]).cut
+    if soundfile.__libsndfile_version__ >= "1.2.2":  # older ones say nothing of a frame that is not complete
+        assert read(data[: len(data) // 2]).cut
 
 
 def test_a_flac_damaged_in_the_middle(make, read):
