@@ -45,9 +45,9 @@ def frame(head: bytes) -> Frame | None:
 
 def first_frame(file: BinaryIO, start: int, end: int) -> int | None:
     """Where the first frame at or behind `start` begins: a header that another one of its kind follows, or the end."""
+    start, at = _behind_id3(file, start), 0
     file.seek(start)
-    data = file.read(min(end - start, LIMIT))
-    at = id3_size(data)
+    data = file.read(max(0, min(end - start, LIMIT)))
     while (at := data.find(b"\xff", at)) >= 0:
         this = frame(data[at : at + 4])
         if this:
@@ -59,14 +59,15 @@ def first_frame(file: BinaryIO, start: int, end: int) -> int | None:
     return None
 
 
-def id3_size(data: bytes) -> int:
-    """Bytes of the ID3v2 tag at the beginning, 0 without one."""
-    if data[:3] != b"ID3" or len(data) < 10:
-        return 0
-    size = 0
-    for byte in data[6:10]:
-        size = size << 7 | byte & 0x7F
-    return size + 10
+def _behind_id3(file, start):
+    """Where the ID3v2 tags at `start` end: it is `start` without one"""
+    while True:
+        file.seek(start)
+        head = file.read(10)
+        if head[:3] != b"ID3" or len(head) < 10:
+            return start
+        a, b, c, d = (byte & 0x7F for byte in head[6:])
+        start += 10 + (a << 21 | b << 14 | c << 7 | d)
 
 
 def without_tags(file: BinaryIO, start: int, end: int) -> int:

@@ -27,7 +27,13 @@ def plain(file: BinaryIO, end: int, notes: list[Note]) -> Iterator[Stream]:
     start = 0
     while start is not None:
         sound = chunks.find(file, start, end)
-        stream = Stream(chunk_view(file, start, end, sound))
+        try:
+            stream = Stream(chunk_view(file, start, end, sound))
+        except Unreadable as error:
+            if not start:
+                raise
+            notes.append(Note(CUT, f"the file that is joined to it at byte {start} cannot be decoded ({error})."))
+            return
         if stream.subtype.startswith("MPEG") and sound:  # mp3 inside a wav
             stream.file.close()
             size = sound.found if sound.unset else sound.claimed or sound.found
@@ -99,7 +105,8 @@ def mpeg_audio(file: BinaryIO, end: int, notes: list[Note], start: int = 0) -> I
         reached = start + min(stream.view.position, stream.view.size)
         following = _next_frame(file, first, reached, end)
         why = "it ends within a frame" if stream.view.short else stream.stopped
-        lacking = (stream.promised - stream.decoded) / stream.rate if stream.promised < OPEN_END // 100 else 0
+        promised = stream.promised or 0  # far too much without a Xing header
+        lacking = (promised - stream.decoded) / stream.rate if promised < OPEN_END // 100 else 0
         if lacking * stream.rate > SLACK:
             notes.append(cut_short(done, done + lacking, why))
         elif following is None and (stream.view.short or (stream.stopped and _matters(file, reached, end))):

@@ -86,6 +86,12 @@ def test_a_cut_file_behind_a_whole_one(make, read):
     assert len(found.wave) == FRAMES + 10000 and found.cut
 
 
+def test_a_joined_file_that_cannot_be_decoded(make, read):
+    data = make("WAV")
+    found = read(data + data[:4] + bytes(4) + b"WAVEfmt " + bytes(40))
+    assert len(found.wave) == FRAMES and found.cut and "joined to it at byte 32044 cannot be decoded" in found.notes[0]
+
+
 def test_other_chunks_and_tags_are_no_lost_sound(make, read):
     for extra in (b"LIST\x04\x00\x00\x00INFO", b"ID3\x03" + bytes(40000), b"TAG" + bytes(125), bytes(10)):
         found = read(make("WAV") + extra)

@@ -85,6 +85,18 @@ def test_tags_at_the_end_are_no_sound(read, encoded, header):
         np.testing.assert_array_equal(found.wave, whole.wave)
 
 
+@pytest.mark.parametrize("size", [50, 3_000_000])
+def test_tags_at_the_beginning_are_no_sound(read, encoded, size):
+    """A picture of the cover may be larger than what is searched for a frame."""
+    bits = bytes(size >> shift & 0x7F for shift in (21, 14, 7, 0))
+    tag = b"ID3\x04\x00\x00" + bits + bytes(range(256)) * (size // 256) + bytes(size % 256)
+    data = encoded("MP3")
+    found = read(tag + data)
+    assert found.notes == () and len(found.wave) == 32000
+    assert read(tag + data[:6000]).cut
+    assert len(read(tag + data + tag + data).wave) == 64000
+
+
 def test_joined_mp3s_are_read_one_after_another(read, encoded):
     data = encoded("MP3")
     one = read(data).wave
