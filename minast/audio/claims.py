@@ -7,6 +7,7 @@ import re
 import struct
 from typing import BinaryIO
 
+SDS = b"\xf0\x7e"  # how a MIDI sample dump and each of its blocks begin
 LOGGED = (  # libsndfile's log of the header: the bytes promised and those found
     re.compile(r"(?:Data Size|BODY|data|SSND)\s*: (?P<promised>\d+) \(should be (?P<found>\d+)\)"),
     re.compile(r"Data length (?P<promised>\d+) should be (?P<found>\d+)"),
@@ -58,11 +59,13 @@ def _mat5(head, size, frames):
 HEADERS = {"AVR": _avr, "MPC2K": _mpc, "NIST": _nist, "MAT5": _mat5}
 
 
-def whole_sds(file: BinaryIO, start: int, end: int) -> bool:
+def whole_sds(file: BinaryIO, size: int) -> bool:
     """Whether all blocks of a MIDI sample dump are there: 21 bytes of header, then 127 each, between F0 and F7."""
-    file.seek(start)
-    data = file.read(end - start)
-    bits, length = data[6], data[10] | data[11] << 7 | data[12] << 14
-    blocks = -(-length // (120 // -(-bits // 7)))  # a sample takes a byte for each 7 bits
-    places = range(21, 21 + 127 * blocks, 127)
-    return all(data[i : i + 2] == b"\xf0\x7e" and data[i + 126 : i + 127] == b"\xf7" for i in places)
+    file.seek(0)
+    data = file.read(size)
+    if size < 21 or not 8 <= data[6] <= 28:
+        return False
+    samples = 120 // -(-data[6] // 7)  # of a block: one takes a byte for each 7 bits
+    length = data[10] | data[11] << 7 | data[12] << 14
+    places = range(21, 21 + 127 * -(-length // samples), 127)
+    return all(data[i : i + 2] == SDS and data[i + 126 : i + 127] == b"\xf7" for i in places)

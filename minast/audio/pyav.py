@@ -8,6 +8,7 @@ import numpy as np
 
 from .notes import Note, cut_short
 from .sndfile import BROKEN, Unreadable, reason
+from .view import View
 
 FORMATS = (  # FFmpeg's demuxers that may be used: none that opens other files, or is a network protocol
     *("aac", "ac3", "eac3", "aiff", "amr", "amrnb", "amrwb", "ape", "asf", "au", "avi", "caf", "dsf", "dts", "flac"),
@@ -28,9 +29,8 @@ def tracks(file: BinaryIO, notes: list[Note]) -> Iterator["Track"]:
 
     whitelist = ",".join(name for names in FORMATS for name in names.split(","))
     try:
-        file.seek(0)
-        box = av.open(file, options={"format_whitelist": whitelist, "protocol_whitelist": ""})
-    except BROKEN as error:
+        box = av.open(View(file), options={"format_whitelist": whitelist, "protocol_whitelist": ""})
+    except (*BROKEN, av.error.FFmpegError) as error:
         raise Unreadable(reason(error)) from None
     with box:
         if box.format.name not in FORMATS or not box.streams.audio:
@@ -56,9 +56,11 @@ def _length(box, sound):
 
 def _frames(box, sound, report):
     """Decoded frames; the first failure ends them, and its reason is kept."""
+    import av
+
     try:
         yield from box.decode(sound)
-    except BROKEN as error:
+    except (*BROKEN, av.error.FFmpegError) as error:
         report["stopped"] = reason(error)
 
 

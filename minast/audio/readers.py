@@ -38,8 +38,6 @@ def plain(file: BinaryIO, end: int, notes: list[Note]) -> Iterator[Stream]:
             stream.file.close()
             size = sound.found if sound.unset else sound.claimed or sound.found
             yield from mpeg_audio(file, min(end, start + sound.at + size), notes, start + sound.at)
-        elif stream.format == "SDS" and not claims.whole_sds(file, start, end):
-            raise Unreadable("it is damaged or cut short")  # libsndfile would make noise of it, and print
         else:
             yield stream
             following = _next_flac(file, start, end) if stream.format == "FLAC" else None

@@ -8,7 +8,7 @@ import numpy as np
 from .view import View
 
 VALUES = 2**17  # samples, of all channels together, that are decoded at a time: 0.5 MiB
-BROKEN = (OSError, RuntimeError, ValueError, TypeError, OverflowError, AssertionError)  # what soundfile raises, and av
+BROKEN = (OSError, RuntimeError, ValueError, TypeError, OverflowError, AssertionError)  # what soundfile raises
 ENDLESS = 2**50  # more frames than any file has: libsndfile's way to say that it does not know
 
 

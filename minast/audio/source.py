@@ -5,7 +5,7 @@ import stat
 from collections.abc import Iterator
 
 from ..errors import Error
-from . import chunks, ogg, pyav, readers
+from . import chunks, claims, ogg, pyav, readers
 from .kinds import RAW, refusal
 from .notes import CUT, Note
 from .sndfile import Stream, Unreadable
@@ -48,6 +48,8 @@ def _reader(file, head, size):
     """Which of `readers` takes this file. Raises Unreadable."""
     if head.startswith(b"OggS"):
         return readers.ogg_pages
+    if head.startswith(claims.SDS) and not claims.whole_sds(file, size):
+        raise Unreadable("it is damaged or cut short")  # libsndfile would make noise of it, and print
     sound = chunks.find(file, 0, size)
     mpeg = head.startswith(b"ID3") or head[0] == 0xFF
     view = readers.mpeg_view(file, 0, size) if mpeg else readers.chunk_view(file, 0, size, sound)

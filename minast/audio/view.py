@@ -1,4 +1,4 @@
-"""A stretch of a file, as libsndfile reads it through callbacks."""
+"""A stretch of a file, as libsndfile and PyAV read it through callbacks."""
 
 from typing import BinaryIO
 
@@ -38,6 +38,11 @@ class View:
     def tell(self) -> int:
         """Bytes from the beginning of the view."""
         return self.position
+
+    def read(self, count: int) -> bytes:
+        """At most `count` bytes, b"" at the end: for PyAV, which does not ask for `readinto`."""
+        buffer = bytearray(count)
+        return bytes(buffer[: self.readinto(memoryview(buffer))])
 
     def readinto(self, buffer: memoryview) -> int:
         """Fill the buffer as far as there are bytes.   -> their number, 0 at the end"""
