@@ -15,6 +15,7 @@ whatever is missing, becomes a note that the commands print.
 | larger than 32-bit integers, NaN, infinite | refused, with the value or the time |
 | channels that cancel (opposite polarity) | the channel with the most power alone; a note, `phase` |
 | PAF, PVF, IRCAM, XI; mp3 without a Xing header, cut between frames | read: nothing says how long they were |
+| SDS, HTK and 8-bit VOC cut short | refused, as libsndfile refuses them or makes noise of what is missing |
 | .raw, .vox, .gsm, ...: samples without a header | refused: rate and coding are unknown |
 | m4a, aac, wma, mp4, webm, amr, ... | read through PyAV where it is installed; else refused, with ffmpeg's line |
 | a sample rate below 100 or above 768000 Hz | refused |

@@ -2,6 +2,8 @@
 
 import os
 
+from . import pyav
+
 EXTENSIONS = (  # read always
     *(".wav", ".flac", ".ogg", ".mp3", ".opus", ".oga", ".aif", ".aiff", ".au", ".w64", ".caf"),
     *(".aifc", ".mp2", ".rf64", ".snd", ".sph", ".wave"),
@@ -17,10 +19,10 @@ MAGIC = {  # first bytes -> what it is, for files that people mistake for sound
     b"GIF8": "a GIF picture",
     b"%PDF": "a PDF document",
     b"PK\x03\x04": "a zip archive (.zip, .npz, .docx, ...)",
-    b"\x1f\x8b": "gzip-compressed",
-    b"version https://git-lfs": "a Git LFS pointer, not the file itself: run `git lfs pull`",
-    b"<!DOCTYPE html": "a web page: the download did not give the file itself",
-    b"<html": "a web page: the download did not give the file itself",
+    b"\x1f\x8b": "a gzip-compressed file",
+    b"version https://git-lfs": "a Git LFS pointer to it, so run `git lfs pull`",
+    b"<!DOCTYPE html": "a web page, so the download failed",
+    b"<html": "a web page, so the download failed",
 }
 
 
@@ -32,17 +34,18 @@ def refusal(path: str, head: bytes, why: str) -> str:
     suffix = os.path.splitext(path)[1].lower()
     for magic, what in MAGIC.items():
         if head.startswith(magic):
-            return f"this is no sound but {what}."
+            return f"this is not sound: it is {what}."
     if suffix in RAW:
         return (
             f"a {suffix} file holds samples alone, and does not say their rate and coding: say them while converting "
             "it, for example `ffmpeg -f s16le -ar 16000 -ac 1 -i IN OUT.wav`."
         )
-    if suffix in CONVERTIBLE:
-        return f"this cannot be decoded as audio ({why}). {advice()}"
-    return f"this cannot be decoded as audio ({why}): give a wav, flac, ogg or mp3 file, or `ffmpeg -i IN OUT.wav`."
-
-
-def advice() -> str:
-    """How to make readable what libsndfile cannot open."""
-    return "`ffmpeg -i IN OUT.wav` converts it; `pip install av` (PyAV) lets minast read it as it is."
+    if suffix in CONVERTIBLE and not pyav.installed():
+        return (
+            f"this cannot be decoded as audio ({why}). `ffmpeg -i IN OUT.wav` converts it; `pip install av` (PyAV) lets "
+            "minast read it as it is."
+        )
+    return (
+        f"this cannot be decoded as audio ({why}): give a wav, flac, ogg or mp3 file, or convert it with "
+        "`ffmpeg -i IN OUT.wav`."
+    )

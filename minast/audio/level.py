@@ -61,8 +61,10 @@ class Level:
             taken = f"they were taken for {scale.bit_length()}-bit integers and divided by {scale}"
             found.append(Note(LEVEL, f"its float samples reach {self.peak:.6g}: {taken}."))
         if channel is not None:
-            taken = f"channel {channel + 1} was taken alone"
-            found.append(Note(PHASE, f"its {self.channels} channels cancel each other (opposite polarity): {taken}."))
+            used = f"only channel {channel + 1} was used"
+            found.append(
+                Note(PHASE, f"its {self.channels} channels cancel each other out (opposite polarity): {used}.")
+            )
         return found
 
 

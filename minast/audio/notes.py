@@ -31,4 +31,4 @@ def unknown_length(seconds: float, unset: bool) -> Note:
 
 def left_over(size: int) -> Note:
     """Bytes behind the sound that are nothing known."""
-    return Note(LENGTH, f"the {size} bytes behind its sound are nothing known, and were left out.")
+    return Note(LENGTH, f"{size} bytes of an unknown kind follow its sound, and were left out.")

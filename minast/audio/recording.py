@@ -83,8 +83,8 @@ class Recording:
                 raise Error(f"{self.path}: {level.bad} samples are NaN or infinite, the first at {at:.3f} s.")
             if level.scale() is None:
                 raise Error(
-                    f"{self.path}: its samples reach {level.peak:.3g}: they should lie in [-1, 1], and are larger than "
-                    "32-bit integers. Scale them, or export the file again."
+                    f"{self.path}: its samples reach {level.peak:.3g}: they should lie in [-1, 1], and exceed even the "
+                    "range of 32-bit integers. Scale them, or export the file again."
                 )
             begin += level.frames / rate
             self.notes += [note for note in level.notes() if note not in self.notes]

@@ -100,7 +100,7 @@ def test_other_chunks_and_tags_are_no_lost_sound(make, read):
 
 def test_bytes_that_may_be_lost_sound_are_mentioned(make, read):
     found = read(make("WAV") + bytes(range(256)) * 200)
-    assert found.kinds == ("length",) and "the 51200 bytes behind its sound are nothing known" in found.notes[0]
+    assert found.kinds == ("length",) and "51200 bytes of an unknown kind follow its sound" in found.notes[0]
 
 
 def test_a_flac_that_does_not_know_its_length(make, read):
