@@ -42,8 +42,8 @@ def refusal(path: str, head: bytes, why: str) -> str:
         )
     if suffix in CONVERTIBLE and not pyav.installed():
         return (
-            f"this cannot be decoded as audio ({why}). `ffmpeg -i IN OUT.wav` converts it; `pip install av` (PyAV) lets "
-            "minast read it as it is."
+            f"this cannot be decoded as audio ({why}). `ffmpeg -i IN OUT.wav` converts it; `pip install av` (PyAV) "
+            "lets minast read it as it is."
         )
     return (
         f"this cannot be decoded as audio ({why}): give a wav, flac, ogg or mp3 file, or convert it with "
