@@ -2,17 +2,17 @@
 
 import difflib
 import os
+import warnings
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from .audio import load_audio, resample
 from .checkpoint import Info, load, save
 from .config import FeatureConfig
 from .errors import Error
-from .features import log_mel, segment_count
 from .model import AST
-from .scoring import BATCH, clip_embeddings, clip_scores
+from .scoring import BATCH, by_clip, clip_mean, segment_embeddings, segment_scores
+from .sounds import OpenSound
 from .text import visible
 from .training.fit import fit
 
@@ -29,7 +29,8 @@ class Classifier:
     (2, 96)
 
     A sound is the path of an audio file, or a waveform: a float array (S,) in [-1, 1]. Sounds longer than the model's
-    input are cut into segments, and their results averaged. model: AST, any backend. info: what `minast.load` returns
+    input are cut into segments, the last one flush with the end, and their results averaged; files are read in blocks,
+    so that memory does not grow with their length. model: AST, any backend. info: what `minast.load` returns
     beside it. name: the model's name in error messages.
     """
 
@@ -95,7 +96,8 @@ class Classifier:
         top: how many labels, best first. rate: Hz, of waveforms that are not at the model's (`features.rate`); files
         say their own. labels: choose among these names only; their probabilities stay as they are.
         -> {"file": path or None, "seconds": float, "segments": int, "head": "softmax" or "sigmoid",
-        "labels": [{"label": str, "probability": float}, ...]}, or a list of such dictionaries.
+        "labels": [{"label": str, "probability": float}, ...], "notes": [str, ...]}, or a list of such dictionaries;
+        notes: what to know about the file, such as that it is cut short (`minast.audio`).
         Raises minast.Error for a file that cannot be read, a waveform that is not one channel of floats or shorter than
         25 ms, and a label that the model lacks.
         """
@@ -109,28 +111,25 @@ class Classifier:
         """Embeddings: what the head sees of each sound, averaged over its segments.   n sounds -> (n, D) float32
 
         A single sound gives (1, D). rate: as in `predict`. batch: segments that go through the model together.
-        Raises minast.Error as `predict` does.
+        A file that was understood with an assumption, or is cut short, causes a UserWarning. Raises minast.Error as
+        `predict` does.
         """
         whole("batch", batch)
-        mels = (self.read(sound, rate)[1] for sound in _listed(sounds))
-        rows = [embeddings.mean(axis=0) for embeddings in clip_embeddings(self.model, self.features, mels, batch)]
+        clips = (self._warned(sound, rate).segments() for sound in _listed(sounds))
+        rows = [rows.mean(axis=0) for rows in by_clip(segment_embeddings(self.model), clips, batch)]
         return np.array(rows, np.float32).reshape(len(rows), self.model.config.dim)
 
     # -- steps -----------------------------------------------------------------------------------------------------
 
+    def open(self, sound: Sound, rate: float | None = None) -> OpenSound:
+        """A sound on its way to the model, in blocks: its log-mel, segments, length, and what to know about it."""
+        return OpenSound(sound, self.features, rate)
+
     def read(self, sound: Sound, rate: float | None = None) -> tuple[float, np.ndarray]:
         """A sound's length and its log-mel spectrogram, not normalised.   -> (seconds, mel (T, F))"""
-        f = self.features
-        if not isinstance(sound, np.ndarray):
-            wave = load_audio(sound, f.rate)
-        elif rate in (None, f.rate) or sound.ndim != 1 or sound.dtype.kind != "f":  # what log_mel refuses
-            wave = sound
-        else:
-            wave = resample(sound.astype(np.float32, copy=False), rate, f.rate)
-        try:
-            return len(wave) / f.rate, log_mel(wave, f.rate, f.mel_bins, f.window)
-        except Error as error:
-            raise Error(_about(sound, error)) from None
+        opened = self._warned(sound, rate)
+        mel = opened.mel()
+        return opened.seconds, mel
 
     def numbers(self, labels: Sequence[str]) -> np.ndarray:
         """Class numbers of labels given by name. Raises minast.Error, with the nearest names, for an unknown one."""
@@ -145,19 +144,27 @@ class Classifier:
                 raise Error(f"{self.name} has no label {name!r}: {hint}")
         return np.array([self.labels.index(name) for name in labels])
 
+    def _warned(self, sound, rate):
+        opened = self.open(sound, rate)
+        for note in opened.notes:
+            warnings.warn(f"{opened.file}: {note.text}", stacklevel=3)
+        return opened
+
     def _predicted(self, sound, rate, chosen, top):
-        seconds, mel = self.read(sound, rate)
-        scores = clip_scores(self.model, self.info, [mel])[0]
+        opened = self.open(sound, rate)
+        rows = next(by_clip(segment_scores(self.model, self.info.loss), [opened.segments()]))
+        scores = clip_mean(rows)
         if not np.isfinite(scores).all():
             message = "the model's scores are not numbers: its weights are damaged or were never trained."
             raise Error(_about(sound, message))
         best = chosen[np.argsort(-scores[chosen], kind="stable")][:top]
         return {
             "file": None if isinstance(sound, np.ndarray) else os.fspath(sound),
-            "seconds": round(seconds, 3),
-            "segments": segment_count(len(mel), self.features.frames),
+            "seconds": round(opened.seconds, 3),
+            "segments": len(rows),
             "head": self.head,
             "labels": [{"label": self.labels[k], "probability": round(float(scores[k]), 6)} for k in best],
+            "notes": [note.text for note in opened.notes],
         }
 
 

@@ -4,9 +4,9 @@
   python -m minast.embed model.npz street.wav --per segment --out street.npz
 
 An embedding is the vector of D numbers that the model's head classifies. A file longer than the model's input is cut
-into segments, and its embedding is the mean over them; a remainder shorter than half a segment is left out. The .npz,
-for numpy.load, holds: embeddings (n, D); files (n names); with --per segment, starts and ends in seconds; about, a JSON
-text with checkpoint, model, features, version.
+into segments, the last one flush with its end, and its embedding is the mean over them. Files may be of any length:
+they are read in blocks. The .npz, for numpy.load, holds: embeddings (n, D); files (n names); with --per segment, starts
+and ends in seconds; about, a JSON text with checkpoint, model, features, version.
 """
 
 import json
@@ -22,7 +22,7 @@ from .classifier import Classifier
 from .datasets.tree import audio_files
 from .errors import Error
 from .files import atomic, writable_file, writable_folder
-from .scoring import BATCH, clip_embeddings, segment_times
+from .scoring import BATCH, by_clip, segment_embeddings, segment_times
 from .training.prefetch import Prefetcher
 from .version import __version__
 
@@ -101,43 +101,58 @@ def named_files(arguments):
 def embed_files(classifier, files, per, batch):
     """-> n arrays (W, D), one a readable file; the names and lengths (s) of these files. Others are complained about.
 
-    Files are decoded in the background. per: "file" leaves one row of each.
+    Files are opened in the background. per: "file" leaves one row of each.
     """
     from tqdm import tqdm
 
-    readable, seconds = [], []
+    read = []  # (file, seconds) of each array of embeddings; None for a file that failed midway
 
-    def read(path):
+    def open_one(path):
         try:
-            return classifier.read(path)
+            return classifier.open(path)
         except Error as error:
             return error
 
-    def mels(decoded, bar):
-        for path, found in zip(files, decoded, strict=True):
+    def complain(error):
+        with tqdm.external_write_mode(sys.stderr):
+            cli.complain(error)
+
+    def inputs(path, sound):
+        try:
+            yield from sound.segments()
+            read.append((path, sound.seconds))
+        except Error as error:  # it was readable when it was opened
+            read.append(None)
+            complain(error)
+
+    def clips(found, bar):
+        for path, sound in zip(files, found, strict=True):
             bar.update()
-            if isinstance(found, Error):
-                with tqdm.external_write_mode(sys.stderr):
-                    cli.complain(found)
-            else:
-                readable.append(path)
-                seconds.append(found[0])
-                yield found[1]
+            if isinstance(sound, Error):
+                complain(sound)
+                continue
+            with tqdm.external_write_mode(sys.stderr):
+                for note in sound.notes:
+                    cli.note(f"{path}: {note.text}")
+            yield inputs(path, sound)
 
     with (
-        Prefetcher(read, files) as decoded,
+        Prefetcher(open_one, files) as found,
         tqdm(total=len(files), desc="embeddings", unit="file", disable=None, leave=False) as bar,
     ):
-        found = clip_embeddings(classifier.model, classifier.features, mels(decoded, bar), batch)
-        clips = [rows.mean(axis=0, keepdims=True) if per == "file" else rows for rows in found]
-    return clips, readable, seconds
+        rows = [
+            clip.mean(axis=0, keepdims=True) if per == "file" and len(clip) else clip
+            for clip in by_clip(segment_embeddings(classifier.model), clips(found, bar), batch)
+        ]
+    kept = [(clip, *about) for clip, about in zip(rows, read, strict=True) if about]
+    return [[row[i] for row in kept] for i in range(3)]
 
 
 def arrays(clips, files, seconds, features, per):
     """What the .npz holds: embeddings (rows, D) float32, files (rows,); per segment also starts and ends (rows,) s"""
     found = {"embeddings": np.concatenate(clips), "files": np.repeat(np.array(files, str), [len(c) for c in clips])}
     if per == "segment":
-        times = [segment_times(len(clip), features, s) for clip, s in zip(clips, seconds, strict=True)]
+        times = [segment_times(s, features) for s in seconds]
         found["starts"], found["ends"] = (np.concatenate(each) for each in zip(*times, strict=True))
     return found
 

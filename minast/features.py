@@ -3,12 +3,14 @@
 Source of every constant: the options that the official code's dataloader.py passes to Kaldi's fbank.
 """
 
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from . import threads
+from .audio.level import LOUDEST
 from .config import WINDOWS, FeatureConfig
 from .errors import Error
 
@@ -17,6 +19,7 @@ PREEMPHASIS = 0.97
 LOW_HZ = 20.0
 LOG_FLOOR = 1.1920928955078125e-07  # float32's epsilon: silence is log of it, -15.94
 BLOCK = 256  # frames computed together
+STREAM = 8 * BLOCK  # frames of a waveform that comes in blocks: 20 s; a multiple of BLOCK, so that bits stay the same
 
 
 def mel_from_hz(hz: ArrayLike) -> np.ndarray:
@@ -119,7 +122,8 @@ def log_mel(wave: np.ndarray, rate: int = 16000, mel_bins: int = 128, window: st
         >>> minast.log_mel(minast.load_audio("street.wav")).shape           # 10 s
         (998, 128)
 
-    Raises minast.Error for a waveform that is not one channel of floats, not finite, or shorter than one frame.
+    Raises minast.Error for a waveform that is not one channel of floats, not finite, beyond [-32, 32] (30 dB over full
+    scale: samples of that size are integers in the guise of floats), or shorter than one frame.
     Source: Kaldi's fbank with the options of the official code's dataloader.py.
     """
     from scipy.fft import rfft  # slow to import
@@ -135,8 +139,14 @@ def log_mel(wave: np.ndarray, rate: int = 16000, mel_bins: int = 128, window: st
             f"the waveform has {len(wave)} samples ({1000 * len(wave) / rate:.1f} ms at {rate} Hz): "
             f"at least one frame of {frame} samples ({1000 * FRAME:.0f} ms) is needed."
         )
-    if not np.isfinite(wave).all():
+    peak = max(-float(wave.min()), float(wave.max()))
+    if not np.isfinite(peak):
         raise Error(f"the waveform has {np.count_nonzero(~np.isfinite(wave))} samples that are NaN or infinite.")
+    if peak > LOUDEST:
+        raise Error(
+            f"the waveform reaches {peak:.6g}: it must lie in [-1, 1], or exceed it a little. Samples at the scale of "
+            "16-bit integers must be divided by 32768."
+        )
     taper, bank = _tables(rate, mel_bins, window)
     frames = np.lib.stride_tricks.sliding_window_view(wave.astype(np.float32, copy=False), frame)[::shift]  # (T, frame)
     mel = np.empty((len(frames), mel_bins), np.float32)
@@ -179,21 +189,71 @@ def normalise(mel: np.ndarray, mean: float, std: float) -> np.ndarray:
     return ((mel - mean) / (2 * std)).astype(np.float32, copy=False)
 
 
+def segment_starts(length: int, frames: int, hop: int | None = None) -> np.ndarray:
+    """The first frame of each segment that a clip of `length` frames is cut into.   -> (W,), at least one
+
+    One segment every `hop` frames (default: end to end, a hop of `frames`), as long as they are whole. If that leaves
+    frames at the end of the clip, one more is taken, flush with the end: it overlaps the one before, and all of the
+    clip is heard. A clip shorter than a segment is one segment, which `pad_or_trim` pads.
+    """
+    last = max(0, length - frames)
+    starts = np.arange(0, last + 1, hop or frames)
+    return starts if starts[-1] == last else np.append(starts, last)
+
+
 def segment_count(length: int, frames: int) -> int:
     """The number of segments that `segments` cuts a clip of `length` frames into."""
-    return max(1, length // frames + (length % frames >= (frames + 1) // 2))
+    return max(1, -(-length // frames))
 
 
-def segments(mel: np.ndarray, frames: int) -> np.ndarray:
-    """A clip of any length cut into segments of the model's length, end to end.   mel (T, F) -> (W, frames, F)
+def segments(mel: np.ndarray, frames: int, hop: int | None = None) -> np.ndarray:
+    """A clip of any length cut into segments of the model's length, at `segment_starts`.   mel (T, F) -> (W, frames, F)
 
-    What is left after the last whole segment becomes one more, padded by `pad_or_trim`, if it fills at least half of
-    one; otherwise it is dropped. A clip shorter than one segment is padded.
+    In the mean over a clip's segments, the frames that the last two share count twice.
     """
-    count = segment_count(len(mel), frames)
-    return np.stack([pad_or_trim(mel[i * frames :], frames) for i in range(count)])
+    return np.stack([pad_or_trim(mel[i:], frames) for i in segment_starts(len(mel), frames, hop)])
 
 
 def model_inputs(mel: np.ndarray, features: FeatureConfig) -> np.ndarray:
     """All segments of a clip, padded and normalised: what `AST.forward` takes.   (T, F) -> (W, frames, F)"""
     return normalise(segments(mel, features.frames), features.mean, features.std)
+
+
+# -- the same in blocks, for recordings of any length ----------------------------------------------------------
+
+
+def log_mel_blocks(waves: Iterable[np.ndarray], features: FeatureConfig) -> Iterator[np.ndarray]:
+    """`log_mel` of a waveform that comes in blocks (n,), bit for bit.   -> (STREAM, F) each, (t, F) the last
+
+    Raises minast.Error as `log_mel` does.
+    """
+    frame, shift, _ = sizes(features.rate)
+    wanted, waiting, count = (STREAM - 1) * shift + frame, [], 0
+    for wave in waves:
+        waiting.append(wave)
+        count += len(wave)
+        if count < wanted + shift:  # one frame more is kept back, so that the last block is not empty
+            continue
+        wave = np.concatenate(waiting)
+        while len(wave) >= wanted + shift:
+            yield log_mel(wave[:wanted], features.rate, features.mel_bins, features.window)
+            wave = wave[STREAM * shift :]
+        waiting, count = [wave], len(wave)
+    wave = np.concatenate(waiting) if waiting else np.zeros(0, np.float32)
+    yield log_mel(wave, features.rate, features.mel_bins, features.window)
+
+
+def segments_of_blocks(mels: Iterable[np.ndarray], frames: int, hop: int | None = None) -> Iterator[np.ndarray]:
+    """`segments` of a log-mel that comes in blocks (t, F): each (frames, F), as soon as it is complete."""
+    hop = hop or frames
+    kept, start, base = None, 0, 0  # the latest frames, the next segment's first frame, and that of `kept`
+    for mel in mels:
+        kept = mel if kept is None else np.concatenate([kept, mel])
+        while start + frames <= base + len(kept):
+            yield kept[start - base : start - base + frames]
+            start += hop
+        drop = max(0, min(start - base, len(kept) - frames))  # the last `frames` may become the last segment
+        kept, base = kept[drop:], base + drop
+    length = base + len(kept)
+    if length < frames or start - hop + frames < length:
+        yield pad_or_trim(kept[-frames:], frames)

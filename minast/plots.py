@@ -244,9 +244,9 @@ def scores(
 ) -> "QuadMesh":
     """Draw the scores of segments over time, one row per class.   starts (W,) s, values (W, K) -> the image
 
-    seconds: the length of a segment. Segments may overlap: each is drawn around its middle, as wide as the step to the
-    next one. label: of the colour bar; None for no bar. style: passed to pcolormesh. Raises minast.Error for shapes
-    that do not fit, or no segments at all.
+    seconds: the length of a segment. Segments may overlap: each is drawn around its middle, halfway to its neighbours.
+    label: of the colour bar; None for no bar. style: passed to pcolormesh. Raises minast.Error for shapes that do not
+    fit, or no segments at all.
     """
     starts, values = np.asarray(starts, float), np.asarray(values)
     if values.shape != (len(starts), len(labels)) or len(starts) == 0:
@@ -255,8 +255,8 @@ def scores(
             f"({len(starts)}, {len(labels)}), and there must be at least one segment."
         )
     middles = starts + seconds / 2
-    step = np.diff(starts).min() if len(starts) > 1 else seconds
-    edges = np.append(middles - step / 2, middles[-1] + step / 2)
+    first, last = (starts[1] - starts[0], starts[-1] - starts[-2]) if len(starts) > 1 else (seconds, seconds)
+    edges = np.r_[middles[0] - first / 2, (middles[1:] + middles[:-1]) / 2, middles[-1] + last / 2]
     image = axes.pcolormesh(
         edges, np.arange(len(labels) + 1), values.T, **{"vmin": 0, "vmax": 1, "cmap": "viridis", **style}
     )

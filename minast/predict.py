@@ -4,11 +4,13 @@
   python -m minast.predict model.npz *.wav --top 3 --json
   python -m minast.predict model.npz street.wav --explain why.png
 
-A file longer than the model's input is cut into segments, and the probabilities are the mean over them. A remainder
-shorter than half a segment is not scored.
+A file longer than the model's input is cut into segments, the last one flush with its end, and the probabilities are
+the mean over them. Files may be of any length: they are read in blocks. What is wrong with a file is said, and the
+others go on.
 """
 
 import os
+import sys
 
 from . import cli
 from .arguments import MANY, whole
@@ -31,14 +33,8 @@ def main(argv=None):
     classifier.numbers(labels)  # refuse unknown ones before any file is read
     if classifier.info.notes.get("random_head"):
         cli.note("the head of this model is random, not trained yet: these probabilities mean nothing.")
-    results, failed = [], False
-    for path in args.files:
-        try:
-            result = classifier.predict(path, args.top, labels=labels)
-        except Error as error:
-            cli.complain(error)
-            failed = True
-            continue
+    results = []
+    for result in predicted(classifier, args.files, args.top, labels):
         results.append(result)
         if not args.json:
             show(result)
@@ -46,7 +42,7 @@ def main(argv=None):
             explain(classifier, result, args.explain)
     if args.json:
         cli.print_json(results)
-    return 2 if failed else 0
+    return 2 if len(results) < len(args.files) else 0
 
 
 def parser():
@@ -72,6 +68,25 @@ def names(text):
     return wanted
 
 
+def predicted(classifier, files, top, labels):
+    """The results of the files that can be read, one after another; what is wrong with a file is printed."""
+    from tqdm import tqdm
+
+    quiet = True if len(files) == 1 else None  # None: only where there is a terminal
+    with tqdm(files, desc="files", unit="file", disable=quiet, leave=False) as bar:
+        for path in bar:
+            try:
+                result = classifier.predict(path, top, labels=labels)
+            except Error as error:
+                with tqdm.external_write_mode(sys.stderr):
+                    cli.complain(error)
+                continue
+            with tqdm.external_write_mode():
+                for note in result["notes"]:
+                    cli.note(f"{path}: {note}")
+                yield result
+
+
 def show(result):
     """Print one file's labels, best first."""
     several = f", mean of {result['segments']} segments" if result["segments"] > 1 else ""
@@ -82,7 +97,7 @@ def show(result):
 
 def explain(classifier, result, target):
     """A picture of the likeliest label of a result."""
-    best, (_, mel) = result["labels"][0], classifier.read(result["file"])
+    best, mel = result["labels"][0], classifier.open(result["file"]).mel()
     title = f"{os.path.basename(result['file'])}: {best['label']} ({best['probability']:.1%})"
     label = classifier.labels.index(best["label"])
     save_explanation(target, classifier.model, classifier.info, mel, label, title)

@@ -1,7 +1,7 @@
 """Scores and embeddings of whole clips: the same code for validation, the commands and `Classifier`.
 
-A clip longer than the model's input is cut into segments (`features.segments`); the result of a clip is the mean over
-its segments.
+A clip longer than the model's input is cut into segments (`features.segment_starts`), the last one flush with the
+clip's end; the result of a clip is the mean over its segments.
 """
 
 from collections import deque
@@ -13,7 +13,7 @@ from . import metrics
 from .checkpoint import Info
 from .config import FeatureConfig
 from .errors import Error
-from .features import hop_seconds, model_inputs, normalise, pad_or_trim
+from .features import frame_count, hop_seconds, model_inputs, normalise, segment_starts, segments
 from .layers import softmax_forward
 from .model import AST
 
@@ -28,11 +28,12 @@ def probabilities(logits: np.ndarray, loss: str) -> np.ndarray:
     return np.where(logits >= 0, 1 / (1 + e), e / (1 + e))
 
 
-def by_clip(function: Callable, clips: Iterable[np.ndarray], batch: int = BATCH) -> Iterator[np.ndarray]:
-    """`function` of the segments of each clip, clip by clip.   clips of (W, frames, F) -> arrays (W, ...)
+def by_clip(function: Callable, clips: Iterable[Iterable[np.ndarray]], batch: int = BATCH) -> Iterator[np.ndarray]:
+    """`function` of the segments of each clip, clip by clip.   clips of segments (frames, F) -> arrays (W, ...)
 
     function: (B, frames, F) -> (B, ...) NumPy. It is called with `batch` segments at a time, whichever clips they
-    belong to, so that many short clips take no longer than a few long ones. clips may be a generator.
+    belong to, so that many short clips take no longer than a few long ones. clips may be a generator, and so may each
+    clip: no more than `batch` segments are held at a time. A clip without segments gives an empty array.
     """
     waiting, unfinished = [], deque()  # segments with their clip's rows; each clip's rows and how many there will be
 
@@ -42,18 +43,44 @@ def by_clip(function: Callable, clips: Iterable[np.ndarray], batch: int = BATCH)
         waiting.clear()
 
     for clip in clips:
-        rows = []
-        unfinished.append((rows, len(clip)))
+        rows, count = [], 0
         for segment in clip:
+            count += 1
             waiting.append((segment, rows))
             if len(waiting) == batch:
                 compute()
+        unfinished.append((rows, count))
         while unfinished and len(unfinished[0][0]) == unfinished[0][1]:
-            yield np.stack(unfinished.popleft()[0])
+            yield np.array(unfinished.popleft()[0])
     if waiting:
         compute()
     for rows, _ in unfinished:
-        yield np.stack(rows)
+        yield np.array(rows)
+
+
+def segment_scores(model: AST, loss: str) -> Callable[[np.ndarray], np.ndarray]:
+    """The function that gives each segment's probabilities, for `by_clip`.   (B, frames, F) -> (B, K) float64"""
+    return lambda x: probabilities(model.numpy(model.forward(x)).astype(np.float64), loss)
+
+
+def segment_embeddings(model: AST) -> Callable[[np.ndarray], np.ndarray]:
+    """`model.embed`, for `by_clip`.   (B, frames, F) -> (B, D) float32
+
+    It raises minast.Error for a model whose embeddings are not finite.
+    """
+
+    def function(x):
+        rows = model.numpy(model.embed(x)).astype(np.float32, copy=False)
+        if not np.isfinite(rows).all():
+            raise Error("the model's embeddings are not numbers: its weights are damaged or were never trained.")
+        return rows
+
+    return function
+
+
+def clip_mean(rows: np.ndarray) -> np.ndarray:
+    """A clip's scores: the mean over its segments, each of the same weight.   rows (W, K) -> (K,)"""
+    return (rows * (1 / len(rows))).sum(axis=0)
 
 
 def clip_scores(model: AST, info: Info, mels: Sequence[np.ndarray], batch: int = BATCH, bar=None) -> np.ndarray:
@@ -68,50 +95,35 @@ def clip_scores(model: AST, info: Info, mels: Sequence[np.ndarray], batch: int =
             if bar is not None:
                 bar.update()
 
-    def segment_scores(x):
-        return probabilities(model.numpy(model.forward(x)).astype(np.float64), info.loss)
-
     scores = np.zeros((len(mels), model.config.classes))
-    for total, rows in zip(scores, by_clip(segment_scores, inputs(), batch), strict=True):
-        total[:] = (rows * (1 / len(rows))).sum(axis=0)
+    for total, rows in zip(scores, by_clip(segment_scores(model, info.loss), inputs(), batch), strict=True):
+        total[:] = clip_mean(rows)
     return scores
 
 
-def clip_embeddings(
-    model: AST, features: FeatureConfig, mels: Iterable[np.ndarray], batch: int = BATCH
-) -> Iterator[np.ndarray]:
-    """`model.embed` of the segments of each clip, clip by clip.   mels: log-mels (T, F) -> arrays (W, D) float32
-
-    mels may be a generator. Raises minast.Error for a model whose embeddings are not finite.
-    """
-    inputs = (model_inputs(mel, features) for mel in mels)
-    for rows in by_clip(lambda x: model.numpy(model.embed(x)).astype(np.float32, copy=False), inputs, batch):
-        if not np.isfinite(rows).all():
-            raise Error("the model's embeddings are not numbers: its weights are damaged or were never trained.")
-        yield rows
-
-
-def segment_times(segments: int, features: FeatureConfig, seconds: float) -> tuple[np.ndarray, np.ndarray]:
+def segment_times(seconds: float, features: FeatureConfig, hop: int | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Where the segments of a clip that lasts `seconds` begin and end.   -> starts (W,) s, ends (W,) s
 
-    They are contiguous; the last one ends with the clip if its padding would reach further.
+    The segments are those of `features.segment_starts`; hop: in frames (default: end to end). The last one ends with
+    the clip.
     """
-    length = features.frames * hop_seconds(features.rate)
-    starts = np.arange(segments) * length
-    return starts, np.minimum(starts + length, seconds)
+    step, frames = hop_seconds(features.rate), frame_count(round(seconds * features.rate), features.rate)
+    starts = segment_starts(frames, features.frames, hop) * step
+    ends = np.minimum(starts + features.frames * step, seconds)
+    ends[-1] = seconds  # the last frame begins 25 ms before the end, or less
+    return starts, ends
 
 
 def sliding(mel: np.ndarray, features: FeatureConfig, hop: int) -> tuple[np.ndarray, np.ndarray]:
     """Overlapping segments, one every `hop` frames, as model inputs.   mel (T, F) -> starts (W,) s, x (W, frames, F)
 
-    Whole segments only, but at least one: a clip shorter than a segment is padded by `pad_or_trim`. Raises minast.Error
-    for a hop that is not a whole number of at least 1.
+    They begin at `features.segment_starts`: the last one ends with the clip, and a clip shorter than a segment is
+    padded. Raises minast.Error for a hop that is not a whole number of at least 1.
     """
     if not isinstance(hop, (int, np.integer)) or hop < 1:
         raise Error(f"the hop between segments is {hop!r}: it must be a whole number of frames, at least 1.")
-    first = np.arange(0, max(1, len(mel) - features.frames + 1), hop)
-    x = np.stack([pad_or_trim(mel[i:], features.frames) for i in first])
-    return first * hop_seconds(features.rate), normalise(x, features.mean, features.std)
+    starts = segment_starts(len(mel), features.frames, hop) * hop_seconds(features.rate)
+    return starts, normalise(segments(mel, features.frames, hop), features.mean, features.std)
 
 
 def scores_over_time(
@@ -119,8 +131,7 @@ def scores_over_time(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The probabilities of each of `sliding`'s segments: what is heard, and when.   -> starts (W,) s, (W, K) float64"""
     starts, x = sliding(mel, info.features, hop)
-    logits = [model.numpy(model.forward(x[i : i + batch])) for i in range(0, len(x), batch)]
-    return starts, probabilities(np.concatenate(logits).astype(np.float64), info.loss)
+    return starts, next(by_clip(segment_scores(model, info.loss), [x], batch))
 
 
 def mean_loss(scores: np.ndarray, targets: np.ndarray, loss: str) -> float:

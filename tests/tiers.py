@@ -20,6 +20,10 @@ SLOW = {
     "model/test_model.py": {"test_every_weight": "bce-.*"},
     "model/test_fast.py": {"test_worker_processes": "1-.*"},
     "commands/test_package.py": {"test_help": "train|bench", "test_wrong_flags_exit_2": "predict"},
+    "commands/test_predict.py": {
+        "test_memory_does_not_grow_with_the_length": None,
+        "test_a_long_recording_in_blocks_is_the_waveform_at_once": None,
+    },
     "commands/test_console.py": {
         "test_a_command_says_how_it_was_started": "train",
         "test_it_does_what_the_module_does": None,

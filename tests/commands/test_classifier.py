@@ -45,6 +45,16 @@ def test_a_waveform_of_another_rate(classifier, tones):
     assert classifier.predict(wave.astype(np.float64), rate=16000) == classifier.predict(wave)
 
 
+def test_what_is_known_about_a_file(classifier, tones, tmp_path):
+    (tmp_path / "cut.wav").write_bytes((tones / "low" / "0.wav").read_bytes()[:12000])
+    (note,) = classifier.predict(tmp_path / "cut.wav")["notes"]
+    assert note.startswith("cut short: 0.37 s")
+    for function in (classifier.embed, classifier.read):
+        with pytest.warns(UserWarning, match=r"cut\.wav: cut short"):
+            function(tmp_path / "cut.wav")
+    assert classifier.predict(tones / "low" / "0.wav")["notes"] == []
+
+
 def test_embed(classifier, tones):
     files = sorted((tones / "low").iterdir())[:3]
     found = classifier.embed(files, batch=2)
@@ -77,6 +87,7 @@ def test_fit(tones, tmp_path):
     [
         ("none.wav", {}, "none.wav: there is no such file"),
         (np.zeros(300, np.float32), {}, "^the waveform has 300 samples"),
+        (np.full(16000, 32767, np.float32), {}, "^the waveform reaches 32767"),
         (np.zeros((2, 16000), np.float32), {}, "one channel of floats"),
         (np.zeros((2, 16000), np.float32), {"rate": 8000}, "one channel of floats"),
         (np.zeros(16000, np.int16), {"rate": 8000}, "int16"),

@@ -11,11 +11,12 @@ import soundfile
 import minast
 from minast import embed, scoring
 from minast.features import model_inputs
+from minast.sounds import OpenSound
 
 
 @pytest.fixture
 def long(tmp_path):
-    """1.3 s: two whole segments of 48 frames and most of a third."""
+    """1.3 s: 128 frames, two whole segments of 48 and 32 more."""
     rng = np.random.default_rng(0)
     soundfile.write(tmp_path / "long.wav", rng.uniform(-0.1, 0.1, 20800), 16000)
     return tmp_path / "long.wav"
@@ -48,8 +49,8 @@ def test_one_row_per_segment(trained, tones, long, tmp_path, command):
     assert command("embed", *arguments)[0] == 0
     found = np.load(out)
     assert list(found["files"]) == [str(short), str(long), str(long), str(long)]
-    np.testing.assert_allclose(found["starts"], [0, 0, 0.48, 0.96])
-    np.testing.assert_allclose(found["ends"], [0.48, 0.48, 0.96, 1.3])  # the last one is padded
+    np.testing.assert_allclose(found["starts"], [0, 0, 0.48, 0.8])
+    np.testing.assert_allclose(found["ends"], [0.5, 0.48, 0.96, 1.3])  # the last one ends with the file
     np.testing.assert_allclose(
         found["embeddings"][1:], segment_embeddings(trained / "best.npz", long), rtol=1e-4, atol=1e-5
     )
@@ -64,6 +65,36 @@ def test_one_bad_file_does_not_cost_the_others(trained, tones, tmp_path, command
     assert "bad.wav: this cannot be decoded" in err and "none.wav: there is no such file" in err
     assert "empty: there are no audio files in this folder" in err
     assert list(np.load(tmp_path / "e.npz")["files"]) == [str(tones / "low" / "0.wav")]
+
+
+def test_a_file_that_cannot_be_read_to_its_end_after_all(trained, tones, tmp_path, command, monkeypatch):
+    """A disk that fails between the first reading and the second costs that file alone."""
+    names = [tones / "low" / f"{i}.wav" for i in range(4)]
+    whole = OpenSound.segments
+
+    def failing(self, hop=None):
+        segments = whole(self, hop)
+        yield next(segments)
+        if self.file == str(names[1]):
+            raise minast.Error(f"{self.file}: this file cannot be read: Input/output error.")
+        yield from segments
+
+    monkeypatch.setattr(OpenSound, "segments", failing)
+    arguments = ("embed", trained / "best.npz", *names, "--per", "segment", "--out", tmp_path / "e.npz", "--batch", 3)
+    status, printed, err = command(*arguments)
+    found = np.load(tmp_path / "e.npz")
+    assert status == 2 and "3 embeddings" in printed and err.count("\n") == 1 and "Input/output error" in err
+    assert list(found["files"]) == [str(names[i]) for i in (0, 2, 3)]
+    for row, path in zip(found["embeddings"], found["files"], strict=True):
+        np.testing.assert_allclose(row, segment_embeddings(trained / "best.npz", path)[0], rtol=1e-4, atol=1e-5)
+
+
+def test_notes_are_printed_once(trained, tones, tmp_path, command):
+    (tmp_path / "cut.wav").write_bytes((tones / "low" / "0.wav").read_bytes()[:12000])
+    names = (tmp_path / "cut.wav", tones / "low" / "1.wav")
+    status, printed, err = command("embed", trained / "best.npz", *names, "--out", tmp_path / "e.npz")
+    assert status == 0 and "from 2 files" in printed and err.count("\n") == 1
+    assert err.startswith("note: ") and "cut.wav: cut short" in err
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,8 @@ FORBIDDEN = {
     "cuda": ("fast", "model", "training", "pretrained", "checkpoint"),
     "encoder": ("model", "training", "pretrained", "checkpoint"),
     "model": ("training", "pretrained", "checkpoint", "scoring", "explain", "plots"),
+    "audio": ("features", "model", "training", "pretrained", "checkpoint", "datasets", "scoring"),
+    "sounds": ("model", "training", "pretrained", "checkpoint", "datasets", "scoring"),
     "features": ("model", "training", "pretrained", "checkpoint", "datasets"),
     "datasets": ("model", "training", "pretrained", "checkpoint"),
     "checkpoint": ("training", "scoring", "pretrained"),

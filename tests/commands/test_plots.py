@@ -67,6 +67,8 @@ def test_scores_over_time():
     axes.figure.canvas.draw()
     one = plots.scores(empty(), [3.0], values[:1], ["a", "b", "c"], seconds=1.0)
     assert np.allclose(one.get_coordinates()[0, :, 0], [3.0, 4.0])
+    last = plots.scores(empty(), [0, 1, 1.5], values[:3], ["a", "b", "c"], seconds=1.0)  # flush with the end
+    assert np.allclose(last.get_coordinates()[0, :, 0], [0, 1, 1.75, 2.25])
 
 
 def test_what_cannot_be_drawn():

@@ -1,14 +1,17 @@
 """predict and evaluate as a user meets them."""
 
 import json
+import tracemalloc
 
 import numpy as np
 import soundfile
 
 import minast
 from minast import explain, plots, scoring
+from minast.config import FeatureConfig
 from minast.datasets import open_dataset
 from minast.features import model_inputs
+from minast.sounds import OpenSound
 
 BANDS = ((50, 500), (4000, 8000))  # Hz: of the fixture's low and high noises
 
@@ -33,13 +36,71 @@ def test_a_long_file_is_scored_in_segments(trained, tmp_path, command):
     t = np.arange(16000 * 3) / 16000
     soundfile.write(tmp_path / "long.wav", 0.3 * np.sin(2 * np.pi * 250 * t), 16000)
     _, out, _ = command("predict", trained / "best.npz", tmp_path / "long.wav", "--json")
-    assert json.loads(out)[0]["segments"] == 6  # 298 frames, 48 a segment, 10 left over
+    assert json.loads(out)[0]["segments"] == 7  # 298 frames: six segments of 48, and the last 48
 
 
 def test_one_bad_file_does_not_hide_the_others(trained, tones, tmp_path, command):
     (tmp_path / "bad.wav").write_text("no sound")
     status, out, err = command("predict", trained / "best.npz", tmp_path / "bad.wav", tones / "low" / "0.wav")
     assert status == 2 and "bad.wav: this cannot be decoded" in err and err.count("\n") == 1 and "low" in out
+
+
+def test_the_tail_is_heard(trained, tmp_path, command):
+    """Half a second of low noise, then 0.2 s of high noise: too short for a segment, and not left out."""
+    rng, hertz = np.random.default_rng(1), np.fft.rfftfreq(8000, 1 / 16000)
+    low, high = (np.fft.irfft(np.fft.rfft(rng.standard_normal(8000)) * (a < hertz) * (hertz < b)) for a, b in BANDS)
+    soundfile.write(tmp_path / "a.wav", 0.1 * np.concatenate([low, high[:3200]]), 16000)
+    soundfile.write(tmp_path / "b.wav", 0.1 * low, 16000)
+    _, out, _ = command("predict", trained / "best.npz", tmp_path / "a.wav", tmp_path / "b.wav", "--json")
+    both, first = json.loads(out)
+    assert both["segments"] == 2 and both["seconds"] == 0.7 and first["segments"] == 1
+    of_high = [next(row["probability"] for row in r["labels"] if row["label"] == "high") for r in (both, first)]
+    assert of_high[0] > of_high[1] + 0.05
+
+
+def test_what_is_wrong_with_a_file_is_said_once_and_it_is_scored(trained, tones, tmp_path, command):
+    data = (tones / "low" / "0.wav").read_bytes()
+    (tmp_path / "cut.wav").write_bytes(data[:12000])
+    arguments = ("predict", trained / "best.npz", tmp_path / "cut.wav", tones / "low" / "1.wav")
+    status, out, err = command(*arguments)
+    assert status == 0 and err.count("\n") == 1 and "(0.37 s)" in out
+    assert err.startswith("note: ") and "cut.wav: cut short: 0.37 s could be decoded of the 0.50 s" in err
+    status, out, err = command(*arguments, "--json")
+    assert [len(result["notes"]) for result in json.loads(out)] == [1, 0] and err.count("cut short") == 1
+
+
+def test_what_is_no_file(trained, tones, tmp_path, command):
+    (tmp_path / "x.png").write_bytes(b"\x89PNG" + bytes(99))
+    names = (tmp_path / "*.wav", tmp_path, tmp_path / "x.png", tones / "low" / "0.wav")
+    status, out, err = command("predict", trained / "best.npz", *names)
+    lines = err.splitlines()
+    assert status == 2 and len(lines) == 3 and "low/0.wav" in out
+    assert "no file matches it" in lines[0] and "this is a folder" in lines[1] and "*.wav" in lines[1]
+    assert "a PNG picture" in lines[2]
+
+
+def test_a_long_recording_in_blocks_is_the_waveform_at_once(trained, tmp_path):
+    """Longer than what is kept from the first reading, at another rate, in stereo: the same to the last digit."""
+    x = np.random.default_rng(0).uniform(-0.3, 0.3, (22050 * 125, 2)).astype(np.float32)
+    soundfile.write(tmp_path / "a.wav", x, 22050, subtype="FLOAT")
+    classifier, sounds = minast.Classifier.load(trained / "best.npz"), (tmp_path / "a.wav", x.mean(axis=1))
+    in_blocks, at_once = (classifier.predict(sound, rate=22050) for sound in sounds)
+    assert in_blocks["segments"] == 261 and in_blocks == {**at_once, "file": str(tmp_path / "a.wav")}
+    np.testing.assert_array_equal(*(classifier.embed(sound, rate=22050) for sound in sounds))
+
+
+def test_memory_does_not_grow_with_the_length(tmp_path):
+    peaks = []
+    for minutes in (1, 4):
+        with soundfile.SoundFile(tmp_path / "a.wav", "w", 44100, 2) as f:
+            for _ in range(minutes):
+                f.write(np.random.default_rng(0).uniform(-0.3, 0.3, (44100 * 60, 2)))
+        tracemalloc.start()
+        count = sum(1 for _ in OpenSound(tmp_path / "a.wav", FeatureConfig(frames=98)).segments())
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert count == -(-(6000 * minutes - 2) // 98)
+    assert peaks[1] < 1.05 * peaks[0] < 60e6
 
 
 def test_too_short(trained, tmp_path, command):
@@ -59,7 +120,7 @@ def test_labels(trained, tones, command):
 
 
 def test_explain(trained, tmp_path, monkeypatch, command):
-    """A low noise, then a high one, and a rest too short for a segment: the map has the file's length, 0 at its end."""
+    """A low noise, then a high one, and a rest: the map has the file's length, and means where segments overlap."""
     rng, drawn = np.random.default_rng(1), []
     hertz = np.fft.rfftfreq(8000, 1 / 16000)
     halves = [np.fft.irfft(np.fft.rfft(rng.standard_normal(8000)) * (a < hertz) * (hertz < b)) for a, b in BANDS]
@@ -67,14 +128,20 @@ def test_explain(trained, tmp_path, monkeypatch, command):
     monkeypatch.setattr(plots, "relevance", lambda axes, mel, values, *a, **k: drawn.append((mel, values)))
     status, _, err = command("predict", trained / "best.npz", tmp_path / "a$b.wav", "--explain", tmp_path / "why.png")
     ((mel, values),) = drawn
-    assert status == 0 and err == "" and mel.shape == values.shape and values.min() >= 0 and not values[96:].any()
-    assert values[:48].any() and values[48:96].any()
+    assert status == 0 and err == "" and mel.shape == values.shape and values.min() >= 0 and len(mel) == 111
+    assert values[:48].any() and values[48:63].any() and values[96:].any()
     model, info = minast.load(trained / "best.npz")
     p = scoring.clip_scores(model, info, [mel])[0]
-    one = scoring.clip_scores(model, info, [mel[:48]])[0, p.argmax()]
-    x = model_inputs(mel[:48], info.features)
-    want = explain.on_spectrogram(model.config, minast.relevance(model, x, int(p.argmax())))[0] * one
-    assert np.allclose(values[:48], want, rtol=1e-4, atol=1e-7)
+    maps = []
+    for start in (0, 48, 63):
+        part = mel[start : start + 48]
+        one = scoring.clip_scores(model, info, [part])[0, p.argmax()]
+        x = model_inputs(part, info.features)
+        maps.append(explain.on_spectrogram(model.config, minast.relevance(model, x, int(p.argmax())))[0] * one)
+    assert np.allclose(values[:48], maps[0], rtol=1e-4, atol=1e-7)
+    assert np.allclose(values[48:63], maps[1][:15], rtol=1e-4, atol=1e-7)
+    assert np.allclose(values[63:96], (maps[1][15:] + maps[2][:33]) / 2, rtol=1e-4, atol=1e-7)
+    assert np.allclose(values[96:], maps[2][33:], rtol=1e-4, atol=1e-7)
 
 
 def test_explain_writes_a_picture_of_one_file(trained, tones, tmp_path, command):

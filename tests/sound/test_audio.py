@@ -1,11 +1,14 @@
 """Audio in: formats, channels, rates, scales, and everything that can be wrong with a file."""
 
+import os
+import sys
+
 import numpy as np
 import pytest
 import soundfile
 
 import minast
-from minast.audio import read_audio
+from minast.audio import decode, read_audio, recording, sndfile
 
 
 def tone(rate=16000, seconds=0.5, hertz=440.0):
@@ -60,7 +63,80 @@ def test_missing(tmp_path):
 
 
 def test_folder(tmp_path):
-    refused(tmp_path, "folder")
+    refused(tmp_path, "folder", "name the files in it, such as", "*.wav")
+
+
+def test_a_pattern_that_the_shell_left_as_it_was(tmp_path):
+    refused(tmp_path / "*.wav", "no such file", "no file matches it")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no FIFOs here")
+def test_a_pipe_is_no_file(tmp_path):
+    os.mkfifo(tmp_path / "a.wav")
+    refused(tmp_path / "a.wav", "device or a pipe")
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "words"),
+    [
+        ("a.wav", b"\x89PNG\r\n", "a PNG picture"),
+        ("a.wav", b"PK\x03\x04", "a zip archive"),
+        ("a.flac", b"version https://git-lfs.github.com/spec/v1\noid sha256:00", "git lfs pull"),
+        ("a.mp3", b"<!DOCTYPE html><html>", "a web page"),
+        ("a.raw", b"", "a .raw file holds samples alone"),
+        ("a.VOX", b"", "a .vox file holds samples alone"),
+        ("a.gsm", b"", "a .gsm file holds samples alone"),
+        ("a.m4a", b"", "`ffmpeg -i IN OUT.wav`"),
+        ("a.xyz", b"", "cannot be decoded as audio"),
+    ],
+)
+def test_what_is_no_sound_is_named(tmp_path, name, data, words):
+    (tmp_path / name).write_bytes(data + bytes(range(200)) * 20)
+    refused(tmp_path / name, words)
+
+
+@pytest.mark.skipif(os.name == "nt" or sys.platform == "darwin", reason="file names are Unicode here")
+def test_a_name_that_is_no_text(tmp_path):
+    path = os.path.join(os.fsencode(tmp_path), b"caf\xe9.wav")
+    soundfile.write(tmp_path / "a.wav", tone(), 16000)
+    os.rename(tmp_path / "a.wav", path)
+    assert len(minast.load_audio(os.fsdecode(path))) == 8000
+
+
+def test_memory_that_a_header_asks_for(tmp_path):
+    """2**36 samples, 2**31 bytes: nothing is allocated by a number in a header."""
+    soundfile.write(tmp_path / "a.flac", tone(), 16000)
+    data = bytearray((tmp_path / "a.flac").read_bytes())
+    data[21] |= 0x0F
+    data[22:26] = b"\xff" * 4
+    (tmp_path / "a.flac").write_bytes(data)
+    found = decode(tmp_path / "a.flac")
+    assert len(found.wave) == 8000 and found.cut and "0.50 s could be decoded of the 4294967.30 s" in found.notes[0]
+
+
+@pytest.mark.parametrize("rate", [1, 99])
+def test_a_rate_that_no_recorder_has(tmp_path, rate):
+    soundfile.write(tmp_path / "a.wav", tone(), rate)
+    refused(tmp_path / "a.wav", f"its header says {rate} Hz", "100 to 768000 Hz")
+
+
+def test_too_long_for_one_array(tmp_path, monkeypatch):
+    soundfile.write(tmp_path / "a.wav", tone(), 16000)
+    monkeypatch.setattr(recording, "MOST", 7999)
+    refused(tmp_path / "a.wav", "too much to hold in memory at once")
+
+
+@pytest.mark.parametrize("own", [16000, 44100])
+def test_in_blocks_as_at_once(tmp_path, monkeypatch, own):
+    """A long file is decoded again, block by block; a short one is kept. The bits are the same."""
+    x = np.random.default_rng(0).uniform(-0.5, 0.5, (3 * own + 17, 2))
+    soundfile.write(tmp_path / "a.wav", x, own)
+    once = minast.load_audio(tmp_path / "a.wav")
+    monkeypatch.setattr(recording, "KEEP", 1000)
+    monkeypatch.setattr(sndfile, "VALUES", 999)
+    blocks = list(recording.Recording(tmp_path / "a.wav").blocks(16000))
+    assert len(blocks) > 10
+    np.testing.assert_array_equal(np.concatenate(blocks), once)
 
 
 def test_empty_file(tmp_path):
@@ -73,12 +149,19 @@ def test_text_called_wav(tmp_path):
     refused(tmp_path / "a.wav", "cannot be decoded")
 
 
-def test_truncated_flac(tmp_path):
-    noise = np.random.default_rng(0).uniform(-0.5, 0.5, 64000)
-    soundfile.write(tmp_path / "whole.flac", noise, 16000)
+def test_what_is_left_of_a_cut_file_is_read_with_a_warning(tmp_path):
+    soundfile.write(tmp_path / "whole.wav", tone(), 16000)
+    data = (tmp_path / "whole.wav").read_bytes()
+    (tmp_path / "cut.wav").write_bytes(data[: 44 + 2 * 5000])
+    with pytest.warns(UserWarning, match=r"cut\.wav: cut short: 0\.31 s could be decoded of the 0\.50 s that") as seen:
+        wave = minast.load_audio(tmp_path / "cut.wav")
+    assert len(seen) == 1 and seen[0].filename == __file__
+    np.testing.assert_array_equal(wave, minast.load_audio(tmp_path / "whole.wav")[:5000])
+
+
+def test_a_header_alone(tmp_path):
+    soundfile.write(tmp_path / "whole.flac", tone(), 16000)
     data = (tmp_path / "whole.flac").read_bytes()
-    (tmp_path / "cut.flac").write_bytes(data[: len(data) // 2])
-    refused(tmp_path / "cut.flac", "cut short")
     (tmp_path / "head.flac").write_bytes(data[:20])
     refused(tmp_path / "head.flac", "cannot be decoded")
 

@@ -6,6 +6,7 @@ import scipy.signal
 
 import minast
 from minast import features, threads
+from minast.config import FeatureConfig
 
 SILENCE = -15.942385  # log of float32's epsilon
 
@@ -235,16 +236,81 @@ def test_normalisation_divides_by_twice_the_deviation(mean, std, padding, silenc
 
 
 @pytest.mark.parametrize(
-    ("frames", "wanted"), [(1, 1), (4, 1), (10, 1), (14, 1), (15, 2), (20, 2), (24, 2), (25, 3), (40, 4)]
+    ("length", "starts"),
+    [
+        *((1, [0]), (9, [0]), (10, [0]), (11, [0, 1]), (14, [0, 4]), (20, [0, 10]), (21, [0, 10, 11])),
+        *((29, [0, 10, 19]), (30, [0, 10, 20])),
+    ],
 )
-def test_segments_of_a_long_clip(frames, wanted):
-    mel = noise(frames * 3).reshape(frames, 3)
+def test_segments_reach_the_end_of_the_clip(length, starts):
+    mel = noise(length * 3).reshape(length, 3)
     x = features.segments(mel, 10)
-    assert x.shape == (wanted, 10, 3)
-    np.testing.assert_array_equal(x.reshape(-1, 3)[:frames], mel[: wanted * 10])
-    assert not x.reshape(-1, 3)[frames:].any()
+    assert list(features.segment_starts(length, 10)) == starts and features.segment_count(length, 10) == len(starts)
+    assert x.shape == (len(starts), 10, 3)
+    for segment, start in zip(x, starts, strict=True):
+        np.testing.assert_array_equal(segment, features.pad_or_trim(mel[start:], 10))
+    assert length < 10 or (x[-1] == mel[-10:]).all()  # only a clip that is too short is padded
 
 
-def test_segments_of_odd_length_need_more_than_half():
-    assert len(features.segments(np.ones((7 + 3, 2)), 7)) == 1
-    assert len(features.segments(np.ones((7 + 4, 2)), 7)) == 2
+def test_segments_at_a_hop_end_with_the_clip_too():
+    assert list(features.segment_starts(27, 10, 4)) == [0, 4, 8, 12, 16, 17]
+    assert list(features.segment_starts(26, 10, 4)) == [0, 4, 8, 12, 16]
+    assert list(features.segment_starts(30, 10, 15)) == [0, 15, 20]  # frames 10 to 14 are left out, as asked
+
+
+# -- in blocks -------------------------------------------------------------------------------------------------
+
+
+def pieces(x, size):
+    return (x[i : i + size] for i in range(0, len(x), size))
+
+
+@pytest.mark.parametrize("rate", [16000, 22050])
+@pytest.mark.parametrize("extra", [-1, 0, 1, 159, 160, 5000])
+def test_a_log_mel_in_blocks_has_the_same_bits(rate, extra):
+    """Around the seam between two blocks: one sample, one frame more or less."""
+    frame, shift, _ = features.sizes(rate)
+    wave, config = noise((features.STREAM - 1) * shift + frame + extra), FeatureConfig(rate=rate, mel_bins=40)
+    whole = minast.log_mel(wave, rate, 40)
+    for size in (977, 65536):
+        blocks = list(features.log_mel_blocks(pieces(wave, size), config))
+        np.testing.assert_array_equal(np.concatenate(blocks), whole)
+        assert all(len(block) for block in blocks)
+
+
+def test_what_is_too_short_is_refused_in_blocks_as_well():
+    for blocks in ([], [noise(399)], [noise(200), noise(199)]):
+        with pytest.raises(minast.Error, match=f"has {sum(map(len, blocks))} samples"):
+            list(features.log_mel_blocks(blocks, FeatureConfig()))
+
+
+@pytest.mark.parametrize("hop", [None, 1, 4, 13])
+def test_segments_of_blocks_are_those_of_the_whole(hop):
+    for length in range(1, 45):
+        mel = noise(length * 3).reshape(length, 3)
+        for size in (1, 7, 100):
+            found = list(features.segments_of_blocks(pieces(mel, size), 10, hop))
+            np.testing.assert_array_equal(found, features.segments(mel, 10, hop))
+
+
+# -- loud ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("peak", [1.5, 32.0])
+def test_floats_beyond_full_scale_are_normal(peak):
+    wave = noise() / 0.5
+    louder = minast.log_mel(wave * np.float32(peak / abs(wave).max()))
+    assert np.isfinite(louder).all()
+    np.testing.assert_allclose(
+        np.delete(louder - minast.log_mel(wave), 3, axis=1), 2 * np.log(peak / abs(wave).max()), atol=1e-3
+    )
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("peak", [33.0, 32767.0, 1e20, 3e38])
+def test_samples_at_the_scale_of_integers_are_refused(peak):
+    wave = noise()
+    wave[100] = -peak
+    with pytest.raises(minast.Error, match=r"the waveform reaches .*must lie in \[-1, 1\].*divided by 32768"):
+        minast.log_mel(wave)

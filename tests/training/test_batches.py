@@ -118,9 +118,10 @@ def test_steps_per_epoch_leaves_out_the_rest_unless_it_is_all():
     assert [batches.steps_per_epoch(clips, 8) for clips in (1, 7, 8, 15, 16, 17)] == [1, 1, 1, 1, 2, 2]
 
 
-def test_model_inputs_are_whole_windows_padded_and_normalised():
-    for frames, count in ((5, 1), (12, 1), (17, 1), (18, 2), (24, 2), (29, 2), (30, 3)):
+def test_model_inputs_reach_the_end_and_are_padded_and_normalised():
+    for frames, count in ((5, 1), (12, 1), (13, 2), (18, 2), (24, 2), (25, 3), (36, 3)):
         x = model_inputs(np.full((frames, 8), -1, np.float32), FEATURES)
         assert x.shape == (count, 12, 8) and x.dtype == np.float32
         flat = x.reshape(-1, 8)
-        assert np.allclose(flat[:frames], (-1 + 4) / 5) and np.allclose(flat[frames:], ZERO)
+        assert np.allclose(flat[:frames], (-1 + 4) / 5) and np.allclose(flat[max(frames, 12) :], (-1 + 4) / 5)
+        assert np.allclose(flat[frames:12], ZERO)  # only a clip shorter than a segment is padded

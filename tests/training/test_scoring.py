@@ -52,15 +52,15 @@ def test_clip_scores_are_means_over_segments(loss, batch):
         wanted.append(scoring.probabilities(logits, loss).mean(axis=0))  # of probabilities, not of logits
     np.testing.assert_allclose(got, wanted, rtol=1e-6)
     assert got.dtype == np.float64 and len(ticks) == 5
-    assert sum(model.batches) == 3 + 1 + 2 + 6 + 1 and max(model.batches) <= batch
+    assert sum(model.batches) == 4 + 1 + 2 + 6 + 1 and max(model.batches) <= batch
 
 
 @pytest.mark.parametrize("loss", ("ce", "bce"))
 def test_scores_over_time_are_those_of_each_segment(loss):
     mel = np.random.default_rng(3).standard_normal((27, 4)).astype(np.float32)
     starts, got = scoring.scores_over_time(Stub(), SimpleNamespace(features=FEATURES, loss=loss), mel, 4, batch=2)
-    np.testing.assert_allclose(starts, [0, 0.04, 0.08, 0.12, 0.16])  # frame 20 would need frames up to 29
-    wanted = [scoring.probabilities(Stub().forward(mel[None, i : i + 10]), loss)[0] for i in (0, 4, 8, 12, 16)]
+    np.testing.assert_allclose(starts, [0, 0.04, 0.08, 0.12, 0.16, 0.17])  # the last one ends with frame 26
+    wanted = [scoring.probabilities(Stub().forward(mel[None, i : i + 10]), loss)[0] for i in (0, 4, 8, 12, 16, 17)]
     np.testing.assert_allclose(got, wanted, rtol=1e-6)
     assert len(scoring.sliding(mel[:10], FEATURES, 4)[0]) == 1 and len(scoring.sliding(mel[:11], FEATURES, 1)[0]) == 2
     starts, x = scoring.sliding(mel[:7], FEATURES, 4)
@@ -105,7 +105,27 @@ def test_times_are_of_whole_samples(rate, hop):
     """Half an hour at 22050 Hz: a frame begins every 220 samples, and 10 ms instead would be off by four seconds."""
     seconds, features = 1800, FeatureConfig(rate=rate, frames=98)
     frames = 1 + (seconds * rate - int(0.025 * rate)) // int(0.01 * rate)
-    segments = frames // 98
-    starts, ends = scoring.segment_times(segments, features, seconds)
-    np.testing.assert_allclose(starts, np.arange(segments) * 98 * hop)
-    assert (ends > starts).all() and seconds - 2 < ends[-1] <= seconds
+    starts, ends = scoring.segment_times(seconds, features)
+    np.testing.assert_allclose(starts[:-1], np.arange(frames // 98) * 98 * hop)
+    np.testing.assert_allclose(ends[:-1], starts[:-1] + 98 * hop)
+    assert starts[-1] == pytest.approx((frames - 98) * hop) and ends[-1] == seconds
+
+
+def test_times_of_short_clips_and_of_hops():
+    assert [list(t) for t in scoring.segment_times(0.5, FeatureConfig(frames=98))] == [[0], [0.5]]
+    starts, ends = scoring.segment_times(0.985 + 0.6, FeatureConfig(frames=98), hop=50)
+    np.testing.assert_allclose(starts, [0, 0.5, 0.59])
+    np.testing.assert_allclose(ends, [0.98, 1.48, 1.585])  # frame 157 would end 5 ms after the clip
+
+
+def test_clips_may_be_generators_of_unknown_length():
+    """What is held at a time is one batch; a clip is given as soon as it is complete."""
+    alive = []
+
+    def clip(n, value):
+        for _ in range(n):
+            alive.append(value)
+            yield np.full((2, 3), value, np.float32)
+
+    found = scoring.by_clip(lambda x: x[:, 0, 0], (clip(n, i) for i, n in enumerate((5, 0, 1, 2))), batch=4)
+    assert [list(rows) for rows in found] == [[0] * 5, [], [2], [3] * 2] and len(alive) == 8

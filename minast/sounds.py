@@ -1,0 +1,73 @@
+"""A sound on its way to the model, whatever its length: the core under predict, embed and `Classifier`."""
+
+import os
+from collections.abc import Iterator
+
+import numpy as np
+
+from .audio import Recording, resample
+from .config import FeatureConfig
+from .errors import Error
+from .features import log_mel_blocks, normalise, segments_of_blocks
+
+SHORT = 60  # seconds: the log-mel of a sound up to this long is kept, 3 MiB
+
+
+class OpenSound:
+    """A recording or a waveform, with the features of a model.
+
+    source: the path of an audio file, or a float waveform (S,) in [-1, 1]. rate: Hz, of a waveform that is not at
+    `features.rate`; files say their own. notes: what the user should know about the file (`audio.Recording`). Memory
+    does not grow with the length of a file. Raises minast.Error, naming the file, for one that cannot be read.
+    """
+
+    def __init__(self, source: str | os.PathLike | np.ndarray, features: FeatureConfig, rate: float | None = None):
+        self.features, self._samples, self._mels = features, 0, None
+        self.file = None if isinstance(source, np.ndarray) else os.fspath(source)
+        if self.file is not None:
+            self._recording = Recording(self.file)
+            self.notes = self._recording.notes
+            if self._recording.seconds <= SHORT:
+                self._mels = list(self._computed())
+        else:
+            usable = source.ndim == 1 and source.dtype.kind == "f"  # anything else is refused by log_mel
+            if usable and rate not in (None, features.rate):
+                source = resample(source.astype(np.float32, copy=False), rate, features.rate)
+            self._wave, self.notes = source, []
+
+    def mels(self) -> Iterator[np.ndarray]:
+        """The log-mel in blocks (t, F), not normalised; together they are `log_mel` of the whole sound, bit for bit."""
+        return self._computed() if self._mels is None else iter(self._mels)
+
+    def mel(self) -> np.ndarray:
+        """All of it at once.   -> (T, F)"""
+        return np.concatenate(list(self.mels()))
+
+    def segments(self, hop: int | None = None) -> Iterator[np.ndarray]:
+        """The model's inputs (frames, F), normalised, as soon as each is complete: those of `features.segments`.
+
+        hop: frames from one to the next (default: end to end).
+        """
+        f = self.features
+        for segment in segments_of_blocks(self.mels(), f.frames, hop):
+            yield normalise(segment, f.mean, f.std)
+
+    @property
+    def seconds(self) -> float:
+        """How long the sound is. Known when `mels` or `segments` has come to its end."""
+        return self._samples / self.features.rate
+
+    def _computed(self):
+        self._samples = 0
+        try:
+            yield from log_mel_blocks(self._counted(), self.features)
+        except Error as error:
+            text = str(error)
+            named = self.file is None or text.startswith(f"{self.file}: ")
+            raise Error(text if named else f"{self.file}: {text}") from None
+
+    def _counted(self):
+        blocks = [self._wave] if self.file is None else self._recording.blocks(self.features.rate)
+        for block in blocks:
+            self._samples += len(block)
+            yield block
