@@ -147,6 +147,9 @@ check.frame_count(frame_count)
 length, shift, fft_size = features.sizes(rate)
 frames = np.lib.stride_tricks.sliding_window_view(wave, length)[::shift]
 print(f"length {length}, shift {shift}, FFT {fft_size}; frames {frames.shape}")
+print(
+    f"{1000 * length / rate:g} ms every {1000 * shift / rate:g} ms: neighbours share {1000 * (length - shift) / rate:g} ms"
+)
 print("same memory as the waveform:", np.shares_memory(frames, wave))
 for seconds_long in (1, 5, 10):
     print(f"{seconds_long:2} s: {features.frame_count(seconds_long * rate, rate)} frames")
@@ -389,6 +392,8 @@ assert above["Hann"] > 20 > 0 > max(above["Hamming"], above["none"])
 f = np.linspace(0, 0.5, 500)
 gain = decibels(1 - features.PREEMPHASIS * np.exp(-2j * np.pi * f))
 show.lines(f * rate, {"": gain}, title="Pre-emphasis", xlabel="frequency (Hz)", ylabel="gain (dB)", height=2.4)
+ends = [abs(1 - features.PREEMPHASIS * np.exp(-2j * np.pi * at)) for at in (0, 0.5)]
+print(f"times {ends[0]:.2f} at 0 Hz, times {ends[1]:.2f} at Nyquist")
 print(f"{gain[0]:.1f} dB at 0 Hz, {gain[-1]:+.1f} dB at Nyquist")
 
 # %% [markdown]
@@ -435,6 +440,8 @@ draw.mel_scale(features)
 hz = np.linspace(0, 8000, 400)
 top = features.mel_from_hz(8000)
 print(f"1000 Hz = {features.mel_from_hz(1000):.2f} mel")
+for low, high in ((200, 300), (5200, 5300)):
+    print(f"from {low} to {high} Hz: {features.mel_from_hz(high) - features.mel_from_hz(low):.0f} mel")
 print(f"half of the scale, {top / 2:.0f} mel, lies below {features.hz_from_mel(top / 2):.0f} Hz")
 assert np.allclose(features.hz_from_mel(features.mel_from_hz(hz)), hz)
 
@@ -538,6 +545,13 @@ show.table(rows, ["rate (Hz)", "FFT length", "empty filters of 128"])
 # The logarithm of silence would be minus infinity. So powers are first raised to at least $2^{-23} \approx 1.19 \cdot
 # 10^{-7}$, the step from 1 to the next 32-bit float, and silence is $\ln 2^{-23} = -15.94$. That is also the value of
 # the empty filter.
+
+# %%
+print(
+    f"a factor of 10 in power: {np.log(10):.2f} nats, 10 dB; 1 nat is {10 / np.log(10):.2f} dB; ln 4 = {np.log(4):.2f}"
+)
+print(f"the floor: 2^-23 = {features.LOG_FLOOR:.2e}, its logarithm {np.log(features.LOG_FLOOR):.2f}")
+assert features.LOG_FLOOR == 2**-23 == np.finfo(np.float32).eps
 
 # %%
 summed = power["bird"] @ bank  # (98, 257) @ (257, 128): all filters of all frames at once

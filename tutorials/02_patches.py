@@ -95,7 +95,10 @@ show.table(rows, ["frames", "stride", "grid (frequency x time)", "patches"])
 assert config.grid_shape(128, 1024, 10, 10) == (12, 101)
 
 base = minast.ModelConfig.preset("base", prefix_tokens=2)
-print("AST on 10 s: 12 x 101 =", 12 * 101, "patches and 2 prefix tokens:", base.tokens, "tokens")
+print(
+    "AST on 10 s: 12 x 101 =", 12 * 101, "patches and 2 prefix tokens:", base.tokens, "tokens of", base.dim, "numbers"
+)
+print("with one prefix token:", minast.ModelConfig.preset("base").tokens)
 print(f"tokens at stride 10 over tokens at 16: {1214 / 514:.2f}, squared {(1214 / 514) ** 2:.2f}")
 assert base.tokens == 1214
 
