@@ -6,6 +6,7 @@ A helper without `axes` makes a figure of its own and shows it; with `axes` it d
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 from minast import plots
 from minast.errors import Error
@@ -115,7 +116,7 @@ def spectrograms(mels, columns=5, unit="log power (nats)", height=None, **option
     low, high = min(m.min() for m in mels.values()), max(m.max() for m in mels.values())
     for ax, (title, mel) in zip(axes.flat, mels.items(), strict=False):
         image = spectrogram(mel, title, ax, None, **{"vmin": low, "vmax": high, **options})
-        ax.xaxis.get_major_locator().set_params(nbins=2)
+        ax.xaxis.set_major_locator(MaxNLocator(2))
         ax.label_outer()
     for ax in axes.flat[len(mels) :]:
         ax.set_axis_off()

@@ -334,6 +334,17 @@ def test_what_is_refused_leaves_no_notebook(small, code, words):
     assert [p.name for p in small.parent.iterdir()] == ["01_small.py"]
 
 
+def test_a_hint_is_folded_in_a_page(small, tmp_path):
+    small.write_text(
+        "# %% [markdown]\n# <details><summary>Hint</summary>\n#\n# Look *here*.\n#\n# </details>\n#\n# after\n"
+    )
+    assert build.main(["--html", str(tmp_path / "pages")]) == 0
+    text = (tmp_path / "pages" / "01_small.html").read_text()
+    assert re.search(
+        r"<details><summary>Hint</summary>\s*<p>Look <em>here</em>\.</p>\s*</details>\s*<p>after</p>", text
+    )
+
+
 def test_html_and_times(small, tmp_path):
     readme = small.parent / "README.md"
     readme.write_text("<!-- time:01_small --><!-- end --> <!-- read:01_small --><!-- end -->")
