@@ -10,8 +10,10 @@ import sys
 import types
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+import minast
 from tests.emulated import missing
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -121,6 +123,24 @@ def test_headings_and_exercises_have_one_form(source):
         assert re.search(r"\[Solution\]\(solutions/\w+\.py\)", before) and "check." in after, part[:60]
     assert len(parts) == (len(exercises(source.stem[3:])) if source.stem[3:] in TOPICS else 0)
     assert not re.search(r"^(?!#).*\bdef .*your code", text, re.M), "the reader would delete the def"
+
+
+@pytest.mark.parametrize(("rate", "channels"), [(44100, 2), (8000, 1)])
+def test_a_sound_of_ones_own(rate, channels, tmp_path, monkeypatch):
+    """The cell of notebook 0 that reads the reader's recording: any rate, any channels; else a whistle."""
+    soundfile = pytest.importorskip("soundfile")
+    import show
+
+    source = next(FOLDER.glob("00_*.py")).read_text(encoding="utf-8")
+    (cell,) = (c for c in source.split("# %%\n") if "MY_SOUND = " in c)
+    cell = cell.split("# %% [markdown]")[0]
+    path = tmp_path / "mine.wav"
+    soundfile.write(path, np.full((2 * rate, channels), 0.25), rate)
+    for where, seconds in ((str(path), 2), ("", 3)):
+        monkeypatch.setenv("MINAST_SOUND", where)
+        names = {"os": os, "np": np, "minast": minast, "show": show, "rate": 16000}
+        exec(cell, names)
+        assert names["mine"].shape == (16000 * seconds,) and names["mine"].dtype == np.float32
 
 
 # -- notebooks -------------------------------------------------------------------------------------------------
