@@ -587,7 +587,8 @@ show.spectrograms({label: minast.log_mel(w) for label, w in sounds.items()})
 #
 # The paper calls the input of a clip of $t$ seconds a "128 x 100t spectrogram": 128 mel bins, 100 frames a second.
 # Exactly it is $100\,t - 2$ frames, as we counted: 998 for 10 s. A model, though, wants one fixed size. AST takes 1024
-# frames for the clips of 10 s in AudioSet, the collection of sounds that it was trained on. What a model has learned
+# frames for the clips of 10 s in [AudioSet](https://research.google.com/audioset/), the collection of sounds that it was
+# trained on. What a model has learned
 # are its **weights**, a large set of numbers, and three conventions belong to the weights that AST's authors published:
 #
 # 1. Of a longer clip the first frames are kept; a shorter one is **padded at its end with the number 0**. Zero is not
