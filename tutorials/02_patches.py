@@ -56,8 +56,8 @@ draw.nine_patches(x, strides=(16, 10))
 #
 # Before the patches stand one or two **prefix tokens** that see no pixels. The first is `[CLS]`: what the transformer
 # makes of it is what the **classifier** reads, the last layer, which names the sound. Models that descend from
-# [DeiT](https://arxiv.org/abs/2012.12877), an image transformer that learned from another model's answers (**distillation**), have a second one, which learned
-# those.
+# [DeiT](https://arxiv.org/abs/2012.12877), an image transformer that learned from another model's answers
+# (**distillation**), have a second one, which learned those.
 #
 # ### Exercise 2.1 ★★ Design: how long may a clip be?
 #
