@@ -1,7 +1,7 @@
 """How every figure of the tutorials looks: one style, one colour map for each kind of picture, bars with units.
 
-A helper without `axes` makes a figure of its own and shows it; with `axes` it draws there, and the cell calls
-`plt.show()`. Colours and axes of spectrograms are those of `minast.plots`.
+A helper without `axes` makes a figure of its own, shows it and returns None; with `axes` it draws there, returns what
+it drew, and the cell calls `plt.show()`. Colours and axes of spectrograms are those of `minast.plots`.
 """
 
 import matplotlib.pyplot as plt
@@ -77,9 +77,7 @@ def spectrogram(mel, title="", axes=None, unit="log power (nats)", height=2.8, *
     if options.get("hz", True):
         _thin(axes, options.get("rate", 16000), np.shape(mel)[1])
     _picture(axes, title)
-    if own:
-        plt.show()
-    return image
+    return plt.show() if own else image  # a cell would print the image
 
 
 def relevance(mel, values, title="", axes=None, unit="relevance", height=2.8, **options):
@@ -91,9 +89,7 @@ def relevance(mel, values, title="", axes=None, unit="relevance", height=2.8, **
     if options.get("hz", True):
         _thin(axes, options.get("rate", 16000), np.shape(mel)[1])
     _picture(axes, title)
-    if own:
-        plt.show()
-    return image
+    return plt.show() if own else image  # a cell would print the image
 
 
 def _thin(axes, rate, F):
@@ -138,9 +134,7 @@ def heatmap(values, kind, unit, axes=None, title="", xlabel="", ylabel="", limit
     _picture(axes, title)
     if bar:
         axes.figure.colorbar(image, ax=axes, label=unit)
-    if own:
-        plt.show()
-    return image
+    return plt.show() if own else image  # a cell would print the image
 
 
 def maps(values, kind, unit, xlabel="", ylabel="", limit=None, columns=None, height=None, **options):
@@ -196,9 +190,7 @@ def lines(x, series, axes=None, title="", xlabel="", ylabel="", height=2.8, name
     axes.set(**(limits or {}))
     if names and (len(series) > 1 or own):
         beside(axes)
-    if own:
-        plt.show()
-    return axes
+    return plt.show() if own else axes
 
 
 def beside(axes):
@@ -249,6 +241,4 @@ def bars(names, series, axes=None, title="", xlabel="", ylabel="", height=2.8, e
     axes.set(title=title, xlabel=xlabel, ylabel=ylabel, **(limits or {}))
     if len(series) > 1:
         axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
-    if own:
-        plt.show()
-    return axes
+    return plt.show() if own else axes

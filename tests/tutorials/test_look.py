@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 import matplotlib
 import numpy as np
 import pytest
+from matplotlib.transforms import Affine2D
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tutorials"))
 
@@ -33,7 +34,7 @@ def drawn(monkeypatch):
 
 def png(figure):
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=100)
+    figure.savefig(buffer, format="png", dpi=2 * look.STYLE["figure.dpi"])
     return base64.b64encode(buffer.getvalue()).decode()
 
 
@@ -46,14 +47,14 @@ def pixels(text):
 @pytest.mark.parametrize("kind", sorted(look.KINDS))
 def test_a_map_keeps_its_colours_and_its_bar(kind, drawn):
     """Also where a part of the scale stands on the bar alone: a palette that forgets it is refused."""
-    values = np.random.default_rng(0).random((40, 50)) + 0.5
-    look.heatmap(values, kind, "unit", limit=3)
+    values = {title: np.random.default_rng(0).random((12, 9)) / 2 + 0.5 for title in "abc"}
+    look.maps(values, kind, "unit", limit=2)
     large = png(drawn[0])
     small = palette.smaller(large)
     gap = np.abs(pixels(small) - pixels(large)).max(axis=2)
     assert len(small) < len(large) and gap.max() <= palette.FAR and (gap > palette.NEAR).mean() < palette.EDGES
     (bar,) = (a for a in drawn[0].axes if a.get_ylabel() == "unit")
-    box = bar.get_window_extent(drawn[0].canvas.get_renderer())
+    box = bar.get_window_extent(drawn[0].canvas.get_renderer()).transformed(Affine2D().scale(2))
     height = pixels(large).shape[0]
     inner = gap[int(height - box.y1) + 3 : int(height - box.y0) - 3, int(box.x0) + 3 : int(box.x1) - 3]
     assert inner.size > 500 and inner.max() <= palette.NEAR
@@ -69,9 +70,10 @@ def test_a_photograph_stays_whole():
 
 
 def test_zero_is_in_the_middle_of_a_signed_map_and_at_the_end_of_a_share(drawn):
-    image = look.heatmap(np.array([[-1.0, 3.0]]), "signed", "gradient")
-    assert image.get_clim() == (-3, 3)
-    assert look.heatmap(np.array([[0.2, 0.4]]), "share", "weight").get_clim() == (0, 0.4)
+    _, axes = look.figure()
+    assert look.heatmap(np.array([[-1.0, 3.0]]), "signed", "gradient", axes).get_clim() == (-3, 3)
+    assert look.heatmap(np.array([[0.2, 0.4]]), "share", "weight", axes).get_clim() == (0, 0.4)
+    assert look.heatmap(np.ones((2, 2)), "count", "bytes") is None  # shown: a cell would print it as well
     with pytest.raises(look.Error, match="no kind of picture 'heat'"):
         look.heatmap(np.ones((2, 2)), "heat", "")
 
@@ -85,7 +87,8 @@ def test_several_maps_share_one_scale_and_one_bar(drawn):
 
 def test_names_of_lines_do_not_run_into_each_other(drawn):
     x = np.arange(10)
-    axes = look.lines(x, {name: 1 + 1e-6 * i * x for i, name in enumerate("abcde")} | {"low": 0 * x}, height=3)
+    axes = look.figure(height=3)[1]
+    look.lines(x, {name: 1 + 1e-6 * i * x for i, name in enumerate("abcde")} | {"low": 0 * x}, axes)
     places = sorted(t.get_position()[1] for t in axes.texts)
     assert len(places) == 6 and np.diff(places).min() > 0.05 and places[0] >= 0 and places[-1] <= 1
     assert {t.get_color() for t in axes.texts} == {line.get_color() for line in axes.get_lines()}
