@@ -4,7 +4,7 @@ import base64
 import io
 
 NEAR, FAR = 4, 32  # of 255: what no eye sees, and what none sees in single pixels on the edges of letters
-FREQUENT = 10  # pixels: each level of a colour bar has more
+FREQUENT = 5  # pixels: each level of a colour bar has more
 EDGES = 0.01  # of all pixels may be changed by more than NEAR
 GREYS = 24  # levels that the antialiased edges of letters need
 

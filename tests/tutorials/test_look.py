@@ -44,11 +44,13 @@ def pixels(text):
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(text))).convert("RGB")).astype(int)
 
 
+@pytest.mark.parametrize("height", [2.0, 2.6, 3.5])
 @pytest.mark.parametrize("kind", sorted(look.KINDS))
-def test_a_map_keeps_its_colours_and_its_bar(kind, drawn):
+def test_a_map_keeps_its_colours_and_its_bar(kind, height, drawn):
     """Also where a part of the scale stands on the bar alone: a palette that forgets it is refused."""
-    values = {title: np.random.default_rng(0).random((12, 9)) / 2 + 0.5 for title in "abc"}
-    look.maps(values, kind, "unit", limit=2)
+    rng = np.random.default_rng(0)
+    values = {title: 0.8 * rng.random((12, 9)) + 0.2 for title in "abc"}
+    look.maps(values, kind, "unit", "x", "y", limit=1, height=height, origin="lower")
     large = png(drawn[0])
     small = palette.smaller(large)
     gap = np.abs(pixels(small) - pixels(large)).max(axis=2)
