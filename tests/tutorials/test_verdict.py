@@ -199,7 +199,7 @@ def halves(answer):
         (
             lambda n: (n // 2, (n + 1) // 2),
             "you put the smaller one first",
-        ),  # at n=5 its first result is that of rounding down
+        ),  # at 5 half of it fits both
         (lambda n: (n // 2, n // 2) if n < 6 else (0, 0), None),  # fits at 5, but not at 9
         (lambda n: (n // 2 + n % 2, 2 * n), None),  # one of two results is that of "you doubled"
         (lambda n: ((n + 1) // 2, n // 2) if n != 9 else (4, 4), None),  # right at 5, where the slip would not be
