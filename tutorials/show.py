@@ -1,6 +1,7 @@
-"""What notebooks display beside text and plots: players, source code, tables, files. A plain script shows none of it.
+"""What notebooks show: figures (from look.py), players, source code, tables, sentences with computed numbers.
 
-Everything is looked up in a script too: a name that no longer exists fails there as well as in the notebook.
+A plain script shows none of it but the figures; everything is looked up there too, so that a name that no longer
+exists fails there as well. How a notebook is written: README.md, "Writing a notebook".
 """
 
 import base64
@@ -16,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 import minast
+from look import *  # noqa: F403  figures: a notebook finds them here
 from minast.errors import Error
 from minast.gpu import kernel_source
 
@@ -76,6 +78,12 @@ def table(rows, header):
         raise Error(f"a row of the table does not have {len(header)} cells, as its header has.")
     lines = ["| " + " | ".join(row) + " |" for row in cells]
     text = "\n".join([lines[0], "|" + " --- |" * len(header), *lines[1:]])
+    _display({"text/markdown": text, "text/plain": text})
+
+
+def say(text):
+    """A paragraph of Markdown, for sentences whose numbers, or whose words, the cell has computed (an f-string)."""
+    text = " ".join(text.split())
     _display({"text/markdown": text, "text/plain": text})
 
 
