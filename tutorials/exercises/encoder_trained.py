@@ -185,7 +185,7 @@ def trapezoid(f):
 
 # -- reading curves ------------------------------------------------------------------------------------------------
 
-# Does the loss of the notebook's one-batch test end below a quarter of ln 10? The notebook compares its runs with this.
+# Does the loss of the notebook's one-batch test end below half of ln 10? The notebook compares its runs with this.
 LEARNS = {
     "rate too high": False,
     "rate too low": False,
