@@ -12,15 +12,15 @@ from minast.errors import Error
 from minast.features import bin_of
 
 __all__ = [
-    *("style", "figure", "spectrogram", "spectrograms", "heatmap", "maps", "lines", "beside", "bars"),
+    *("style", "figure", "spectrogram", "spectrograms", "relevance", "heatmap", "maps", "lines", "beside", "bars"),
 ]
 WIDTH = 9.0  # inches, of every figure
 CYCLE = ["#0072b2", "#d55e00", "#009e73", "#aa4499", "#e69f00", "#56b4e9", "#666666"]  # told apart by everybody
 KINDS = {  # kind of picture -> colour map
-    "spectrogram": "viridis",
+    "spectrogram": plt.get_cmap("viridis", 200),  # with the greys of letters 256 colours: half the bytes in a notebook
     "signed": "coolwarm",  # gradients, relevance, filters: 0 is in the middle
     "share": "Blues",  # attention, probabilities: 0 is white
-    "count": "viridis",  # bytes, steps, whole numbers: 0 or the smallest is dark
+    "count": plt.get_cmap("viridis", 200),  # bytes, steps, whole numbers: 0 or the smallest is dark
     "under": "gray",  # a spectrogram with something drawn over it
 }
 STYLE = {
@@ -37,7 +37,7 @@ STYLE = {
     "font.size": 10,
     "grid.alpha": 0.3,
     "image.aspect": "auto",
-    "image.cmap": KINDS["spectrogram"],
+    "image.cmap": "viridis",
     "image.interpolation": "nearest",
     "legend.fontsize": 9,
     "legend.frameon": False,
@@ -81,6 +81,20 @@ def spectrogram(mel, title="", axes=None, unit="log power (nats)", height=2.8, *
     return image
 
 
+def relevance(mel, values, title="", axes=None, unit="relevance", height=2.8, **options):
+    """A relevance map over its spectrogram in grey.   mel (T, F), values (T, F); options of `minast.plots.relevance`"""
+    own = axes is None
+    if own:
+        _, axes = figure(height=height)
+    image = plots.relevance(axes, mel, values, label=unit, **options)
+    if options.get("hz", True):
+        _thin(axes, options.get("rate", 16000), np.shape(mel)[1])
+    _picture(axes, title)
+    if own:
+        plt.show()
+    return image
+
+
 def _thin(axes, rate, F):
     """Mark those frequencies of `minast.plots` whose labels do not run into the next higher one."""
     height = 72 * axes.get_position().height * axes.figure.get_figheight()  # points
@@ -101,6 +115,7 @@ def spectrograms(mels, columns=5, unit="log power (nats)", height=None, **option
     low, high = min(m.min() for m in mels.values()), max(m.max() for m in mels.values())
     for ax, (title, mel) in zip(axes.flat, mels.items(), strict=False):
         image = spectrogram(mel, title, ax, None, **{"vmin": low, "vmax": high, **options})
+        ax.xaxis.get_major_locator().set_params(nbins=3)
         ax.label_outer()
     for ax in axes.flat[len(mels) :]:
         ax.set_axis_off()

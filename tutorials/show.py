@@ -8,10 +8,13 @@ import base64
 import html
 import inspect
 import io
+import os
 import re
 import sys
+import tempfile
 import textwrap
 import wave as wav
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -94,6 +97,18 @@ def picture(path, title=""):
         raise Error(f"there is no picture {path.name}.")
     data = base64.b64encode(path.read_bytes()).decode()
     _display({"image/png": data, "text/plain": f"Picture: {title or path.name}"})
+
+
+@contextmanager
+def scratch_folder():
+    """Work in a temporary folder: what a cell writes into `runs/` does not stay among the notebooks."""
+    before = os.getcwd()
+    with tempfile.TemporaryDirectory(prefix="minast-tutorial-") as folder:
+        os.chdir(folder)
+        try:
+            yield
+        finally:
+            os.chdir(before)  # first: some systems do not delete the folder that one is in
 
 
 def in_notebook():
