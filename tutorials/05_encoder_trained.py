@@ -662,7 +662,7 @@ show.say(f"Most frequent mistake: {data.labels[a]} taken for {data.labels[b]}, {
 
 # %%
 def learns_anyway(mistake):
-    """ "rate too high" or another name of the table -> True or False"""
+    """One of the eight names -> True or False"""
     return ...  # your code: replace this line
 
 

@@ -29,7 +29,7 @@ import minast
 import show
 from exercises import what_does_it_hear as check
 from figures import what_does_it_hear as draw
-from minast import explain, optim, scoring
+from minast import explain, metrics, optim, scoring
 from minast.checkpoint import Info
 from minast.config import FeatureConfig, TrainConfig
 from minast.datasets.common import Clip, Dataset
@@ -119,9 +119,16 @@ model = trained(seed=0)
 # varies: training depends on the processor
 scores, truth = scoring.clip_scores(model, info, held_cache), held_out.targets(held_out.clips)
 print(f"{config.grid[0]} x {config.grid[1]} patches, {model.parameters / 1e6:.2f} M weights")
-print(f"{len(truth)} held-out clips: mAP {scoring.measures(scores, truth, 'bce')['mAP']:.3f}")
-print(f"yes-or-no answers that are right: {((scores > 0.5) == (truth > 0.5)).mean():.1%}")
-assert scoring.measures(scores, truth, "bce")["mAP"] > 0.8
+rng = np.random.default_rng(5)
+drawn = [rng.integers(0, len(truth), len(truth)) for _ in range(200)]  # bootstrap: other clips, drawn from these
+mAP = metrics.mean_average_precision(scores, truth)
+error = np.std([metrics.mean_average_precision(scores[i], truth[i]) for i in drawn])
+right = ((scores > 0.5) == (truth > 0.5)).mean(axis=1)  # of the five questions, clip by clip
+show.say(
+    f"{len(truth)} held-out clips: mAP {mAP:.3f} ± {error:.3f}; {right.mean():.1%} ± "
+    f"{right.std() / np.sqrt(len(right)):.1%} of the yes-or-no answers are right (± one standard error over clips)."
+)
+assert mAP > 0.8
 
 # %% [markdown]
 # mAP is the mean over classes of the average precision: how well clips that hold the class are ranked above those that
@@ -526,6 +533,11 @@ def verdict(mean, error):
     return "more" if mean > 2 * error else "less" if mean < -2 * error else "about as much (within two errors)"
 
 
+def against(a, b):
+    """The paired difference in words."""
+    return "" if a is b else "{:+.2f} ± {:.2f}".format(*versus(a, b))
+
+
 def falls(curves, area):
     """How much the logit of each clip falls when this share is deleted.   -> {map: (clips,)}"""
     at = list(areas).index(area)
@@ -535,9 +547,7 @@ def falls(curves, area):
 better = {}
 for filled, curves in panels.items():
     fall = falls(curves, 0.2)
-    rows = [
-        [name, f"{f.mean():.2f}", "{:+.2f} ± {:.2f}".format(*versus(f, fall["chance"]))] for name, f in fall.items()
-    ]
+    rows = [[name, f"{f.mean():.2f}", against(f, fall["chance"])] for name, f in fall.items()]
     show.say(f"A fifth deleted, {filled}; {len(X)} clips:")
     show.table(rows, ["map", "mean fall of the logit", "more than by chance (± paired standard error)"])
     better[filled] = {name: verdict(*versus(f, fall["chance"])) for name, f in fall.items() if name != "chance"}
@@ -573,20 +583,18 @@ draw.deletion({"replaced by the mean (0)": curves}, areas, f"logit of one of two
 # varies: training depends on the processor
 fall = falls(curves, 0.1)
 this = fall["relevance for this class"]
-rows = [[name, f"{f.mean():.2f}", "{:+.2f} ± {:.2f}".format(*versus(this, f))] for name, f in fall.items()]
+rows = [[name, f"{f.mean():.2f}", against(this, f)] for name, f in fall.items()]
 show.say(f"A tenth deleted; {len(X2)} clips:")
-show.table(rows, ["map", "mean fall of the logit", "less than by relevance for this class (± paired standard error)"])
+show.table(
+    rows, ["map", "mean fall of the logit", "by relevance for this class it falls more by (± paired standard error)"]
+)
+others = {name: f for name, f in fall.items() if f is not this}
+cost = others["relevance for the other class"]
 show.say(
-    "Deleting what speaks for this class costs its logit "
-    + ", ".join(
-        f"{verdict(*versus(this, f))} than {name}"
-        if verdict(*versus(this, f)) != "about as much (within two errors)"
-        else f"about as much as {name}"
-        for name, f in fall.items()
-        if f is not this
-    )
-    + f". What speaks for the other class costs it {fall['relevance for the other class'].mean():.2f} "
-    f"± {fall['relevance for the other class'].std() / np.sqrt(len(X2)):.2f} logits."
+    "By relevance for this class the logit of this class falls "
+    + ", ".join(f"compared with {name}: {verdict(*versus(this, f))}" for name, f in others.items())
+    + f". Deleting what speaks for the *other* class costs it {cost.mean():.2f} ± {cost.std() / np.sqrt(len(X2)):.2f} logits"
+    + (": it gains." if cost.mean() < -2 * cost.std() / np.sqrt(len(X2)) else ".")
 )
 assert verdict(*versus(this, fall["relevance for the other class"])) == "more"
 assert verdict(*versus(this, fall["chance"])) == "more"

@@ -22,7 +22,7 @@ def planned(axes, plan, labels=None, only=None):
 
 def over_time(mel, starts, scores, labels, plan, seconds):
     """The recording, and below it each segment's scores; what was put in is marked."""
-    fig, (top, bottom) = show.figure(2, 1, height=5.4, sharex=True)
+    _, (top, bottom) = show.figure(2, 1, height=5.4, sharex=True)
     show.spectrogram(mel, axes=top)
     planned(top, plan)
     top.set_xlabel("")
@@ -72,7 +72,7 @@ def deletion(panels, areas, ylabel):
 
 
 def randomised(kept, stages):
-    """Rank correlation with the true map as weights become random, with standard errors.   kept: {map: (stages, clips)}"""
+    """Rank correlation with the true map, with standard errors, as weights become random.   {map: (stages, clips)}"""
     _, ax = show.figure(height=3.2)
     for name, values in kept.items():
         error = values.std(axis=1) / np.sqrt(values.shape[1])
