@@ -73,12 +73,17 @@ def calls(function, way):
     return lines, [re.search(rf"(\w+)_{way}\(", line)[1] for line in lines]
 
 
+def short(line):
+    """A call without its weights, for a table."""
+    return "`" + re.sub(r"(, d?w\[.*|, d?w, .*|, c\.\w+)\)$", ", ...)", line.replace("layers.", "")) + "`"
+
+
 both = (encoder.block_forward, encoder.block_backward), (encoder.mlp_forward, encoder.mlp_backward)
 for forward, backward in both:
     down, names = calls(forward, "forward")
     up, mirrored = calls(backward, "backward")
     assert names == mirrored[::-1]
-    rows = [[f"`{a}`", f"`{b}`"] for a, b in zip(down, up[::-1], strict=True)]
+    rows = [[short(a), short(b)] for a, b in zip(down, up[::-1], strict=True)]
     show.table(rows, ["forward, downwards", "backward, upwards"])
 
 # %% [markdown]
@@ -339,6 +344,7 @@ check.flat_offsets(flat_offsets)
 
 
 # %%
+# varies: rounding
 def small_gradient():
     """A model of three blocks in float64.   -> the worst of three directions, the whole gradient as one vector"""
     config = minast.ModelConfig(dim=16, depth=3, heads=2, frames=32, mel_bins=32, classes=3, fstride=16, tstride=16)
