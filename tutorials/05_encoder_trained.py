@@ -44,6 +44,8 @@ show.style()
 # $$x \leftarrow x + \mathrm{proj}(\mathrm{attention}(\mathrm{qkv}(\mathrm{norm}_1(x)))),\qquad
 # x \leftarrow x + \mathrm{fc}_2(\mathrm{gelu}(\mathrm{fc}_1(\mathrm{norm}_2(x)))).$$
 #
+# ![A block forward and backward](pictures/block.svg)
+#
 # Both steps *add* to $x$. The sum that runs through all blocks is the *residual stream*; what a step adds is its
 # *branch*. This is minast's block. `layers` is the module with the layers, `w` the block's weights by name, `c` the
 # model's configuration. `lean` is true for wide models on the fast backend: the output of a cheap norm or GELU is then

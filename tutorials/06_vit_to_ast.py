@@ -292,6 +292,8 @@ draw.similarities(square, f"before: the ViT's {side[0]} x {side[1]} grid, five p
 # (Our small ViT began with sines and cosines of row and column, which `init.positions` makes, and had some seconds to
 # change them. Published ViTs began with random vectors and learnt such maps from nothing.)
 #
+# ![Positions: cut in frequency, stretched in time](pictures/positions.svg)
+#
 # A spectrogram of 128 mel bins and 98 frames has 12 x 9 patches at AST's stride of 10. Each axis is fitted by itself.
 # Where the new grid is *smaller*, its middle is cut out: neighbours stay neighbours. Where it is *larger*, the vectors
 # between are interpolated. New place $i$ of $m$ lies at

@@ -1,5 +1,6 @@
 """A notebook as a web page: CUDA in C++'s colours, code that wraps, tables and figures as wide as the screen allows."""
 
+import copy
 import re
 
 STYLE = """<style>
@@ -25,6 +26,7 @@ STYLE = """<style>
   }
 </style>"""
 STRING = re.compile(r'r?"""(?:[^"\\]|\\.|"(?!""))*"""', re.S)
+FOLDS = {"<details><summary>Hint</summary>": "(fold)", "</details>": "(end of fold)"}  # tag -> a paragraph in its place
 CUDA = re.compile(r"__global__|__device__|__shared__")
 
 
@@ -34,8 +36,16 @@ def page(notebook, title, folder):
 
     exporter = HTMLExporter(embed_images=True)
     exporter.register_filter("highlight_code", highlighted)
+    notebook = copy.deepcopy(notebook)
+    for (
+        cell
+    ) in notebook.cells:  # embedding pictures parses every piece of HTML alone, and would close each fold at once
+        for tag, mark in FOLDS.items() if cell.cell_type == "markdown" else ():
+            cell.source = cell.source.replace(tag, mark)
     resources = {"metadata": {"name": title, "path": str(folder)}}
     text = exporter.from_notebook_node(notebook, resources)[0]
+    for tag, mark in FOLDS.items():
+        text = text.replace(f"<p>{mark}</p>", tag)
     return text.replace("</head>", f"{STYLE}</head>", 1)
 
 

@@ -33,11 +33,11 @@ def over_time(mel, starts, scores, labels, plan, seconds):
     plt.show()
 
 
-def recording(mel, maps, plan):
-    """Relevance over the whole recording, a panel for each class.   maps: {label: (T, F)}"""
+def recording(mel, maps, plan, start):
+    """Relevance over a part of the recording from `start` (s) on, a panel for each class.   maps: {label: (T, F)}"""
     _, axes = show.figure(len(maps), 1, height=2.5 * len(maps), sharex=True)
     for ax, (label, values) in zip(axes, maps.items(), strict=True):
-        plots.relevance(ax, mel, values)
+        plots.relevance(ax, mel, values, start=start)
         planned(ax, plan, only=label)
         ax.grid(False)
         ax.set_ylabel("frequency (Hz)")
