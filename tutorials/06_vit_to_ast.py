@@ -168,6 +168,7 @@ check.output_linear(output_linear)
 show.source(jax._block)
 
 # %%
+# varies: the small ViT's training depends on the processor
 block, at = layout.parts, "blocks.0.attn.qkv.weight"
 ours = np.concatenate([part.arrange(file.read(part.source)) for part in block[at]])  # (3 D, D)
 kernels = [file.read(part.source) for part in block[at]]  # (D, H, d) each
@@ -222,6 +223,7 @@ def fold_colours(filters, bias, mean, std):
 check.fold_colours(fold_colours)
 
 # %%
+# varies: the small ViT's training depends on the processor
 filters = layout.patch.arrange(file.read(layout.patch.source))  # (D, 3, 16, 16)
 by_sum, by_mean = adapt.merge_rgb(filters, "sum"), adapt.merge_rgb(filters, "mean")
 patch = np.random.default_rng(1).standard_normal((16, 16)).astype("float32")
@@ -418,6 +420,7 @@ assert np.array_equal(model.w["pos_embed"][1:], stretched.reshape(-1, layout.dim
 # layouts, order of heads, order of tokens, colours and norms at once. And it tells sum from mean.
 
 # %%
+# varies: the small ViT's training depends on the processor
 pixels = 16 * side[0]
 picture = 0.5 * np.random.default_rng(4).standard_normal((1, pixels, pixels)).astype("float32")  # height, width
 expected = vit.encode(np.repeat(picture[..., None], vit.colours, axis=-1))  # (1, 1 + g g, D)

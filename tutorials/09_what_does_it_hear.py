@@ -210,7 +210,7 @@ show.maps(titles, "share", "attention weight", "time (s)", "mel bin", columns=4,
 #   below).
 # - From layer 2 on, token $j$ is no longer patch $j$: layer 1 has already mixed the others into it.
 # - A weight says how much of $v_j$ is taken, not what $v_j$ is, nor what the later layers make of it.
-#
+
 # %%
 several = model.encoder.embed_forward(segments[:5])[0]  # (5, 73, 96): what the first block gets
 assert np.array_equal(several[:, 0], several[:1, 0].repeat(5, axis=0)) and not np.allclose(
@@ -326,6 +326,7 @@ show.source(explain.relevance, start="def prefix_rows", stop="rows = np.concaten
 
 
 # %%
+# varies: training depends on the processor
 class Nudged(explain.HookedLayers):
     """The model's layers, but head `h` takes `by` more of token `j` for the class token, in the last block."""
 
@@ -489,8 +490,9 @@ check.most_relevant(most_relevant)
 # We ask it of all held-out clips with one sound that the model recognises; the baseline is a map drawn by chance.
 #
 # All maps delete from the *same* clips. So we compare clip by clip: $d_i$ is how much more the logit of clip $i$ falls
-# by one map than by the other. Its mean has the standard error $\mathrm{std}(d)/\sqrt n$ (notebook 6). Error bars in
-# the picture are those of each curve; they are wider, since they also hold what all maps have in common.
+# by one map than by the other. Its mean has the standard error $\mathrm{std}(d)/\sqrt n$ (notebook 6). It is the error
+# over clips, for this one model: another training would be another model. (Error bars in the picture are those of each
+# curve by itself.)
 
 # %%
 # varies: training depends on the processor
@@ -557,13 +559,12 @@ for filled, by_map in better.items():
     show.say(f"{filled.capitalize()}, the logit falls, compared with chance: {words}.")
 
 # %% [markdown]
-# Two cautions. The two pictures ask
-# the same question, "what if this were gone?", and differ: "gone" has no meaning for a spectrogram, only "replaced
-# by", and a clip with holes is unlike anything that the model was trained on. And with one sound in the clip, "where
+# Two cautions. The two pictures ask the same question, "what if this were gone?", and differ: "gone" has no meaning for
+# a spectrogram, only "replaced by", and a clip with holes is unlike anything that the model was trained on. And with one sound in the clip, "where
 # is anything?" and "where is the bell?" have the same answer, so that even rollout, which knows no class, may do well.
 #
 # Clips with two sounds tell them apart. We delete what a map calls most relevant and follow the logit of *one* of the
-# two.
+# two, in all clips in which the model recognises both.
 
 # %%
 # varies: training depends on the processor
@@ -692,8 +693,7 @@ assert np.allclose(kept["rollout"][1], 1) and first["relevance"] < 0.9 and first
 # "explain" every answer. It notices random blocks only as far as their attention changes. The relevance map changes at
 # once, but may keep something in common with the true one: $A$ is one of its factors, and the blocks below the random
 # weights still compute the true $A$. To pass this check best does not make a map the best one: compare the curves
-# in 9.8. A map that fails it is no evidence; one that passes may still be
-# poor.
+# in 9.8. A map that fails it is no evidence; one that passes may still be poor.
 #
 # **3. The eye adds its own.** A map has no natural scale: which value is drawn in full colour is a choice. And no
 # picture that is made from attention is finer than the patches it weighs, here of 16 frames and 16 mel bins. The same map

@@ -36,7 +36,8 @@ def gradients(p, dp, ds):
         axes, (("p", p, "share"), ("dp = do vᵀ", dp, "signed"), ("ds", ds, "signed")), strict=True
     ):
         unit = "weight" if kind == "share" else "gradient"
-        show.heatmap(x, kind, unit, ax, title, "key j", "query i", aspect="equal")
+        ylabel = "query i" if ax is axes[0] else ""
+        show.heatmap(x, kind, unit, ax, title, "key j", ylabel, aspect="equal")
     plt.show()
 
 
