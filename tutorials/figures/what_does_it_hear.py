@@ -20,10 +20,15 @@ def planned(axes, plan, labels=None, only=None):
             axes.text((start + stop) / 2, 1.05, label, transform=axes.get_xaxis_transform(), ha="center", color="C1")
 
 
+def loud(mel):
+    """The louder half of a spectrogram; the rest, background noise, drawn as one dark level: half the bytes."""
+    return np.maximum(mel, np.median(mel))
+
+
 def over_time(mel, starts, scores, labels, plan, seconds):
     """The recording, and below it each segment's scores; what was put in is marked."""
     _, (top, bottom) = show.figure(2, 1, height=5.4, sharex=True)
-    show.spectrogram(mel, axes=top)
+    show.spectrogram(loud(mel), axes=top)
     planned(top, plan)
     top.set_xlabel("")
     plots.scores(bottom, starts, scores, labels, seconds=seconds, cmap=KINDS["share"])
@@ -37,7 +42,7 @@ def recording(mel, maps, plan, start):
     """Relevance over a part of the recording from `start` (s) on, a panel for each class.   maps: {label: (T, F)}"""
     _, axes = show.figure(len(maps), 1, height=2.5 * len(maps), sharex=True)
     for ax, (label, values) in zip(axes, maps.items(), strict=True):
-        plots.relevance(ax, mel, values, start=start)
+        plots.relevance(ax, loud(mel), values, start=start)
         planned(ax, plan, only=label)
         ax.grid(False)
         ax.set_ylabel("frequency (Hz)")
@@ -50,7 +55,7 @@ def relevance(mel, maps, start, label="relevance", limit=None):
     """Maps of one segment side by side.   maps: {title: (T, F)}"""
     _, axes = show.figure(1, len(maps), height=3, sharey=True, squeeze=False)
     for ax, (title, values) in zip(axes[0], maps.items(), strict=True):
-        plots.relevance(ax, mel, values, start=start, label=label, limit=limit)
+        plots.relevance(ax, loud(mel), values, start=start, label=label, limit=limit)
         ax.set_title(title)
         ax.grid(False)
         ax.label_outer()
