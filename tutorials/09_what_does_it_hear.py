@@ -532,7 +532,7 @@ def versus(a, b):
 
 def verdict(mean, error):
     """In words: beyond two standard errors, or not."""
-    return "more" if mean > 2 * error else "less" if mean < -2 * error else "about as much (within two errors)"
+    return "more than" if mean > 2 * error else "less than" if mean < -2 * error else "within two errors as much as"
 
 
 def against(a, b):
@@ -553,10 +553,10 @@ for filled, curves in panels.items():
     show.say(f"A fifth deleted, {filled}; {len(X)} clips:")
     show.table(rows, ["map", "mean fall of the logit", "more than by chance (± paired standard error)"])
     better[filled] = {name: verdict(*versus(f, fall["chance"])) for name, f in fall.items() if name != "chance"}
-    assert better[filled]["relevance"] == "more"
+    assert better[filled]["relevance"] == "more than"
 for filled, by_map in better.items():
-    words = ", ".join(f"by {name} {word}" for name, word in by_map.items())
-    show.say(f"{filled.capitalize()}, the logit falls, compared with chance: {words}.")
+    words = ", ".join(f"{word} by chance if deleted by {name}" for name, word in by_map.items())
+    show.say(f"{filled.capitalize()}, the logit falls {words}.")
 
 # %% [markdown]
 # Two cautions. The two pictures ask the same question, "what if this were gone?", and differ: "gone" has no meaning for
@@ -592,13 +592,13 @@ show.table(
 others = {name: f for name, f in fall.items() if f is not this}
 cost = others["relevance for the other class"]
 show.say(
-    "By relevance for this class the logit of this class falls "
-    + ", ".join(f"compared with {name}: {verdict(*versus(this, f))}" for name, f in others.items())
+    "Deleted by relevance for this class, the logit of this class falls "
+    + ", ".join(f"{verdict(*versus(this, f))} by {name}" for name, f in others.items())
     + f". Deleting what speaks for the *other* class costs it {cost.mean():.2f} ± {cost.std() / np.sqrt(len(X2)):.2f} logits"
     + (": it gains." if cost.mean() < -2 * cost.std() / np.sqrt(len(X2)) else ".")
 )
-assert verdict(*versus(this, fall["relevance for the other class"])) == "more"
-assert verdict(*versus(this, fall["chance"])) == "more"
+assert verdict(*versus(this, fall["relevance for the other class"])) == "more than"
+assert verdict(*versus(this, fall["chance"])) == "more than"
 
 # %% [markdown]
 # Rollout mixes the two sounds: it cannot be asked for one of them.

@@ -6,6 +6,7 @@ import numpy as np
 import show
 from look import KINDS
 from minast import plots
+from minast.features import bin_of
 
 
 def planned(axes, plan, labels=None, only=None):
@@ -25,6 +26,15 @@ def loud(mel):
     return np.maximum(mel, np.median(mel))
 
 
+def over_spectrogram(axes, mel, values, title, pad=None, **options):
+    """A map over the spectrogram that it explains, with frequencies marked that do not run into each other."""
+    plots.relevance(axes, loud(mel), values, **options)
+    shown = (200, 500, 1000, 2000, 4000, 7000)
+    axes.set_yticks([bin_of(hz, 16000, mel.shape[1]) for hz in shown], [str(hz) for hz in shown])
+    axes.set_title(title, pad=pad)
+    axes.grid(False)
+
+
 def over_time(mel, starts, scores, labels, plan, seconds):
     """The recording, and below it each segment's scores; what was put in is marked."""
     _, (top, bottom) = show.figure(2, 1, height=5.4, sharex=True)
@@ -42,11 +52,8 @@ def recording(mel, maps, plan, start):
     """Relevance over a part of the recording from `start` (s) on, a panel for each class.   maps: {label: (T, F)}"""
     _, axes = show.figure(len(maps), 1, height=2.5 * len(maps), sharex=True)
     for ax, (label, values) in zip(axes, maps.items(), strict=True):
-        plots.relevance(ax, loud(mel), values, start=start)
+        over_spectrogram(ax, mel, values, f"relevance for {label}", pad=20, start=start)
         planned(ax, plan, only=label)
-        ax.grid(False)
-        ax.set_ylabel("frequency (Hz)")
-        ax.set_title(f"relevance for {label}", pad=20)
         ax.label_outer()
     plt.show()
 
@@ -55,9 +62,7 @@ def relevance(mel, maps, start, label="relevance", limit=None):
     """Maps of one segment side by side.   maps: {title: (T, F)}"""
     _, axes = show.figure(1, len(maps), height=3, sharey=True, squeeze=False)
     for ax, (title, values) in zip(axes[0], maps.items(), strict=True):
-        plots.relevance(ax, loud(mel), values, start=start, label=label, limit=limit)
-        ax.set_title(title)
-        ax.grid(False)
+        over_spectrogram(ax, mel, values, title, start=start, label=label, limit=limit)
         ax.label_outer()
     plt.show()
 
