@@ -55,9 +55,9 @@ draw.nine_patches(x, strides=(16, 10))
 # $$ \text{grid} = \left\lfloor \frac{n - 16}{s} \right\rfloor + 1, \qquad N = \text{grid}_f \cdot \text{grid}_t . $$
 #
 # Before the patches stand one or two **prefix tokens** that see no pixels. The first is `[CLS]`: what the transformer
-# makes of it is what the **classifier** reads, the last layer, which names the sound. Models that descend from DeiT, an
-# image transformer that learned from another model's answers (**distillation**), have a second one, which learned
-# those.
+# makes of it is what the **classifier** reads, the last layer, which names the sound. Models that descend from
+# [DeiT](https://arxiv.org/abs/2012.12877), an image transformer that learned from another model's answers
+# (**distillation**), have a second one, which learned those.
 #
 # ### Exercise 2.1 ★★ Design: how long may a clip be?
 #
@@ -95,7 +95,10 @@ show.table(rows, ["frames", "stride", "grid (frequency x time)", "patches"])
 assert config.grid_shape(128, 1024, 10, 10) == (12, 101)
 
 base = minast.ModelConfig.preset("base", prefix_tokens=2)
-print("AST on 10 s: 12 x 101 =", 12 * 101, "patches and 2 prefix tokens:", base.tokens, "tokens")
+print(
+    "AST on 10 s: 12 x 101 =", 12 * 101, "patches and 2 prefix tokens:", base.tokens, "tokens of", base.dim, "numbers"
+)
+print("with one prefix token:", minast.ModelConfig.preset("base").tokens)
 print(f"tokens at stride 10 over tokens at 16: {1214 / 514:.2f}, squared {(1214 / 514) ** 2:.2f}")
 assert base.tokens == 1214
 

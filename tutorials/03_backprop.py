@@ -801,7 +801,7 @@ for row in rows:
 # %% [markdown]
 # ### One random direction, or every entry?
 #
-# Entry by entry, a check costs two or four forward passes per number: hopeless for 86 million weights. Along one random
+# Entry by entry, a check costs two or four forward passes per number: hopeless for the millions of weights of a model. Along one random
 # direction $u$ of length 1 it costs four in all.
 #
 # What does it miss? If the gradient $g$ is off by a vector $e$, the check sees $e \cdot u$ against $g \cdot u$. All $n$
