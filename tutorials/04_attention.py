@@ -370,6 +370,12 @@ assert 4 * width // heads == 256  # where the lines cross, as follows
 # 3C), `o` (B, T, C) and `lse`, one number for each clip, head and row (what it is for comes below). `width` is $C$. The
 # check runs minast and adds up the arrays.
 #
+# <details><summary>Hint</summary>
+#
+# Count the numbers first, then the bytes of one.
+#
+# </details>
+#
 # [Solution](solutions/attention.py)
 
 

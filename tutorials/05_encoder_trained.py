@@ -266,6 +266,13 @@ show.source(minast.AST._head_backward, minast.AST._encoder_backward)
 # `block_weights(dim)`: the number of weights in one block of width `dim`, biases and norms included. The check counts
 # the arrays of real models.
 #
+# <details><summary>Hint</summary>
+#
+# Five kinds of parts: `qkv`, `proj`, `fc1`, `fc2`, and two norms. A linear layer from $a$ to $b$ numbers has $ab + b$
+# weights.
+#
+# </details>
+#
 # [Solution](solutions/encoder_trained.py)
 
 
@@ -664,6 +671,13 @@ show.say(f"Most frequent mistake: {data.labels[a]} taken for {data.labels[b]}, {
 #
 # Which of the eight learn the batch anyway, that is, get the loss below half of $\ln 10$ within 30 steps? Write
 # down your guess for each before you go on. The check tells you how many are right, and of one that is not.
+#
+# <details><summary>Hint</summary>
+#
+# Which mistakes leave a direction that still goes downhill? Adam makes a full step out of any. And at which depth have
+# the tokens collapsed?
+#
+# </details>
 #
 # [Solution](solutions/encoder_trained.py)
 

@@ -149,6 +149,12 @@ show.table([[f"`{name}`", str(file.shapes[name])] for name in first], ["array", 
 # head $h$ and adds to channel $c$ of the output, $y_c = \sum_{h,d} o_{h,d}\,K_{h,d,c}$. Write `output_linear(kernel)`:
 # from such a kernel to a linear layer's weight `(D, H d)`.
 #
+# <details><summary>Hint</summary>
+#
+# Which axes are the input of this layer, and in which order does attention hand them over?
+#
+# </details>
+#
 # [Solution](solutions/vit_to_ast.py)
 
 
@@ -342,6 +348,12 @@ check.stretch_matrix(stretch_matrix)
 # `(n - size) // 2` were the same. Weights that were trained with one of them are shifted by a whole patch under the
 # other, wherever the two differ. For which `n` and `size` do they? Find the rule on paper, and write it down without
 # computing the two.
+#
+# <details><summary>Hint</summary>
+#
+# Write $n$ and `size` as even or odd numbers, $2a$ or $2a + 1$: four cases.
+#
+# </details>
 #
 # [Solution](solutions/vit_to_ast.py)
 

@@ -299,6 +299,12 @@ show.say(
 # each $(2, T, T)$ with a $T$ of your choice, such that $\max(\text{mean over heads of } dA \odot A,\, 0)$ is 0
 # everywhere, and $G$ is not. `A` holds probabilities: not negative, rows that sum to 1.
 #
+# <details><summary>Hint</summary>
+#
+# Let one head speak as loudly against the class as the other speaks for it.
+#
+# </details>
+#
 # [Solution](solutions/what_does_it_hear.py)
 
 
@@ -415,6 +421,12 @@ draw.relevance(segment_mel, {title: plain_map}, begin, label="logits", limit=lim
 # $i - 1$. Write `samples_of(first, last, shift, length)`, which returns two numbers: the first sample of the frames
 # `first` to `last` (both included), and the sample after their last one.
 #
+# <details><summary>Hint</summary>
+#
+# Where does frame `last` begin, and how long is it?
+#
+# </details>
+#
 # [Solution](solutions/what_does_it_hear.py)
 
 
@@ -472,6 +484,12 @@ for label in ("speech", "bell"):
 #
 # Write `most_relevant(values, k)`: a boolean array of the shape of `values`, True at its $k$ largest
 # entries; $k$ may be 0.
+#
+# <details><summary>Hint</summary>
+#
+# `np.argsort` gives places in the flattened array. What is `[-k:]` for $k = 0$?
+#
+# </details>
 #
 # [Solution](solutions/what_does_it_hear.py)
 
