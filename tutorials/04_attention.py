@@ -1,28 +1,32 @@
 # %% [markdown]
 # # 4. Attention
 #
+# ![You are here](pictures/here_04.svg)
+#
 # After this notebook you can write attention with many heads and its complete gradient, say how much memory it takes
 # and why that is too much, and compute exactly the same result in pieces that fit into a processor's cache, its small
-# fast memory: online softmax forward, recomputation backward. This is the idea behind FlashAttention, the attention of
+# fast memory: online softmax forward, recomputation backward. This is the idea behind
+# [FlashAttention](https://arxiv.org/abs/2205.14135), the attention of
 # today's GPU libraries, and behind minast's own GPU functions (*kernels*).
 #
-# Needs: notebook 3, of which linear and softmax. An hour to read with the exercises, a few seconds to run.
+# **Needs:** notebook [3](03_backprop.ipynb) (linear, softmax).
 
 # %%
 import tracemalloc
 
-import matplotlib.pyplot as plt
 import numpy as np
 
 import show
 from exercises import attention as check
+from figures import attention as draw
 from minast import gradcheck, layers
 from minast.fast import attention as fast_attention
 
+show.style()
 rng = np.random.default_rng(4)
 
 # %% [markdown]
-# ## One head
+# ## 4.1 One head
 #
 # A spectrogram has become a list of $T$ *tokens*, one vector for each patch. So far every layer looked at one token at
 # a time. Attention is the layer in which tokens look at each other. From each token, three linear layers make three
@@ -34,7 +38,7 @@ rng = np.random.default_rng(4)
 #
 # The *score* of token $j$ for token $i$ is the dot product $q_i \cdot k_j$, scaled. A softmax over $j$ turns the scores
 # of a row into *attention weights* that sum to 1 (not learned ones, unlike a layer's), and the output is the weighted
-# mean of the values (Vaswani et al. 2017, equation 1):
+# mean of the values ([Vaswani et al. 2017](https://arxiv.org/abs/1706.03762), equation 1):
 #
 # $$s_{ij} = \frac{q_i\cdot k_j}{\sqrt D}, \qquad p_{ij} = \frac{e^{s_{ij}}}{\sum_l e^{s_{il}}}, \qquad
 # o_i = \sum_j p_{ij}\,v_j$$
@@ -63,20 +67,9 @@ letters = sorted(set(melody))
 token = np.eye(4)[[letters.index(note) for note in melody]] + 0.03 * rng.standard_normal((12, 4))
 o, p = one_head(3 * token, 3 * token, np.arange(12.0)[:, None])
 
-fig, (a, b) = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
-image = a.imshow(p, cmap="Blues", vmin=0)
-a.set(title="weights p: each note finds its like", xlabel="key: token j", ylabel="query: token i")
-a.set_xticks(range(12), melody)
-a.set_yticks(range(12), melody)
-fig.colorbar(image, label="weight")
-b.plot(range(12), o[:, 0], "o", label="output: mean time of the notes found")
-b.plot(range(12), range(12), ":", color="0.5", label="own time")
-b.set(title="output o", xlabel="token", ylabel="time (tokens)")
-b.set_xticks(range(12), melody)
-b.legend(fontsize=8)
-plt.show()
+draw.melody(p, o[:, 0], list(melody))
 print(f"the A of token 4: {p[4, 4]:.2f} to itself, {p[4, 9]:.2f} to the A of token 9; its output is {o[4, 0]:.1f}")
-assert np.allclose(p.sum(axis=1), 1) and 4 < o[4, 0] < 9
+assert np.allclose(p.sum(axis=1), 1) and 4 < o[4, 0] < 9 and abs(p[4, 4] - p[4, 9]) > 0.05
 
 # %% [markdown]
 # Left, read a row: the dark cells are the notes of the same name. Right: equal notes have nearly equal outputs,
@@ -94,7 +87,40 @@ print(f"shuffled before or after: {np.abs(difference).max():.0e} apart")
 assert np.abs(difference).max() < 1e-12
 
 # %% [markdown]
-# ## Why divide by the square root of D
+# ### Exercise 4.1 ★★ Design: a score that is large enough
+#
+# How large must a score be to matter? Of $T$ tokens (`tokens`), $n$ (`alike`) have the score $s$ and all others the
+# score 0. Write `score_for(share, alike, tokens)`: the $s$ with which the $n$ get together the given `share` of the
+# weight.
+#
+# <details><summary>Hint</summary>
+#
+# What is the softmax's denominator? Solve for $e^s$.
+#
+# </details>
+#
+# [Solution](solutions/attention.py)
+
+
+# %%
+def score_for(share, alike, tokens):
+    """-> the score s"""
+    return ...  # your code: replace this line
+
+
+# %%
+check.score_for(score_for)
+
+# %% [markdown]
+# For one token among twelve to get half of the weight, $s = \ln 11$ is enough. In a recording of 10 s there are 1214.
+
+# %%
+for others in (12, 1214):
+    scores = np.where(np.arange(others) == 0, np.log(11), 0.0)
+    print(f"one of {others:4} tokens with the score ln 11 = {np.log(11):.2f}: {softmax(scores)[0]:.3f} of the weight")
+
+# %% [markdown]
+# ## 4.2 Why divide by the square root of D
 #
 # Let the entries of $q$ and $k$ be independent, with mean 0 and variance 1. Each product $q_d k_d$ then has mean 0 and
 # variance 1 (the mean of $q_d^2 k_d^2$ is that of $q_d^2$ times that of $k_d^2$), and a sum of $D$ of them has variance
@@ -112,19 +138,19 @@ for D in widths:
         slope = (p * (1 - p)).sum(axis=1).mean()  # the Jacobian's diagonal
         rows.append([D, name, f"{s.std():.2f}", f"{p.max(axis=1).mean():.3f}", f"{slope:.3f}"])
 show.table(rows, ["D", "scores", "their deviation", "largest of 200 weights, mean", "sum of p (1 - p), mean"])
-fig, a = plt.subplots(figsize=(9, 2.8), layout="constrained")
-for name, s in (("raw", raw), ("scaled by 1 / √D", raw / np.sqrt(D))):
-    a.semilogy(np.arange(1, 31), -np.sort(-softmax(s), axis=1).mean(axis=0)[:30], ".-", label=name)
-a.set(title="200 keys, D = 256: weights of a row, largest first", xlabel="rank of the key", ylabel="mean weight")
-a.legend()
-plt.show()
+draw.sorted_weights(
+    {"raw": softmax(raw), "scaled by 1 / √D": softmax(raw / np.sqrt(D))},
+    "200 keys, D = 256: weights of a row, largest first",
+)
+largest = {name: [float(row[3]) for row in rows if row[1] == name] for name in ("raw", "scaled")}
+assert np.ptp(largest["scaled"]) < 0.02 and (np.diff(largest["raw"]) > 0).all() and largest["raw"][-1] > 0.8
 assert abs(raw.std() / np.sqrt(D) - 1) < 0.05
 
 # %% [markdown]
 # Raw scores: the larger $D$, the nearer is the largest weight to 1, and the smaller is the sum of $p (1 - p)$, the
 # diagonal of the Jacobian, through which the gradient has to pass. Scaled, neither depends on $D$.
 #
-# ## Many heads
+# ## 4.3 Many heads
 #
 # One softmax makes one choice. To look for several things at once, the $C$ channels (numbers) of a token are cut into
 # $H$
@@ -178,22 +204,32 @@ print(f"two loops: {gap(o, looped):.1e}, minast: {gap(o, theirs):.1e}")
 assert gap(o, looped) < 1e-13 and gap(o, theirs) < 1e-13
 
 # %% [markdown]
-# **Exercise 1.** Some published models pack the other way: (H, 3, D), head after head, and in each head q, k and v. You
+# ### Exercise 4.2 ★★ Design: another packing
+#
+# Some published models pack the other way: (H, 3, D), head after head, and in each head q, k and v. You
 # have such a model's weight matrix of the linear layer that makes `qkv`: (3C, C), rows are outputs. Reorder its rows so
 # that minast can use it.
+#
+# <details><summary>Hint</summary>
+#
+# Name the axes in the order in which they are packed; then see which two have to change places.
+#
+# </details>
+#
+# [Solution](solutions/attention.py)
 
 
 # %%
 def repack(w, heads):
     """w (3 C, C), rows packed (H, 3, D) -> (3 C, C), rows packed (3, H, D)"""
-    ...  # your code: replace this line
+    return ...  # your code: replace this line
 
 
 # %%
 check.repack(repack)
 
 # %% [markdown]
-# ## The gradient, complete
+# ## 4.4 The gradient, complete
 #
 # Given `do`, we walk back through the three formulas, for one head of one clip. Heads and clips do not touch each
 # other.
@@ -231,6 +267,7 @@ def attention_back(do, cache):
 
 
 # %%
+# varies: rounding decides which entry is the worst
 do = rng.standard_normal((B, T, C))
 dqkv = attention_back(do, cache)
 print(gradcheck.per_entry(lambda: (do * attention(qkv, H)[0]).sum(), qkv, dqkv, name="qkv"))
@@ -249,14 +286,7 @@ q, k, v, p = (x[0, 0] for x in cache)
 dp = do[0][:, :D] @ v.T
 ds = p * (dp - (dp * p).sum(axis=1, keepdims=True))
 assert np.allclose(ds.sum(axis=1), 0)
-fig, axes = plt.subplots(1, 3, figsize=(9, 2.6), layout="constrained")
-for a, (name, x) in zip(axes, {"p": p, "dp = do vᵀ": dp, "ds": ds}.items(), strict=True):
-    top = np.abs(x).max()
-    colours = {"cmap": "Blues", "vmin": 0} if name == "p" else {"cmap": "RdBu_r", "vmin": -top, "vmax": top}
-    image = a.imshow(x, **colours)
-    a.set(title=name, xlabel="key j", ylabel="query i")
-    fig.colorbar(image, ax=a, label="weight" if name == "p" else "gradient", shrink=0.8)
-plt.show()
+draw.gradients(p, dp, ds)
 
 # %% [markdown]
 # The whole layer is three calls: linear, attention, linear. The second linear layer mixes what the heads found, each of
@@ -265,6 +295,7 @@ plt.show()
 
 
 # %%
+# varies: rounding
 def layer(x, w_in, b_in, w_out, b_out):
     qkv, one = layers.linear_forward(x, w_in, b_in)
     o, two = layers.attention_forward(qkv, H)
@@ -282,21 +313,33 @@ print(found)
 assert found.error < 1e-7
 
 # %% [markdown]
-# **Exercise 2.** Some models add a learned bias to the scores, one for each head and each pair of positions:
+# ### Exercise 4.3 ★★ Derive: a bias for each pair of positions
+#
+# Some models ([Swin](https://arxiv.org/abs/2103.14030), [T5](https://arxiv.org/abs/1910.10683)) add a learned bias to
+# the scores, one for each head and each pair of positions:
 # $s = q k^\top / \sqrt D + \text{bias}$, with `bias` (H, T, T), the same for every clip. Write its gradient.
+#
+# <details><summary>Hint</summary>
+#
+# Which of the gradients above is that of the scores? And what happens to the gradient of something that several clips
+# share?
+#
+# </details>
+#
+# [Solution](solutions/attention.py)
 
 
 # %%
 def bias_backward(p, dp):
     """p, dp (B, H, T, T): the weights and the gradient of the weights -> dbias (H, T, T)"""
-    ...  # your code: replace this line
+    return ...  # your code: replace this line
 
 
 # %%
 check.bias_backward(bias_backward)
 
 # %% [markdown]
-# ## The memory it would take
+# ## 4.5 The memory it would take
 #
 # Our cache holds `p`, $T \times T$ numbers for each head and clip. AST on 10 s of sound has 1214 tokens (notebook 2),
 # and the base model 12 heads in each of 12 layers. In float32, beside what will turn out to be enough, `qkv`, the
@@ -310,16 +353,8 @@ kept = 4 * (3 * tokens * width + tokens * width + heads * tokens)  # qkv, o and 
 print(f"qkv, o and one number a row: {kept / 1e6:.1f} MB for one layer, {depth * kept / 1e6:.0f} MB for {depth}")
 assert round(depth * layer_bytes / 1e6) == 849
 
-sizes = np.geomspace(30, 5000, 50)
-fig, a = plt.subplots(figsize=(9, 3.2), layout="constrained")
-a.loglog(sizes, depth * heads * sizes**2 * 4 / 1e6, label="weights p: grows with T²")
-a.loglog(sizes, depth * 4 * (4 * sizes * width + heads * sizes) / 1e6, label="qkv, o, one number a row: grows with T")
-for seconds, n in ((1, 110), (5, 602), (10, 1214)):  # two prefix tokens; 1 s is 98 frames, as in notebook 2
-    a.axvline(n, color="0.7", lw=1)
-    a.text(n * 1.03, 2.2, f"{seconds} s:\n{n} tokens", fontsize=8)
-a.set(title="kept for the backward pass, base model, one clip", xlabel="tokens T", ylabel="memory (MB)", ylim=(2, 2e4))
-a.legend()
-plt.show()
+draw.memory(depth, heads, width)
+assert 4 * width // heads == 256  # where the lines cross, as follows
 
 # %% [markdown]
 # The lines cross where $H T^2 = 4 T C$ (leaving the small last part out). Since $C = H D$, that is at $T = 4 D = 256$
@@ -329,21 +364,32 @@ plt.show()
 # The rest of this notebook shows how. Two things stand in the way: a softmax needs its whole row, and the backward pass
 # needs $p$.
 #
-# **Exercise 3.** How many bytes does the cache of `layers.attention_forward` hold, in float32? It keeps `qkv` (B, T,
-# 3C), `o` (B, T, C) and `lse`, one number for each clip, head and row (what it is for comes below). `width` is $C$.
+# ### Exercise 4.4 ★ Predict: the bytes of a cache
+#
+# How many bytes does the cache of `layers.attention_forward` hold, in float32? It keeps `qkv` (B, T,
+# 3C), `o` (B, T, C) and `lse`, one number for each clip, head and row (what it is for comes below). `width` is $C$. The
+# check runs minast and adds up the arrays.
+#
+# <details><summary>Hint</summary>
+#
+# Count the numbers first, then the bytes of one.
+#
+# </details>
+#
+# [Solution](solutions/attention.py)
 
 
 # %%
 def cache_bytes(clips, tokens, width, heads):
     """-> a whole number"""
-    ...  # your code: replace this line
+    return ...  # your code: replace this line
 
 
 # %%
 check.cache_bytes(cache_bytes)
 
 # %% [markdown]
-# ## Online softmax
+# ## 4.6 Online softmax
 #
 # Take one row: scores $s_1, s_2, \ldots$ and values $v_1, v_2, \ldots$ arrive one after the other. We want
 #
@@ -363,7 +409,7 @@ check.cache_bytes(cache_bytes)
 #
 # Start with $m_0 = -\infty$, $l_0 = 0$, $a_0 = 0$: then $c = e^{-\infty} = 0$ in the first step. If the definitions
 # hold after $n$ keys they hold after $n + 1$, so they hold at the end, and $o = a/l$: in both sums the factor $e^{-m}$
-# is the same, and cancels. (Milakov and Gimelshein 2018.)
+# is the same, and cancels. ([Milakov and Gimelshein 2018](https://arxiv.org/abs/1805.02867).)
 
 
 # %%
@@ -387,26 +433,8 @@ assert gap(o, whole) < 1e-13
 
 # %%
 m, l, c, partial = (np.array(x) for x in zip(*history, strict=True))
+draw.online(s, m, l, c, partial, whole)
 keys = np.arange(1, 61)
-fig, (a, b, d) = plt.subplots(3, 1, figsize=(9, 6.4), sharex=True, layout="constrained")
-a.plot(keys, s, "o", ms=4, color="0.6", label="score s")
-a.step(keys, m, where="post", label="running maximum m")
-a.set(title="one row, key by key", ylabel="score (nats)")
-b.plot(keys, l, ".-", label="running sum l")
-b.vlines(keys[c < 1], 0, l.max(), color="C3", lw=1, ls=":", label="maximum rises: l and a are scaled by c < 1")
-b.set(ylabel="sum of exp(s - m)", ylim=(0, 1.35 * l.max()))
-for i in range(2):
-    d.plot(keys, partial[:, i], ".-", color=f"C{i}", label=f"a / l, channel {i}")
-    d.axhline(whole[i], color=f"C{i}", ls="--", lw=1)
-d.set(
-    ylim=(-1, 1.7),
-    xlabel="keys seen",
-    ylabel="output so far",
-    title="dashed: softmax over the whole row, then the product",
-)
-for x, place in ((a, "lower right"), (b, "upper left"), (d, "upper right")):
-    x.legend(fontsize=8, loc=place)
-plt.show()
 assert (l >= 1).all() and (l <= keys).all()
 
 # %% [markdown]
@@ -417,21 +445,32 @@ assert (l >= 1).all() and (l <= keys).all()
 # Two such states of *different* keys can also be put together, in any order. A GPU does it when several threads share a
 # row.
 #
-# **Exercise 4.** Write that: states $(m_1, l_1, a_1)$ and $(m_2, l_2, a_2)$ of two sets of keys become the state of
-# both. One of them may still be at the start: $m = -\infty$, $l = 0$, $a = 0$.
+# ### Exercise 4.5 ★★★ Design: put two states together
+#
+# States $(m_1, l_1, a_1)$ and $(m_2, l_2, a_2)$ of two sets of keys become the state of
+# both. One of them may still be at the start: $m = -\infty$, $l = 0$, $a = 0$. Scores may be in the thousands.
+#
+# <details><summary>Hint</summary>
+#
+# A single key $(s, v)$ is the state $m = s$, $l = 1$, $a = v$: the step above puts it together with another.
+# What changes where both have many keys?
+#
+# </details>
+#
+# [Solution](solutions/attention.py)
 
 
 # %%
 def merge(m1, l1, a1, m2, l2, a2):
     """m, l numbers, a (D,), of two sets of keys -> m, l, a of all of them"""
-    ...  # your code: replace this line
+    return ...  # your code: replace this line
 
 
 # %%
 check.merge(merge)
 
 # %% [markdown]
-# ## All rows, tile by tile
+# ## 4.7 All rows, tile by tile
 #
 # Python would take long key by key, and hardware too likes matrices. So take a *tile* of keys at a time, for all rows:
 # the new maximum is that of the tile's scores and the old one. Nothing else changes. No array here is larger than T x
@@ -489,6 +528,8 @@ def peak(f, *arguments):
     return most
 
 
+# %%
+# varies: NumPy's versions differ in what they copy
 big = rng.standard_normal((1, tokens, 3 * width), dtype=np.float32)
 in_tiles = peak(lambda: online(*unpack(big, heads), 64))
 at_once = peak(lambda: attention(big, heads))
@@ -498,9 +539,8 @@ assert at_once > 5 * in_tiles and attention(big, heads)[0].dtype == np.float32
 # %% [markdown]
 # The whole needs several times the memory of $p$: scores, their exponentials and the weights are there at the same
 # time.
-
-# %% [markdown]
-# ## Backward without p: recomputation
+#
+# ## 4.8 Backward without p: recomputation
 #
 # The forward pass now never has all of $p$, so it cannot keep it. The backward pass needs $p$ in two places, $dv =
 # p^\top do$ and $ds = p\,(dp - \Delta)$. It can make $p$ again from $q$ and $k$, tile by tile, if it knows each row's
@@ -566,7 +606,7 @@ print(f"not kept: {depth * layer_bytes / 1e6:.0f} MB a clip of {depth} layers")
 # On hardware where arithmetic is cheap and memory far away, the version with *more* arithmetic is often the faster one.
 # Notebook 8 works that out for kernels.
 #
-# ## minast's versions
+# ## 4.9 minast's versions
 #
 # The reference keeps `(qkv, o, lse, heads)` and recomputes. It holds $p$ of one layer while it works on it, for the
 # sake of plain code. Look for `lse` and `delta`:
@@ -581,16 +621,25 @@ assert np.allclose(lse, online(q, k, v, 2)[1])
 print("lse of minast:", lse.shape, "; the same as ours in tiles of 2")
 
 # %% [markdown]
-# The CPU version holds one tile per thread (each core of the processor runs one), small enough to stay in that core's
-# cache, and writes it over and over. Its tiles are some queries and *all* keys in the forward pass, so a row is whole
+# The CPU version holds one tile per thread (each core of the processor runs one), and writes it over and over. Its tiles
+# are some queries and *all* keys in the forward pass, so a row is whole
 # and needs no online softmax; only the GPU kernels do, whose tiles are much smaller. You need not follow every line;
 # three ideas in it are worth a look, and each is explained below.
 
 # %%
 show.source(fast_attention.attention_forward, fast_attention.attention_backward, fast_attention.tiles)
-print(f"one tile: {fast_attention.TILE * 4 / 2**10:.0f} KiB of scores; all of p: {layer_bytes / 2**10:.0f} KiB a layer")
+show.say(
+    f"One tile: {fast_attention.TILE * 4 / 2**10:.0f} KiB of scores; all of p: {layer_bytes / 2**10:.0f} KiB a layer, "
+    f"{layer_bytes / 4 / fast_attention.TILE:.0f} times as much."
+)
+assert 2**20 < fast_attention.TILE * 4 < 2**22
 
 # %% [markdown]
+# Such a tile is too large for the cache of a single core (L2, often 1 MiB) and small enough for the one that cores
+# share (L3, some tens of MiB), where all of $p$ would not stay. Smaller tiles would need more calls of NumPy, each of
+# which has its price in Python. The tiles of GPU kernels are much smaller still and stay on the multiprocessor
+# ([notebook 8](08_fast_attention.ipynb)).
+#
 # **A column of ones.** With $v$ extended by a column of ones, one product gives the weighted sum of the values and, in
 # the last column, the sum of the weights. In the same way `[q, -lse] · [k, 1]` is $q\cdot k - \mathrm{lse}$: the
 # subtraction happens inside the product.

@@ -4,11 +4,38 @@ import numpy as np
 
 from minast import layers
 
-from .verdict import exercise, expect
+from .verdict import Wrong, exercise, expect
 
 
 def random(*shape, seed=0):
     return np.random.default_rng(seed + sum(shape)).standard_normal(shape)
+
+
+@exercise
+def score_for(f):
+    """The score was put into a softmax at six sizes, and the tokens that are alike got the share asked for."""
+    for share, alike, tokens in ((0.5, 1, 2), (0.9, 3, 12), (0.99, 1, 12), (0.9, 1, 1214), (0.2, 5, 40), (0.05, 1, 12)):
+        ratio, others = share / (1 - share), tokens - alike
+        slips = {
+            "that is the score's exponential: take its logarithm": ratio * others / alike,
+            "you forgot that several tokens share the weight": np.log(ratio * others),
+            "that is the logarithm of the share alone: the other tokens have weights, too": np.log(share),
+            "you let one other token stand for all of them": np.log(ratio / alike),
+            "you took all tokens for the others: those that are alike are not among them": np.log(
+                ratio * tokens / alike
+            ),
+            "the sign: a larger share needs a larger score": -np.log(ratio * others / alike),
+            "you put the alike ones below the others: more of them need a smaller score": np.log(
+                ratio * alike / others
+            ),
+            "that is a logarithm to base 10: softmax has base e": np.log10(ratio * others / alike),
+        }
+        got = f(share, alike, tokens)
+        want = np.log(ratio * others / alike)
+        expect(got, want, given=f"share={share}, alike={alike}, tokens={tokens}", slips=slips)
+        found = alike * weights(np.where(np.arange(tokens) < alike, float(got), 0.0))[0]
+        if abs(found - share) > 1e-5:
+            raise Wrong(f"a softmax over {tokens} scores, {alike} of them {float(got):.4g}, gives these {found:.4g}.")
 
 
 @exercise
@@ -70,6 +97,9 @@ def bias_backward(f):
                     axis=0
                 ),
                 "the bias is added after the scaling: no 1 / sqrt(D) here": ds.sum(axis=0) / np.sqrt(T),
+                "Delta is the sum of dp p over the row, not its mean": (
+                    p * (dp - (dp * p).mean(axis=-1, keepdims=True))
+                ).sum(axis=0),
             },
             tol=1e-6,
         )
@@ -181,31 +211,117 @@ def large_merge(m1, l1, a1, m2, l2, a2):
         return m, l / np.exp(m), a / np.exp(m)
 
 
-# Plausible wrong answers: each must be refused.
-WRONG = {
+def repack_by_loop(w, heads):
+    """Row by row, as in the specification."""
+    D, out = len(w) // 3 // heads, np.empty_like(w)
+    for row in range(len(w)):
+        head, part, channel = row // (3 * D), row // D % 3, row % D
+        out[(part * heads + head) * D + channel] = w[row]
+    return out
+
+
+def merge_by_logaddexp(m1, l1, a1, m2, l2, a2):
+    """From the log-sum-exps: another way to the same state."""
+    with np.errstate(divide="ignore"):
+        lse1, lse2 = m1 + np.log(l1), m2 + np.log(l2)
+    m = np.maximum(m1, m2)
+    l = np.exp(np.logaddexp(lse1, lse2) - m)
+    return m, l, sum(np.exp(n - m) * a for n, a in ((m1, a1), (m2, a2)))
+
+
+def merge_by_case(m1, l1, a1, m2, l2, a2):
+    if m2 > m1:
+        m1, l1, a1, m2, l2, a2 = m2, l2, a2, m1, l1, a1
+    c = np.exp(m2 - m1)
+    return [m1, l1 + c * l2, a1 + c * a2]
+
+
+def softmax_back(p, dp):
+    return p * (dp - (dp * p).sum(axis=-1, keepdims=True))
+
+
+# Right answers in forms that few would choose: each must be accepted.
+RIGHT = {
+    "score_for": [
+        lambda share, alike, tokens: np.log(share) - np.log(1 - share) + np.log(tokens - alike) - np.log(alike),
+        lambda share, alike, tokens: np.log((tokens / alike - 1) / (1 / share - 1)),
+        lambda share, alike, tokens: -np.log((1 / share - 1) * alike / (tokens - alike)),
+    ],
     "repack": [
-        lambda w, heads: w,
-        lambda w, heads: w.reshape(3, heads, -1, w.shape[1]).swapaxes(0, 1).reshape(w.shape),
-        lambda w, heads: w.reshape(heads, 3, -1, w.shape[1]).swapaxes(1, 2).reshape(w.shape),
-        lambda w, heads: w.reshape(heads, 3, -1, w.shape[1]).swapaxes(0, 1),
+        repack_by_loop,
+        lambda w, heads: np.concatenate(
+            [w.reshape(heads, 3, -1, w.shape[1])[:, i].reshape(-1, w.shape[1]) for i in range(3)]
+        ),
+        lambda w, heads: w[np.arange(len(w)).reshape(heads, 3, -1).transpose(1, 0, 2).ravel()],
+        lambda w, heads: np.einsum("hpdc->phdc", w.reshape(heads, 3, -1, w.shape[1])).reshape(w.shape).tolist(),
     ],
     "bias_backward": [
-        lambda p, dp: dp.sum(axis=0),
-        lambda p, dp: p * (dp - (dp * p).sum(axis=-1, keepdims=True)),
-        lambda p, dp: (p * (dp - (dp * p).sum(axis=-1, keepdims=True))).mean(axis=0),
-        lambda p, dp: (p * (dp - (dp * p).sum(axis=-2, keepdims=True))).sum(axis=0),
+        lambda p, dp: np.einsum("bhij,bhij->hij", p, dp) - np.einsum("bhij,bhil,bhil->hij", p, dp, p),
+        lambda p, dp: sum(softmax_back(*one) for one in zip(p, dp, strict=True)),
+        lambda p, dp: layers.softmax_backward(dp, (p,)).sum(axis=0),
     ],
     "cache_bytes": [
-        lambda B, T, C, H: B * T * (4 * C + H),
-        lambda B, T, C, H: 16 * B * T * C,
-        lambda B, T, C, H: 4 * B * (4 * T * C + H * T * T),
-        lambda B, T, C, H: 4.0 * B * T * (4 * C + H),
+        lambda B, T, C, H: sum(4 * n for n in (B * T * 3 * C, B * T * C, B * H * T)),
+        lambda B, T, C, H: np.int64(16 * B * T * C + 4 * B * T * H),
+        lambda B, T, C, H: sum(np.empty(s, np.float32).nbytes for s in ((B, T, 3 * C), (B, T, C), (B, H, T, 1))),
+    ],
+    "merge": [merge_by_logaddexp, merge_by_case],
+}
+
+# Plausible wrong answers, each with words that its refusal must contain.
+WRONG = {
+    "score_for": [
+        (lambda share, alike, tokens: share / (1 - share) * (tokens - alike) / alike, "exponential"),
+        (lambda share, alike, tokens: np.log(share / (1 - share) * (tokens - alike)), "several tokens share"),
+        (lambda share, alike, tokens: np.log(share), "the share alone"),
+        (lambda share, alike, tokens: np.log(share / (1 - share) / alike), "one other token"),
+        (lambda share, alike, tokens: np.log(share / (1 - share) * tokens / alike), "all tokens for the others"),
+        (lambda share, alike, tokens: np.log10(share / (1 - share) * (tokens - alike) / alike), "base 10"),
+        (lambda share, alike, tokens: -np.log(share / (1 - share) * (tokens - alike) / alike), "the sign"),
+        (lambda share, alike, tokens: 2.0, "expected"),
+    ],
+    "repack": [
+        (lambda w, heads: w, "moves nothing"),
+        (lambda w, heads: w.reshape(3, heads, -1, w.shape[1]).swapaxes(0, 1).reshape(w.shape), "the way back"),
+        (lambda w, heads: w.reshape(heads, 3, -1, w.shape[1]).swapaxes(1, 2).reshape(w.shape), "part and channel"),
+        (lambda w, heads: w.reshape(heads, 3, -1, w.shape[1]).transpose(1, 2, 0, 3).reshape(w.shape), "(3, D, H)"),
+        (lambda w, heads: w.reshape(heads, 3, -1, w.shape[1]).swapaxes(0, 1), "flatten it again"),
+        (lambda w, heads: w.T, "opposite order"),
+        (lambda w, heads: w.reshape(heads, 3, 99), "your code raises ValueError"),
+    ],
+    "bias_backward": [
+        (lambda p, dp: dp.sum(axis=0), "go back through the softmax"),
+        (lambda p, dp: softmax_back(p, dp), "still one gradient a clip"),
+        (lambda p, dp: softmax_back(p, dp).mean(axis=0), "do not take their mean"),
+        (lambda p, dp: softmax_back(p, dp).sum(axis=0, keepdims=True), "axis of the clips"),
+        (lambda p, dp: (dp * p).sum(axis=0), "second part of softmax"),
+        (lambda p, dp: (dp - (dp * p).sum(axis=-1, keepdims=True)).sum(axis=0), "factor p in front"),
+        (lambda p, dp: (p * (dp - (dp * p).sum(axis=-2, keepdims=True))).sum(axis=0), "over the keys"),
+        (lambda p, dp: softmax_back(p, dp).sum(axis=0) / np.sqrt(p.shape[-1]), "no 1 / sqrt(D)"),
+        (lambda p, dp: (p * (dp - (dp * p).mean(axis=-1, keepdims=True))).sum(axis=0), "not its mean"),
+    ],
+    "cache_bytes": [
+        (lambda B, T, C, H: B * T * (4 * C + H), "a float32 takes 4 bytes"),
+        (lambda B, T, C, H: 8 * B * T * (4 * C + H), "float64"),
+        (lambda B, T, C, H: 16 * B * T * C, "lse is missing"),
+        (lambda B, T, C, H: 4 * B * (4 * T * C + H * T * T), "probabilities are not kept"),
+        (lambda B, T, C, H: 4.0 * B * T * (4 * C + H), "whole number"),
+        (lambda B, T, C, H: 4 * T * (4 * C + H), "the clips are missing"),
+        (lambda B, T, C, H: 4 * B * T * (2 * C + H), "qkv is 3 C wide"),
+        (lambda B, T, C, H: 4 * B * T * (4 * C + 1), "each head"),
+        (lambda B, T, C, H: 4 * B * T * (4 * C * H + H), "not H times"),
     ],
     "merge": [
-        lambda m1, l1, a1, m2, l2, a2: (max(m1, m2), l1 + l2, a1 + a2),
-        bad_merge(first_only=True),
-        bad_merge(divide=True),
-        bad_merge(up=True),
-        large_merge,
+        (lambda m1, l1, a1, m2, l2, a2: (max(m1, m2), l1 + l2, a1 + a2), "bring both to the larger one"),
+        (bad_merge(first_only=True), "only the first set is scaled"),
+        (bad_merge(divide=True), "not divided by l before the end"),
+        (bad_merge(up=True), "sign in the factor"),
+        (large_merge, "NaN or infinite"),
+        (lambda m1, l1, a1, m2, l2, a2: (m1 + m2, l1 + l2, a1 + a2), "result 1 of 3"),
+        (lambda m1, l1, a1, m2, l2, a2: merge_by_case(m1, l1, a1, m2, l2, a2)[:2], "3 results"),
+        (
+            lambda m1, l1, a1, m2, l2, a2: (*merge_by_case(m1, l1, a1, m2, l2, a2)[:2], a1 + a2),
+            "a needs the same factors",
+        ),
     ],
 }

@@ -3,6 +3,11 @@
 import numpy as np
 
 
+def score_for(share, alike, tokens):
+    """n e^s / (n e^s + (T - n)) = share, solved for e^s: the odds of the share, times others for each that is alike."""
+    return np.log(share / (1 - share) * (tokens - alike) / alike)
+
+
 def repack(w, heads):
     """Name the axes in the order in which they are packed, exchange the first two, flatten again."""
     C = w.shape[1]

@@ -1,19 +1,20 @@
-"""Solutions of 09_what_does_it_hear."""
+"""Solutions of the exercises of notebook 9, what does it hear."""
 
 import numpy as np
 
 
-def rollout(maps):
-    """One row from the last layer to the first costs a row times a matrix a layer; the whole product would cost T^3."""
-    row = np.eye(maps[0].shape[-1])[0]  # the class token, at the top
-    for p in reversed(maps):
-        row = 0.5 * row @ p.mean(axis=0) + 0.5 * row  # half through attention, half along the residual stream
-    return row
+def own_share(tokens, layers):
+    """Let U be the matrix of 1 / T. U U = U, so (I / 2 + U / 2)^L = I / 2^L + (1 - 1 / 2^L) U; its entry (0, 0):"""
+    kept = 0.5**layers
+    return kept + (1 - kept) / tokens
 
 
-def weighted_attention(p, dp):
-    """The positive part head by head, before the mean: heads that speak against the class must not cancel others."""
-    return np.maximum(p * dp, 0).mean(axis=0)
+def disagreeing_heads():
+    """Both attend to everything alike; what the first finds speaks for the class, and in the second against it."""
+    A = np.full((2, 2, 2), 0.5)
+    dA = np.ones((2, 2, 2))
+    dA[1] = -1
+    return A, dA
 
 
 def samples_of(first, last, shift, length):
@@ -24,7 +25,7 @@ def samples_of(first, last, shift, length):
 def most_relevant(values, k):
     """Flat indices of the k largest, then back to the map's shape."""
     chosen = np.zeros(values.size, bool)
-    chosen[np.argsort(values.ravel())[-k:]] = True
+    chosen[np.argsort(-values.ravel())[:k]] = True
     return chosen.reshape(values.shape)
 
 
