@@ -1,6 +1,7 @@
 // The emulator's runtime library, compiled once: fibers, barriers, shared memory, guard pages, the launch. Kernels are
 // compiled against api.h and link to these functions when they are loaded.
 #include "async.h"
+#include "lockstep.h"
 #include "run.h"
 #include "shared.h"
 
