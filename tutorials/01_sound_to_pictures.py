@@ -1,22 +1,25 @@
 # %% [markdown]
 # # 1. Sound to pictures
 #
-# The Audio Spectrogram Transformer (AST) never hears a sound. It looks at a picture of it: a **log-mel spectrogram**,
-# time to the right, pitch upwards, colour for power. After this notebook you can make that picture with NumPy alone and
-# say for each step what would go wrong without it.
+# ![You are here](pictures/here_01.svg)
 #
-# * **Needs:** NumPy, and complex numbers as $e^{i\varphi} = \cos\varphi + i\sin\varphi$. No knowledge of audio.
-# * **Takes:** about 50 minutes with the five exercises; the cells run in a few seconds.
+# The Audio Spectrogram Transformer (AST, [Gong, Chung, Glass 2021](https://arxiv.org/abs/2104.01778)) never hears a
+# sound. It looks at a picture of it: a **log-mel spectrogram**, time to the right, pitch upwards, colour for power.
+# After this notebook you can make that picture with NumPy alone and say for each step what would go wrong without it.
+#
+# **Needs:** NumPy, and complex numbers as $e^{i\varphi} = \cos\varphi + i\sin\varphi$. No knowledge of audio.
 
 # %%
-import matplotlib.pyplot as plt
 import numpy as np
 
 import minast
 import show
 from exercises import sound_to_pictures as check
+from figures import sound_to_pictures as draw
 from minast import features
 from minast.datasets.synthetic import generate
+
+show.style()
 
 # %% [markdown]
 # ## 1.1 A sound is a list of numbers
@@ -38,37 +41,48 @@ wave = sounds["bird"]
 print(wave.dtype, wave.shape, f"{len(wave) / rate:.2f} s, from {wave.min():.3f} to {wave.max():.3f}")
 
 # %%
-figure, axes = plt.subplots(1, 2, figsize=(9, 2.6), layout="constrained")
-seconds = np.arange(len(wave)) / rate
-axes[0].plot(seconds, wave, linewidth=0.4)
-axes[0].set(title="bird: all of it", xlabel="time (s)", ylabel="sample (full scale = 1)")
-loudest = np.abs(wave).argmax()
-part = slice(max(loudest - 80, 0), max(loudest - 80, 0) + 160)
-axes[1].plot(1000 * seconds[part], wave[part], marker=".", markersize=3, linewidth=0.8)
-axes[1].set(title="10 ms of it: 160 samples", xlabel="time (ms)", ylabel="sample (full scale = 1)")
-plt.show()
+loudest = draw.waveform(wave, rate, "bird")
 
 # %% [markdown]
-# How loud is it? The power of a wave is the mean of its squares. Ears, and engineers, compare powers by their ratio,
-# which is why loudness is given in **decibels** (dB): ten times the base-10 logarithm of a ratio of powers. Ten times
-# the power is 10 dB more, half the power 3 dB less. The **level** relative to full scale is
+# How strong is it? The power of a wave is the mean of its squares. Ears, and engineers, compare powers by their ratio, so
+# they are given in **decibels** (dB): ten times the base-10 logarithm of a ratio of powers. Ten times the power is 10
+# dB more, half the power 3 dB less. The **level** relative to full scale is
 #
 # $$ \text{level} = 10 \log_{10} \frac1S \sum_{t=0}^{S-1} x_t^2 = 20 \log_{10} \sqrt{\frac1S \sum_t x_t^2} \quad \text{dB}. $$
 #
 # The square root of the mean of the squares is the **RMS**. Since $\log a^2 = 2 \log a$, an amplitude gets the factor
-# 20 where a power gets 10.
+# 20 where a power gets 10. A square wave of amplitude 1, whose samples are all 1 or -1, has 0 dB, everything softer
+# less. (Level is a property of the samples. How *loud* a sound is to an ear depends on its frequencies as well: two
+# tones of one level can be far from equally loud.)
+
+# %%
+for label in ("bird", "siren", "speech"):
+    print(f"{label:7s} {10 * np.log10(np.mean(sounds[label].astype(float) ** 2)):6.1f} dB")
+print(f"half the power: {10 * np.log10(0.5):.2f} dB, half the amplitude: {20 * np.log10(0.5):.2f} dB")
+
+# %% [markdown]
+# ### Exercise 1.1 ★ Set the level
 #
-# **Exercise 1.** Write `level_db(wave)`: the level in dB of a waveform of shape (S,). A square wave of amplitude 1,
-# whose samples are all 1 or -1, has 0 dB, everything softer less. (Pure silence would be minus infinity; leave it out.)
+# Write `at_level(wave, level)`: the waveform times the one factor that gives it that level, in dB. wave (S,), not
+# silent, to (S,).
+#
+# <details><summary>Hint</summary>
+#
+# Which level has it now, and how many dB are missing? A factor $g$ on the samples adds $20 \log_{10} g$ dB: solve for
+# $g$.
+#
+# </details>
+#
+# [Solution](solutions/sound_to_pictures.py)
 
 
 # %%
-def level_db(wave):
+def at_level(wave, level):
     return ...  # your code: replace this line
 
 
 # %%
-check.level_db(level_db)
+check.at_level(at_level)
 
 # %% [markdown]
 # ## 1.2 What a sample rate cannot hold
@@ -84,18 +98,11 @@ check.level_db(level_db)
 
 # %%
 n = np.arange(16)
-fine = np.linspace(0, 15, 1000)
 low, high = np.cos(2 * np.pi * 7000 / rate * n), np.cos(2 * np.pi * 9000 / rate * n)
 print("largest difference between the samples:", np.abs(low - high).max().round(12))
 assert np.allclose(low, high)
 
-plt.figure(figsize=(9, 2.3), layout="constrained")
-plt.plot(fine / rate * 1000, np.cos(2 * np.pi * 7000 / rate * fine), label="7000 Hz")
-plt.plot(fine / rate * 1000, np.cos(2 * np.pi * 9000 / rate * fine), label="9000 Hz")
-plt.plot(n / rate * 1000, low, "k.", markersize=8, label="samples of either")
-plt.gca().set(xlabel="time (ms)", ylabel="pressure", title="Two tones, the same samples")
-plt.legend(loc="upper right")
-plt.show()
+draw.same_samples(rate, 7000, 9000, n)
 
 # %% [markdown]
 # ## 1.3 Frames: short enough to stand still
@@ -106,10 +113,22 @@ plt.show()
 # samples and a **shift** of 160.
 #
 # How many frames does a waveform of $S$ samples have? Frame $i$ covers the samples from $160\,i$ to $160\,i + 399$, and
-# must end inside: $160\,i + 400 \le S$. The last $i$ is $\lfloor (S - 400) / 160 \rfloor$, and counting starts at 0.
+# must end inside.
 #
-# **Exercise 2.** Write `frame_count(samples, length, shift)`: how many whole frames there are. Think of a waveform
-# that is shorter than one frame.
+# ### Exercise 1.2 ★ Predict, then count
+#
+# One second has 16 000 samples, and a frame starts every 160 of them. Before you read on, write down how many frames it
+# has. Then write `frame_count(samples, length, shift)`: how many whole frames there are in a waveform of any length,
+# also one that is shorter than a frame.
+#
+# <details><summary>Hint</summary>
+#
+# Frame $i$ fits if $160\,i + 400 \le S$. Solve for the last $i$ that does, round down, and remember that counting starts
+# at 0. With `//`, a negative number is rounded down as well, away from 0.
+#
+# </details>
+#
+# [Solution](solutions/sound_to_pictures.py)
 
 
 # %%
@@ -134,7 +153,8 @@ for seconds_long in (1, 5, 10):
 assert frames.shape == (98, 400) and features.frame_count(10 * rate, rate) == 998
 
 # %% [markdown]
-# One second gives 98 frames, not 100: the last two would reach over the end.
+# One second gives 98 frames, not 100: the last two would reach over the end. In general $T = 1 + \lfloor (S - 400) / 160
+# \rfloor$, if there is a whole frame at all.
 #
 # ## 1.4 Which frequencies are in a frame?
 #
@@ -170,8 +190,9 @@ assert np.allclose(by_matrix, by_numpy, atol=1e-12)
 #
 # $E$ and $O$ are DFTs of half the length, and they repeat after $N/2$, while $e^{-2\pi i (k + N/2)/N} = -e^{-2\pi i
 # k/N}$. So one $E_k$ and one $O_k$ serve two bins, $X_k$ and $X_{k + N/2}$, for one multiplication. Do the same to the
-# halves until one sample is left: $\log_2 N$ times $N/2$ multiplications. That wants a power of two, hence 512, the
-# next one after 400, with zeros behind the frame.
+# halves until one sample is left: $\log_2 N$ times $N/2$ multiplications. That wants a power of two. The FFT does not
+# (today's libraries take any length, nearly as fast); the speech toolkit [Kaldi](https://kaldi-asr.org), whose features
+# AST took over, rounds up to the next one, hence 512 for 400, with zeros behind the frame.
 
 
 # %%
@@ -211,19 +232,12 @@ print(f"multiplications: matrix {N * N}, FFT {N // 2 * int(np.log2(N))}")
 #
 # $$ w_k = a - (1 - a) \cos\frac{2\pi k}{L - 1}, \qquad k = 0, \dots, L - 1. $$
 #
-# **Exercise 3.** Write `raised_cosine(a, length)`: these weights, as an array of shape (length,).
-
-
-# %%
-def raised_cosine(a, length):
-    return ...  # your code: replace this line
-
-
-# %%
-check.raised_cosine(raised_cosine)
+# These are the weights in minast:
 
 # %%
 show.source(features.window_function)
+
+# %%
 windows = {
     "none": np.ones(length),
     "Hamming": features.window_function("hamming", length),
@@ -236,17 +250,10 @@ def decibels(amplitude):
 
 
 hz = np.arange(2**17 + 1) * rate / 2**18
-figure, axes = plt.subplots(1, 2, figsize=(9, 3), layout="constrained")
-lobes = {}
-for name, w in windows.items():
-    axes[0].plot(np.arange(length) / rate * 1000, w, label=name)
-    lobes[name] = decibels(np.fft.rfft(w, 2**18) / w.sum())  # W(f) on a very fine grid, 0 dB at its top
-    axes[1].plot(hz[hz < 400], lobes[name][hz < 400], linewidth=0.9, label=name)
-axes[0].set(title="Three windows", xlabel="time (ms)", ylabel="weight")
-axes[1].set(title="What a pure tone becomes", xlim=(0, 400), ylim=(-90, 3))
-axes[1].set(xlabel="distance from the tone (Hz)", ylabel="dB below its top")
-axes[1].legend(loc="upper right")
-plt.show()
+lobes = {  # W(f) on a very fine grid, 0 dB at its top
+    name: decibels(np.fft.rfft(w, 2**18) / w.sum()) for name, w in windows.items()
+}
+draw.windows(windows, lobes, hz, rate)
 
 # %% [markdown]
 # Three numbers say what a window is worth: how wide the main lobe is, how high the highest side lobe, and how low the
@@ -311,6 +318,31 @@ for name, a in (("Hamming", 0.54), ("Hann", 0.5)):
 print(f"Hamming's zero: {np.sqrt(0.54 / (2 * 0.54 - 1)):.1f} delta")
 
 # %% [markdown]
+# ### Exercise 1.3 ★★ Measure: the best raised cosine
+#
+# Hann takes $a = 0.5$, Hamming 0.54. Which $a$ has the lowest highest side lobe of all? Write
+# `lowest_side_lobe(length)`: that $a$, to three digits, found by measuring. It is not far from Hamming's, who rounded.
+#
+# <details><summary>Hint</summary>
+#
+# The cell with the table above measures the highest side lobe of one window: the transform on a fine grid (`2**16`
+# points do), the first place where it rises again, the largest value beyond. Make a function of $a$ of it and try all
+# $a$ from 0.5 to 0.6 in steps of 0.001, or finer.
+#
+# </details>
+#
+# [Solution](solutions/sound_to_pictures.py)
+
+
+# %%
+def lowest_side_lobe(length):
+    return ...  # your code: replace this line
+
+
+# %%
+check.lowest_side_lobe(lowest_side_lobe)
+
+# %% [markdown]
 # Now see it matter. A loud tone at 1010 Hz and a weak one at 3000 Hz, 70 dB softer (a ten-millionth of the power, as a
 # whisper beside a shout). Then two equally loud tones only 70 Hz apart.
 
@@ -318,21 +350,14 @@ print(f"Hamming's zero: {np.sqrt(0.54 / (2 * 0.54 - 1)):.1f} delta")
 t = np.arange(length) / rate
 weak = np.sin(2 * np.pi * 1010 * t) + 10 ** (-70 / 20) * np.sin(2 * np.pi * 3000 * t)
 pair = np.sin(2 * np.pi * 1000 * t) + np.sin(2 * np.pi * 1070 * t + 1.0)
-figure, axes = plt.subplots(1, 2, figsize=(9, 3), layout="constrained")
 fine_hz = np.fft.rfftfreq(8192, 1 / rate)
-above = {}
+beside_weak, beside_pair, above = {}, {}, {}
 for name, w in windows.items():
-    spectrum = decibels(np.fft.rfft(weak * w, 8192) / w.sum())
-    axes[0].plot(fine_hz, spectrum, linewidth=0.8, label=name)
-    axes[1].plot(fine_hz, decibels(np.fft.rfft(pair * w, 8192) / w.sum()), linewidth=1, label=name)
+    spectrum = beside_weak[name] = decibels(np.fft.rfft(weak * w, 8192) / w.sum())
+    beside_pair[name] = decibels(np.fft.rfft(pair * w, 8192) / w.sum())
     beside = (np.abs(fine_hz - 3000) > 150) & (np.abs(fine_hz - 3000) < 500)
     above[name] = spectrum[np.abs(fine_hz - 3000) < 20].max() - spectrum[beside].max()
-axes[0].set(title="A weak tone at 3000 Hz beside a loud one", xlim=(500, 4000), ylim=(-110, 0))
-axes[1].set(title="Two tones, 1000 and 1070 Hz", xlim=(800, 1260), ylim=(-50, 0))
-for ax in axes:
-    ax.set(xlabel="frequency (Hz)", ylabel="dB")
-axes[0].legend(loc="upper right")
-plt.show()
+draw.two_spectra(fine_hz, beside_weak, beside_pair)
 for name, value in above.items():
     print(f"{name}: the weak tone stands {abs(value):.0f} dB {'above' if value > 0 else 'below'} what is around it")
 assert above["Hann"] > 20 > 0 > max(above["Hamming"], above["none"])
@@ -363,11 +388,7 @@ assert above["Hann"] > 20 > 0 > max(above["Hamming"], above["none"])
 # %%
 f = np.linspace(0, 0.5, 500)
 gain = decibels(1 - features.PREEMPHASIS * np.exp(-2j * np.pi * f))
-plt.figure(figsize=(6, 2.3), layout="constrained")
-plt.plot(f * rate, gain)
-plt.gca().set(title="Pre-emphasis", xlabel="frequency (Hz)", ylabel="gain (dB)")
-plt.grid(alpha=0.3)
-plt.show()
+show.lines(f * rate, {"": gain}, title="Pre-emphasis", xlabel="frequency (Hz)", ylabel="gain (dB)", height=2.4)
 print(f"{gain[0]:.1f} dB at 0 Hz, {gain[-1]:+.1f} dB at Nyquist")
 
 # %% [markdown]
@@ -388,14 +409,8 @@ def power_spectrogram(wave, window="hamming"):
 
 
 power = {label: power_spectrogram(w) for label, w in sounds.items()}
-figure, axes = plt.subplots(1, 3, figsize=(9, 3), layout="constrained", sharey=True)
-for ax, label in zip(axes, ("bird", "siren", "speech"), strict=True):
-    in_db = 10 * np.log10(np.maximum(power[label].T, 1e-9))
-    image = ax.imshow(in_db, origin="lower", aspect="auto", extent=(0.0075, 0.9875, 0, 8000))
-    ax.set(title=label, xlabel="time (s)")
-    figure.colorbar(image, ax=ax, label="power (dB)")
-axes[0].set(ylabel="frequency (Hz)")
-plt.show()
+chosen = {label: power[label] for label in ("bird", "siren", "speech")}
+draw.power_spectrograms(chosen, (0.0075, 0.9875), rate / 2)
 
 # %% [markdown]
 # You can read this. Each chirp of the bird is a short line that falls. The siren's pitch goes up and down, and so does
@@ -416,14 +431,8 @@ plt.show()
 # doubles the frequency. The 1127 makes 1000 Hz come out as 1000 mel, to within a hundredth.
 
 # %%
+draw.mel_scale(features)
 hz = np.linspace(0, 8000, 400)
-plt.figure(figsize=(6, 2.6), layout="constrained")
-plt.plot(hz, features.mel_from_hz(hz))
-for mel in range(0, 2801, 400):
-    plt.plot([features.hz_from_mel(mel)] * 2, [0, mel], "k:", linewidth=0.7)
-plt.gca().set(title="Equal steps in mel are ever larger steps in Hz")
-plt.gca().set(xlabel="frequency (Hz)", ylabel="mel")
-plt.show()
 top = features.mel_from_hz(8000)
 print(f"1000 Hz = {features.mel_from_hz(1000):.2f} mel")
 print(f"half of the scale, {top / 2:.0f} mel, lies below {features.hz_from_mel(top / 2):.0f} Hz")
@@ -456,14 +465,7 @@ print("by hand", bank.shape, f"largest difference to minast's: {difference:.0e}"
 assert difference < 1e-12
 
 # %%
-figure, axes = plt.subplots(2, 1, figsize=(9, 4.4), layout="constrained")
-bins_hz = np.arange(257) * rate / fft_size
-axes[0].plot(bins_hz, features.mel_filterbank(rate, 12), linewidth=0.8)
-axes[0].set(title="12 filters, to see the triangles", ylabel="weight", xlabel="frequency (Hz)", ylim=(0, 1.05))
-axes[1].plot(bins_hz[:17], bank[:17, :24], ".-", markersize=5, linewidth=0.8)
-axes[1].set(title="the lowest 24 of AST's 128, a dot for each FFT bin", ylabel="weight", xlabel="frequency (Hz)")
-axes[1].set(xlim=(0, 500), ylim=(0, 1.05))
-plt.show()
+draw.filterbanks(features.mel_filterbank(rate, 12), bank[:, :24], np.arange(257) * rate / fft_size)
 peaks = bank.max(axis=0)
 print(f"tallest dot, mean: lowest 24 filters {peaks[:24].mean():.2f}, top 24 {peaks[-24:].mean():.2f}")
 
@@ -483,28 +485,28 @@ print("edges of filter 3:", features.hz_from_mel(edges[3:6]).round(2), "Hz")
 print("FFT bins 2 and 3:", 2 * rate / fft_size, 3 * rate / fft_size, "Hz")
 assert np.flatnonzero(bank.sum(axis=0) == 0).tolist() == [3]
 
-plt.figure(figsize=(9, 2.4), layout="constrained")
-for m in range(8):
-    corners = features.hz_from_mel(edges[m : m + 3])
-    plt.plot(corners, [0, 1, 0], color="C3" if m == 3 else "C0", linewidth=2 if m == 3 else 1)
-for k in range(6):
-    plt.axvline(k * rate / fft_size, color="k", linestyle=":", linewidth=1)
-plt.gca().set(
-    title="Filters 0 to 7, FFT bins dotted: number 3 (red) catches none",
-    xlabel="frequency (Hz)",
-    ylabel="weight",
-    xlim=(0, 165),
-)
-plt.show()
+corners = [features.hz_from_mel(edges[m : m + 3]) for m in range(8)]
+draw.empty_filter(corners, np.arange(6) * rate / fft_size, empty=3)
 
 # %% [markdown]
 # Filter 3 reaches from 62.96 to 93.01 Hz and holds neither bin: its value is 0 for every sound in the world. That is
 # no bug to be repaired: published AST weights were trained with that dead row. It is a thing to know before you
 # wonder about a constant line in a picture.
 #
-# **Exercise 4.** Write `empty_filters(rate, fft_size, mel_bins)`: which filters catch no FFT bin? Return their numbers,
-# counted from 0, as an array. Take the bins 0 to `fft_size // 2 - 1`; a bin that lies exactly on the edge of a filter
-# is not inside. The `mel_bins + 2` edges run from 20 Hz to `rate / 2`. `features.mel_from_hz` is at hand.
+# ### Exercise 1.4 ★★ Find the dead rows of any model
+#
+# Write `empty_filters(rate, fft_size, mel_bins)`: which filters catch no FFT bin? Return their numbers, counted from 0.
+# Take the bins 0 to `fft_size // 2 - 1`; a bin that lies exactly on the edge of a filter is not inside. The `mel_bins +
+# 2` edges run from 20 Hz to `rate / 2`. `features.mel_from_hz` is at hand; `features.mel_filterbank` would be cheating.
+#
+# <details><summary>Hint</summary>
+#
+# Bring edges and bins to mel. Filter $m$ reaches from edge $m$ to edge $m + 2$: is any bin strictly between them? Two
+# loops do; a comparison of `bins[:, None]` with `edges[:-2]` and `edges[2:]` is shorter.
+#
+# </details>
+#
+# [Solution](solutions/sound_to_pictures.py)
 
 
 # %%
@@ -528,9 +530,9 @@ show.table(rows, ["rate (Hz)", "FFT length", "empty filters of 128"])
 #
 # ## 1.11 The logarithm, and its floor
 #
-# Loudness is heard in ratios, and a network likes numbers of moderate size, so the last step is a natural logarithm.
+# Power is heard in ratios, and a network likes numbers of moderate size, so the last step is a natural logarithm.
 # Its unit is the **nat**. A factor of 10 in power is $\ln 10 = 2.30$ nats or 10 dB, so 1 nat is 4.34 dB. Doubling all
-# samples of a recording multiplies all powers by 4 and *adds* the same $\ln 4 = 1.39$ to the whole picture: loudness
+# samples of a recording multiplies all powers by 4 and *adds* the same $\ln 4 = 1.39$ to the whole picture: level
 # becomes an offset, and the shape stays.
 #
 # The logarithm of silence would be minus infinity. So powers are first raised to at least $2^{-23} \approx 1.19 \cdot
@@ -564,17 +566,7 @@ show.source(minast.log_mel, start="taper, bank", stop="threads.run")
 # All ten sounds, as 98 frames by 128 mel bins. Cover the titles and guess.
 
 # %%
-figure, axes = plt.subplots(2, 5, figsize=(9, 4), layout="constrained", sharex=True, sharey=True)
-for ax, (label, w) in zip(axes.flat, sounds.items(), strict=True):
-    style = {"origin": "lower", "aspect": "auto", "vmin": -16, "vmax": 4}
-    image = ax.imshow(minast.log_mel(w).T, extent=(0.0075, 0.9875, 0, 128), **style)
-    ax.set_title(label, fontsize=10)
-for ax in axes[:, 0]:
-    ax.set(ylabel="mel bin")
-for ax in axes[1]:
-    ax.set(xlabel="time (s)", xticks=(0, 0.5, 1), xlim=(0, 1))
-figure.colorbar(image, ax=axes, label="log power (nats)", shrink=0.8)
-plt.show()
+show.spectrograms({label: minast.log_mel(w) for label, w in sounds.items()})
 
 # %% [markdown]
 # Where there is sound at the lowest pitches, as in the engine's, a thin dark line crosses it near the bottom: filter 3.
@@ -590,8 +582,19 @@ plt.show()
 #    Twice the deviation looks like a slip and is AST's choice: values get a deviation of one half.
 # 3. In this order.
 #
-# **Exercise 5.** Write `model_input(mel, frames, mean, std)`: mel (T, F) to (frames, F), cut or padded, then
-# normalised.
+# ### Exercise 1.5 ★ Predict, then write
+#
+# First, on paper: does the padding come out above or below the mean of the training clips, and silence? Then write
+# `model_input(mel, frames, mean, std)`: mel (T, F) to (frames, F), cut or padded, then normalised. The cell after the
+# check prints both values.
+#
+# <details><summary>Hint</summary>
+#
+# `np.concatenate` with zeros, or a zero array into which the frames are copied. And mind what `a / 2 * b` does.
+#
+# </details>
+#
+# [Solution](solutions/sound_to_pictures.py)
 
 
 # %%
@@ -611,14 +614,10 @@ print(f"AudioSet: mean {mean:.2f} nats, deviation {std:.2f} nats")
 print(f"x (frames, mel bins) = {x.shape}; silence becomes {ends[0]:.3f}, padding {ends[1]:.3f}")
 assert x.shape == (120, 128) and np.allclose(ends, [-1.278, 0.467], atol=5e-4)
 
-plt.figure(figsize=(6, 2.8), layout="constrained")
-plt.imshow(x.T, origin="lower", aspect="auto")
-plt.colorbar(label="normalised log power")
-plt.gca().set(title="bird, 98 frames padded to 120: a model's input", xlabel="frame (10 ms each)", ylabel="mel bin")
-plt.show()
+show.spectrogram(x, "bird, 98 frames padded to 120: a model's input", unit="normalised log power")
 
 # %% [markdown]
-# The padding is a loud, flat block. A model that is trained with it learns to ignore it; one that meets another padding
+# The padding is a bright, flat block. A model that is trained with it learns to ignore it; one that meets another padding
 # than it was trained with sees a sound that never was.
 #
 # ## What to remember
@@ -628,7 +627,7 @@ plt.show()
 #   Hann falls off fast, Hamming is lowest near by.
 # * The log-mel spectrogram: |FFT|$^2$, triangles that are equally spaced in mel, natural logarithm with a floor at
 #   -15.94.
-# * Loudness is an offset in it. At 16 kHz with 128 filters row 3 is dead.
+# * Level is an offset in it. At 16 kHz with 128 filters row 3 is dead.
 # * Padding with 0 comes before normalisation by twice the deviation, and belongs to the weights as much as the
 #   numbers in them.
 #

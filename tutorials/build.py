@@ -2,9 +2,10 @@
 
     python tutorials/build.py                  all of them
     python tutorials/build.py 01 02_patches    these
-    python tutorials/build.py --check          run all, write nothing, say which .ipynb are not those of their sources
+    python tutorials/build.py --check          run all, write nothing, say which .ipynb are not those of their sources,
+                                               and which of their numbers a fresh run does not give again (compare.py)
     python tutorials/build.py --html FOLDER    also a page each, for reading
-    python tutorials/build.py --times          also the seconds each took, into README.md
+    python tutorials/build.py --times          also the seconds each took and the minutes to read it, into README.md
 
 What would differ from one build to the next is left out: times of execution, random cell names, progress bars. Exit
 status: 0, or 1 where a notebook is out of date, or 2 where one fails.
@@ -27,10 +28,12 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 sys.path.insert(0, str(ROOT))  # this checkout's minast, whatever is installed
 
+from compare import changed_cells, changed_outputs, reading_minutes  # noqa: E402
 from minast.errors import Error  # noqa: E402
 from minast.files import atomic, writable_folder  # noqa: E402
+from pages import page  # noqa: E402
 
-LARGEST = 1_000_000  # bytes of a notebook
+LARGEST = 2_000_000  # bytes of a notebook
 TIMEOUT = 600  # seconds a cell
 NOTEBOOK_METADATA = {
     "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
@@ -58,16 +61,16 @@ def main(argv=None):
         print(f"{source.stem}: {len(notebook.cells)} cells, {len(text.encode()) / 1000:.0f} kB, {seconds:.0f} s")
         target = source.with_suffix(".ipynb")
         if options.check:
-            problem = stale(source)
-            if problem:
+            for problem in stale(source, notebook):
                 print(f"{target.name} is not that of its source: {problem}")
                 status = 1
         else:
             write(target, text)
         if options.html:
-            write(Path(options.html) / f"{source.stem}.html", page(notebook, source.stem))
+            write(Path(options.html) / f"{source.stem}.html", page(notebook, source.stem, HERE))
         if options.times and not options.check:
-            write(HERE / "README.md", with_time((HERE / "README.md").read_text("utf-8"), source.stem, seconds))
+            readme = with_time((HERE / "README.md").read_text("utf-8"), source.stem, seconds)
+            write(HERE / "README.md", with_time(readme, source.stem, reading_minutes(notebook), "read"))
     return status
 
 
@@ -148,8 +151,10 @@ def settled(notebook, source):
             continue
         cell.outputs = merged(cell.outputs)
         for output in cell.outputs:
+            kept = output.get("metadata", {}).get("image/png")  # the size at which a picture is shown
             output.get("metadata", {}).clear()
             if "image/png" in output.get("data", {}):
+                output.metadata.update({"image/png": kept} if kept else {})
                 output.data["image/png"] = smaller(output.data["image/png"])
             private = re.search(rf"({PRIVATE}).{{,150}}", readable(output))
             if private:
@@ -196,8 +201,16 @@ def without_bars(text):
     return "\n".join(line for line in text.replace("\r\n", "\n").split("\n") if "\r" not in line)
 
 
+NEAR, FAR = 8, 100  # of 255: what no eye sees, and what none sees in single pixels on the edges of letters
+EDGES = 0.01  # of all pixels may differ by more than NEAR
+
+
 def smaller(png):
-    """A picture with a palette of at most 128 colours, if that takes fewer bytes.   base64 -> base64"""
+    """A picture with a palette of its 256 most frequent colours where no other colour is far from them.
+
+    base64 -> base64. The levels of a map and its colour bar stay exactly as they are, or all of the picture does.
+    """
+    import numpy as np  # with Pillow, needed only where notebooks are built
     from PIL import Image
 
     image = Image.open(io.BytesIO(base64.b64decode(png)))
@@ -205,8 +218,22 @@ def smaller(png):
         image = image.convert("RGB")
     if image.mode != "RGB":
         return png
+    pixels = np.asarray(image).astype(np.int32)
+    packed = pixels @ (65536, 256, 1)
+    colours, inverse, counts = np.unique(packed, return_inverse=True, return_counts=True)
+    rgb = np.stack([colours >> 16, colours >> 8 & 255, colours & 255], axis=1)
+    kept = np.sort(np.argsort(-counts, kind="stable")[:256])
+    gaps = np.full(len(rgb), 256)
+    index = np.zeros(len(rgb), np.uint8)
+    if len(rgb) <= 20_000:  # more are a photograph, or colours over a spectrogram
+        for i, one in enumerate(rgb):
+            far = np.abs(rgb[kept] - one).max(axis=1)
+            index[i], gaps[i] = far.argmin(), far.min()
+    if gaps.max() <= FAR and counts[gaps > NEAR].sum() <= EDGES * counts.sum():
+        image = Image.fromarray(index[inverse].reshape(packed.shape), "P")
+        image.putpalette(rgb[kept].astype(np.uint8).tobytes())
     buffer = io.BytesIO()
-    image.quantize(128, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(buffer, "png", optimize=True)
+    image.save(buffer, "png", optimize=True)
     return min(base64.b64encode(buffer.getvalue()).decode(), png.strip(), key=len)
 
 
@@ -227,17 +254,6 @@ def dumps(notebook, source):
     return text
 
 
-def page(notebook, title):
-    """HTML for reading; formulas are drawn by MathJax, which a browser fetches."""
-    from nbconvert import HTMLExporter
-
-    text = HTMLExporter().from_notebook_node(notebook, {"metadata": {"name": title}})[0]
-    return text.replace("</head>", f"{STYLE}</head>", 1)
-
-
-STYLE = "<style>.jp-RenderedMarkdown .highlight pre { font-family: monospace; font-size: 12px; }</style>"
-
-
 def write(path, text):
     with atomic(path, "w", encoding="utf-8", newline="\n") as f:
         f.write(text)
@@ -246,31 +262,37 @@ def write(path, text):
 # -- comparing -------------------------------------------------------------------------------------------------
 
 
-def cells(path):
-    """[(kind, text)] of a source or a notebook, for comparing the two."""
+def read(path):
+    """A source or a notebook."""
     jupytext, _, nbformat = tools()
-    notebook = jupytext.read(path, fmt="py:percent") if path.suffix == ".py" else nbformat.read(path, as_version=4)
-    return [(cell.cell_type, cell.source) for cell in notebook.cells]
+    return jupytext.read(path, fmt="py:percent") if path.suffix == ".py" else nbformat.read(path, as_version=4)
 
 
-def stale(source):
-    """None, or in what way the notebook beside this source is not that of the source."""
+def stale(source, fresh=None):
+    """In what ways the notebook beside this source is not that of the source: a list of sentences.
+
+    fresh: a new run of the source, whose outputs are compared as well.
+    """
     target = source.with_suffix(".ipynb")
     if not target.is_file():
-        return "it does not exist"
-    new, old = cells(source), cells(target)
-    if new == old:
-        return None
-    first = next((i for i, (a, b) in enumerate(zip(new, old, strict=False)) if a != b), min(len(new), len(old)))
-    return f"they differ from cell {first + 1} on; run tutorials/build.py {source.stem}"
+        return ["it does not exist"]
+    old = read(target)
+    cell = changed_cells(read(source), old)
+    if cell:
+        return [f"they differ from cell {cell} on; run tutorials/build.py {source.stem}"]
+    return changed_outputs(fresh, old) if fresh else []
 
 
-def with_time(readme, stem, seconds):
-    """README's text with the measured time between `<!-- time:NN_topic -->` and `<!-- end -->`."""
-    mark = f"<!-- time:{stem} -->"
+def with_time(readme, stem, value, kind="time"):
+    """README's text with a measured time between `<!-- time:NN_topic -->` and `<!-- end -->`.
+
+    kind: "time", seconds to run; "read", minutes to read, to five of them.
+    """
+    mark = f"<!-- {kind}:{stem} -->"
     if mark not in readme:
         raise Error(f"tutorials/README.md has no place {mark} ... <!-- end --> for a time.")
-    return re.sub(rf"({re.escape(mark)}).*?(<!-- end -->)", rf"\g<1>{seconds:.0f} s\g<2>", readme)
+    text = f"{value:.0f} s" if kind == "time" else f"{max(5, 5 * round(value / 5))} min"
+    return re.sub(rf"({re.escape(mark)}).*?(<!-- end -->)", rf"\g<1>{text}\g<2>", readme)
 
 
 if __name__ == "__main__":

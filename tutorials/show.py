@@ -1,21 +1,26 @@
-"""What notebooks display beside text and plots: players, source code, tables, files. A plain script shows none of it.
+"""What notebooks show: figures (from look.py), players, source code, tables, sentences with computed numbers.
 
-Everything is looked up in a script too: a name that no longer exists fails there as well as in the notebook.
+A plain script shows none of it but the figures; everything is looked up there too, so that a name that no longer
+exists fails there as well. How a notebook is written: README.md, "Writing a notebook".
 """
 
 import base64
 import html
 import inspect
 import io
+import os
 import re
 import sys
+import tempfile
 import textwrap
 import wave as wav
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
 import minast
+from look import *  # noqa: F403  figures: a notebook finds them here
 from minast.errors import Error
 from minast.gpu import kernel_source
 
@@ -79,6 +84,12 @@ def table(rows, header):
     _display({"text/markdown": text, "text/plain": text})
 
 
+def say(text):
+    """A paragraph of Markdown, for sentences whose numbers, or whose words, the cell has computed (an f-string)."""
+    text = " ".join(text.split())
+    _display({"text/markdown": text, "text/plain": text})
+
+
 def picture(path, title=""):
     """A PNG from a file, in the notebook as it is. Raises minast.Error where there is none."""
     path = Path(path)
@@ -86,6 +97,18 @@ def picture(path, title=""):
         raise Error(f"there is no picture {path.name}.")
     data = base64.b64encode(path.read_bytes()).decode()
     _display({"image/png": data, "text/plain": f"Picture: {title or path.name}"})
+
+
+@contextmanager
+def scratch_folder():
+    """Work in a temporary folder: what a cell writes into `runs/` does not stay among the notebooks."""
+    before = os.getcwd()
+    with tempfile.TemporaryDirectory(prefix="minast-tutorial-") as folder:
+        os.chdir(folder)
+        try:
+            yield
+        finally:
+            os.chdir(before)  # first: some systems do not delete the folder that one is in
 
 
 def in_notebook():

@@ -159,8 +159,17 @@ def test_the_solution_is_right_and_a_stub_is_not_done(topic, name, capsys):
 def test_wrong_answers_are_noticed(topic, name, capsys):
     need_emulator_for(topic)
     for i, answer in enumerate(importlib.import_module(f"exercises.{topic}").WRONG[name]):
+        answer, reason = answer if isinstance(answer, tuple) else (answer, "")
         assert exercises(topic)[name](answer) is False, f"wrong answer {i}: {capsys.readouterr().out}"
-        assert capsys.readouterr().out.startswith("Wrong: ")
+        said = capsys.readouterr().out
+        assert said.startswith("Wrong: ") and reason in said, f"wrong answer {i}: {said}"
+
+
+@pytest.mark.parametrize(("topic", "name"), ALL)
+def test_unusual_right_answers_are_accepted(topic, name, capsys):
+    need_emulator_for(topic)
+    for i, answer in enumerate(getattr(importlib.import_module(f"exercises.{topic}"), "RIGHT", {}).get(name, [])):
+        assert exercises(topic)[name](answer) is True, f"right answer {i}: {capsys.readouterr().out}"
 
 
 def test_notebooks_on_kernels_say_that_they_need_the_emulator():

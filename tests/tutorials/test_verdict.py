@@ -179,3 +179,97 @@ def test_a_slip_may_be_made_when_it_is_needed(said):
     assert judge(check, lambda: A) is True and not calls
     assert judge(check, lambda: A[::-1]) is False and calls
     assert "you did not sort" in said()
+
+
+# -- wrong diagnoses, and right answers in an unusual form ---------------------------------------------------------
+
+
+def halves(answer):
+    """The two halves of a number, the larger one first."""
+    for n in (4, 5, 9):
+        slips = {"you rounded both down": (n // 2, n // 2), "you put the smaller one first": (n // 2, (n + 1) // 2)}
+        slips["you doubled"] = (n, 2 * n)
+        expect(answer(n), ((n + 1) // 2, n // 2), given=f"n={n}", slips=slips)
+
+
+@pytest.mark.parametrize(
+    ("answer", "slip"),
+    [
+        (lambda n: (n // 2, n // 2), "you rounded both down"),
+        (
+            lambda n: (n // 2, (n + 1) // 2),
+            "you put the smaller one first",
+        ),  # at 5 half of it fits both
+        (lambda n: (n // 2, n // 2) if n < 6 else (0, 0), None),  # fits at 5, but not at 9
+        (lambda n: (n // 2 + n % 2, 2 * n), None),  # one of two results is that of "you doubled"
+        (lambda n: ((n + 1) // 2, n // 2) if n != 9 else (4, 4), None),  # right at 5, where the slip would not be
+    ],
+)
+def test_a_slip_is_named_only_if_it_explains_every_answer(answer, slip, said):
+    assert judge(halves, answer) is False
+    out = said()
+    assert f"Likely slip: {slip}." in out if slip else "Likely slip" not in out
+
+
+def test_an_answer_that_fails_in_another_way_later_keeps_its_first_reason(said):
+    def answer(x):
+        if x > 3:
+            raise ValueError("later")
+        return x * x
+
+    assert judge(double, answer) is False
+    assert said() == "Wrong: for x=1.0, the result is 1, expected 2. Likely slip: you squared it.\n"
+
+
+def test_the_second_run_says_nothing(said):
+    def check(answer):
+        """Loud."""
+        print("tried")
+        double(answer)
+
+    assert judge(check, lambda x: x * x) is False
+    assert said().count("tried") == 1
+
+
+@pytest.mark.parametrize(
+    ("got", "want"),
+    [
+        (np.array([6, 18]), (6, 18)),  # two numbers in an array
+        ([6, 18], (6, 18)),
+        ({1, 5, 3}, np.array([1, 3, 5])),  # places as a set
+        (1e-17, 0.0),  # what rounding leaves of 0
+        (np.array([1e-17, -2e-17]), np.zeros(2)),
+        (np.float32(0.1), 0.1),
+        (range(3), np.arange(3)),
+        ([True, False], np.array([True, False])),
+        (np.str_("yes"), "yes"),
+    ],
+)
+def test_right_in_an_unusual_form(got, want):
+    def check(answer):
+        """Equal."""
+        expect(answer(), want)
+
+    assert judge(check, lambda: got) is True
+
+
+@pytest.mark.parametrize(
+    ("got", "want", "words"),
+    [
+        (np.array(["a", "b"]), "a", "expected 'a'"),  # compared as a whole, not element by element
+        (True, 1, "True and False where numbers"),
+        ({1, 2}, np.array([1, 3]), "expected 3"),
+        (1e-5, 0.0, "is 1e-05, expected 0"),
+        (1.00001, 1.0, "is 1.00001, expected 1"),
+        (1.0000021, 1.0, "is 1.0000021, expected 1"),  # as many digits as it takes
+        ((3, None), (3, 4), "result 2 of 2 is None"),
+        ({3: 4}, (3, 4), "one dict"),
+    ],
+)
+def test_wrong_in_an_unusual_form(got, want, words, said):
+    def check(answer):
+        """Equal."""
+        expect(answer(), want)
+
+    assert judge(check, lambda: got) is False
+    assert words in said()

@@ -8,9 +8,15 @@
             expect(answer(samples), want, given=f"samples={samples}", slips={"you forgot the last frame": want - 1})
 
 prints "Right. Compared with ...", or what is wrong, and returns True (right), False (wrong) or None (not done).
+
+A likely slip is named only if it gives what the answer gives at *every* input of the check, since one input often
+fits several mistakes: after the first difference the check runs once more, and drops each slip that another input
+contradicts.
 """
 
+import contextlib
 import functools
+import io
 import linecache
 import traceback
 
@@ -18,7 +24,14 @@ import numpy as np
 
 
 class Wrong(Exception):
-    """The answer is wrong: a sentence that says how. A check raises it for what `expect` cannot compare."""
+    """The answer is wrong: a sentence that says how. A check raises it for what `expect` cannot compare.
+
+    slips: the likely mistakes that fit the input at which the answer failed.
+    """
+
+    def __init__(self, sentence, slips=()):
+        super().__init__(sentence)
+        self.slips = list(slips)
 
 
 class NotDone(Exception):
@@ -30,6 +43,7 @@ class _Raised(Exception):
 
 
 _matched = 0  # answers that `expect` has found right, in the exercise under way
+_suspects = None  # in the second run of a check: the slips that no input has contradicted yet
 
 
 def exercise(check):
@@ -48,7 +62,11 @@ def exercise(check):
         except NotDone as reason:
             print(f"Not done yet: {reason}")
             return None
-        except (Wrong, _Raised) as reason:
+        except Wrong as reason:
+            slip = next(iter(_confirmed(check, answers, reason.slips)), None)
+            print(f"Wrong: {reason}" + (f" Likely slip: {slip}." if slip else ""))
+            return False
+        except _Raised as reason:
             print(f"Wrong: {reason}")
             return False
         print("Right. " + " ".join(check.__doc__.split("\n\n")[0].split()))
@@ -56,6 +74,22 @@ def exercise(check):
 
     run.is_exercise = True
     return run
+
+
+def _confirmed(check, answers, slips):
+    """Those slips that give what the answer gives at every input of the check, in their order."""
+    global _suspects
+    if not slips:
+        return []
+    _suspects, sentences = list(slips), io.StringIO()
+    try:
+        with contextlib.redirect_stdout(sentences):
+            check(*(_guarded(a) for a in answers))
+    except Exception:  # whatever comes of going on with a wrong answer: the verdict stands already
+        pass
+    finally:
+        remaining, _suspects = _suspects, None
+    return remaining
 
 
 def expect(got, want, given="", tol=None, slips=None, dtype=None, what="the result"):
@@ -67,28 +101,44 @@ def expect(got, want, given="", tol=None, slips=None, dtype=None, what="the resu
     `got` is.
     """
     global _matched
+    if _suspects is not None:
+        _suspects[:] = [s for s in _suspects if s not in (slips or {}) or _same(got, _value(slips[s]), tol)]
+        return
     if got is None or got is Ellipsis:
         if _matched:
             raise Wrong(f"{_for(given)}{what} is {got}: is a `return` missing on one of the ways through your code?")
         if got is Ellipsis:
             raise NotDone("the answer is still `...`. Replace the line that says `your code`.")
         raise NotDone(f"{what} is None. If you have written code already, its `return` is missing.")
-    if isinstance(want, (tuple, list)):
-        _expect_several(got, want, given, tol, slips, dtype)
-        return
-    problem = _difference(got, want, tol, dtype, what)
+    several = isinstance(want, (tuple, list))
+    problem = (_first_of_several if several else _difference)(got, want, tol, dtype, what)
     if problem:
-        raise Wrong(f"{_for(given)}{problem}{_slip(got, slips, tol)}")
+        fitting = (text for text, slip in (slips or {}).items() if _same(got, _value(slip), tol))
+        raise Wrong(f"{_for(given)}{problem}", fitting)
     _matched += 1
 
 
-def _expect_several(got, want, given, tol, slips, dtype):
+def _first_of_several(got, want, tol, dtype, what):
+    """None, or what differs between several results and those expected."""
+    if isinstance(got, np.ndarray) and got.shape == (len(want),) and all(np.ndim(w) == 0 for w in want):
+        got = got.tolist()  # some numbers in an array are some numbers
     if not isinstance(got, (tuple, list)) or len(got) != len(want):
         found = f"{len(got)} of them" if isinstance(got, (tuple, list)) else f"one {type(got).__name__}"
-        raise Wrong(f"{_for(given)}{len(want)} results are expected, separated by commas; you return {found}.")
+        return f"{len(want)} results are expected, separated by commas; you return {found}."
     for i, (g, w) in enumerate(zip(got, want, strict=True)):
-        own = {text: _value(slip)[i] for text, slip in (slips or {}).items()}
-        expect(g, w, given, tol, own, dtype, what=f"result {i + 1} of {len(want)}")
+        one = f"result {i + 1} of {len(want)}"
+        if g is None or g is Ellipsis:
+            return f"{one} is {g}."
+        problem = _difference(g, w, tol, dtype, one)
+        if problem:
+            return problem
+    return None
+
+
+def _same(got, value, tol):
+    """Is the answer exactly what a slip gives? Several results must all be."""
+    several = isinstance(value, (tuple, list))
+    return (_first_of_several if several else _difference)(got, value, tol, None, "it") is None
 
 
 def _for(given):
@@ -134,8 +184,10 @@ def _where(answer, error):
 
 def _difference(got, want, tol, dtype, what):
     """None, or what differs: kind and shape first, then values."""
-    if isinstance(want, (str, bytes)):
-        return None if got == want else f"{what} is {got!r}, expected {want!r}."
+    if isinstance(want, str):
+        return None if isinstance(got, str) and got == want else f"{what} is {got!r}, expected {want!r}."
+    if isinstance(got, (set, frozenset)):  # places in no order
+        got = sorted(got)
     try:
         g, w = np.asarray(got), np.asarray(want)
     except ValueError:
@@ -150,6 +202,8 @@ def _difference(got, want, tol, dtype, what):
         return f"{what} is {_short(g)}, the right value, but {g.dtype} where a whole number belongs: use // and int()."
     if w.dtype.kind == "b" and g.dtype.kind != "b":
         return f"{what} holds {g.dtype} where True and False belong."
+    if g.dtype.kind == "b" and w.dtype.kind != "b":
+        return f"{what} holds True and False where numbers belong."
     if w.dtype.kind != "c" and g.dtype.kind == "c":
         return f"{what} is complex, expected real numbers."
     close = _close(g, w, tol)
@@ -160,7 +214,8 @@ def _difference(got, want, tol, dtype, what):
         return f"{what} holds {bad.sum()} values that are NaN or infinite of {g.size}{_at(bad)}."
     wrong = f" ({(~close).sum()} of {g.size} values differ)" if g.size > 1 else ""
     first = tuple(np.argwhere(~close)[0]) if g.ndim else ()
-    return f"{what}{_at(~close)} is {_short(g[first])}, expected {_short(w[first])}{wrong}.{_pattern(g, w, close)}"
+    found, right = _apart(g[first], w[first])
+    return f"{what}{_at(~close)} is {found}, expected {right}{wrong}.{_pattern(g, w, close)}"
 
 
 def _close(g, w, tol):
@@ -170,7 +225,7 @@ def _close(g, w, tol):
     if tol is None:
         tol = 1e-4 if np.float32 in (g.dtype, w.dtype) else 1e-6
     finite = np.abs(w[np.isfinite(w)])
-    scale = float(finite.max()) if finite.size else 0.0
+    scale = (float(finite.max()) if finite.size else 0.0) or 1e-3  # where 0 is right, rounding may leave 1e-17
     with np.errstate(invalid="ignore", over="ignore"):
         gap = np.abs(g.astype(complex) - w.astype(complex))
     return (gap <= tol * scale) | (g == w) | (np.isnan(g) & np.isnan(w))
@@ -186,9 +241,15 @@ def _at(mask):
     return " at [" + ", ".join(str(i) for i in np.argwhere(mask)[0]) + "]"
 
 
-def _short(x):
+def _short(x, digits=6):
     x = np.asarray(x)[()]
-    return f"{x:.6g}" if x.dtype.kind in "fc" else str(x)
+    return f"{x:.{digits}g}" if x.dtype.kind in "fc" else str(x)
+
+
+def _apart(a, b):
+    """Two different numbers with as many digits as it takes to tell them apart."""
+    texts = [(_short(a, digits), _short(b, digits)) for digits in (6, 9, 17)]
+    return next((pair for pair in texts if pair[0] != pair[1]), texts[-1])
 
 
 def _same_size(g, w):
@@ -213,11 +274,4 @@ def _pattern(g, w, close):
     shift = g - w
     if np.allclose(shift, shift.flat[0], rtol=1e-3, atol=0):
         return f" All values are off by the same {shift.flat[0]:.4g}."
-    return ""
-
-
-def _slip(got, slips, tol):
-    for text, slip in (slips or {}).items():
-        if not _difference(got, _value(slip), tol, None, "it"):
-            return f" Likely slip: {text}."
     return ""

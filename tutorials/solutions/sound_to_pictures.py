@@ -5,9 +5,9 @@ import numpy as np
 from minast import features
 
 
-def level_db(wave):
-    # the root of the mean of the squares, then decibels: 20 log10 of an amplitude is 10 log10 of its power
-    return 20 * np.log10(np.sqrt(np.mean(wave**2)))
+def at_level(wave, level):
+    now = 20 * np.log10(np.sqrt(np.mean(wave**2)))
+    return wave * 10 ** ((level - now) / 20)  # the missing dB, as a factor of an amplitude
 
 
 def frame_count(samples, length, shift):
@@ -16,9 +16,16 @@ def frame_count(samples, length, shift):
     return 1 + (samples - length) // shift  # the first frame, and as many shifts as still fit
 
 
-def raised_cosine(a, length):
+def lowest_side_lobe(length):
     k = np.arange(length)
-    return a - (1 - a) * np.cos(2 * np.pi * k / (length - 1))  # length - 1: the last value equals the first
+
+    def highest(a):
+        w = a - (1 - a) * np.cos(2 * np.pi * k / (length - 1))
+        lobe = np.abs(np.fft.rfft(w, 2**16)) / w.sum()
+        valley = np.flatnonzero(np.diff(lobe) > 0)[0]  # where the main lobe ends
+        return lobe[valley:].max()
+
+    return min(np.arange(0.5, 0.6, 0.0005), key=highest)
 
 
 def empty_filters(rate, fft_size, mel_bins):
