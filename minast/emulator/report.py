@@ -32,8 +32,6 @@ class Argument:
     reads: np.ndarray
     writes: np.ndarray
     itemsize: int
-    sectors: int = 0  # 32-byte sectors that the requests of all warps touched
-    least: int = 0  # as few as hold the bytes that were asked for, request by request
 
 
 @dataclass

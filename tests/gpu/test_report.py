@@ -186,8 +186,10 @@ def test_reads_while_a_copy_is_under_way(early, ahead, order):
 # -- the whole ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("modes", [{"order": "reverse"}, {"order": "random", "seed": 5}, {"guard": False}, {"workers": 2},
-                                   {"guard": "start"}])  # fmt: skip
+@pytest.mark.parametrize(
+    "modes",
+    [{"order": "reverse"}, {"order": "random", "seed": 5}, {"guard": False}, {"guard": "start"}, {"workers": 2}],
+)
 def test_counts_do_not_depend_on_how_it_is_run(modes):
     x = np.random.default_rng(0).normal(size=(1, 70, 3 * 2 * 16)).astype(np.float32)
     with emulation(report=True) as plain, emulation(workers=1):
@@ -243,9 +245,8 @@ def test_the_line_of_a_fault_behind_includes():
 
 @pytest.mark.parametrize("wrong", ["yes", 3, Report])
 def test_an_unknown_report(wrong):
-    with pytest.raises(Error, match="report is .*: it must be True or False"):
-        with emulation(report=wrong):
-            pass
+    with pytest.raises(Error, match=r"report is .*: it must be True or False"), emulation(report=wrong):
+        pass
 
 
 def test_a_report_without_launches_says_so():
@@ -267,9 +268,9 @@ def test_the_text():
 # -- the hardware's limits ----------------------------------------------------------------------------------------
 
 
-def test_a_launch_too_large_for_a_report_is_refused(monkeypatch):
+def test_a_launch_too_large_for_a_report_is_refused():
     """A loop without barriers that would fill the memory ends with a sentence."""
-    with pytest.raises(Error, match="the report cannot hold .* launch a smaller problem"), emulation(report=True):
+    with pytest.raises(Error, match=r"the report cannot hold .* launch a smaller problem"), emulation(report=True):
         launch(COUNTED, "two_walks", 1, 64, (zeros(200_000), zeros(64), 200_000))
 
 
