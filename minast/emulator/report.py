@@ -40,8 +40,8 @@ class Line:
 
     requests: a warp's loads and stores of global memory; sectors: those of 32 bytes that they touch; least_sectors: as
     few as hold the bytes asked for. shared_requests, turns, least_turns: the same for shared memory, where a turn
-    serves each of 32 banks once; conflicts: turns - least_turns. ahead: a thread's reads of shared memory while an
-    asynchronous copy of its own was under way. parted: how often the lanes of a warp went different ways behind this
+    serves each of 32 banks once; conflicts: turns - least_turns. shared_reads: by single threads; ahead: of these,
+    while an asynchronous copy of the thread's own was under way. parted: how often the lanes of a warp went different ways behind this
     line. flop: float32 additions and multiplications of all threads, a multiply-add is two; tensor_flop: those of the
     tensor cores. special: exponentials and the like, divisions and roots included. syncs: barriers, shuffles, votes.
     """
@@ -55,6 +55,7 @@ class Line:
     shared_requests: int = 0
     turns: int = 0
     least_turns: int = 0
+    shared_reads: int = 0
     ahead: int = 0
     parted: int = 0
     flop: int = 0
@@ -129,13 +130,15 @@ class LaunchReport:
             return found.setdefault(place, Line(*place, texts.get(place, "")))
 
         where = self._places
-        for (pc, _, shared, _), n in self.counts.accesses.items():
+        for (pc, access, shared, _), n in self.counts.accesses.items():
             own = line(where.get(pc - 1))
             if shared:
                 own.shared_requests += n["requests"]
                 own.turns += n["turns"]
                 own.least_turns += n["least_turns"]
-                own.ahead += n["ahead"]
+                if access in ("load", "matrix load"):
+                    own.shared_reads += n["lanes"]
+                    own.ahead += n["ahead"]
             else:
                 own.requests += n["requests"]
                 own.sectors += n["sectors"]
