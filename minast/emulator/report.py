@@ -41,9 +41,10 @@ class Line:
     requests: a warp's loads and stores of global memory; sectors: those of 32 bytes that they touch; least_sectors: as
     few as hold the bytes asked for. shared_requests, turns, least_turns: the same for shared memory, where a turn
     serves each of 32 banks once; conflicts: turns - least_turns. shared_reads: by single threads; ahead: of these,
-    while an asynchronous copy of the thread's own was under way. parted: how often the lanes of a warp went different ways behind this
-    line. flop: float32 additions and multiplications of all threads, a multiply-add is two; tensor_flop: those of the
-    tensor cores. special: exponentials and the like, divisions and roots included. syncs: barriers, shuffles, votes.
+    while an asynchronous copy of the thread's own was under way. parted: how often the lanes of a warp went different
+    ways behind this line. flop: float32 additions and multiplications of all threads, a multiply-add is two;
+    tensor_flop: those of the tensor cores. special: exponentials and the like, divisions and roots included. syncs:
+    barriers, shuffles, votes.
     """
 
     file: str

@@ -77,7 +77,8 @@ def _hardware(report):
         yield "  occupancy unknown: " + "; ".join(str(reason).splitlines()[:2])
     else:
         registers = f"{needed[0]} registers a thread" if needed else "registers unknown (NVRTC is not installed)"
-        yield f"  on an {A100.name}: {registers}, {blocks} blocks ({warps} warps) a multiprocessor, limited by {limit}"
+        held = f"{blocks} block{'s' * (blocks != 1)} ({warps} warps)"
+        yield f"  on an {A100.name}: {registers}, {held} a multiprocessor, limited by {limit}"
     first, *others = sorted(report.roofline(A100).items(), key=lambda item: -item[1])
     if first[1]:
         rest = ", ".join(f"{name} {seconds / first[1]:.0%}" for name, seconds in others if seconds)

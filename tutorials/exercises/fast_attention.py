@@ -100,8 +100,8 @@ def _overlaps(found, tiles):
     if share < 0.99 * (tiles - 1) / tiles:
         rest = "no copy is" if not share else f"in {1 - share:.0%} of the reads of a tile no copy is"
         raise Wrong(
-            f"the sums are right, but {rest} under way while a tile is added up: copying and adding take turns, as with "
-            "one buffer. Issue the next copy before the sum, and wait for it only after."
+            f"the sums are right, but {rest} under way while a tile is added up: copying and adding take turns, as "
+            "with one buffer. Issue the next copy before the sum, and wait for it only after."
         )
 
 
