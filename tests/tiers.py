@@ -97,6 +97,7 @@ SLOW = {
         "test_building_twice_gives_the_same_bytes": None,
         "test_what_is_refused_leaves_no_notebook": None,
         "test_html_and_times": None,
+        "test_a_hint_is_folded_in_a_page": None,
     },
 }
 

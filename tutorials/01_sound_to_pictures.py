@@ -147,6 +147,9 @@ check.frame_count(frame_count)
 length, shift, fft_size = features.sizes(rate)
 frames = np.lib.stride_tricks.sliding_window_view(wave, length)[::shift]
 print(f"length {length}, shift {shift}, FFT {fft_size}; frames {frames.shape}")
+print(
+    f"{1000 * length / rate:g} ms every {1000 * shift / rate:g} ms: neighbours share {1000 * (length - shift) / rate:g} ms"
+)
 print("same memory as the waveform:", np.shares_memory(frames, wave))
 for seconds_long in (1, 5, 10):
     print(f"{seconds_long:2} s: {features.frame_count(seconds_long * rate, rate)} frames")
@@ -389,6 +392,8 @@ assert above["Hann"] > 20 > 0 > max(above["Hamming"], above["none"])
 f = np.linspace(0, 0.5, 500)
 gain = decibels(1 - features.PREEMPHASIS * np.exp(-2j * np.pi * f))
 show.lines(f * rate, {"": gain}, title="Pre-emphasis", xlabel="frequency (Hz)", ylabel="gain (dB)", height=2.4)
+ends = [abs(1 - features.PREEMPHASIS * np.exp(-2j * np.pi * at)) for at in (0, 0.5)]
+print(f"times {ends[0]:.2f} at 0 Hz, times {ends[1]:.2f} at Nyquist")
 print(f"{gain[0]:.1f} dB at 0 Hz, {gain[-1]:+.1f} dB at Nyquist")
 
 # %% [markdown]
@@ -435,6 +440,8 @@ draw.mel_scale(features)
 hz = np.linspace(0, 8000, 400)
 top = features.mel_from_hz(8000)
 print(f"1000 Hz = {features.mel_from_hz(1000):.2f} mel")
+for low, high in ((200, 300), (5200, 5300)):
+    print(f"from {low} to {high} Hz: {features.mel_from_hz(high) - features.mel_from_hz(low):.0f} mel")
 print(f"half of the scale, {top / 2:.0f} mel, lies below {features.hz_from_mel(top / 2):.0f} Hz")
 assert np.allclose(features.hz_from_mel(features.mel_from_hz(hz)), hz)
 
@@ -540,6 +547,13 @@ show.table(rows, ["rate (Hz)", "FFT length", "empty filters of 128"])
 # the empty filter.
 
 # %%
+print(
+    f"a factor of 10 in power: {np.log(10):.2f} nats, 10 dB; 1 nat is {10 / np.log(10):.2f} dB; ln 4 = {np.log(4):.2f}"
+)
+print(f"the floor: 2^-23 = {features.LOG_FLOOR:.2e}, its logarithm {np.log(features.LOG_FLOOR):.2f}")
+assert features.LOG_FLOOR == 2**-23 == np.finfo(np.float32).eps
+
+# %%
 summed = power["bird"] @ bank  # (98, 257) @ (257, 128): all filters of all frames at once
 mel = np.log(np.maximum(summed, features.LOG_FLOOR))
 print("log-mel", mel.shape, f"from {mel.min():.2f} to {mel.max():.2f} nats")
@@ -573,7 +587,8 @@ show.spectrograms({label: minast.log_mel(w) for label, w in sounds.items()})
 #
 # The paper calls the input of a clip of $t$ seconds a "128 x 100t spectrogram": 128 mel bins, 100 frames a second.
 # Exactly it is $100\,t - 2$ frames, as we counted: 998 for 10 s. A model, though, wants one fixed size. AST takes 1024
-# frames for the clips of 10 s in AudioSet, the collection of sounds that it was trained on. What a model has learned
+# frames for the clips of 10 s in [AudioSet](https://research.google.com/audioset/), the collection of sounds that it was
+# trained on. What a model has learned
 # are its **weights**, a large set of numbers, and three conventions belong to the weights that AST's authors published:
 #
 # 1. Of a longer clip the first frames are kept; a shorter one is **padded at its end with the number 0**. Zero is not

@@ -1,32 +1,36 @@
 # %% [markdown]
 # # 2. Patches
 #
+# ![You are here](pictures/here_02.svg)
+#
 # A transformer reads a sequence of vectors, called **tokens**. This notebook turns the picture of notebook 1 into
 # such a sequence: cut it into overlapping squares, and multiply each by a matrix. Afterwards you can count the tokens
 # of any AST, cut patches without copying a byte, send gradients back through the cut, and prove that you did it
 # right.
 #
-# * **Needs:** notebook 1 for the picture; NumPy.
-# * **Takes:** about 40 minutes with the four exercises; the cells run in a few seconds.
+# **Needs:** [notebook 1](01_sound_to_pictures.ipynb) (the picture); NumPy.
 
 # %%
-import matplotlib.pyplot as plt
+import math
+
 import numpy as np
-from matplotlib.patches import Rectangle
 
 import minast
 import show
 from exercises import patches as check
+from figures import patches as draw
 from minast import config, features, gradcheck, layers
 from minast.datasets.synthetic import generate
+
+show.style()
 
 # %% [markdown]
 # ## 2.1 One patch
 #
 # minast keeps a log-mel picture as an array `x` of shape (T, F): frames first, mel bins second, since that is the
-# order in which features are made. A **patch** is 16 mel bins by 16 frames, so it spans 160 ms and an eighth of the
-# mel scale. Patches start every 10 bins and every 10 frames; that distance is the **stride**. Neighbours share 6 rows
-# or columns.
+# order in which features are made. A **patch** is 16 mel bins by 16 frames. Frames start every 10 ms and last 25, so it
+# hears $15 \cdot 10 + 25 = 175$ ms, and an eighth of the mel scale. Patches start every 10 bins and every 10 frames; that
+# distance is the **stride**. Neighbours share 6 rows or columns.
 
 # %%
 settings = minast.FeatureConfig()
@@ -36,16 +40,8 @@ pictures = {label: features.normalise(minast.log_mel(w), mean, std) for label, w
 x = pictures["siren"]
 print("x (T, F) =", x.shape)
 
-figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
-for ax, stride in zip(axes, (16, 10), strict=True):
-    ax.imshow(x.T, origin="lower", aspect="auto", cmap="gray")
-    for f in range(3):
-        for t in range(3):
-            corner = (t * stride - 0.5, f * stride + 29.5)  # away from the edge, to see them better
-            color = f"C{(f + t) % 2 + 1}"
-            ax.add_patch(Rectangle(corner, 16, 16, fill=False, edgecolor=color, linewidth=1.5))
-    ax.set(title=f"Nine patches at stride {stride}", xlabel="frame (10 ms each)", ylabel="mel bin")
-plt.show()
+print(f"a patch: {15 * 10 + 25} ms; neighbours share {16 - 10} of 16 rows or columns")
+draw.nine_patches(x, strides=(16, 10))
 
 # %% [markdown]
 # At stride 16 a sound that lies on a border is cut in two and no patch sees it whole. At stride 10 most of it lies well
@@ -59,21 +55,34 @@ plt.show()
 # $$ \text{grid} = \left\lfloor \frac{n - 16}{s} \right\rfloor + 1, \qquad N = \text{grid}_f \cdot \text{grid}_t . $$
 #
 # Before the patches stand one or two **prefix tokens** that see no pixels. The first is `[CLS]`: what the transformer
-# makes of it is what the **classifier** reads, the last layer, which names the sound. Models that descend from DeiT, an
-# image transformer that learned from another model's answers (**distillation**), have a second one, which learned
+# makes of it is what the **classifier** reads, the last layer, which names the sound. Models that descend from
+# [DeiT](https://arxiv.org/abs/2012.12877), an image transformer that learned from another model's answers (**distillation**), have a second one, which learned
 # those.
 #
-# **Exercise 1.** Write `token_count(mel_bins, frames, fstride, tstride, prefix_tokens)`: how many tokens a model reads,
-# prefix tokens included. `fstride` is the stride in frequency, `tstride` in time; patches are 16 x 16.
+# ### Exercise 2.1 ★★ Design: how long may a clip be?
+#
+# Your machine has memory for so many tokens and no more. Write `longest_clip(tokens, mel_bins, fstride, tstride,
+# prefix_tokens)`: the largest number of frames with which a model reads at most that many tokens, prefix tokens
+# included; 0 if not even 16 frames are possible. `fstride` is the stride in frequency, `tstride` in time; patches are
+# 16 x 16.
+#
+# <details><summary>Hint</summary>
+#
+# How many columns of patches may there be? Then: which is the last number of frames that still has that many columns?
+# The frames left over at the end cost no token.
+#
+# </details>
+#
+# [Solution](solutions/patches.py)
 
 
 # %%
-def token_count(mel_bins, frames, fstride, tstride, prefix_tokens):
+def longest_clip(tokens, mel_bins, fstride, tstride, prefix_tokens):
     return ...  # your code: replace this line
 
 
 # %%
-check.token_count(token_count)
+check.longest_clip(longest_clip)
 
 # %%
 show.source(config.grid_shape)
@@ -86,9 +95,23 @@ show.table(rows, ["frames", "stride", "grid (frequency x time)", "patches"])
 assert config.grid_shape(128, 1024, 10, 10) == (12, 101)
 
 base = minast.ModelConfig.preset("base", prefix_tokens=2)
-print("AST on 10 s: 12 x 101 =", 12 * 101, "patches and 2 prefix tokens:", base.tokens, "tokens")
+print(
+    "AST on 10 s: 12 x 101 =", 12 * 101, "patches and 2 prefix tokens:", base.tokens, "tokens of", base.dim, "numbers"
+)
+print("with one prefix token:", minast.ModelConfig.preset("base").tokens)
 print(f"tokens at stride 10 over tokens at 16: {1214 / 514:.2f}, squared {(1214 / 514) ** 2:.2f}")
 assert base.tokens == 1214
+
+# %% [markdown]
+# AST's paper counts $12 \lceil (T - 16)/10 \rceil$ patches, rounding up where we round down and add one. For its own $T =
+# 1024$ that is the same. Where 10 divides $T - 16$ the paper's formula is one column short:
+
+# %%
+for T in (1024, 512, 1016, 496):
+    print(f"T = {T}: ours {math.prod(config.grid_shape(128, T, 10, 10))}, the paper's {12 * math.ceil((T - 16) / 10)}")
+assert all(
+    (config.grid_shape(128, T, 10, 10)[1] == math.ceil((T - 16) / 10)) == ((T - 16) % 10 != 0) for T in range(16, 2000)
+)
 
 # %% [markdown]
 # 1212 patches and two prefix tokens make the 1214 of the published AST; with `[CLS]` alone there are 1213. Attention
@@ -114,6 +137,8 @@ print("shape", x.shape, "strides", x.strides)
 print("transposed: shape", x.T.shape, "strides", x.T.strides, "- the same bytes, another note")
 
 # %% [markdown]
+# ![Overlapping patches, the order of the tokens, and of the pixels in a patch](pictures/patches.svg)
+#
 # Number the patches by $(f, t)$, and the pixels in a patch by $(i, j)$; in both pairs frequency comes first, in `x` it
 # comes second. Pixel $(i, j)$ of patch $(f, t)$ is $x[t\,s_t + j,\; f\,s_f + i]$, which lies at the byte
 #
@@ -125,8 +150,20 @@ print("transposed: shape", x.T.shape, "strides", x.T.strides, "- the same bytes,
 # with wrong numbers it shows memory that is not the array's, or brings Python down. `sliding_window_view` is the safe
 # way to the same thing.
 #
-# **Exercise 2.** Write `patch_view(x, size, fstride, tstride)`: x (T, F) to a *view* of shape (grid_f, grid_t, size,
-# size); frequency before time in both pairs. It must share memory with `x`, whatever type and strides `x` has.
+# ### Exercise 2.2 ★★★ All patches at once, without a copy
+#
+# Write `patch_view(x, size, fstride, tstride)`: x (T, F) to a *view* of shape (grid_f, grid_t, size, size); frequency
+# before time in both pairs. It must share memory with `x`, whatever type and strides `x` has. First predict: what are
+# the four byte strides for a float64 `x` with 64 bins and strides 8 and 4?
+#
+# <details><summary>Hint</summary>
+#
+# The formula above holds for contiguous float32. `x.strides` gives the bytes of one step in time and in frequency of
+# any array. With `sliding_window_view` instead: which axes come out, and in which order do you want them?
+#
+# </details>
+#
+# [Solution](solutions/patches.py)
 
 
 # %%
@@ -153,13 +190,8 @@ print("flattened", patches.shape, f"{patches.nbytes / x.nbytes:.2f} times the by
 assert np.array_equal(windows.reshape(-1, 256), patches[0]) and np.shares_memory(windows, x)
 assert windows.strides == (4 * 10, 4 * 128 * 10, 4, 4 * 128)
 
-figure, axes = plt.subplots(2, 9, figsize=(9, 2.4), layout="constrained")
-for ax, token in zip(axes.flat, range(4 * 9, 6 * 9), strict=True):
-    ax.imshow(patches[0, token].reshape(16, 16), origin="lower", cmap="gray", vmin=-1, vmax=0.7)
-    ax.set_title(token, fontsize=9)
-    ax.set(xticks=[], yticks=[])
-figure.suptitle("Tokens 36 to 53: two rows of the grid, as the model gets them", fontsize=11)
-plt.show()
+print("tokens 36 to 53: two rows of the grid, as the model gets them")
+draw.tokens(patches[0], range(4 * 9, 6 * 9), rows=2)
 
 # %% [markdown]
 # Two orders are a convention, and both belong to the published weights. Token number = $f \cdot \text{grid}_t + t$:
@@ -179,8 +211,19 @@ plt.show()
 # and add. (Mathematics calls it a cross-correlation; a convolution turns the filter round first.) It is the same sum,
 # not a similar one, and so the official code, a convolution layer, and minast, a matrix product, share their weights.
 #
-# **Exercise 3.** Write `convolve(x, w, b, fstride, tstride)` with loops, without unfolding: x (T, F), filters w (D,
-# size, size) with frequency first, b (D,) to y (grid_f, grid_t, D).
+# ### Exercise 2.3 ★★ The same numbers by sliding
+#
+# Write `convolve(x, w, b, fstride, tstride)` with loops, without unfolding: x (T, F), filters w (D, size, size) with
+# frequency first, b (D,) to y (grid_f, grid_t, D).
+#
+# <details><summary>Hint</summary>
+#
+# Two loops over the grid. The part of `x` under the filter is (size, size) with *time* first, the filter has frequency
+# first: transpose one of them before you multiply.
+#
+# </details>
+#
+# [Solution](solutions/patches.py)
 
 
 # %%
@@ -207,7 +250,7 @@ assert np.allclose(y[0], slid.reshape(-1, 3), atol=1e-3)
 # %% [markdown]
 # What can a filter say? Here are three made by hand: one likes a steady tone (a bright row between darker ones), one
 # a sudden beginning (dark, then bright), one a pitch that rises (a bright diagonal). The mean of each is 0, so that
-# loudness alone moves nothing. A trained model has found such filters by itself, and hundreds of others.
+# level alone moves nothing. A trained model has found such filters by itself, and hundreds of others.
 
 # %%
 i, j = np.mgrid[:16, :16] - 7.5  # frequency, time
@@ -219,22 +262,12 @@ filters = {
 filters = {name: (v - v.mean()) / np.linalg.norm(v - v.mean()) for name, v in filters.items()}
 bank = np.stack([v.ravel() for v in filters.values()])  # (3, 256)
 
-figure, axes = plt.subplots(3, 4, figsize=(9, 5.6), layout="constrained")
-for row, label in zip(axes, ("bell", "clock", "siren"), strict=True):
-    p, _ = layers.unfold_forward(pictures[label][None].astype(float), 2, 2)  # a fine grid, for the eye
-    answers, _ = layers.linear_forward(p, bank, np.zeros(3))
-    grid = config.grid_shape(128, 98, 2, 2)
-    row[0].imshow(pictures[label].T, origin="lower", aspect="auto", cmap="gray")
-    row[0].set(ylabel="mel bin", title=label)
-    for ax, name, answer in zip(row[1:], filters, answers[0].T, strict=True):
-        extent = (7.5, 7.5 + 2 * grid[1], 7.5, 7.5 + 2 * grid[0])  # patch centres
-        style = {"cmap": "coolwarm", "vmin": -5, "vmax": 5, "extent": extent}
-        image = ax.imshow(answer.reshape(grid), origin="lower", aspect="auto", **style)
-        ax.set(title=name, xlim=(0, 97), ylim=(0, 127))
-for ax in axes[2]:
-    ax.set(xlabel="frame")
-figure.colorbar(image, ax=axes, label="answer of the filter", shrink=0.6)
-plt.show()
+grid = config.grid_shape(128, 98, 2, 2)  # strides of 2: a fine grid, for the eye
+answers, chosen = {}, {label: pictures[label] for label in ("bell", "clock", "siren")}
+for label, one in chosen.items():
+    p, _ = layers.unfold_forward(one[None].astype(float), 2, 2)
+    answers[label] = layers.linear_forward(p, bank, np.zeros(3))[0][0].T.reshape(3, *grid)
+draw.filter_answers(chosen, answers, filters)
 
 # %% [markdown]
 # Red: the patch around this place looks like the filter. The tone filter answers to the steady tones that a bell is
@@ -268,21 +301,26 @@ print("ones in each row:", np.unique(U.sum(axis=1)), "and in each column:", np.u
 print("unfold_backward is its transpose:", np.array_equal(Ut, U.T))
 assert np.array_equal(Ut, U.T) and set(np.unique(U)) == {0, 1}
 
-plt.figure(figsize=(9, 3.2), layout="constrained")
-plt.imshow(U.T, cmap="Greys", aspect="auto", interpolation="nearest")
-plt.gca().set(
-    title="U, transposed: which entry of the patches is a copy of which pixel",
-    xlabel="entry of the patches: four for each of the 10 patches",
-    ylabel="pixel: six for each frame",
-)
-plt.show()
+draw.adjoint(U)
 
 # %% [markdown]
-# Every column has one black cell: an entry of the patches is a copy of one pixel. A row with two is a pixel that two
+# Every column has one dark cell: an entry of the patches is a copy of one pixel. A row with two is a pixel that two
 # patches share. The last six rows are empty: the fifth frame is left over at the end, and no patch sees it.
 #
-# **Exercise 4.** Write `fold(dpatches, frames, mel_bins, fstride, tstride)`: the adjoint of `patch_view`. dpatches
-# (grid_f, grid_t, size, size) to dx (frames, mel_bins).
+# ### Exercise 2.4 ★★ The way back
+#
+# Write `fold(dpatches, frames, mel_bins, fstride, tstride)`: the adjoint of `patch_view`. dpatches (grid_f, grid_t,
+# size, size) to dx (frames, mel_bins). Predict before you run it: with gradients that are all 1, what does a pixel get
+# that four patches see?
+#
+# <details><summary>Hint</summary>
+#
+# Start from zeros. Each patch adds its gradient to the part of `dx` that it was cut from. NumPy's `+=` on a slice does
+# it; mind which axis is time.
+#
+# </details>
+#
+# [Solution](solutions/patches.py)
 
 
 # %%
@@ -310,11 +348,13 @@ show.source(layers.unfold_backward)
 # $$ \langle Ux, y \rangle = \sum_m \Big(\sum_k U_{mk} x_k\Big) y_m = \sum_k x_k \Big(\sum_m U_{mk} y_m\Big) = \langle x, U^{\mathsf T} y \rangle . $$
 #
 # So compute $\langle Ux, y\rangle$ with the forward function and $\langle x, By\rangle$ with the backward function $B$
-# under test. If $B$ is wrong, $E = U^{\mathsf T} - B$ is not zero, and the two numbers differ by $\langle x, E
-# y\rangle$. For a $y$ with $E y \ne 0$ that is zero only for $x$ in a hyperplane, and $E y = 0$ only for $y$ in the
-# null space of a matrix that is not zero. Normal random $x$ and $y$ hit either with probability 0: one random pair is
-# enough. And no step size has to be chosen, as it has for a gradient check (notebook 3): the two numbers agree to
-# rounding.
+# under test. If $B$ is a linear map but the wrong one, $E = U^{\mathsf T} - B$ is a matrix that is not zero, and the two
+# numbers differ by $\langle x, E y\rangle$. For a $y$ with $E y \ne 0$ that is zero only for $x$ in a hyperplane, and
+# $E y = 0$ only for $y$ in the null space of $E$. Normal random $x$ and $y$ hit either with probability 0. So one random
+# pair proves it, among *linear* maps and with probability 1, if arithmetic were exact; in floating point an $E$ below
+# the rounding goes unseen. Nothing is said about a $B$ that is not linear: one that clips large gradients agrees
+# wherever there are none. What the test needs is linearity, and `unfold_backward` only copies and adds. And no step
+# size has to be chosen, as it has for a gradient check (notebook 3): the two numbers agree to rounding.
 
 
 # %%
@@ -363,11 +403,7 @@ print("patches that see a pixel:", np.unique(coverage).astype(int), f"on average
 assert np.allclose(again, coverage * x, atol=1e-5)
 assert (coverage[96:] == 0).all() and (coverage[:, 126:] == 0).all()
 
-plt.figure(figsize=(6, 3), layout="constrained")
-plt.imshow(coverage.T, origin="lower", aspect="auto", cmap="viridis", interpolation="nearest")
-plt.colorbar(label="patches that see the pixel", ticks=[0, 1, 2, 4])
-plt.gca().set(title="Coverage at stride 10", xlabel="frame", ylabel="mel bin")
-plt.show()
+draw.coverage(coverage)
 
 # %% [markdown]
 # A pixel where two patches overlap counts twice, where two rows and two columns of them do, four times; the last two
@@ -421,14 +457,9 @@ show.source(layers.tokens_forward)
 model = minast.AST(minast.ModelConfig.preset("nano", frames=98, classes=10), seed=0)
 positions = model.w["pos_embed"][1:]  # without [CLS]; (108, 96)
 unit = positions / np.linalg.norm(positions, axis=1, keepdims=True)
-figure, axes = plt.subplots(1, 3, figsize=(9, 2.6), layout="constrained", sharey=True)
-for ax, (f, t) in zip(axes, ((2, 1), (6, 4), (11, 8)), strict=True):
-    similar = (unit @ unit[f * 9 + t]).reshape(12, 9)
-    image = ax.imshow(similar, origin="lower", aspect="auto", vmin=0, vmax=1)
-    ax.set(title=f"like patch ({f}, {t})", xlabel="patch in time")
-axes[0].set(ylabel="patch in frequency")
-figure.colorbar(image, ax=axes, label="cosine similarity")
-plt.show()
+places = ((2, 1), (6, 4), (11, 8))
+similar = {f"like patch {place}": (unit @ unit[place[0] * 9 + place[1]]).reshape(12, 9) for place in places}
+show.maps(similar, "signed", "cosine similarity", "patch in time", "patch in frequency", limit=1, origin="lower")
 
 # %% [markdown]
 # Each picture compares the vector of one patch with those of all others, by the cosine of the angle between them: 1 is
@@ -442,8 +473,8 @@ plt.show()
 #   patches, 1213 or 1214 tokens. What is left over at the ends is never seen.
 # * Overlapping patches are a view: four strides over the same memory. Flattening copies.
 # * A linear layer on patches is a convolution with stride. Order of tokens and of pixels belongs to the weights.
-# * The gradient of copying is adding: $dx = U^{\mathsf T} dp$. The dot-product test proves an adjoint with one random
-#   pair.
+# * The gradient of copying is adding: $dx = U^{\mathsf T} dp$. The dot-product test proves a linear map to be the
+#   adjoint, with one random pair and probability 1.
 #
 # ## Where this is in minast
 #

@@ -1,25 +1,27 @@
 # %% [markdown]
 # # 3. Backprop by hand
 #
+# ![You are here](pictures/here_03.svg)
+#
 # After this notebook you can derive the gradient of a layer on paper, write it in ten lines of NumPy, and check it. You
 # will have done it for every kind of layer in AST but attention, and you will know what such a check cannot see.
 #
-# Needs: NumPy, matrix products, the chain rule for functions of one variable. Notebooks 1 and 2 are not needed. An hour
-# to read with the exercises, a few seconds to run.
+# **Needs:** NumPy, matrix products, the chain rule for functions of one variable. Notebooks 1 and 2 are not needed.
 
 # %%
-import matplotlib.pyplot as plt
 import numpy as np
 from scipy.special import erf
 
 import show
 from exercises import backprop as check
+from figures import backprop as draw
 from minast import gradcheck, layers
 
+show.style()
 rng = np.random.default_rng(3)
 
 # %% [markdown]
-# ## One formula
+# ## 3.1 One formula
 #
 # A network turns its input and its *weights*, the numbers that training changes, into one number, the *loss* $L$: how
 # wrong its answer is. To train is to move every weight a little in the direction in which the loss falls, so we want
@@ -39,7 +41,7 @@ rng = np.random.default_rng(3)
 # how, layer by layer.
 
 # %% [markdown]
-# ## How to know that a gradient is right
+# ## 3.2 How to know that a gradient is right
 #
 # Move one number by a small $h$, run the network, and see how the loss moves. To first order that is the derivative.
 # Moving it both ways is more exact, as we will see:
@@ -83,7 +85,7 @@ def compare(f, **pairs):
 # Throughout, we work in float64. Why, you will see too.
 
 # %% [markdown]
-# ## Linear
+# ## 3.3 Linear
 #
 # AST's input is a list of vectors, its *tokens*: each row of $x$ is one, with $C$ numbers, its *channels*. Every row is
 # multiplied by the same matrix, and a *bias*, one number for each output, is added. minast stores the matrix as
@@ -126,13 +128,8 @@ compare(lambda: (dy * linear(x, w, b)).sum(), x=(x, dx), w=(w, dw), b=(b, db))
 # %%
 shares = np.einsum("no,nc->noc", dy, x)  # (4 tokens, 3 outputs, 6 inputs)
 assert np.allclose(shares.sum(axis=0), dw)
-fig, axes = plt.subplots(1, 5, figsize=(10, 2), layout="constrained")
-top = np.abs(dw).max()
-for n in range(5):
-    image = axes[n].imshow(shares[n] if n < 4 else dw, cmap="RdBu_r", vmin=-top, vmax=top)
-    axes[n].set(title=f"token {n}" if n < 4 else "sum = dw", xlabel="input c", ylabel="output o" if n == 0 else "")
-fig.colorbar(image, ax=axes, label="gradient")
-plt.show()
+each = {f"token {n}": share for n, share in enumerate(shares)}
+show.maps({**each, "sum = dw": dw}, "signed", "gradient", "input c", "output o", limit=np.abs(dw).max(), height=2)
 
 # %% [markdown]
 # minast's version. It takes any number of leading axes, and it does one thing that ours does not: weight gradients are
@@ -166,22 +163,32 @@ same("linear", [linear(x, w, b), dx, dw, db], of_minast("linear", dy, x, w, b))
 # The bias shows a rule worth keeping: **what is broadcast forward is summed backward.** $b$ was used once per row, so
 # its gradient is a sum over rows.
 #
-# **Exercise 1.** Each of the $T$ tokens of a clip gets a learned vector added that says where it stands; the vectors are
-# the same for every clip of a batch of $B$: `y = x + pos`, with `x` (B, T, C) and `pos` (T, C). Write the gradient of
-# `pos`.
+# ### Exercise 3.1 ★ Predict, then write
+#
+# A model gets a learned *gain* for each place in time: `y = x * gain`, with `x` (B, T, C) and `gain` (T, 1), the same for
+# all clips and all channels. Predict first: over which axes is `dgain` a sum, and which shape has it? Then write it.
+#
+# <details><summary>Hint</summary>
+#
+# $y_{btc} = x_{btc}\,g_t$. For one $g_t$ the one formula sums over every $y$ in which it appears; the derivative of each
+# by $g_t$ is not 1. `keepdims=True` keeps an axis of length 1.
+#
+# </details>
+#
+# [Solution](solutions/backprop.py)
 
 
 # %%
-def positions_backward(dy):
-    """dy (B, T, C) -> dpos (T, C)"""
-    ...  # your code: replace this line
+def gain_backward(dy, x):
+    """dy (B, T, C), x (B, T, C) -> dgain (T, 1)"""
+    return ...  # your code: replace this line
 
 
 # %%
-check.positions_backward(positions_backward)
+check.gain_backward(gain_backward)
 
 # %% [markdown]
-# ## Softmax
+# ## 3.4 Softmax
 #
 # Softmax turns any $C$ numbers into positive numbers that sum to 1:
 #
@@ -228,16 +235,7 @@ same("softmax", [p, softmax_back(dp, p)], of_minast("softmax", dp, x))
 jacobian = np.diag(p[0]) - np.outer(p[0], p[0])  # of the first row: 6 x 6
 assert np.allclose(dp[0] @ jacobian, softmax_back(dp, p)[0])
 assert np.allclose(jacobian.sum(axis=0), 0) and np.allclose(jacobian.sum(axis=1), 0)
-fig, (a, b_) = plt.subplots(1, 2, figsize=(9, 3), layout="constrained")
-a.bar(np.arange(6) - 0.2, p[0], 0.4, label="p")
-a.bar(np.arange(6) + 0.2, softmax_back(dp, p)[0], 0.4, label="dx")
-a.axhline(0, color="k", lw=0.5)
-a.set(title="probabilities, and a gradient", xlabel="entry", ylabel="p, dx")
-a.legend()
-image = b_.imshow(jacobian, cmap="RdBu_r", vmin=-0.25, vmax=0.25)
-b_.set(title="Jacobian: diag(p) - p pᵀ", xlabel="j: entry of x that moves", ylabel="i: entry of p")
-fig.colorbar(image, label="∂p / ∂x")
-plt.show()
+draw.softmax_and_jacobian(p[0], softmax_back(dp, p)[0], jacobian)
 
 # %% [markdown]
 # Rows and columns of the Jacobian sum to zero. The columns, because $\sum p_i$ is 1 whatever $x$ is; the rows, because
@@ -248,7 +246,7 @@ plt.show()
 show.source(layers.softmax_forward, layers.softmax_backward)
 
 # %% [markdown]
-# ## Cross-entropy
+# ## 3.5 Cross-entropy
 #
 # A classifier has one output for each of $K$ *classes*, the kinds of sound that it knows; a softmax makes probabilities
 # of them. One class is right: its *target* $y$ is 1, that of the others 0. The loss of a clip is minus the natural
@@ -291,24 +289,14 @@ same("cross-entropy", [cross_entropy(x, y), cross_entropy_back(x, y)], [loss, la
 
 # %%
 logits, right = np.array([[1.0, 2.5, 0.2, -1.0, 1.8]]), np.eye(5)[[4]]
-fig, (a, b_) = plt.subplots(1, 2, figsize=(9, 3), layout="constrained")
-a.bar(np.arange(5) - 0.27, softmax(logits)[0], 0.27, label="p: what the model says")
-a.bar(np.arange(5), right[0], 0.27, label="y: what is true")
-a.bar(np.arange(5) + 0.27, cross_entropy_back(logits, right)[0], 0.27, label="p - y: the gradient")
-a.axhline(0, color="k", lw=0.5)
-a.set(title="class 4 is right, class 1 is favoured", xlabel="class", ylabel="probability; gradient")
-a.legend(fontsize=8)
 steps = np.linspace(-6, 8, 100)
 moved = [logits + (t - logits[0, 4]) * right for t in steps]
-b_.plot(steps, [cross_entropy(z, right) for z in moved], label="loss (nats)")
-b_.plot(steps, [cross_entropy_back(z, right)[0, 4] for z in moved], label="its derivative: p - 1")
-b_.axhline(0, color="k", lw=0.5)
-b_.set(title="as the right class's logit moves", xlabel="logit of class 4", ylabel="nats; nats per unit of logit")
-b_.legend()
-plt.show()
+losses = [cross_entropy(z, right) for z in moved]
+slopes = [cross_entropy_back(z, right)[0, 4] for z in moved]
+draw.cross_entropy(softmax(logits)[0], right[0], cross_entropy_back(logits, right)[0], steps, losses, slopes)
 
 # %% [markdown]
-# On the right: while the model is wrong the slope is close to -1 and steady, however wrong it is; when it is right the
+# Below: while the model is wrong the slope is close to -1 and steady, however wrong it is; when it is right the
 # slope fades away. A step against the gradient (the green bars) takes from the favoured class and gives to the right
 # one.
 
@@ -320,21 +308,32 @@ print(f"logits 0 and 1000, class 0 is right: loss {loss:.0f} nats, gradient {lay
 assert loss == 1000
 
 # %% [markdown]
-# **Exercise 2.** Derive the backward pass of log-softmax alone, $y_k = x_k - \ell$: start from the one formula and use
-# $\partial \ell / \partial x_j = p_j$. You are given `dy` and the output `y`, no more; it is enough.
+# ### Exercise 3.2 ★★ Half of the cross-entropy
+#
+# Derive the backward pass of log-softmax alone, $y_k = x_k - \ell$. You are given `dy` and the output `y`, no more; it is
+# enough.
+#
+# <details><summary>Hint</summary>
+#
+# Start from the one formula, with $\partial y_k / \partial x_j = \delta_{kj} - p_j$. The first term leaves one entry, the
+# second a sum that is the same for all $j$. And the probabilities are hidden in `y`.
+#
+# </details>
+#
+# [Solution](solutions/backprop.py)
 
 
 # %%
 def log_softmax_backward(dy, y):
     """dy (N, C), y = log softmax(x) (N, C) -> dx (N, C)"""
-    ...  # your code: replace this line
+    return ...  # your code: replace this line
 
 
 # %%
 check.log_softmax_backward(log_softmax_backward)
 
 # %% [markdown]
-# ## Binary cross-entropy
+# ## 3.6 Binary cross-entropy
 #
 # A recording may hold rain *and* an engine. Then each class is a yes-or-no question of its own, answered by the sigmoid
 # $\sigma(x) = 1/(1 + e^{-x})$, and the loss of one answer is
@@ -379,17 +378,9 @@ with np.errstate(all="ignore"):
     s = 1 / (1 + np.exp(-z))
     naive = -np.log(1 - s)  # target 0
 stable = np.maximum(z, 0) + np.log1p(np.exp(-np.abs(z)))
-fig, (a, b_) = plt.subplots(1, 2, figsize=(9, 3), layout="constrained")
 t = np.linspace(-6, 6, 200)
-for target in (0, 0.3, 1):
-    a.plot(t, [bce(np.array([[v]]), target) for v in t], label=f"y = {target}")
-a.set(title="the loss of one answer", xlabel="logit x", ylabel="loss (nats)")
-a.legend()
-b_.plot(z, naive, lw=5, alpha=0.4, label="-log(1 - sigmoid(x)): ends")
-b_.plot(z, stable, label="stable form: goes on")
-b_.set(title="target 0, float32", xlabel="logit x", ylabel="loss (nats)")
-b_.legend()
-plt.show()
+losses = {f"y = {target}": [bce(np.array([[v]]), target) for v in t] for target in (0, 0.3, 1)}
+draw.bce(t, losses, z, naive, stable)
 print(f"in float32 the naive form is infinite from x = {z[np.isinf(naive)][0]:.1f} on")
 assert np.isfinite(stable).all() and np.isinf(naive).any()
 
@@ -401,24 +392,35 @@ assert np.isfinite(stable).all() and np.isinf(naive).any()
 show.source(layers.bce_forward, layers.bce_backward)
 
 # %% [markdown]
-# **Exercise 3.** Positive answers are rare, so one may want each to count $w$ times:
+# ### Exercise 3.3 ★★ Design a loss
+#
+# Positive answers are rare, so one may want each to count $w$ times:
 # $L = -\big(w\,y\log\sigma(x) + (1 - y)\log(1 - \sigma(x))\big)$, mean over all entries. Derive the gradient and write
 # it, for logits of any size.
+#
+# <details><summary>Hint</summary>
+#
+# $\log\sigma(x)$ has the derivative $1 - \sigma(x)$, and $\log(1 - \sigma(x))$ has $-\sigma(x)$. For a sigmoid that does not
+# overflow at $x = -1000$, look at `bce_back`.
+#
+# </details>
+#
+# [Solution](solutions/backprop.py)
 
 
 # %%
 def weighted_bce_backward(x, y, weight):
     """x logits (B, K), y (B, K), weight a number -> dx (B, K), of the mean loss"""
-    ...  # your code: replace this line
+    return ...  # your code: replace this line
 
 
 # %%
 check.weighted_bce_backward(weighted_bce_backward)
 
 # %% [markdown]
-# ## Layer norm
+# ## 3.7 Layer norm
 #
-# Each token is brought to mean 0 and deviation 1 over its $C$ channels, then scaled and shifted by learned weights:
+# Layer norm ([Ba, Kiros, Hinton 2016](https://arxiv.org/abs/1607.06450)) brings each token to mean 0 and deviation 1 over its $C$ channels, then scaled and shifted by learned weights:
 #
 # $$\mu = \frac1C\sum_i x_i, \quad v = \frac1C\sum_i (x_i - \mu)^2, \quad r = \frac{1}{\sqrt{v + \epsilon}}, \quad
 # n_i = (x_i - \mu)\,r, \quad y_i = n_i w_i + b_i$$
@@ -491,17 +493,7 @@ assert along[0] < 1e-12 and along[1] < 1e-3
 
 plane = np.array([[1, -1, 0], [1, 1, -2]]) / np.sqrt([[2], [6]])  # two axes at right angles to (1, 1, 1)
 at, to, arrow = tokens @ plane.T, n @ plane.T, -pull @ plane.T
-fig, a = plt.subplots(figsize=(7, 4.5), layout="constrained")
-a.add_patch(plt.Circle((0, 0), np.sqrt(3), fill=False, color="0.7"))
-for k in range(12):
-    a.plot(*zip((0, 0), at[k], to[k], strict=True), color="0.8", lw=1)
-a.plot(*at.T, "o", ms=5, label="x - μ")
-a.plot(*to.T, "o", ms=4, label="n: all on a circle of radius √3")
-a.quiver(*at.T, *arrow.T, angles="xy", scale_units="xy", scale=4, width=0.005, label="-dx / 4: a step downhill")
-a.set(title="dx turns a token, never stretches it", xlabel="first axis of the plane", ylabel="second axis of the plane")
-a.set_aspect("equal")
-a.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
-plt.show()
+draw.norm_plane(at, to, arrow)
 
 # %% [markdown]
 # Every token is carried along its ray to the circle, and every arrow stands at right angles to its ray: it can turn the
@@ -511,25 +503,37 @@ plt.show()
 show.source(layers.layernorm_forward, layers.layernorm_backward)
 
 # %% [markdown]
-# **Exercise 4.** Many newer models leave the mean in: $y_i = x_i\,r\,w_i$ with
-# $r = 1/\sqrt{\langle x^2\rangle + \epsilon}$ (*RMS norm*). Go through the four steps again and write its `dx`.
+# ### Exercise 3.4 ★★ A norm that you have not seen
+#
+# Many newer models leave the mean in: $y_i = x_i\,r\,w_i$ with $r = 1/\sqrt{\langle x^2\rangle + \epsilon}$ (*RMS norm*,
+# [Zhang and Sennrich 2019](https://arxiv.org/abs/1910.07467)). Predict: which of the two subtracted terms of layer norm
+# stays? Then go through the four steps again and write its `dx`.
+#
+# <details><summary>Hint</summary>
+#
+# Step 1 falls away. $\partial\langle x^2\rangle/\partial x_j = 2x_j/C$, and from there on the steps are those of layer norm
+# with $n_i = x_i\,r$.
+#
+# </details>
+#
+# [Solution](solutions/backprop.py)
 
 
 # %%
 def rmsnorm_backward(dy, x, w, eps):
     """dy (N, C), x (N, C), w (C,) -> dx (N, C)"""
-    ...  # your code: replace this line
+    return ...  # your code: replace this line
 
 
 # %%
 check.rmsnorm_backward(rmsnorm_backward)
 
 # %% [markdown]
-# ## GELU
+# ## 3.8 GELU
 #
 # AST is a stack of equal *blocks*, and in each there are two linear layers, one after the other. Two linear layers in a
 # row would be no more than one, so between them each number goes through a curve. ReLU, $\max(x, 0)$, is the simplest.
-# AST has the smoother GELU: $x$ times the chance $\Phi(x)$ that a standard normal random number is below $x$. SciPy has
+# AST has the smoother GELU ([Hendrycks and Gimpel 2016](https://arxiv.org/abs/1606.08415)): $x$ times the chance $\Phi(x)$ that a standard normal random number is below $x$. SciPy has
 # it as the *error function* erf:
 #
 # $$y = x\,\Phi(x), \qquad \Phi(x) = \frac12\Big(1 + \operatorname{erf}\frac{x}{\sqrt2}\Big)$$
@@ -556,7 +560,7 @@ compare(lambda: (dy * gelu(x)).sum(), x=(x, gelu_back(dy, x)))
 same("GELU", [gelu(x), gelu_back(dy, x)], of_minast("gelu", dy, x))
 
 # %% [markdown]
-# Some of the image models that AST descends from (ViT, the vision transformer) used an approximation by tanh, and
+# Some of the image models that AST descends from ([ViT](https://arxiv.org/abs/2010.11929), the vision transformer) used an approximation by tanh, and
 # weights trained with it exist, so minast has both: $y = \frac12 x\,(1 + t)$ with $t = \tanh u$ and $u =
 # \sqrt{2/\pi}\,(x + 0.044715\,x^3)$. By the product and chain rules, with $\tanh' = 1 - \tanh^2$:
 #
@@ -569,18 +573,8 @@ slope = layers.gelu_backward(np.ones_like(t), cache)
 u = np.sqrt(2 / np.pi) * (t + 0.044715 * t**3)
 by_hand = (1 + np.tanh(u)) / 2 + t / 2 * (1 - np.tanh(u) ** 2) * np.sqrt(2 / np.pi) * (1 + 3 * 0.044715 * t**2)
 assert gap(slope, by_hand) < 1e-12
-fig, (a, b_) = plt.subplots(1, 2, figsize=(9, 3), layout="constrained")
-a.plot(t, gelu(t), label="GELU")
-a.plot(t, gelu_back(1, t), label="its slope")
-a.plot(t, np.maximum(t, 0), ":", color="0.4", label="ReLU")
-a.axhline(0, color="k", lw=0.5)
-a.set(title="GELU", xlabel="x", ylabel="y; dy / dx", ylim=(-0.5, 3))
-a.legend()
-b_.plot(t, near - gelu(t), label="value")
-b_.plot(t, slope - gelu_back(1, t), label="slope")
-b_.set(title="tanh form minus exact form", xlabel="x", ylabel="difference")
-b_.legend()
-plt.show()
+curves = {"GELU": gelu(t), "its slope": gelu_back(1, t), "ReLU": np.maximum(t, 0)}
+draw.gelu(t, curves, {"value": near - gelu(t), "slope": slope - gelu_back(1, t)})
 lowest = t[gelu(t).argmin()]
 print(f"the two forms differ by at most {np.abs(near - gelu(t)).max():.1e}")
 curve = gelu_back(1, t)
@@ -594,7 +588,7 @@ print(f"GELU is lowest at x = {lowest:.2f}; its slope lies between {curve.min():
 show.source(layers.gelu_forward, layers.gelu_backward)
 
 # %% [markdown]
-# ## Put together: the same lines, reversed
+# ## 3.9 Put together: the same lines, reversed
 #
 # A small network with all of it: layer norm, linear, GELU, linear, cross-entropy. The backward pass is the forward pass
 # read from below, one line for one line.
@@ -634,7 +628,7 @@ compare(lambda: network(x, y, weights)[0], x=(x, dx), **pairs)
 # `minast/encoder.py` does the same with one transformer block, and `minast/model.py` with the whole of AST: same style,
 # more lines.
 #
-# ## What a gradient check can show, and what it cannot
+# ## 3.10 What a gradient check can show, and what it cannot
 #
 # ### Step size and precision
 #
@@ -647,21 +641,33 @@ compare(lambda: network(x, y, weights)[0], x=(x, dx), **pairs)
 # float64 and $6 \cdot 10^{-8}$ in float32. The division by $2h$ blows that up to $u |L| / h$, which *grows* as $h$
 # falls. The sum of the two errors has the shape of a U.
 #
-# **Exercise 5.** Call the quotient above $D(h)$. The $h^2$ term of $D(2h)$ is 4 times that of $D(h)$. Combine $D(h)$ and
-# $D(2h)$ so that the $h^2$ terms cancel and the rest is still $L'$: the error then falls with $h^4$.
+# ### Exercise 3.5 ★★ Design a better quotient
+#
+# Call the quotient above $D(h)$. Its error falls with $h^2$. Two values of it, with different steps, can be combined so
+# that the $h^2$ terms cancel and the rest is still $L'$: the error then falls with $h^4$. Predict by what factor it falls
+# when $h$ is halved; then write it.
+#
+# <details><summary>Hint</summary>
+#
+# $D(2h)$ has 4 times the $h^2$ term of $D(h)$; $D(h/2)$ has a quarter of it. Either pair will do. The two weights must
+# cancel that term, and sum to 1.
+#
+# </details>
+#
+# [Solution](solutions/backprop.py)
 
 
 # %%
 def fourth_order(f, x, h):
     """f a function of one number -> f'(x), off by about h^4"""
-    ...  # your code: replace this line
+    return ...  # your code: replace this line
 
 
 # %%
 check.fourth_order(fourth_order)
 
 # %% [markdown]
-# minast's checker does just that, along a random direction of length 1 in the space of the input and all weights at
+# minast's checker does just that, with $D(h)$ and $D(2h)$, along a random direction of length 1 in the space of the input and all weights at
 # once: it moves all of them together, by $h u$. The loss then changes at the rate $\sum_k g_k u_k$, by the chain rule,
 # with $g$ the gradient; that is what the code calls `analytic`. Here is the U, measured on our network: the relative
 # error of that derivative along a direction, over the step.
@@ -697,17 +703,7 @@ curves = {
 }
 
 # %%
-fig, a = plt.subplots(figsize=(9, 3.6), layout="constrained")
-for (name, errors), mark in zip(curves.items(), "sov", strict=True):
-    a.loglog(steps, np.maximum(errors, 1e-16), mark, ms=4, label=name)
-guide = 10.0 ** np.array([-3, -0.5])
-a.loglog(guide, 0.3 * guide**2, "k:", lw=1, label="h²")
-a.loglog(guide, 0.3 * guide**4, "k--", lw=1, label="h⁴")
-guide = 10.0 ** np.array([-12, -5.5])
-a.loglog(guide, 1e-16 / guide, "k-.", lw=1, label="10⁻¹⁶ / h")
-a.set(title="right gradient, measured with different steps", xlabel="step h", ylabel="relative error", ylim=(1e-16, 30))
-a.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
-plt.show()
+draw.steps(steps, curves)
 best = {name: min(errors) for name, errors in curves.items()}
 for name, errors in curves.items():
     print(f"{name}: best about {best[name]:.0e} near h = {steps[np.argmin(errors)]:.0e}")
@@ -754,13 +750,7 @@ measured = {
     "ReLU": (np.maximum(t * h + h, 0) - np.maximum(t * h - h, 0)) / (2 * h),
     "GELU": (gelu(t * h + h) - gelu(t * h - h)) / (2 * h),
 }
-fig, a = plt.subplots(figsize=(9, 2.8), layout="constrained")
-a.plot(t, measured["ReLU"], label="ReLU, measured")
-a.plot(t, t > 0, ":", label="ReLU, true slope")
-a.plot(t, measured["GELU"], label="GELU, measured and true")
-a.set(title="a central difference near a kink, h = 10⁻⁵", xlabel="x / h", ylabel="slope")
-a.legend()
-plt.show()
+draw.kink(t, measured)
 soft = lambda v: np.maximum(v, 0) + np.log1p(np.exp(-np.abs(v)))  # noqa: E731
 print(f"slope of softplus measured at 0: {(soft(h) - soft(-h)) / (2 * h):.10f}; σ(0) = 0.5")
 
@@ -811,7 +801,7 @@ for row in rows:
 # %% [markdown]
 # ### One random direction, or every entry?
 #
-# Entry by entry, a check costs two or four forward passes per number: hopeless for 86 million weights. Along one random
+# Entry by entry, a check costs two or four forward passes per number: hopeless for the millions of weights of a model. Along one random
 # direction $u$ of length 1 it costs four in all.
 #
 # What does it miss? If the gradient $g$ is off by a vector $e$, the check sees $e \cdot u$ against $g \cdot u$. All $n$
@@ -835,13 +825,7 @@ tries = [
     ]
     for g in (good, bad)
 ]
-fig, a = plt.subplots(figsize=(9, 2.8), layout="constrained")
-for errors, name in zip(tries, ("right gradient", "1 % off in one entry of w1"), strict=True):
-    a.hist(np.log10(errors), bins=np.arange(-14, 0, 0.25), alpha=0.7, label=name)
-a.axvline(-7, color="k", ls="--", lw=1, label="minast's tolerance")
-a.set(title="400 random directions", xlabel="log10 of the relative error", ylabel="directions")
-a.legend()
-plt.show()
+draw.directions({"right gradient": tries[0], "1 % off in one entry of w1": tries[1]})
 size = np.sqrt(sum((g**2).sum() for g in good))
 off = abs(bad[3][2, 1] - good[3][2, 1])
 print(f"|e| / |g| = {off / size:.1e}; median of what the directions saw: {np.median(tries[1]):.1e}")

@@ -12,10 +12,8 @@ status: 0, or 1 where a notebook is out of date, or 2 where one fails.
 """
 
 import argparse
-import base64
 import hashlib
 import importlib
-import io
 import json
 import os
 import re
@@ -32,6 +30,7 @@ from compare import changed_cells, changed_outputs, reading_minutes  # noqa: E40
 from minast.errors import Error  # noqa: E402
 from minast.files import atomic, writable_folder  # noqa: E402
 from pages import page  # noqa: E402
+from palette import smaller  # noqa: E402
 
 LARGEST = 2_000_000  # bytes of a notebook
 TIMEOUT = 600  # seconds a cell
@@ -201,42 +200,6 @@ def without_bars(text):
     return "\n".join(line for line in text.replace("\r\n", "\n").split("\n") if "\r" not in line)
 
 
-NEAR, FAR = 8, 100  # of 255: what no eye sees, and what none sees in single pixels on the edges of letters
-EDGES = 0.01  # of all pixels may differ by more than NEAR
-
-
-def smaller(png):
-    """A picture with a palette of its 256 most frequent colours where no other colour is far from them.
-
-    base64 -> base64. The levels of a map and its colour bar stay exactly as they are, or all of the picture does.
-    """
-    import numpy as np  # with Pillow, needed only where notebooks are built
-    from PIL import Image
-
-    image = Image.open(io.BytesIO(base64.b64decode(png)))
-    if image.mode == "RGBA" and image.getextrema()[3] == (255, 255):  # opaque
-        image = image.convert("RGB")
-    if image.mode != "RGB":
-        return png
-    pixels = np.asarray(image).astype(np.int32)
-    packed = pixels @ (65536, 256, 1)
-    colours, inverse, counts = np.unique(packed, return_inverse=True, return_counts=True)
-    rgb = np.stack([colours >> 16, colours >> 8 & 255, colours & 255], axis=1)
-    kept = np.sort(np.argsort(-counts, kind="stable")[:256])
-    gaps = np.full(len(rgb), 256)
-    index = np.zeros(len(rgb), np.uint8)
-    if len(rgb) <= 20_000:  # more are a photograph, or colours over a spectrogram
-        for i, one in enumerate(rgb):
-            far = np.abs(rgb[kept] - one).max(axis=1)
-            index[i], gaps[i] = far.argmin(), far.min()
-    if gaps.max() <= FAR and counts[gaps > NEAR].sum() <= EDGES * counts.sum():
-        image = Image.fromarray(index[inverse].reshape(packed.shape), "P")
-        image.putpalette(rgb[kept].astype(np.uint8).tobytes())
-    buffer = io.BytesIO()
-    image.save(buffer, "png", optimize=True)
-    return min(base64.b64encode(buffer.getvalue()).decode(), png.strip(), key=len)
-
-
 def without_colours(text):
     return re.sub(r"\x1b\[[0-9;]*m", "", text)
 
@@ -250,7 +213,7 @@ def dumps(notebook, source):
         sizes = {i: len(json.dumps(c.get("outputs", []))) for i, c in enumerate(notebook.cells, 1)}
         worst = sorted(sizes, key=sizes.get)[:-4:-1]
         named = ", ".join(f"cell {i}: {sizes[i] / 1000:.0f} kB" for i in worst)
-        raise Error(f"{source.stem}.ipynb would have {size / 1e6:.2f} MB, the limit is 1 MB ({named}).")
+        raise Error(f"{source.stem}.ipynb would have {size / 1e6:.2f} MB, the limit is {LARGEST / 1e6:g} MB ({named}).")
     return text
 
 

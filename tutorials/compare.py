@@ -82,11 +82,19 @@ def last_digit(text):
 
 # -- reading ----------------------------------------------------------------------------------------------------
 
-WORDS, LINES = 200, 20  # a minute
+WORDS, LINES, FORMULAS = 200, 20, 2  # a minute
 
 
 def reading_minutes(notebook):
-    """Minutes to read a notebook: 200 words of text and 20 lines of code a minute; without answering the exercises."""
-    words = sum(len(re.findall(r"[^\W_]{2,}", c.source)) for c in notebook.cells if c.cell_type == "markdown")
-    lines = sum(len(c.source.splitlines()) for c in notebook.cells if c.cell_type == "code")
-    return words / WORDS + lines / LINES
+    """Minutes to read a notebook, without answering the exercises; hints and formulas within a line cost no words."""
+    words = lines = formulas = 0
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            lines += len(cell.source.splitlines())
+            continue
+        text = re.sub(r"<details>.*?</details>", " ", cell.source, flags=re.S)
+        text, displayed = re.subn(r"\$\$.*?\$\$", " ", text, flags=re.S)
+        text = re.sub(r"\$[^$]*\$|\]\([^)]*\)|<[^>]*>", " ", text)
+        words += len(re.findall(r"[^\W_]+(?:['-][^\W_]+)*", text))
+        formulas += displayed
+    return words / WORDS + lines / LINES + formulas / FORMULAS

@@ -6,6 +6,7 @@ A helper without `axes` makes a figure of its own and shows it; with `axes` it d
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 from minast import plots
 from minast.errors import Error
@@ -16,12 +17,12 @@ __all__ = [
 ]
 WIDTH = 9.0  # inches, of every figure
 CYCLE = ["#0072b2", "#d55e00", "#009e73", "#aa4499", "#e69f00", "#56b4e9", "#666666"]  # told apart by everybody
-KINDS = {  # kind of picture -> colour map
-    "spectrogram": plt.get_cmap("viridis", 200),  # with the greys of letters 256 colours: half the bytes in a notebook
-    "signed": "coolwarm",  # gradients, relevance, filters: 0 is in the middle
-    "share": "Blues",  # attention, probabilities: 0 is white
+KINDS = {  # kind of picture -> colour map, of 200 levels: with the greys of letters 256 colours (see palette.py)
+    "spectrogram": plt.get_cmap("viridis", 200),
+    "signed": plt.get_cmap("coolwarm", 201),  # gradients, relevance, filters: 0 is in the middle
+    "share": plt.get_cmap("Blues", 200),  # attention, probabilities: 0 is white
     "count": plt.get_cmap("viridis", 200),  # bytes, steps, whole numbers: 0 or the smallest is dark
-    "under": "gray",  # a spectrogram with something drawn over it
+    "under": plt.get_cmap("gray"),  # a spectrogram with something drawn over it
 }
 STYLE = {
     "axes.grid": True,
@@ -115,7 +116,7 @@ def spectrograms(mels, columns=5, unit="log power (nats)", height=None, **option
     low, high = min(m.min() for m in mels.values()), max(m.max() for m in mels.values())
     for ax, (title, mel) in zip(axes.flat, mels.items(), strict=False):
         image = spectrogram(mel, title, ax, None, **{"vmin": low, "vmax": high, **options})
-        ax.xaxis.get_major_locator().set_params(nbins=3)
+        ax.xaxis.set_major_locator(MaxNLocator(2))
         ax.label_outer()
     for ax in axes.flat[len(mels) :]:
         ax.set_axis_off()
@@ -220,13 +221,14 @@ def beside(axes):
 
 
 def _apart(places, gap):
-    """Places on a line moved so that neighbours are at least `gap` apart, in the order they had."""
+    """Places in [0, 1] moved so that neighbours are at least `gap` apart, in the order they had."""
     order = np.argsort(places, kind="stable")
-    sorted_ = np.asarray(places, float)[order]
-    steps = gap * np.arange(len(sorted_))
-    moved = np.maximum.accumulate(sorted_ - steps) + steps  # pushed upwards ...
-    moved -= max(0.0, moved[-1] - 1)  # ... and the whole list down where it leaves at the top
-    moved = np.minimum(moved, 1.0)
+    moved = np.asarray(places, float)[order]
+    for i in range(1, len(moved)):
+        moved[i] = max(moved[i], moved[i - 1] + gap)
+    moved[-1] = min(moved[-1], 1.0)
+    for i in range(len(moved) - 2, -1, -1):  # down again, where they left at the top
+        moved[i] = min(moved[i], moved[i + 1] - gap)
     result = np.empty(len(moved))
     result[order] = moved
     return result

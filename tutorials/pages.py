@@ -1,5 +1,6 @@
 """A notebook as a web page: CUDA in C++'s colours, code that wraps, tables and figures as wide as the screen allows."""
 
+import copy
 import re
 
 STYLE = """<style>
@@ -7,9 +8,11 @@ STYLE = """<style>
   main { max-width: 62rem; margin: 0 auto; padding: 0.5rem 1rem 4rem; }
   .jp-RenderedMarkdown { font-size: 16px; line-height: 1.55; }
   .jp-RenderedMarkdown img { max-width: 100%; height: auto; }
-  .jp-RenderedMarkdown details { margin: 0.5em 0; }
+  .jp-RenderedMarkdown details { margin: 0.8em 0; padding: 0.2em 1em; border-left: 3px solid #e0a070; }
+  .jp-RenderedMarkdown summary { cursor: pointer; }
   .jp-RenderedImage img, .jp-OutputArea img { max-width: 100% !important; height: auto !important; }
   .highlight pre, .jp-RenderedText pre, .jp-RenderedMarkdown pre {
+    font-family: var(--jp-code-font-family, monospace), monospace !important;
     white-space: pre-wrap !important; overflow-wrap: anywhere; font-size: 13px; line-height: 1.4;
   }
   .jp-Cell-inputWrapper, .jp-OutputArea-child { min-width: 0; }
@@ -22,9 +25,12 @@ STYLE = """<style>
     .jp-InputPrompt, .jp-OutputPrompt { display: none !important; }
     .jp-Cell { padding: 4px 0 !important; }
     .highlight pre, .jp-RenderedText pre, .jp-RenderedMarkdown pre { font-size: 11.5px; }
+    .jp-RenderedImage { overflow-x: auto; }  /* a figure scrolls: at this width its letters could not be read */
+    .jp-RenderedImage img { max-width: none !important; width: 600px !important; }
   }
 </style>"""
 STRING = re.compile(r'r?"""(?:[^"\\]|\\.|"(?!""))*"""', re.S)
+FOLD = re.compile(r"<details><summary>(.*?)</summary>\n\n(.*?)\n\n</details>", re.S)  # nbconvert would close it at once
 CUDA = re.compile(r"__global__|__device__|__shared__")
 
 
@@ -34,8 +40,14 @@ def page(notebook, title, folder):
 
     exporter = HTMLExporter(embed_images=True)
     exporter.register_filter("highlight_code", highlighted)
+    notebook = copy.deepcopy(notebook)
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = FOLD.sub(r"FOLD-BEGINS \1\n\n\2\n\nFOLD-ENDS", cell.source)
     resources = {"metadata": {"name": title, "path": str(folder)}}
     text = exporter.from_notebook_node(notebook, resources)[0]
+    text = re.sub(r"<p>FOLD-BEGINS (.*?)</p>", r"<details><summary>\1</summary>", text)
+    text = text.replace("<p>FOLD-ENDS</p>", "</details>")
     return text.replace("</head>", f"{STYLE}</head>", 1)
 
 

@@ -7,33 +7,41 @@ import numpy as np
 from .verdict import Wrong, exercise, expect
 
 
+def _tokens(frames, bins, fstride, tstride, prefix):
+    """Laying the patches down one by one."""
+    rows, columns = (
+        sum(1 for start in range(0, n, stride) if start + 16 <= n) for n, stride in ((bins, fstride), (frames, tstride))
+    )
+    return prefix + rows * columns
+
+
 @exercise
-def token_count(answer):
-    """Compared with laying the patches down one by one, for AST's own sizes and six others."""
-    cases = [(128, 1024, 10, 10, 2), (128, 1024, 10, 10, 1), (128, 512, 16, 16, 1), (128, 98, 10, 10, 1)]
-    for bins, frames, fstride, tstride, prefix in [
+def longest_clip(answer):
+    """Compared with trying every length, for AST's own sizes and seven others, also where nothing fits."""
+    cases = [(700, 128, 10, 10, 1), (1214, 128, 10, 10, 2), (1214, 128, 16, 16, 2), (500, 128, 12, 9, 2)]
+    for tokens, bins, fstride, tstride, prefix in [
         *cases,
-        (64, 100, 12, 14, 2),
-        (16, 16, 10, 10, 1),
-        (17, 40, 1, 3, 0),
+        *((13, 128, 10, 10, 1), (12, 128, 10, 10, 1), (40, 16, 10, 3, 0), (99, 64, 20, 5, 1)),
     ]:
-        rows, columns = (
-            sum(1 for start in range(0, n, stride) if start + 16 <= n)
-            for n, stride in ((bins, fstride), (frames, tstride))
-        )
-        grid, want = rows * columns, prefix + rows * columns
-        fewer = (bins - 16) // fstride * ((frames - 16) // tstride)
-        up = (math.ceil((bins - 16) / fstride) + 1) * (math.ceil((frames - 16) / tstride) + 1)
-        swapped = ((bins - 16) // tstride + 1) * ((frames - 16) // fstride + 1)
+        want = max((n for n in range(16, 3000) if _tokens(n, bins, fstride, tstride, prefix) <= tokens), default=0)
+        rows = (bins - 16) // fstride + 1
+        columns = (tokens - prefix) // rows
         slips = {
-            "the prefix tokens are missing": grid,
-            "the + 1 for the patch at the very beginning is missing along both axes": prefix + fewer,
-            "you rounded up: a patch that sticks out does not count": prefix + up,
-            "the size of a patch is not taken off before the division": prefix + bins // fstride * (frames // tstride),
-            "the two strides are swapped": prefix + swapped,
+            "the frames that are left over at the end cost no token: the clip may be longer": 16
+            + (columns - 1) * tstride,
+            "one frame too many: with it another column of patches fits": 16 + columns * tstride,
+            "the prefix tokens take their share first": 15 + tokens // rows * tstride,
+            "you rounded the number of columns up: that takes more tokens than there are": 15
+            + math.ceil((tokens - prefix) / rows) * tstride,
+            "the two strides are swapped": 15 + (tokens - prefix) // ((bins - 16) // tstride + 1) * fstride,
+            "rows of the grid: the size of a patch comes off before the division, and 1 is added": 15
+            + (tokens - prefix) // (bins // fstride) * tstride,
+            "you took patches that do not overlap": 16 * columns,
         }
-        given = f"mel_bins={bins}, frames={frames}, fstride={fstride}, tstride={tstride}, prefix_tokens={prefix}"
-        expect(answer(bins, frames, fstride, tstride, prefix), want, given=given, slips=slips)
+        if not want:
+            slips = {"not one column fits: there is no such clip, and the answer is 0": 15 + columns * tstride}
+        given = f"tokens={tokens}, mel_bins={bins}, fstride={fstride}, tstride={tstride}, prefix_tokens={prefix}"
+        expect(answer(tokens, bins, fstride, tstride, prefix), want, given=given, slips=slips)
 
 
 def _patches(x, size, fstride, tstride):
@@ -164,34 +172,66 @@ def _size(d):
     return d.shape[2]
 
 
+def _columns(tokens, bins, fstride, prefix):
+    return (tokens - prefix) // ((bins - 16) // fstride + 1)
+
+
+def _frames(tokens, bins, fstride, tstride, prefix):
+    columns = _columns(tokens, bins, fstride, prefix)
+    return 15 + columns * tstride if columns else 0
+
+
 WRONG = {
-    "token_count": [
-        lambda bins, frames, fs, ts, prefix: ((bins - 16) // fs + 1) * ((frames - 16) // ts + 1),
-        lambda bins, frames, fs, ts, prefix: prefix + (bins - 16) // fs * ((frames - 16) // ts),
-        lambda bins, frames, fs, ts, prefix: prefix + bins // fs * (frames // ts),
-        lambda bins, frames, fs, ts, prefix: prefix + ((bins - 16) // ts + 1) * ((frames - 16) // fs + 1),
-        lambda bins, frames, fs, ts, prefix: prefix + ((bins - 16) / fs + 1) * ((frames - 16) / ts + 1),
-        lambda bins, frames, fs, ts, prefix: 1214,
+    "longest_clip": [
+        (lambda n, bins, fs, ts, prefix: max(0, 16 + (_columns(n, bins, fs, prefix) - 1) * ts), "cost no token"),
+        (lambda n, bins, fs, ts, prefix: _frames(n, bins, fs, ts, prefix) + 1, "one frame too many"),
+        (lambda n, bins, fs, ts, prefix: _frames(n, bins, fs, ts, 0), "take their share first"),
+        (lambda n, bins, fs, ts, prefix: _frames(n, bins, ts, fs, prefix), "swapped"),
+        (lambda n, bins, fs, ts, prefix: 16 * _columns(n, bins, fs, prefix), "do not overlap"),
+        (lambda n, bins, fs, ts, prefix: 15 + _columns(n, bins, fs, prefix) * ts, "the answer is 0"),
+        (lambda n, bins, fs, ts, prefix: 15 + (n - prefix) / ((bins - 16) // fs + 1) * ts, ""),
+        (lambda n, bins, fs, ts, prefix: 1024, ""),
     ],
     "patch_view": [
-        lambda x, size, fs, ts: _view(x, size, fs, ts).copy(),
-        lambda x, size, fs, ts: _view(x, size, fs, ts).swapaxes(0, 1),
-        lambda x, size, fs, ts: _view(x, size, fs, ts).swapaxes(2, 3),
-        lambda x, size, fs, ts: _fixed(x, _view(x, size, fs, ts), fs, ts),
+        (lambda x, size, fs, ts: _view(x, size, fs, ts).copy(), "they are a copy"),
+        (lambda x, size, fs, ts: _view(x, size, fs, ts).swapaxes(0, 1), "the grid is time-major"),
+        (lambda x, size, fs, ts: _view(x, size, fs, ts).swapaxes(2, 3), "inside a patch time comes first"),
+        (lambda x, size, fs, ts: _fixed(x, _view(x, size, fs, ts), fs, ts), "do not come from x.strides"),
         lambda x, size, fs, ts: _view(x, size, fs, ts).reshape(-1, size * size),
     ],
     "convolve": [
-        lambda x, w, b, fs, ts: np.einsum("ftij,dij->ftd", _view(x, w.shape[1], fs, ts), w),
-        lambda x, w, b, fs, ts: np.einsum("ftij,dij->ftd", _view(x, w.shape[1], fs, ts), w[:, ::-1, ::-1]) + b,
-        lambda x, w, b, fs, ts: np.einsum("ftij,dji->ftd", _view(x, w.shape[1], fs, ts), w) + b,
-        lambda x, w, b, fs, ts: np.einsum("ftij,dij->ftd", _view(x, w.shape[1], 1, 1), w) + b,
+        (lambda x, w, b, fs, ts: np.einsum("ftij,dij->ftd", _view(x, w.shape[1], fs, ts), w), "the bias is missing"),
+        (
+            lambda x, w, b, fs, ts: np.einsum("ftij,dij->ftd", _view(x, w.shape[1], fs, ts), w[:, ::-1, ::-1]) + b,
+            "turned the filter round",
+        ),
+        (
+            lambda x, w, b, fs, ts: np.einsum("ftij,dji->ftd", _view(x, w.shape[1], fs, ts), w) + b,
+            "first axis is frequency",
+        ),
+        (lambda x, w, b, fs, ts: np.einsum("ftij,dij->ftd", _view(x, w.shape[1], 1, 1), w) + b, "strides are missing"),
     ],
     "fold": [
-        lambda d, T, F, fs, ts: _last_wins(d, T, F, _size(d), fs, ts),
-        lambda d, T, F, fs, ts: (
-            _fold(d, T, F, _size(d), fs, ts) / np.maximum(_fold(np.ones(d.shape), T, F, _size(d), fs, ts), 1)
+        (lambda d, T, F, fs, ts: _last_wins(d, T, F, _size(d), fs, ts), "overwrite each other"),
+        (
+            lambda d, T, F, fs, ts: (
+                _fold(d, T, F, _size(d), fs, ts) / np.maximum(_fold(np.ones(d.shape), T, F, _size(d), fs, ts), 1)
+            ),
+            "the inverse, not the adjoint",
         ),
-        lambda d, T, F, fs, ts: _fold(d, T, F, _size(d), fs, ts).T,
-        lambda d, T, F, fs, ts: _fold(d.swapaxes(2, 3), T, F, _size(d), fs, ts),
+        (lambda d, T, F, fs, ts: _fold(d, T, F, _size(d), fs, ts).T, "opposite order"),
+        (lambda d, T, F, fs, ts: _fold(d.swapaxes(2, 3), T, F, _size(d), fs, ts), "frequency is the first axis"),
     ],
+}
+
+# Right answers in other forms: each must be accepted.
+RIGHT = {
+    "longest_clip": [
+        lambda n, bins, fs, ts, prefix: next(
+            (T for T in range(5000, 15, -1) if _tokens(T, bins, fs, ts, prefix) <= n), 0
+        ),
+    ],
+    "patch_view": [_view],
+    "convolve": [lambda x, w, b, fs, ts: np.einsum("ftij,dij->ftd", _view(x, w.shape[1], fs, ts), w) + b],
+    "fold": [lambda d, T, F, fs, ts: _fold(d, T, F, _size(d), fs, ts)],
 }

@@ -101,7 +101,8 @@ def empty_filter(corners, bins, empty):
     _, axes = look.figure(height=2.6)
     for m, three in enumerate(corners):
         axes.plot(three, [0, 1, 0], color=look.CYCLE[m == empty], linewidth=2.2 if m == empty else 1)
-        axes.text(three[1], 1.03, m, ha="center", color=look.CYCLE[m == empty])
+        white = {"facecolor": "w", "edgecolor": "none", "pad": 1}
+        axes.text(three[1], 1.05, m, ha="center", color=look.CYCLE[m == empty], bbox=white)
     for one in bins:
         axes.axvline(one, color="k", linestyle=":", linewidth=1)
     title = f"Filters 0 to {len(corners) - 1}, FFT bins dotted: number {empty} catches none"

@@ -3,9 +3,9 @@
 import numpy as np
 
 
-def positions_backward(dy):
-    """pos was used once a clip: its gradient is the sum over clips."""
-    return dy.sum(axis=0)
+def gain_backward(dy, x):
+    """y = x g: each use of g_t adds dy x, and it is used by every clip and every channel. Shape (T, 1), as the gain."""
+    return (dy * x).sum(axis=(0, 2))[:, None]
 
 
 def log_softmax_backward(dy, y):

@@ -3,10 +3,12 @@
 import numpy as np
 
 
-def token_count(mel_bins, frames, fstride, tstride, prefix_tokens):
-    grid_f = (mel_bins - 16) // fstride + 1  # the first patch, and as many strides as still fit
-    grid_t = (frames - 16) // tstride + 1
-    return prefix_tokens + grid_f * grid_t
+def longest_clip(tokens, mel_bins, fstride, tstride, prefix_tokens):
+    grid_f = (mel_bins - 16) // fstride + 1
+    grid_t = (tokens - prefix_tokens) // grid_f  # columns of patches that there is room for
+    if grid_t < 1:
+        return 0
+    return 16 + grid_t * tstride - 1  # one frame before the next column would fit
 
 
 def patch_view(x, size, fstride, tstride):
