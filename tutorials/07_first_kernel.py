@@ -7,8 +7,8 @@
 # outside an array, a race, a barrier that not everybody reaches), and count what it asks of the hardware. You write
 # softmax and the patches of AST, step by step, and then read the real kernels of minast, which will hold no surprises.
 #
-# No GPU is needed: minast's emulator runs the very same sources on a CPU. What it counts is exact; how fast a kernel is
-# on a GPU, no notebook can tell, and this one does not.
+# No GPU is needed: minast's emulator runs the very same sources on a CPU, and counts what they ask for. How fast a
+# kernel is on a GPU only a GPU can tell, so this notebook does not say.
 #
 # **Needs:** NumPy; [notebook 2](02_patches.ipynb) (patches) and the softmax of [notebook 3](03_backprop.ipynb); Linux
 # (or WSL) and `g++`.
@@ -318,8 +318,8 @@ assert table["without (b)"][0] == sum((0, 32, 16, 8, 4, 2, 1)) and table["withou
 # - Without (a), forward, the sum is NaN: thread 0 read what nobody had written, and shared memory started as NaN.
 # - Without (a), in reverse, it is right, since whoever is read has already run. **One green run proves nothing**:
 #   minast's tests run each kernel in all three orders.
-# - Without (b) the number looks sound and is wrong, differently in each random order. The 63 is 0 + 32 + 16 + 8 + 4 + 2
-#   + 1: thread 0 ran through all its steps before the others had added anything.
+# - Without (b) the number looks sound and is wrong, differently in each random order. Forward it is
+#   $0 + 32 + 16 + 8 + 4 + 2 + 1 = 63$: thread 0 ran through all its steps before the others had added anything.
 #
 # ## 7.7 Softmax, one block a row
 #
@@ -451,7 +451,7 @@ assert not lab.attempt(divergent, "skip", 1, 64, (x64, np.empty(64, np.float32),
 
 # %% [markdown]
 # The report says who waits where. Those are two different barriers, although both are called `__syncthreads`. CUDA
-# leaves undefined what happens then: some GPUs hang, some mix the two up and go on. The rule: **a barrier stands
+# leaves undefined what happens then: a GPU may hang, or take the two for one and go on. The rule: **a barrier stands
 # where all threads of the block come by**, outside of `if` and of loops whose length differs between threads. Inside
 # an `if`, put the work, not the barrier:
 # `part[t] = t < n ? x[t] : 0.0f; __syncthreads();`
@@ -696,9 +696,8 @@ for pitch in (128, 129, 130):
     with emulation(report=True) as report:
         launch("unfold.cu", "unfold_strip<float>", (gt, 1), 256, args, shared_bytes=4 * 16 * pitch)
     (read,) = (n for n in report[0].lines if "value[k] = strip" in n.text)
-    print(
-        f"pitch {pitch}: {read.shared_requests} requests take {read.turns} turns, {read.turns / read.shared_requests:.0f} each"
-    )
+    each = read.turns // read.shared_requests
+    print(f"pitch {pitch}: {read.shared_requests} requests take {read.turns} turns, {each} each")
     assert read.turns == read.shared_requests * wanted[pitch].max()
 print(f"and none of the {report[0].total.sectors} sectors of global memory is touched in vain")
 assert report[0].total.sectors == report[0].total.least_sectors

@@ -148,9 +148,9 @@ draw.rooflines(rungs, card)
 
 # %% [markdown]
 # The right roof is the low one: the cores would wait for the caches nearly all the time. (Two simplifications go
-# through this notebook: caches are taken to hold whatever is used again within a launch, and a value that many lanes
-# read at once counts for each of them, though the hardware may serve them together. Which of the two weighs more only
-# a measurement can tell.)
+# through this notebook. Caches are taken to hold whatever is used again within a launch. And a value that many lanes
+# read at once counts for each of them: a request takes its turn, whether its lanes share a value or not, though for
+# loads of 16 bytes the hardware may do better than that.)
 #
 # ## 8.4 Rung 1: one kernel, and no N x N array
 #
@@ -296,15 +296,7 @@ for name, (threads, dynamic) in launches.items():
     blocks, limit = cards.blocks_per_sm(card, threads, registers, shared)
     rows.append((name, registers, shared, blocks, blocks * threads // 32, limit, spilled))
     assert spilled == 0 and blocks >= 1
-header = (
-    "kernel",
-    "registers a thread",
-    "shared bytes a block",
-    "blocks an SM",
-    "warps an SM",
-    "limited by",
-    "spilled bytes",
-)
+header = ("kernel", "registers", "shared bytes", "blocks an SM", "warps an SM", "limited by", "spilled bytes")
 show.table(rows, header)
 
 # %% [markdown]
@@ -557,10 +549,15 @@ check.fixed_walk(fixed_walk)
 # The count so far leaves something out. A multiprocessor has four schedulers, and each issues **one instruction a
 # cycle**, of whatever kind: a product for the tensor cores, an addition, the making of an address. A product keeps the
 # tensor cores busy for several cycles, so a few other instructions beside it are free; many are not. How many there
-# are, only the compiled code tells. `python -m minast.bench sass` takes it apart and counts:
+# are, only the compiled code tells. `python -m minast.bench sass` takes it apart and counts (for compute capability 9.0,
+# the H100's; HMMA is `mma.sync`, LDSM is `ldmatrix`):
 
 # %%
-print(readme.read(readme.of_kernels(), "sass"))
+lines = [line for line in readme.read(readme.of_kernels(), "sass").splitlines() if line.startswith("|")]
+header, _, *rows = ([c.strip(" `") for c in line.split("|")[1:-1]] for line in lines)
+show.table(rows, header)
+for row in rows[:3]:
+    print(f"{row[0]}: {row[4]} others for each product")
 
 # %% [markdown]
 # In rung 5 some seven others stand beside each product. Where do they come from? Softmax takes its share: a maximum, a
@@ -612,15 +609,9 @@ def count(rung, formula, kernel, block, queries, shared_bytes):
     x = small if "mma" not in kernel else small.astype(np.float16)
     o, lse = np.empty((1, tokens, D), x.dtype), np.empty((1, 1, tokens), np.float32)
     bias = () if x is small else (None,)
+    grid, args = (tokens // queries, 1, 1), (x, *bias, o, lse, tokens, 1, D**-0.5)
     with emulation(report=True) as report:
-        launch(
-            "attention.cu",
-            kernel,
-            (tokens // queries, 1, 1),
-            block,
-            (x, *bias, o, lse, tokens, 1, D**-0.5),
-            shared_bytes,
-        )
+        launch("attention.cu", kernel, grid, block, args, shared_bytes)
     found = report[0]
     per_byte = 4 * tokens * tokens * D / (128 * found.total.turns)
     keys = found.arguments["qkv"].reads[..., D:].max()

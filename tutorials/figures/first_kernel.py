@@ -12,7 +12,7 @@ def who_writes(block, thread):
     """Which block and which thread wrote each element.   block, thread (n,)"""
     _, axes = look.figure(2, 1, 2.8, sharex=True)
     for ax, values, unit in zip(axes, (block, thread), ("blockIdx.x", "threadIdx.x"), strict=True):
-        look.heatmap(values[None], "count", unit, ax)
+        look.heatmap(values[None], "count", unit, ax, ylabel=unit, bar=False)  # the numbers stand in it
         for i, v in enumerate(values):
             ax.text(i, 0, v, ha="center", va="center", color="k" if v > 0.6 * values.max() else "w", fontsize=9)
         ax.set(yticks=[])
