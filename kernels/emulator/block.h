@@ -1,7 +1,7 @@
 // Barriers and warp collectives, and the execution of a block from its first thread to its last.
 #pragma once
-#include "hooks.h"
 #include "schedule.h"
+#include "hooks.h"
 
 namespace emu {
 

@@ -13,6 +13,7 @@ inline void count_barrier(Worker& w);                                    // all 
 inline void count_group(Worker& w, Warp& warp, const WarpGroup& group);  // all lanes of an exchange have arrived
 inline void count_quietly(Worker& w, bool quiet);                        // the runtime does a kernel's work
 inline void count_copy(Fiber& t, const AsyncCopy& c);                    // cp.async: issued, group closed, waited for
+inline void count_bulk(Fiber& t, void* to, const void* from, int64_t bytes, void* pc);
 inline void count_commit(Fiber& t);
 inline void count_wait(Fiber& t, int pending);
 inline void begin_counting(int workers);

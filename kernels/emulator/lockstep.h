@@ -81,7 +81,7 @@ inline void count_warp(Tally& tally, int warp, int threads) {
     return at[lane] < trace[lane].size() ? &trace[lane][at[lane]] : nullptr;
   };
   auto same = [](const Event* a, const Event* b) {
-    return a == b || (a && b && a->step == b->step && a->pc == b->pc && a->depth == b->depth);
+    return a == b || (a && b && a->kind == b->kind && a->pc == b->pc && a->depth == b->depth);
   };
   for (;;) {
     const Event* best = nullptr;
@@ -89,7 +89,7 @@ inline void count_warp(Tally& tally, int warp, int threads) {
     for (int lane = 0; lane < lanes; lane++) {
       const Event* e = front(lane);
       any |= e != nullptr;
-      if (!e || e->step == kSync) continue;
+      if (!e || e->kind == kSync) continue;
       if (!best || e->depth > best->depth || (e->depth == best->depth && e->pc < best->pc)) best = e;
     }
     if (!any) break;
@@ -101,21 +101,21 @@ inline void count_warp(Tally& tally, int warp, int threads) {
     uint32_t group = 0;
     for (int lane = 0; lane < lanes; lane++)
       if (const Event* e = front(lane)) group |= uint32_t(same(e, &chosen)) << lane;
-    if (chosen.step == kBlock) {
+    if (chosen.kind == kBlock) {
       BlockRow& block = tally.blocks[chosen.pc];
       block.pc = chosen.pc, block.steps++, block.lanes += uint64_t(__builtin_popcount(group));
       std::vector<uint64_t>& executed = tally.executed[chosen.pc];
       executed.resize(size_t(threads));
       for (int lane = 0; lane < lanes; lane++) executed[size_t(warp * 32 + lane)] += group >> lane & 1;
     }
-    if (chosen.step != kAccess)
+    if (chosen.kind != kAccess)
       for (int lane = 0; lane < lanes; lane++) at[lane] += group >> lane & 1;
     for (;;) {  // the accesses that follow
       Lanes together{};
       const Event* first = nullptr;
       for (int lane = 0; lane < lanes; lane++) {
         const Event* e = group >> lane & 1 ? front(lane) : nullptr;
-        if (!e || e->step != kAccess) continue;
+        if (!e || e->kind != kAccess) continue;
         if (!first) first = e;
         if (e->pc != first->pc || e->bytes != first->bytes || e->shared != first->shared) continue;
         together.of[lane] = e, together.mask |= 1u << lane, at[lane]++;
@@ -123,7 +123,7 @@ inline void count_warp(Tally& tally, int warp, int threads) {
       if (!first) break;
       count_together(tally, together);
     }
-    if (chosen.step == kBlock)
+    if (chosen.kind == kBlock)
       for (int lane = 0, one = __builtin_ctz(group); lane < lanes; lane++)
         if ((group >> lane & 1) && !same(front(lane), front(one))) {
           tally.blocks[chosen.pc].parted++;

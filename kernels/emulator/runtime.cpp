@@ -1,8 +1,8 @@
 // The emulator's runtime library, compiled once: fibers, barriers, shared memory, guard pages, the launch. Kernels are
 // compiled against api.h and link to these functions when they are loaded.
 #include "async.h"
-#include "lockstep.h"
 #include "run.h"
+#include "lockstep.h"
 #include "shared.h"
 
 extern "C" __attribute__((visibility("default"))) void minast_launch(void (*entry)(void**), const int* sizes,

@@ -14,12 +14,12 @@
 
 namespace emu {
 
-enum Step : uint8_t { kAccess, kBlock, kReturn, kSync };
+enum EventKind : uint8_t { kAccess, kBlock, kReturn, kSync };
 
 struct Event {
   uint32_t pc;     // the instruction behind, from the start of the kernel's library
   uint16_t depth;  // of calls: a thread inside of a function goes before the threads that wait for it
-  Step step;
+  EventKind kind;
   Access access;
   uint64_t address : 48, bytes : 14, shared : 1, ahead : 1;  // ahead: while a copy of the thread's own was under way
 };
@@ -171,6 +171,14 @@ inline void count_copy(Fiber& t, const AsyncCopy& c) {
   if (c.from) count_access(c.from, c.bytes, kCopy, c.pc);
   count_access(c.to, c.bytes, kStore, c.pc);
   tally.copies[t.number] = tally.commits[t.number] + 1;
+}
+// A copy of any size that one thread asks for on behalf of a block: one request, not of a warp's lanes.
+inline void count_bulk(Fiber& t, void* to, const void* from, int64_t bytes, void* pc) {
+  for (int64_t i = 0; i < bytes; i += 16) {
+    count_access(static_cast<const char*>(from) + i, 16, kCopy, pc);
+    count_access(static_cast<char*>(to) + i, 16, kStore, pc);
+  }
+  (void)t;
 }
 inline void count_commit(Fiber& t) { tally_of(*t.worker).commits[t.number]++; }
 inline void count_wait(Fiber& t, int pending) {

@@ -190,6 +190,12 @@ class LaunchReport:
         steps, lanes, _ = (sum(n) for n in zip(*self.counts.blocks.values(), strict=True))
         return lanes / steps
 
+    @cached_property
+    def not_counted(self) -> set[str]:
+        """Instructions that took part in the launch and whose arithmetic and memory are not in any count."""
+        known = ("__sync", "__shfl", "__ballot", "__all", "__any", "__match", "ldmatrix", "mma.sync")
+        return {what for _, what, *_ in self.counts.syncs if not what.startswith(known)}
+
     @property
     def bytes_moved(self) -> int:
         """Bytes between the multiprocessors and the memory system if no cache held anything: sectors of 32 bytes."""

@@ -46,6 +46,8 @@ def _head(report):
     yield f"  barriers: {most if least == most else f'{least} to {most}'} a block"
     yield f"  lanes of a warp at work: {report.lanes_at_work:.1f} on average, parted {total.parted} times"
     yield "  instructions of warps: " + (", ".join(f"{k} {v}" for k, v in report.mix.items()) or "none seen")
+    if report.not_counted:
+        yield "  NOT counted: what " + ", ".join(sorted(report.not_counted)) + " read and computed"
     yield from _hardware(report)
 
 

@@ -8,11 +8,6 @@ from pathlib import Path
 
 from ..errors import Error
 
-# NVRTC has no <math.h>: a reader's kernel may say INFINITY all the same, as it may with nvcc and in the emulator.
-PRELUDE = """#if defined(__CUDACC_RTC__) && !defined(INFINITY)
-#define INFINITY __int_as_float(0x7f800000)
-#endif
-"""
 INSTALL = "pip install nvidia-cuda-nvrtc nvidia-cuda-runtime nvidia-cuda-crt"
 
 

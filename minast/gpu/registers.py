@@ -17,7 +17,7 @@ def needs(source: Source, kernel: str, capability: str = "80") -> tuple[int, int
 
 @functools.lru_cache(256)
 def _needs(text, name, kernel, capability):
-    log = nvrtc.compile_text(nvrtc.PRELUDE + text, name, capability, [kernel])[1]
+    log = nvrtc.compile_text(text, name, capability, [kernel])[1]
     registers = re.search(r"Used (\d+) registers", log)
     shared = re.search(r"(\d+) bytes smem", log)
     return int(registers[1]), int(shared[1]) if shared else 0
