@@ -208,30 +208,38 @@ class LaunchReport:
             a.itemsize * (np.count_nonzero(a.reads) + np.count_nonzero(a.writes)) for a in self.arguments.values()
         )
 
-    def needs(self, capability: str = "80") -> tuple[int, int] | None:
+    @property
+    def card(self) -> cards.Card:
+        """The card that is meant if none is named: an A100, or an H100 for a file written for capability 9.0."""
+        written_for = str(getattr(self.counts.source, "capability", None) or "")
+        return cards.H100 if written_for.startswith("90") else cards.A100
+
+    def needs(self, capability: str | None = None) -> tuple[int, int] | None:
         """(registers of a thread, static shared bytes of a block) as NVRTC compiles the kernel; None without NVRTC.
 
-        Raises minast.Error if the kernel does not compile for a GPU.
+        capability: default, that of `card`. Raises minast.Error if the kernel does not compile for a GPU.
         """
-        return registers.needs(self.counts.source, self.kernel, capability)
+        own = getattr(self.counts.source, "capability", None)  # "90a": nothing else will do
+        return registers.needs(self.counts.source, self.kernel, own or capability or self.card.capability)
 
-    def occupancy(self, card: cards.Card = cards.A100) -> tuple[int, int, str]:
+    def occupancy(self, card: cards.Card | None = None) -> tuple[int, int, str]:
         """(blocks, warps that a multiprocessor holds at a time, what limits them).
 
         Without NVRTC registers limit nothing. Raises minast.Error if the kernel does not compile for a GPU.
         """
+        card = card or self.card
         needed = self.needs(card.capability)
         used, static = needed or (0, self._static_shared)
         threads = int(np.prod(self.block))
         blocks, limit = cards.blocks_per_sm(card, threads, used, static + self.counts.shared_bytes)
         return blocks, blocks * -(-threads // 32), limit
 
-    def roofline(self, card: cards.Card = cards.A100) -> dict[str, float]:
+    def roofline(self, card: cards.Card | None = None) -> dict[str, float]:
         """{resource: seconds that it takes at the card's published peak}; the longest is the roof. No measurement.
 
         memory counts `bytes_needed`, the best case; shared memory its turns; the rest what was executed.
         """
-        total = self.total
+        total, card = self.total, card or self.card
         return {
             "memory": self.bytes_needed / card.memory,
             "shared memory": total.turns / (card.sms * card.clock),

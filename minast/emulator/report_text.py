@@ -7,7 +7,6 @@ import typing
 import numpy as np
 
 from ..errors import Error
-from ..gpu.cards import A100
 
 if typing.TYPE_CHECKING:
     from .report import LaunchReport
@@ -74,14 +73,14 @@ def _times(verb, counts):
 
 def _hardware(report):
     try:
-        needed, (blocks, warps, limit) = report.needs(A100.capability), report.occupancy(A100)
+        needed, (blocks, warps, limit) = report.needs(), report.occupancy()
     except Error as reason:
         yield "  occupancy unknown: " + "; ".join(str(reason).splitlines()[:2])
     else:
         registers = f"{needed[0]} registers a thread" if needed else "registers unknown (NVRTC is not installed)"
         held = f"{blocks} block{'s' * (blocks != 1)} ({warps} warps)"
-        yield f"  on an {A100.name}: {registers}, {held} a multiprocessor, limited by {limit}"
-    first, *others = sorted(report.roofline(A100).items(), key=lambda item: -item[1])
+        yield f"  on an {report.card.name}: {registers}, {held} a multiprocessor, limited by {limit}"
+    first, *others = sorted(report.roofline().items(), key=lambda item: -item[1])
     if first[1]:
         rest = ", ".join(f"{name} {seconds / first[1]:.0%}" for name, seconds in others if seconds)
         yield (f"  at its published peaks {first[0]} takes longest, {first[1] * 1e6:.3g} us at best"

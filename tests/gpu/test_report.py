@@ -255,6 +255,14 @@ def test_a_report_without_launches_says_so():
     assert str(report) == "no kernel was launched in the emulator" and len(report) == 0
 
 
+def test_what_is_not_counted_is_said():
+    r = report_of("exchanged", zeros(32))
+    assert r.not_counted == set() and "NOT counted" not in str(r)
+    r = report_of("exchanged", zeros(32))
+    r.counts.syncs[1, "wgmma.mma_async", "x.cu", 1] = (4, 128)
+    assert "NOT counted: what wgmma.mma_async read and computed" in str(r)
+
+
 def test_the_text():
     text = str(report_of("transpose<32>", zeros(1024), zeros(1024), block=(32, 8)))
     for words in (
