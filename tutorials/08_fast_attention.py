@@ -1,32 +1,37 @@
 # %% [markdown]
 # # 8. Fast attention
 #
-# Six versions of one function, *rungs* 0 to 5, from three naive kernels to tensor cores, each with one idea more. After
-# this notebook you can say for each what it changes and why that should help: you count the bytes and the operations,
-# draw them against what a GPU can do at best, and run every version in the emulator against the reference.
+# ![You are here](pictures/here_08.svg)
 #
-# You need notebook 4 (attention, online softmax) and notebook 7 (threads, shared memory, barriers, coalescing). Linux
-# and `g++`; no GPU.
+# Seven versions of one function, *rungs* 0 to 6, from three naive kernels to tensor cores, each with one idea more.
+# After this notebook you can say for each what it changes and why that should help: you count the bytes and the
+# operations, draw them against what a GPU can do at best, and run every version in the emulator, which checks it
+# against the reference and counts the same things.
 #
-# About 60 minutes to read, about half a minute to run the first time, most of it the compiler's.
+# **No time in this notebook has been measured, and no figure here is a GPU's speed**: a count says what a kernel cannot
+# exceed, not what it reaches.
+#
+# **Needs:** [notebook 4](04_attention.ipynb) (attention, online softmax) and [notebook 7](07_first_kernel.ipynb)
+# (threads, shared memory, barriers, coalescing); Linux (or WSL) and `g++`. No GPU.
 
 # %%
-import matplotlib.pyplot as plt
 import numpy as np
 
 import lab
 import show
 from exercises import fast_attention as check
+from figures import fast_attention as draw
 from minast import cuda, layers
 from minast.bench import readme
-from minast.gpu import kernel_source
+from minast.gpu import cards, kernel_source
 from minast.launch import emulation, launch
 
 lab.need_emulator()  # says in a sentence what is missing, if anything is
+show.style()
 rng = np.random.default_rng(8)
 
 # %% [markdown]
-# ## 1. The work to do
+# ## 8.1 The work to do
 #
 # One head of attention takes N queries, keys and values of width D:
 #
@@ -43,57 +48,45 @@ print(f"{work / 1e9:.1f} GFLOP and {exponentials / 1e6:.0f} million exponentials
 print(f"q, k, v and o: {4 * B * H * N * D * 4 / 1e9:.2f} GB in float32; the scores: {B * H * N * N * 4 / 1e9:.2f} GB")
 
 # %% [markdown]
-# ## 2. What a GPU can do at best
+# ## 8.2 What a GPU can do at best
 #
 # A kernel cannot be faster than the slowest of three things: arithmetic, the memory of the GPU, and the memory on the
-# chip. For an **H100 (SXM)** the maker publishes these peaks: NVIDIA's H100 data sheet and the product page
-# <https://www.nvidia.com/en-us/data-center/h100/> give float32 67 TFLOP/s, 16-bit tensor cores 1979 TFLOP/s *with
-# sparsity* (half of that without, which is our case), 3.35 TB/s; the "H100 Tensor Core GPU Architecture" paper gives
-# 132 multiprocessors (*SM*: the unit that runs whole blocks, with shared memory and registers of its own) with 128
-# float32 lanes each. The CUDA C++ Programming Guide adds that shared memory serves
-# 32 banks of 4 bytes a clock, and that an SM makes 16 exponentials a clock.
+# chip. For an **A100 (SXM, 80 GB)** NVIDIA publishes what follows. The
+# [architecture paper](https://images.nvidia.com/aem-dam/en-zz/Solutions/data-center/nvidia-ampere-architecture-whitepaper.pdf):
+# 108 multiprocessors (*SM*: the unit that runs whole blocks, with shared memory and registers of its own) at a boost
+# clock of 1410 MHz; an SM does 64 multiply-adds in float32 a clock, and its tensor cores 1024 with 16-bit factors and
+# float32 sums. The data sheet: 2.039 TB/s of memory. The
+# [CUDA C++ Programming Guide](https://docs.nvidia.com/cuda/cuda-c-programming-guide/): an SM's shared memory serves 32
+# banks of 4 bytes a clock, and an SM makes 16 exponentials a clock.
 #
-# **These are published peak figures, not measurements.** Everything below is arithmetic on them.
+# **These are published peak figures, not measurements.** Everything below is arithmetic on them, at that one clock. It
+# gives back the two peaks that the data sheet states, 19.5 and 312 TFLOP/s:
 
 # %%
-FLOAT, TENSOR, MEMORY, SMS = 67e12, 1979e12 / 2, 3.35e12, 132
-clock = FLOAT / (SMS * 128 * 2)  # a multiply-add is two operations
-ON_CHIP = SMS * 32 * 4 * clock  # bytes/s from all shared memories together
-EXP = SMS * 16 * clock
-print(f"clock behind 67 TFLOP/s: {clock / 1e9:.2f} GHz; on chip {ON_CHIP / 1e12:.1f} TB/s; {EXP / 1e12:.1f} T exp/s")
+card = cards.A100
+FLOAT, TENSOR, MEMORY = card.float32_peak, card.tensor_peak, card.memory
+ON_CHIP = card.shared_peak  # bytes/s from all shared memories together
+EXP = card.special_peak
+print(f"float32 {FLOAT / 1e12:.1f} TFLOP/s, tensor cores {TENSOR / 1e12:.0f} TFLOP/s at {card.clock / 1e9} GHz")
+print(f"on chip {ON_CHIP / 1e12:.1f} TB/s, {EXP / 1e12:.2f} T exponentials/s")
 print(f"FLOP per byte of memory that keep it busy: float32 {FLOAT / MEMORY:.0f}, tensor cores {TENSOR / MEMORY:.0f}")
+assert abs(FLOAT / 19.5e12 - 1) < 2e-3 and abs(TENSOR / 312e12 - 1) < 2e-3
 
 # %% [markdown]
+# Why not the newer H100, which the drawing in notebook 7 shows? For two reasons. Rungs 4 to 6 use the instruction
+# `mma.sync`, which is what an A100's peak is made of; an H100's 989 TFLOP/s are those of another instruction, `wgmma`,
+# and `mma.sync` has much less of it ([FlashAttention-3](https://arxiv.org/abs/2407.08608)). And NVIDIA states two clocks
+# for it, 1.83 GHz for the tensor cores and 1.98 GHz for float32 beside them, so that its published peaks are not those of
+# one moment. The counts of this notebook hold on any card; where an H100 has another limit, we say so, with all its
+# peaks at 1.83 GHz.
+#
 # *Arithmetic intensity* is FLOP done per byte moved. With intensity $I$ and bandwidth $W$ a kernel reaches at most
-# $\min(\text{peak},\; I \cdot W)$: drawn over $I$ on logarithmic axes, a slope and a ceiling, the *roofline*. We will
-# put each rung under two such roofs, one for the GPU's memory and one for the memory on the chip.
+# $\min(\text{peak},\; I \cdot W)$: drawn over $I$ on logarithmic axes, a slope and a ceiling, the *roofline*
+# ([Williams, Waterman and Patterson 2009](https://doi.org/10.1145/1498765.1498785)). We will put each rung under two
+# such roofs, one for the GPU's memory and one for the memory on the chip.
 
 # %%
 rungs = {}  # name -> (FLOP per byte of memory, FLOP per byte on chip, arithmetic peak)
-
-
-def rooflines():
-    """Both roofs, and where the rungs so far would stand if nothing else held them back."""
-    _, axes = plt.subplots(1, 2, figsize=(9, 3.4), sharey=True, layout="constrained")
-    intensity = np.logspace(-1.3, 3.2, 200)
-    for k, (ax, width) in enumerate(zip(axes, (MEMORY, ON_CHIP), strict=True)):
-        for peak, color, label in ((FLOAT, "tab:blue", "float32"), (TENSOR, "tab:red", "16 bit, tensor cores")):
-            ax.loglog(intensity, np.minimum(peak, intensity * width) / 1e12, color=color, label=label)
-        places = {}  # rungs at one place share a label
-        for name, row in rungs.items():
-            ceiling = min(row[2], row[k] * width) / 1e12
-            color = "tab:red" if row[2] == TENSOR else "tab:blue"
-            places.setdefault((row[k], ceiling, color), []).append(name)
-        for (x, y, color), names in places.items():
-            ax.plot(x, y, "o", mfc="w", color=color)
-            ax.annotate("; ".join(names), (x, y), (-5, 4), textcoords="offset points", ha="right", fontsize=9)
-        ax.grid(alpha=0.3)
-    axes[0].set(xlabel="FLOP per byte of the GPU's memory", title="H100's memory, peak figures")
-    axes[0].set(ylabel="ceiling (TFLOP/s)", xlim=(0.04, 5000), ylim=(0.1, 6000))
-    axes[1].set(xlabel="FLOP per byte on the chip", title="H100's shared memory, peak figures")
-    axes[0].legend(loc="lower right", fontsize=9)
-    plt.show()
-
 
 # %% [markdown]
 # And a small problem to run every rung on, odd on purpose: 70 tokens fill no block, 140 rows no 128.
@@ -120,7 +113,7 @@ def widened(x):
 
 
 # %% [markdown]
-# ## 3. Rung 0: three kernels
+# ## 8.3 Rung 0: three kernels
 #
 # The formula as it stands: one kernel for S, one for the softmax, one for PV. A thread per score, a thread per row, a
 # thread per result.
@@ -151,20 +144,20 @@ rungs["0"] = (4 * N * N * D / memory, 4 / chip, FLOAT)
 print(f"{rungs['0'][0]:.1f} FLOP per byte of memory, {rungs['0'][1]:.3f} per byte on chip")
 
 # %%
-rooflines()
+draw.rooflines(rungs, card)
 
 # %% [markdown]
 # The right roof is the low one: the cores would wait for the caches nearly all the time. (Two simplifications go
-# through this notebook: caches are taken to hold whatever is used again within a launch, and a value that many lanes
-# read at once counts for each of them, though the hardware may serve them together. Which of the two weighs more only
-# a measurement can tell.)
+# through this notebook. Caches are taken to hold whatever is used again within a launch. And a value that many lanes
+# read at once counts for each of them: a request takes its turn, whether its lanes share a value or not, though for
+# loads of 16 bytes the hardware may do better than that.)
 #
-# ## 4. Rung 1: one kernel, and no N x N array
+# ## 8.4 Rung 1: one kernel, and no N x N array
 #
 # With the online softmax of notebook 4 a thread can walk over the keys once and forget each score at once: it keeps a
 # maximum, a sum, and D running results, all in *registers*, the memory of a single thread and the fastest there is. When
 # a key raises the maximum from $m$ to $m'$, what was summed so far is multiplied by $e^{m - m'}$. It also writes one
-# number a row, `lse`, for the backward pass (section 9).
+# number a row, `lse`, for the backward pass (section 8.10).
 #
 # Words in these sources: `__launch_bounds__(64)` says how many threads a block will have; `constexpr` is a number known
 # when the kernel is compiled; `load_tile` has all threads of the block copy rows into shared memory, zeros where there
@@ -188,28 +181,52 @@ assert run(1) < 1e-5
 fused = 4 * N * D * 4 + 4 * N  # q, k, v, o and lse of one head, float32
 loads, stores = 64 * 32 * 2 * D, 2 * 32 * D  # words, for 64 queries and 32 keys
 rungs["1"] = (4 * N * N * D / fused, 4 * 64 * 32 * D / (4 * (loads + stores)), FLOAT)
-rooflines()
+draw.rooflines(rungs, card)
 print(f"{rungs['1'][0]:.0f} FLOP per byte of memory ({rungs['1'][0] / rungs['0'][0]:.0f} times rung 0's)")
-print(f"{rungs['1'][1]:.2f} FLOP per byte on chip: at best {rungs['1'][1] * ON_CHIP / 1e12:.0f} TFLOP/s")
+print(f"{rungs['1'][1]:.2f} FLOP per byte on chip: at best {rungs['1'][1] * ON_CHIP / 1e12:.1f} TFLOP/s")
 
 # %% [markdown]
 # The memory is no concern any more, neither now nor later. What is left is the right picture.
 #
-# **Exercise 1.** "Once" is what the memory sees if a cache holds keys and values for all blocks. Without a cache each
-# block reads all of k and v again. Write `traffic(N, D, rows, size)`: bytes that one head then moves, when each block
-# owns `rows` queries: q and o once, k and v once per block, numbers of `size` bytes; lse is left out. The last block
-# may be partly empty.
+# ### Exercise 8.1 ★ Predict, then count
+#
+# "Once" is what the memory sees if a cache holds keys and values for all blocks. Without a cache each block reads all of
+# k and v again. Write `traffic(N, D, rows, size)`: bytes that one head then moves, when each block owns `rows` queries:
+# q and o once, k and v once per block, numbers of `size` bytes; lse is left out. The last block may be partly empty.
+# Then predict what the emulator will count for rung 1 at N = 70, D = 16, two heads, 64 queries a block: the cell after
+# the check says it.
+#
+# <details><summary>Hint</summary>
+#
+# How many blocks own 70 queries? Each of them reads 70 keys and 70 values, however few queries it has.
+#
+# </details>
+#
+# [Solution](solutions/fast_attention.py)
 
 
 # %%
-def traffic(N, D, rows, size): ...  # your code: replace this line
+def traffic(N, D, rows, size):
+    return ...  # your code: replace this line
 
 
 # %%
 check.traffic(traffic)
 
+# %%
+with emulation(report=True) as report:
+    cuda.attention_forward(qkv, 2, version=1)
+found = report[0]
+moved = found.arguments["qkv"].reads.sum() + found.arguments["out"].writes.sum()
+print(f"counted for two heads: {4 * moved} bytes; in whole sectors, and with lse: {found.bytes_moved} bytes")
+print(f"each element of k and v is read by {found.arguments['qkv'].reads.max()} blocks")
+assert found.arguments["qkv"].reads.max() == 2 and 4 * moved == 2 * (2 + 2 * 2) * 70 * 16 * 4
+
 # %% [markdown]
-# ## 5. Rungs 2 and 3: a tile of scores in each thread
+# (In sectors it is more: the lanes of a warp load and store their queries' rows side by side, one float of each at a
+# time, and each float costs a sector of its own.)
+#
+# ## 8.5 Rungs 2 and 3: a tile of scores in each thread
 #
 # One load feeds one multiplication, because each thread computes one row. Let a thread compute a **tile** of TM x TN
 # scores instead. For each d it loads TM numbers of q and TN of k, and does TM TN multiplications: with 4 x 4, 8 loads
@@ -228,13 +245,7 @@ GM, GN = BM // TM, BN // TN
 query, key = np.mgrid[:BM, :BN]
 owner = query % GM * GN + key % GN  # threadIdx.x = ty * GN + tx
 assert (np.bincount(owner.ravel()) == TM * TN).all() and owner.max() + 1 == 128
-figure, axes = plt.subplots(1, 2, figsize=(9, 2.8), layout="constrained", sharey=True)
-image = axes[0].imshow(owner.T, cmap="viridis")
-figure.colorbar(image, ax=axes, label="thread that owns the score")
-axes[0].set(xlabel="query", ylabel="key", title="a block's 64 x 32 scores")
-axes[1].imshow(np.where(owner == 37, 37, np.nan).T, cmap="viridis", vmin=0, vmax=127)
-axes[1].set(xlabel="query", title=f"the {TM * TN} scores of thread 37")
-plt.show()
+draw.scores_of_threads(owner, 37)
 
 # %% [markdown]
 # A thread's scores lie GM rows and GN columns apart, not side by side. So the 8 lanes of one ty read 8 *neighbouring*
@@ -254,15 +265,18 @@ for version in (2, 3):
     loads = threads * ((TM + TN) * D + BN * (TM + columns))  # q and k for the scores; p and v for the results
     stores = BM * BN + 2 * BN * D  # probabilities; keys and values
     rungs[str(version)] = (rungs["1"][0], 4 * BM * BN * D / (4 * (loads + stores)), FLOAT)
-    share = rungs[str(version)][1] * ON_CHIP / FLOAT
-    print(
-        f"rung {version}: {rungs[str(version)][1]:.2f} FLOP per byte on chip, ceiling {share:.0%} of the float32 peak"
-    )
-rooflines()
+    intensity = rungs[str(version)][1]
+    shares = [intensity * c.shared_peak / c.float32_peak for c in (cards.A100, cards.H100)]
+    print(f"rung {version}: {intensity:.2f} FLOP per byte on chip. Shared memory alone allows {shares[0]:.0%}", end=" ")
+    print(f"of an A100's float32 peak, {shares[1]:.0%} of an H100's")
+draw.rooflines(rungs, card)
 
 # %% [markdown]
-# **What it costs.** 8 x 8 scores, 8 x 8 results, and the numbers in use are more than 128 numbers a thread. An SM has
-# 65536 registers and up to 228 KB of shared memory; both limit how many blocks it can hold at a time, and while one
+# On an A100 rung 2 comes to the ceiling of the arithmetic, and rung 3 has room to spare. An H100 has twice as many
+# float32 lanes beside the same shared memory, so that it needs rung 3.
+#
+# **What it costs.** 8 x 8 scores, 8 x 8 results, and the numbers in use are more than 128 numbers a thread. An A100's SM
+# has 65536 registers and up to 164 KB of shared memory; both limit how many blocks it can hold at a time, and while one
 # block waits, others should work. minast compiles its kernels for real GPUs (no GPU is needed for that) and keeps the
 # table in `kernels/README.md`. We read it from there:
 
@@ -278,20 +292,20 @@ launches = {  # threads and dynamic shared bytes of a block at D = 64
 }
 rows = []
 for name, (threads, dynamic) in launches.items():
-    registers, shared, spilled = int(needs[name][5]), int(needs[name][6]) + dynamic, int(needs[name][7])
-    blocks = min(65536 // (-(-registers // 8) * 8 * threads), 228 * 1024 // (shared + 1024))
-    rows.append((name, registers, shared, blocks, blocks * threads // 32, spilled))
+    registers, shared, spilled = int(needs[name][4]), int(needs[name][6]) + dynamic, int(needs[name][7])
+    blocks, limit = cards.blocks_per_sm(card, threads, registers, shared)
+    rows.append((name, registers, shared, blocks, blocks * threads // 32, limit, spilled))
     assert spilled == 0 and blocks >= 1
-header = ("kernel", "registers a thread", "shared bytes a block", "blocks an SM", "warps an SM", "spilled bytes")
+header = ("kernel", "registers", "shared bytes", "blocks an SM", "warps an SM", "limited by", "spilled bytes")
 show.table(rows, header)
 
 # %% [markdown]
-# (Compute capability 9.0, the H100's generation; the most that any instantiation needs, with rung 3's tiles; 1 KB a block is the system's
-# own.) A *spill* would be a number that found no register and went to memory: none does. Few warps an SM are the
-# price of large tiles: a thread must then have enough independent work of its own, and 64 multiplications in a row
-# that do not wait for each other are that.
+# (Compute capability 8.0, the A100's; the most that any instantiation needs, with rung 3's tiles; each block takes 1 KB
+# more for the system.) A *spill* would be a number that found no register and went to memory: none does. Few warps an SM
+# are the price of large tiles: a thread must then have enough independent work of its own, and 64 multiplications in a
+# row that do not wait for each other are that.
 #
-# ## 6. Rung 4: tensor cores
+# ## 8.6 Rung 4: tensor cores
 #
 # A tensor core multiplies small matrices, in one instruction of a whole warp: `mma.m16n8k16` does $D_{16 \times 8}
 # \mathrel{+}= A_{16 \times 16} B_{16 \times 8}$ with 16-bit A and B and a float32 D. The matrices lie in the
@@ -350,17 +364,8 @@ lane_b, register_b = owners(held_b, (16, 8))
 lane_d, register_d = owners(held_d, (16, 8))
 
 # %%
-figure, axes = plt.subplots(1, 3, figsize=(9, 5), width_ratios=(16, 8, 11), layout="constrained")
-pictures = (("A (16 x 16)", lane_a, register_a), ("B (16 x 8)", lane_b, register_b), ("D (16 x 8)", lane_d, register_d))
-for ax, (name, lanes, registers) in zip(axes, pictures, strict=True):
-    ax.imshow(lanes // 4, cmap="tab20", vmin=0, vmax=15, alpha=0.55, aspect="auto")
-    for (r, c), value in np.ndenumerate(lanes):
-        text, bold = f"{value}.{registers[r, c]}" if name[0] == "D" else value, registers[r, c] % 2
-        ax.text(c, r, text, ha="center", va="center", fontsize=7.5, weight="bold" if bold else None)
-    ax.set(title=name, xlabel="column" if name[0] != "A" else "k", ylabel="k" if name[0] == "B" else "row")
-axes[2].set_title("D (16 x 8): lane.register")
-figure.suptitle("lane that holds each element (colour: lane // 4; bold: odd registers)")
-plt.show()
+held = {"A (16 x 16)": (lane_a, register_a), "B (16 x 8)": (lane_b, register_b), "D (16 x 8)": (lane_d, register_d)}
+draw.fragments(held)
 
 # %% [markdown]
 # Row g of A and D belongs to the four lanes 4 g to 4 g + 3, and so does row g + 8. Two neighbours of A share a 32-bit
@@ -375,12 +380,23 @@ print("two accumulators side by side lie as one left operand: yes, in all 256 pl
 show.kernel("attention_mma.cuh", "to_left")
 
 # %% [markdown]
-# **Exercise 2.** Write `owner(row, column)` for the accumulator D: the lane that holds the element, and which of its
-# four registers. A formula, not a table: the picture shows it.
+# ### Exercise 8.2 ★★ Read the layout
+#
+# Write `owner(row, column)` for the accumulator D: the lane that holds the element, and which of its four registers. A
+# formula, not a table: guess it from a few elements of the picture, and see whether it predicts the others.
+#
+# <details><summary>Hint</summary>
+#
+# Look at row 0: which lanes hold its eight columns, and which register each? Then compare row 1, and row 8, with it.
+#
+# </details>
+#
+# [Solution](solutions/fast_attention.py)
 
 
 # %%
-def owner(row, column): ...  # your code: replace this line
+def owner(row, column):
+    return ...  # your code: replace this line
 
 
 # %%
@@ -415,16 +431,18 @@ for M in (1, 2):
     loads, stores = 4 * 2 * 64 * D * 2, 2 * 64 * D * 2  # bytes: four warps read, the block writes once
     name = f"4, 5, 6 (M = {M})"
     rungs[name] = (2 * rungs["1"][0], 4 * 64 * M * 64 * D / (loads + stores), TENSOR)
-    print(f"M = {M}: {rungs[name][1]:.0f} FLOP per byte on chip, ceiling {rungs[name][1] * ON_CHIP / 1e12:.0f} TFLOP/s")
-rooflines()
-assert rungs["4, 5, 6 (M = 1)"][1] * ON_CHIP < TENSOR / 2 and rungs["4, 5, 6 (M = 2)"][1] * ON_CHIP > 0.8 * TENSOR
+    shares = [rungs[name][1] * c.shared_peak / c.tensor_peak for c in (cards.A100, cards.H100)]
+    print(f"M = {M}: {rungs[name][1]:.1f} FLOP per byte on chip. Shared memory alone allows {shares[0]:.0%}", end=" ")
+    print(f"of an A100's tensor peak, {shares[1]:.0%} of an H100's (which mma.sync does not reach anyway)")
+draw.rooflines(rungs, card)
+assert 0.79 < rungs["4, 5, 6 (M = 1)"][1] * ON_CHIP / TENSOR < 0.81 and rungs["4, 5, 6 (M = 2)"][1] * ON_CHIP > TENSOR
 
 # %% [markdown]
-# With M = 1 shared memory would cap the tensor cores at less than half of their peak, with M = 2 it nearly lets them
-# go. That is why `attention_mma` has the template parameter M. (`2 * rungs["1"][0]`: 16-bit arrays are half as many
+# With M = 1 shared memory would hold an A100's tensor cores at four fifths of their peak, with M = 2 it lets them go.
+# That is why `attention_mma` has the template parameter M. (`2 * rungs["1"][0]`: 16-bit arrays are half as many
 # bytes.)
 #
-# ## 7. Rung 5: copy while computing
+# ## 8.7 Rung 5: copy while computing
 #
 # In rung 4 a block loads a tile, waits, computes, waits, loads the next. Two units, memory and tensor cores, take
 # turns at being idle. Rung 5 has **two buffers**, and the instruction `cp.async`: it starts a copy from global to
@@ -435,23 +453,7 @@ assert rungs["4, 5, 6 (M = 1)"][1] * ON_CHIP < TENSOR / 2 and rungs["4, 5, 6 (M 
 print(lab.diff("attention.cu", "attention_mma", "attention_mma_async"))
 
 # %%
-figure, axes = plt.subplots(2, 1, figsize=(9, 3.2), sharex=True, layout="constrained")
-copy, use, tiles = 1.0, 1.6, 4
-for ax, buffers in zip(axes, (1, 2), strict=True):
-    copied, used = 0.0, 0.0  # when the copies and the products are done so far
-    done = []
-    for k in range(tiles):
-        start = used if buffers == 1 else max(copied, done[k - 2] if k > 1 else 0.0)  # when its buffer is free
-        copied = start + copy
-        begin = max(copied, used)
-        used = begin + use
-        done.append(used)
-        for y, at, length, color in ((1, start, copy, "tab:orange"), (0, begin, use, "tab:blue")):
-            ax.barh(y, length, left=at, color=color, alpha=0.6 + 0.4 * (k % 2), edgecolor="k")
-            ax.text(at + length / 2, y, f"tile {k}", ha="center", va="center", color="w", fontsize=9)
-    ax.set(yticks=[0, 1], yticklabels=["compute", "copy"], title=f"{buffers} buffer{'s' * (buffers > 1)}")
-axes[1].set_xlabel("time (arbitrary units: the lengths of the boxes are made up, not measured)")
-plt.show()
+draw.copying_ahead()
 
 # %% [markdown]
 # The new danger: a copy under way is seen by nobody's program order. `cp_async_wait<N>` waits until at most N groups
@@ -495,13 +497,25 @@ print(f"products {products * 1e3:.3f} ms, exponentials {powers * 1e3:.3f} ms at 
 print(f"one after the other: {work / (products + powers) / 1e12:.0f} TFLOP/s at best; overlapped: {TENSOR / 1e12:.0f}")
 
 # %% [markdown]
-# At D = 64 the exponentials take about as long as the matrix products. Only where one warp's exponentials run while
+# At D = 64 the exponentials take half as long as the matrix products. Only where one warp's exponentials run while
 # another warp multiplies does it come near the tensor cores' ceiling.
 #
-# **Exercise 3.** `walk` adds up tiles of 128 numbers, each thread its four, *mirrored*: thread t takes those that
+# ### Exercise 8.3 ★★★ Two mistakes in a pipeline
+#
+# `walk` adds up tiles of 128 numbers, each thread its four, *mirrored*: thread t takes those that
 # thread 31 - t copied. It has two buffers and two mistakes: one shows at the last tile, one whenever some threads are
 # faster than others. Assign the repaired source to `fixed_walk`. The copies stay asynchronous: the next tile is under
-# way while this one is added up. (`cp_async16` copies 16 bytes, `cp_async_commit` closes a group of copies.)
+# way while this one is added up, and the check counts that. (`cp_async16` copies 16 bytes, `cp_async_commit` closes a
+# group of copies.)
+#
+# <details><summary>Hint</summary>
+#
+# At the last tile no younger copy exists that could be left under way. And a copy may start only when nobody reads its
+# buffer any more: which barrier says that? One order of wait, barrier, next copy and sum mends both.
+#
+# </details>
+#
+# [Solution](solutions/fast_attention.py)
 
 # %%
 walk = """
@@ -530,15 +544,20 @@ fixed_walk = ...  # your code: the repaired source
 check.fixed_walk(fixed_walk)
 
 # %% [markdown]
-# ## Rung 6: fewer instructions around the products
+# ## 8.8 Rung 6: fewer instructions around the products
 #
 # The count so far leaves something out. A multiprocessor has four schedulers, and each issues **one instruction a
 # cycle**, of whatever kind: a product for the tensor cores, an addition, the making of an address. A product keeps the
 # tensor cores busy for several cycles, so a few other instructions beside it are free; many are not. How many there
-# are, only the compiled code tells. `python -m minast.bench sass` takes it apart and counts:
+# are, only the compiled code tells. `python -m minast.bench sass` takes it apart and counts (for compute capability 9.0,
+# the H100's; HMMA is `mma.sync`, LDSM is `ldmatrix`):
 
 # %%
-print(readme.read(readme.of_kernels(), "sass"))
+lines = [line for line in readme.read(readme.of_kernels(), "sass").splitlines() if line.startswith("|")]
+header, _, *rows = ([c.strip(" `") for c in line.split("|")[1:-1]] for line in lines)
+show.table(rows, header)
+for row in rows[:3]:
+    print(f"{row[0]}: {row[4]} others for each product")
 
 # %% [markdown]
 # In rung 5 some seven others stand beside each product. Where do they come from? Softmax takes its share: a maximum, a
@@ -561,7 +580,7 @@ assert run(6, half, want) < 2 * 2.0**-11
 # %% [markdown]
 # Whether this is faster, and by how much, a count cannot say. The table in kernels/README.md will.
 #
-# ## 8. All rungs side by side
+# ## 8.9 All rungs side by side
 
 # %%
 rows = []
@@ -573,9 +592,57 @@ header = ("rung", "memory (TFLOP/s)", "on chip (TFLOP/s)", "arithmetic (TFLOP/s)
 show.table(rows, header)
 
 # %% [markdown]
-# Ceilings of an H100, counted from the code and from published peaks: what a rung **cannot** exceed under the two
+# Ceilings of an A100, counted from the code and from published peaks: what a rung **cannot** exceed under the two
 # simplifications above. They rank the ideas; they are not timings. Real kernels stay below, for reasons that the count
 # leaves out: waiting, barriers, address arithmetic, the exponentials.
+#
+# Are the counts right? They are formulas of ours. The emulator counts on its own, request by request: what shared memory
+# hands out are its turns, of 128 bytes each. For 256 tokens and one head of width 64:
+
+# %%
+tokens, rows = 256, []
+small = rng.normal(size=(1, tokens, 3 * D)).astype(np.float32)
+
+
+def count(rung, formula, kernel, block, queries, shared_bytes):
+    """Run one kernel with a report; its FLOP per byte on chip beside the formula's."""
+    x = small if "mma" not in kernel else small.astype(np.float16)
+    o, lse = np.empty((1, tokens, D), x.dtype), np.empty((1, 1, tokens), np.float32)
+    bias = () if x is small else (None,)
+    grid, args = (tokens // queries, 1, 1), (x, *bias, o, lse, tokens, 1, D**-0.5)
+    with emulation(report=True) as report:
+        launch("attention.cu", kernel, grid, block, args, shared_bytes)
+    found = report[0]
+    per_byte = 4 * tokens * tokens * D / (128 * found.total.turns)
+    keys = found.arguments["qkv"].reads[..., D:].max()
+    rows.append((rung, f"{per_byte:.2f}", f"{rungs[formula][1]:.2f}", found.total.conflicts, keys, found.barriers[1]))
+    assert abs(per_byte / rungs[formula][1] - 1) < 0.1 and found.total.conflicts == 0
+
+
+count("1", "1", f"attention_rows<{D}>", 64, 64, 0)
+for version in (2, 3):
+    tile = ",".join(map(str, cuda.TILES[version]))
+    count(
+        str(version),
+        str(version),
+        f"attention_tiles<{D},{tile}>",
+        128,
+        cuda.TILES[version][0],
+        cuda.tile_bytes(version, D),
+    )
+for M in (1, 2):
+    for version, suffix, buffers in ((4, "", 1), (5, "_async", 2), (6, "_lean", 2)):
+        shared_bytes = buffers * 2 * 64 * 2 * (D + 8)  # of keys and values, rows of D + 8 numbers of 2 bytes
+        kernel = f"attention_mma{suffix}<__half,{D},{M}>"
+        count(f"{version} (M = {M})", f"4, 5, 6 (M = {M})", kernel, 128, 64 * M, shared_bytes)
+header = ("rung", "FLOP a byte on chip, counted", "formula", "bank conflicts", "reads of a key", "barriers a block")
+show.table(rows, header)
+
+# %% [markdown]
+# Formula and count agree within 10 %, and what is missing has a name: the formulas leave out the queries, which a block
+# puts into shared memory and reads once (the more tokens, the less that is), and the results. No rung has a bank
+# conflict. With M = 2 a block owns twice as many queries, so
+# that each key is read by half as many blocks. Rung 5 gets along with one barrier a tile where rung 4 needs two.
 #
 # What has been measured? `python -m minast.bench --backend cuda --readme kernels/README.md --ladder kernels/ladder.png`
 # checks each rung against the reference, times it on the GPU at hand, writes a table, and draws the ladder. This is
@@ -595,7 +662,7 @@ else:
     print("Nobody has measured the ladder on a GPU yet: the command above draws it there.")
 
 # %% [markdown]
-# ## 9. Backwards: compute it again
+# ## 8.10 Backwards: compute it again
 #
 # The backward pass needs P again (notebook 4): $dV = P^\top dO$, $dS = P \circ (dP - \delta)$ with $dP = dO\, V^\top$
 # and $\delta$ the row sums of $dO \circ O$. Keeping P would need $N^2$ numbers a head. Kept instead is one number a
@@ -604,15 +671,7 @@ else:
 
 # %%
 tokens = np.array([110, 257, 512, 1214, 2048])
-figure, ax = plt.subplots(figsize=(9, 2.8), layout="constrained")
-ax.loglog(tokens, 12 * 12 * tokens**2 * 4 / 1e6, "o-", label="P of 12 layers, 12 heads")
-ax.loglog(tokens, 12 * 12 * tokens * 4 / 1e6, "o-", label="lse of 12 layers, 12 heads")
-ax.set(xlabel="tokens N", ylabel="MB a clip, float32", title="what the backward pass keeps", xticks=tokens)
-ax.set_xticklabels(tokens)
-ax.minorticks_off()
-ax.legend()
-ax.grid(alpha=0.3)
-plt.show()
+draw.kept(tokens, layers=12, heads=12)
 print(f"at N = 1214: {12 * 12 * 1214**2 * 4 / 1e6:.0f} MB against {12 * 12 * 1214 * 4 / 1e6:.1f} MB")
 
 # %% [markdown]
@@ -637,10 +696,23 @@ print(
 assert error < 1e-5 and (got == again).all()
 
 # %% [markdown]
-# **Exercise 4.** Write rung 1 yourself, for one head of width 8: `fused`, one thread a query, reads q, k, v (N, 8),
-# writes out (N, 8), and keeps no more than one score at a time. No shared memory needed; `float o[8]` is an array of the
-# thread's own. Each score is the product of q and k times `scale`. The check launches enough blocks of 32 threads along
-# x, and feeds them scores that grow from key to key, and scores of several hundred.
+# ### Exercise 8.4 ★★★ Design rung 1
+#
+# Write rung 1 yourself, for one head of width 8: `fused`, one thread a query, reads q, k, v (N, 8), writes out (N, 8),
+# and keeps no more than one score at a time. No shared memory is needed; `float o[8]` is an array of the thread's own.
+# Each score is the product of q and k times `scale`. The check launches enough blocks of 32 threads along x, and feeds
+# them scores that grow from key to key, and scores of several hundred. Then it counts: each query may read each key and
+# each value once, and writes its result once.
+#
+# <details><summary>Hint</summary>
+#
+# The state of a thread is a maximum, a sum and eight results so far. When a key brings a new maximum, which of the three
+# has to be scaled down, and by what? Begin with $-\infty$ and zeros: $e^{-\infty}$ is 0, so the first key needs no
+# special case.
+#
+# </details>
+#
+# [Solution](solutions/fast_attention.py)
 
 # %%
 fused_attention = """
@@ -672,8 +744,11 @@ check.fused_attention(fused_attention)
 # - [minast/cuda/](../minast/cuda/): which rung runs when; [minast/layers.py](../minast/layers.py): the reference
 # - [tests/gpu/test_kernels_attention.py](../tests/gpu/test_kernels_attention.py): every rung at odd sizes in three thread
 #   orders
-# - Sources: Milakov and Gimelshein 2018 (online softmax); Dao et al. 2022 (FlashAttention); Williams, Waterman and
-#   Patterson 2009 (the roofline model)
+# - [minast/gpu/cards.py](../minast/gpu/cards.py): the published peaks and their sources;
+#   [kernels/README.md](../kernels/README.md): what the emulator counts
+# - Papers: [Milakov and Gimelshein 2018](https://arxiv.org/abs/1805.02867) (online softmax),
+#   [Dao et al. 2022](https://arxiv.org/abs/2205.14135) (FlashAttention),
+#   [Shah et al. 2024](https://arxiv.org/abs/2407.08608) (FlashAttention-3)
 #
 # ## Next
 #

@@ -74,10 +74,11 @@ def compiled(answer, kernel, name="answer.cu"):
 
 
 def judged_run(path, kernel, grid, block, args, shared_bytes=0, given="", **modes):
-    """One launch; what the emulator reports becomes the verdict."""
+    """One launch; what goes wrong in it becomes the verdict.   -> with report=True, what the emulator counted"""
     try:
-        with emulation(**modes):
+        with emulation(**modes) as found:
             launch(path, kernel, grid, block, args, shared_bytes)
+        return found[0] if modes.get("report") else None
     except (Error, IndexError) as reason:
         raise Wrong(f"for {given}, the emulator stops your kernel: {reason}") from None
 

@@ -38,8 +38,7 @@ def page(notebook, title, folder):
     """HTML with all pictures inside; formulas are drawn by MathJax, which a browser fetches.   folder: of pictures"""
     from nbconvert import HTMLExporter
 
-    exporter = HTMLExporter(embed_images=True)
-    exporter.register_filter("highlight_code", highlighted)
+    exporter = HTMLExporter(embed_images=True, filters={"highlight_code": highlighted})  # a registered one is replaced
     notebook = copy.deepcopy(notebook)
     for cell in notebook.cells:
         if cell.cell_type == "markdown":

@@ -45,8 +45,19 @@ void cp_async(void* to, const void* from, int bytes, bool valid);
 void cp_async_commit();
 void cp_async_wait(int pending);
 
+// What a kernel compiled for a report calls (count.h); in trace.h.
+enum Access : uint8_t { kLoad, kStore, kAtomic, kMatrix, kCopy };
+void count_block(void* pc);
+void count_call(void* caller);
+void count_return();
+void count_access(const void* p, int bytes, Access kind, void* pc);
+
 }  // namespace emu
 #pragma GCC visibility pop
+
+#ifndef MINAST_COUNT
+#define MINAST_UNSEEN
+#endif
 
 namespace emu {
 

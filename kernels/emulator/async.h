@@ -19,6 +19,7 @@ void cp_async(void* to, const void* from, int bytes, bool valid) {
   if (reinterpret_cast<uintptr_t>(to) % size_t(bytes) || (valid && reinterpret_cast<uintptr_t>(from) % size_t(bytes)))
     fail("cp.async of %d bytes: an address is not %d-byte aligned", bytes, bytes);
   AsyncCopy c{to, valid ? from : nullptr, bytes, t.copy_group, __builtin_return_address(0)};
+  if (counter) count_copy(t, c);
   int order = global.launch->order;
   if (order == kReverse || (order == kRandom && next_random(*t.worker) % 2))
     copy_now(t, c);
@@ -26,10 +27,14 @@ void cp_async(void* to, const void* from, int bytes, bool valid) {
     t.copies.push_back(c);
 }
 
-void cp_async_commit() { fiber().copy_group++; }
+void cp_async_commit() {
+  fiber().copy_group++;
+  if (counter) count_commit(fiber());
+}
 
 void cp_async_wait(int pending) {
   Fiber& t = fiber();
+  if (counter) count_wait(t, pending);
   size_t kept = 0;
   for (size_t i = 0; i < t.copies.size(); i++) {
     if (t.copies[i].group < t.copy_group - pending)

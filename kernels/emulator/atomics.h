@@ -1,12 +1,16 @@
 // Atomics are real atomics, since blocks run on several OS threads. Each returns the old value.
 #pragma once
+#include "api.h"
 #include "half.h"
 
 namespace emu {
 
 // A compare-and-swap loop. U is the integer type of T's size.
 template <typename U, typename T, typename F>
-inline T atomic_update(T* p, F change) {
+MINAST_UNSEEN inline T atomic_update(T* p, F change) {
+#ifdef MINAST_COUNT
+  count_access(p, sizeof(T), kAtomic, __builtin_return_address(0));
+#endif
   U seen = __atomic_load_n(reinterpret_cast<U*>(p), __ATOMIC_SEQ_CST);
   for (;;) {
     T old;

@@ -1,10 +1,12 @@
 // Barriers and warp collectives, and the execution of a block from its first thread to its last.
 #pragma once
 #include "schedule.h"
+#include "hooks.h"
 
 namespace emu {
 
 inline void open_barrier(Worker& w, Fiber* last) {
+  if (counter) count_barrier(w);
   w.barrier_result[0] = w.barrier_count;
   w.barrier_result[1] = w.barrier_and;
   w.barrier_result[2] = w.barrier_or;
@@ -18,6 +20,7 @@ int barrier(const char* what, int predicate, int result, const char* file, int l
   Fiber& t = fiber();
   Worker& w = *t.worker;
   Site site{what, file, line};
+  if (counter) count_sync(t, site, __builtin_return_address(0));
   if (w.at_barrier == 0)
     w.barrier_site = site;
   else if (!(w.barrier_site == site))
@@ -38,7 +41,9 @@ int barrier(const char* what, int predicate, int result, const char* file, int l
 inline void finish_group(Worker& w, Warp& warp, int g, Fiber* last) {
   WarpGroup group = warp.group[g];
   warp.group[g] = warp.group[--warp.groups];
+  if (counter) count_group(w, warp, group);
   group.work(warp.operand, group.arrived);
+  if (counter) count_quietly(w, false);
   int first = int(&warp - w.warp) * 32;
   release(w, first, std::min(first + 32, w.threads),
           [&](int i) { return (group.arrived >> (i - first) & 1) && &w.thread[i] != last; });
@@ -54,6 +59,7 @@ void collective(uint32_t mask, WarpWork work, void* operand, const char* what, c
   if (g == warp.groups) warp.group[warp.groups++] = {mask, 0, work};
   warp.group[g].arrived |= bit;
   warp.operand[t.lane] = operand;
+  if (counter) count_sync(t, {what, file, line}, __builtin_return_address(0));
   if (warp.group[g].arrived == (mask & warp.alive)) {
     finish_group(*t.worker, warp, g, &t);
     after_release(t);

@@ -11,6 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#ifdef MINAST_COUNT
+#include "count.h"
+#endif
 #include "atomics.h"
 #include "device_math.h"
 #include "tensor.h"

@@ -37,9 +37,11 @@ inline void run_blocks(Worker& w) {
     uint3 index{uint32_t(i % launch.grid[0]), uint32_t(i / launch.grid[0] % launch.grid[1]),
                 uint32_t(i / launch.grid[0] / launch.grid[1])};
     refill_shared(w);
+    if (counter) begin_block(w);
     w.in_kernel = true;
     run_block(w, index);
     w.in_kernel = false;
+    if (counter && !global.stop) end_block(w);
     if (global.stop || !check_shared(w)) return;
   }
 }
@@ -84,6 +86,7 @@ inline void run_once(bool same_alignment) {
   uint64_t blocks = uint64_t(launch.grid[0]) * launch.grid[1] * launch.grid[2];
   int count = int(std::min<uint64_t>(uint64_t(launch.workers), blocks));
   while (int(pool.size()) < count) pool.push_back(std::make_unique<Worker>());
+  if (counter) begin_counting(count);
   workers.clear();
   bool mapped = true;
   for (int i = 0; i < count; i++) {

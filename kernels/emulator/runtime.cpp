@@ -2,6 +2,7 @@
 // compiled against api.h and link to these functions when they are loaded.
 #include "async.h"
 #include "run.h"
+#include "lockstep.h"
 #include "shared.h"
 
 extern "C" __attribute__((visibility("default"))) void minast_launch(void (*entry)(void**), const int* sizes,

@@ -30,14 +30,23 @@ inline void need_whole_warp(const char* what) {
   if (alive != 0xffffffffu) fail("%s needs all 32 lanes of the warp, lanes 0x%08x are left", what, alive);
 }
 
+// A row is read for the first time here, so that a fault is reported for the lane that gave the address, not for the
+// lane that does the work.
+inline void read_row(const void* row) {
+#ifdef MINAST_COUNT
+  count_access(row, 16, kMatrix, nullptr);
+#else
+  (void)*static_cast<const volatile char*>(row);
+#endif
+}
+
 template <int tiles, bool transposed>
 inline void ldmatrix(unsigned (&out)[tiles], const void* row, MINAST_HERE) {
   need_whole_warp("ldmatrix");
   if (current().lane < tiles * 8 && reinterpret_cast<uintptr_t>(row) % 16)
     fail("ldmatrix: the row that lane %d points to is not 16-byte aligned", current().lane);
   LdmatrixOperand<tiles> operand{static_cast<const char*>(row), out};
-  // Read here, so that a fault is reported for the lane that gave the address, not for the lane that does the work.
-  if (current().lane < tiles * 8) (void)*static_cast<const volatile char*>(operand.row);
+  if (current().lane < tiles * 8) read_row(operand.row);
   collective(0xffffffffu, ldmatrix_work<tiles, transposed>, &operand, "ldmatrix", file, line);
 }
 

@@ -26,6 +26,12 @@ FLAGS = ("-std=gnu++17", "-O2", "-g1", "-shared", "-fPIC", "-pthread", "-fno-gnu
 CHECKS = ("-fsanitize=alignment,bounds", "-fsanitize-undefined-trap-on-error")
 DEBUG = ("-O0", "-g3")
 
+# Added for a report: calls at each access to memory and each basic block (kernels/emulator/count.h), in code that stays
+# close to its source. The race detector's own library, which the compiler would link, stays out.
+COUNTED = ("-O1", "-DMINAST_COUNT", "-fno-exceptions", "-finline-functions", "-finline-small-functions",
+           "-fno-tree-sra", "-fno-reorder-blocks", "-fsanitize=thread", "-fsanitize-coverage=trace-pc",
+           "-nodefaultlibs", "-lstdc++", "-lm", "-lgcc_s", "-lgcc", "-lc")  # fmt: skip
+
 
 def check_platform() -> None:
     """Raises minast.Error if the emulator does not run on this platform."""
@@ -37,16 +43,19 @@ def check_platform() -> None:
         )
 
 
-def library(source: kernel_source.Source, names: Sequence[str], checked: bool = True, debug: bool = False) -> Path:
+def library(
+    source: kernel_source.Source, names: Sequence[str], checked: bool = True, debug: bool = False, counted: bool = False
+) -> Path:
     """The path of a library that exports the kernels `names` as minast_entry_0, 1, ...; built if needed.
 
-    checked: with CHECKS.  debug: not optimised, with symbols, for stepping through it with gdb.
+    checked: with CHECKS.  debug: not optimised, with symbols, for stepping through it with gdb.  counted: for a report.
 
     Raises minast.Error if there is no compiler, or if the source does not compile.
     """
     kernels = "".join(f"MINAST_KERNEL({i}, ({name}))\n" for i, name in enumerate(names))
     text = f'#include "emulator.h"\n{rewrite(source.text)}\n#line 1 "kernels"\n{kernels}'
-    return _built(text, source.name, "-march=native", *(CHECKS if checked else ()), *(DEBUG if debug else ()))
+    chosen = (*(CHECKS if checked else ()), *(DEBUG if debug else ()), *(COUNTED if counted else ()))
+    return _built(text, source.name, "-march=native", *chosen)
 
 
 def runtime() -> Path:
@@ -60,7 +69,7 @@ def rewrite(text: str) -> str:
     Raises minast.Error for a __shared__ declaration that it cannot parse.
     """
     text = kernel_source.without_comments(text)
-    text = re.sub(r"^\s*#\s*include\s*<.*$", "", text, flags=re.M)
+    text = re.sub(r"^[^\S\n]*#\s*include\s*<.*$", "", text, flags=re.M)  # the line stays: errors name lines
     text = re.sub(
         r"\bextern\s+__shared__\s+((?:__align__|alignas)\s*\([^()]*\)\s*)?([^;\[\]]*?)(\w+)\s*\[\s*\]\s*;",
         r"\2* \3 = emu::dynamic_shared<\2>();",

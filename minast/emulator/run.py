@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +19,8 @@ import numpy as np
 from ..errors import Error
 from ..gpu.kernel_source import Parameter, Source
 from . import build as emulator_build
+from . import counters
+from .report import Report
 
 ORDERS = {"forward": 0, "reverse": 1, "random": 2}
 GUARDS = {False: 0, None: 0, True: 1, "end": 1, "start": 2}
@@ -33,6 +35,7 @@ class Modes:
     seed: int = 0
     workers: int = 0
     debug: bool = False
+    report: Report | bool | None = None
 
 
 DEFAULT = Modes()
@@ -40,7 +43,7 @@ _modes = ContextVar("minast_emulation", default=DEFAULT)
 
 
 @contextmanager
-def emulation(**modes: Any) -> Iterator[Modes]:
+def emulation(**modes: Any) -> Iterator[Modes | Report]:
     """Within this context, changes how kernels are emulated; settings that are not named stay unchanged.
 
     guard: True or "end": each array ends at an unreadable page, and an access beyond it raises IndexError; "start":
@@ -51,13 +54,20 @@ def emulation(**modes: Any) -> Iterator[Modes]:
       (as late as possible, at once, at random). A data race changes results in one of them.
     seed: of the random order.  workers: OS threads, 0 for one per CPU.
     debug: compile without optimisation, for stepping through the kernel with gdb (best with workers=1).
+    report: True counts what each launch does, per source line (report.py), and gives the Report to `as`; kernels are
+      compiled for it once more, always checked, and run ten to a hundred times slower. Launches in contexts inside of
+      this one are counted too.
 
     Raises minast.Error for an unknown value, TypeError for an unknown name.
 
         with emulation(order="random", seed=3):
             launch(...)
     """
+    if modes.get("report") is True:
+        modes["report"] = Report()
     wanted = replace(_modes.get(), **modes)
+    if not (wanted.report is None or wanted.report is False or isinstance(wanted.report, Report)):
+        raise Error(f"report is {wanted.report!r}: it must be True or False")
     if wanted.order not in ORDERS:
         raise Error(f"order is {wanted.order!r}: it must be one of {', '.join(ORDERS)}")
     if wanted.guard not in GUARDS:
@@ -66,7 +76,7 @@ def emulation(**modes: Any) -> Iterator[Modes]:
         raise Error(f"workers is {wanted.workers}: it must be 0 (one per CPU) to 64")
     token = _modes.set(wanted)
     try:
-        yield wanted
+        yield wanted.report if isinstance(modes.get("report"), Report) else wanted
     finally:
         _modes.reset(token)
 
@@ -120,7 +130,8 @@ def run(
     SIGINT handler of its own, that one is called first, and only a second Ctrl-C stops the launch.
     """
     modes = _modes.get()
-    runtime, function = _runtime(), _function(source, name, GUARDS[modes.guard] != 0, modes.debug)
+    runtime, counted = _runtime(), isinstance(modes.report, Report)
+    function = _function(source, name, counted or GUARDS[modes.guard] != 0, modes.debug, counted)
     arguments = (_Argument * max(1, len(values)))()
     kept = []
     for argument, parameter, value in zip(arguments, parameters, values, strict=True):
@@ -136,6 +147,7 @@ def run(
             argument.value, argument.bytes, argument.element = cell.ctypes.data, -1, cell.itemsize
     workers = modes.workers or min(64, len(os.sched_getaffinity(0)))
     report, handler = _Report(), signal.getsignal(signal.SIGINT)
+    counts = counted and counters.Counts(source, name, parameters, function.path, grid, block, shared_bytes)
     with _lock:
         launch = _Launch(
             grid=grid, block=block, shared_bytes=shared_bytes, workers=workers, order=ORDERS[modes.order],
@@ -143,7 +155,8 @@ def run(
             report=ctypes.pointer(report), printed=ctypes.addressof(_printed), printed_capacity=_PRINT_BYTES,
             patient=callable(handler) and handler is not signal.default_int_handler,
         )  # fmt: skip
-        runtime(function.entry, function.sizes, ctypes.byref(launch))
+        with nullcontext() if not counted else counters.counting(_runtime_library(), counts, values):
+            runtime(function.entry, function.sizes, ctypes.byref(launch))
         printed = _printed.raw[: launch.printed_bytes] if launch.printed_bytes else b""
     if printed or launch.dropped_calls:
         sys.stdout.write(_shown(name, printed.decode(errors="replace"), launch.dropped_calls, launch.dropped_bytes))
@@ -152,6 +165,8 @@ def run(
         raise KeyboardInterrupt
     if report.kind:
         raise _exception(report, source, name, parameters, values, function.path)
+    if counted:
+        modes.report.add(counts)
 
 
 _printed = ctypes.create_string_buffer(_PRINT_BYTES)
@@ -167,25 +182,31 @@ def _shown(name, text, calls, dropped):
     return f"{text}{newline}[minast: {name}: {lost}: its buffer holds {_PRINT_BYTES >> 20} MiB per launch]\n"
 
 
-def _function(source, name, checked, debug):
+def _function(source, name, checked, debug, counted):
     """A kernel's entry point, cached by the source's text: an edited file is compiled again."""
-    key = source.text, name, checked, debug
+    key = source.text, name, checked, debug, counted
     if key not in _functions:
-        group = source.group(name)
-        path = emulator_build.library(source, group, checked, debug)
+        group = (name,) if counted else source.group(name)
+        path = emulator_build.library(source, group, checked, debug, counted)
         library = ctypes.CDLL(str(path))
         for i, member in enumerate(group):
             sizes = getattr(library, f"minast_sizes_{i}")
             sizes.restype = ctypes.c_void_p
             entry = ctypes.cast(getattr(library, f"minast_entry_{i}"), ctypes.c_void_p).value
-            _functions[source.text, member, checked, debug] = _Function(library, path, entry, sizes())
+            _functions[source.text, member, checked, debug, counted] = _Function(library, path, entry, sizes())
     return _functions[key]
 
 
 @functools.cache
+def _runtime_library():
+    """The runtime library, which is loaded globally because the kernels' libraries link to it."""
+    return ctypes.CDLL(str(emulator_build.runtime()), mode=ctypes.RTLD_GLOBAL)
+
+
+@functools.cache
 def _runtime():
-    """minast_launch of the runtime library, which is loaded globally because the kernels' libraries link to it."""
-    library = ctypes.CDLL(str(emulator_build.runtime()), mode=ctypes.RTLD_GLOBAL)
+    """minast_launch of the runtime library."""
+    library = _runtime_library()
     library.minast_launch.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.POINTER(_Launch))
     library.minast_launch.restype = None
     return library.minast_launch

@@ -15,6 +15,12 @@ from ..errors import Error
 _here = Path(__file__).resolve().parents[1]
 _folders = [_here / "kernels" if (_here / "kernels" / "emulator").is_dir() else _here.parent / "kernels"]
 
+# NVRTC has no <math.h>: a reader's kernel may say INFINITY all the same, as it may with nvcc and in the emulator.
+PRELUDE = """#if defined(__CUDACC_RTC__) && !defined(INFINITY)
+#define INFINITY __int_as_float(0x7f800000)
+#endif
+"""
+
 # C type -> (NumPy dtype, elements). NumPy has no bfloat16: it is stored as uint16.
 TYPES = {
     "float": ("float32", 1), "double": ("float64", 1), "__half": ("float16", 1), "half": ("float16", 1),
@@ -129,7 +135,7 @@ def load(source: str | Path) -> Source:
         names = ", ".join(sorted(p.name for p in folder().glob("*.cu")))
         raise Error(f"there is no kernel file {path}; {folder()} has {names or 'none'}")
     parts = []
-    text = _with_includes(path, path.parent, parts)
+    text = PRELUDE + _with_includes(path, path.parent, parts)
     plain = without_comments(text)
     result = Source(path.name, text, _kernels(plain), _groups(text))
     _loaded[_folders[-1], source] = _Loaded(result, parts, now)
