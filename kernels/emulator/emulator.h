@@ -13,6 +13,7 @@
 
 #include "atomics.h"
 #include "device_math.h"
+#include "hopper.h"
 #include "tensor.h"
 
 #define MINAST_EMULATOR 1
