@@ -53,7 +53,8 @@ struct BulkCopy {
   const void* from;
   unsigned bytes;
   uint64_t* barrier;
-  void* pc;
+  Fiber* thread;  // who issued it
+  void* pc;       // and where
   Site site;
 };
 

@@ -79,10 +79,10 @@ void mbarrier_wait(uint64_t* barrier, unsigned parity, const char* file, int lin
 // ---- cp.async.bulk --------------------------------------------------------------------------------------------------
 
 inline void bulk_now(Worker& w, const BulkCopy& c) {
-  Fiber& t = *w.running;
-  t.caller = c.pc;
+  Fiber* now = w.running;
+  w.running = c.thread, c.thread->caller = c.pc;  // a fault is reported of the thread that asked for the copy
   memcpy(c.to, c.from, c.bytes);
-  t.caller = nullptr;
+  w.running = now, c.thread->caller = nullptr;
   HopperState& h = hopper(w);
   ptrdiff_t offset = static_cast<char*>(c.to) - w.dynamic;  // written by the async proxy: it sees its own writes
   if (offset >= 0 && size_t(offset) + c.bytes <= h.view.size()) memcpy(h.view.data() + offset, c.to, c.bytes);
@@ -102,7 +102,7 @@ void bulk_copy(void* to, const void* from, unsigned bytes, uint64_t* barrier, co
   load_barrier(barrier, site);
   if (hopper(w).barriers_unfenced)
     fail("cp.async.bulk (%s:%d): no fence.proxy.async since mbarrier.init: the copy may not see its mbarrier", file, line);
-  BulkCopy c{to, from, bytes, barrier, __builtin_return_address(0), site};
+  BulkCopy c{to, from, bytes, barrier, &t, __builtin_return_address(0), site};
   int order = global.launch->order;
   if (order == kReverse || (order == kRandom && next_random(w) % 2))
     bulk_now(w, c);
