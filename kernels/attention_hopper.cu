@@ -5,15 +5,15 @@
 // What is new against version 6:
 //   wgmma      four warps multiply 64 queries by 128 keys in one instruction, which reads the keys from shared memory
 //              itself: no ldmatrix, and while it runs the warps do other work
-//   roles      one warpgroup only copies keys and values, three stages ahead; W others compute, 64 queries each. Copying
-//              needs few registers, so it gives most of its own to them (setmaxnreg)
+//   roles      one warpgroup only copies keys and values, up to three tiles ahead; W others compute, 64 queries each.
+//              Copying needs few registers, so it gives most of its own to them (setmaxnreg)
 //   mbarriers  two for each stage, "full" and "empty": no warp waits for another one that it needs nothing from
 //   overlap    the scores of the next tile are being multiplied while this tile's probabilities are multiplied by its
 //              values; and exp of the former is computed while the latter still runs
 //   swizzle    tiles without padding, permuted as wgmma reads them without bank conflicts
 // Copies are plain cp.async: 16 bytes a thread, at the swizzled place, zeros for keys that do not exist. A tensor copy
-// (cp.async.bulk.tensor) would need a descriptor of qkv that only the driver can make, anew for each address; a bulk copy
-// without one cannot swizzle.
+// (cp.async.bulk.tensor) would need a description of qkv that only the driver can make, anew for each address, and a
+// bulk copy without one cannot swizzle.
 // D is 16, 32 or 64: a row of a tile is a row of the swizzle. Compiled for 9.0a; elsewhere the kernel traps.
 // Sources: Shah et al. 2024 (FlashAttention-3): roles, and the overlap inside a warpgroup, algorithm 2.
 //
@@ -41,7 +41,7 @@ struct Turn {
 
 // ---- the warpgroup that copies --------------------------------------------------------------------------------------
 
-// Tiles of keys and values, one after the other. A thread has the same piece of 16 bytes in every 128 * 16 / (2 D)-th row.
+// Tiles of keys and values, one after the other. A thread has the same piece of 16 bytes in every ROWS-th row.
 // `full` is arrived at one tile later than its copies are issued, so that two tiles are on their way.
 template <typename T, int D>
 __device__ __forceinline__ void copy_tiles(T* tiles, const T* keys, int H, int N, Barrier* full, Barrier* empty) {
@@ -201,6 +201,7 @@ __device__ __forceinline__ void attend(float (&o)[D / 8][4], Softmax& softmax, c
     wgmma_commit();
     wgmma_wait<1>(s);  // the values' products may still run
     softmax.exponentials(s, left, unit);
+    hold_for(softmax.sum[0] + softmax.sum[1]);  // else the compiler waits before the exponentials
     wgmma_wait<0>(o);
     release_stage(empty + before.stage);
     softmax.rescale(o);
@@ -212,12 +213,13 @@ __device__ __forceinline__ void attend(float (&o)[D / 8][4], Softmax& softmax, c
   wgmma_wait<0>(o);
 }
 
-// W warpgroups that compute. Registers of a thread, computing and copying: a multiprocessor has 65536.
+// Registers of a thread that computes, and of one that copies. A block starts with 168 for each thread, or 128 if W is 3:
+// all that a multiprocessor has. With W = 1 there are enough for both.
 template <int W> constexpr int COMPUTING = W == 3 ? 160 : 232;
 template <int W> constexpr int COPYING = W == 3 ? 32 : 40;
 #endif
 
-// grid: (ceil(N / (64 W)), H, B), block: 128 (W + 1), shared: 1024 + 2 D (64 W + 2 STAGES KEYS) bytes
+// grid: (ceil(N / (64 W)), H, B), block: 128 (W + 1), shared: 1008 + 2 D (64 W + 2 STAGES KEYS) bytes
 template <typename T, int D, int W>
 __global__ void __launch_bounds__(128 * W + 128, 1)
     attention_wgmma(T* qkv, const float* bias, T* out, float* lse, int N, int H, float scale) {
@@ -237,11 +239,11 @@ __global__ void __launch_bounds__(128 * W + 128, 1)
 
   const int group = threadIdx.x / GROUP;
   if (group == W) {
-    fewer_registers<COPYING<W>>();
+    if constexpr (W > 1) fewer_registers<COPYING<W>>();
     copy_tiles<T, D>(tiles, base + width, H, N, full, empty);
     return;
   }
-  more_registers<COMPUTING<W>>();
+  if constexpr (W > 1) more_registers<COMPUTING<W>>();
   T* queries = tiles + 2 * STAGES * KEYS * D + group * OWN * D;
   const int first = (blockIdx.x * W + group) * OWN;
   load_queries<T, D>(queries, base + first * stride, stride, N - first, bias ? bias + h * D : nullptr);

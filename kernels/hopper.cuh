@@ -1,6 +1,6 @@
-// Inline PTX of compute capability 9.0a (Hopper) around warpgroup products: mbarriers, bulk copies, barriers of parts of
-// a block. The products are in wgmma.cuh. As in ptx.cuh each helper has two bodies, the instruction and its counterpart
-// in emulator/hopper.h.
+// Inline PTX of compute capability 9.0a (Hopper) around warpgroup products: mbarriers, bulk copies, barriers of a part
+// of the block. The products are in wgmma.cuh. As in ptx.cuh each helper has two bodies, the instruction and its
+// counterpart in emulator/hopper.h.
 //
 // A warpgroup is four warps, the first a multiple of four. What wgmma reads, and what bulk copies access, goes through
 // the "async proxy": see fence_proxy_async.
@@ -35,8 +35,8 @@ __device__ __forceinline__ void fence_proxy_async() {
 
 // ---- mbarrier: a counter in shared memory that threads arrive at and others wait for --------------------------------
 // A phase is complete when `count` threads have arrived, and all bytes that were announced; then the next one begins. A
-// waiting thread names the phase by its parity: 0 for the first, then 1, 0, 1 and so on. So a wait for parity 1 at a new
-// barrier returns at once. What a thread wrote before it arrived is visible after the wait.
+// waiting thread names the phase by its parity: 0 for the first, then 1, 0, 1 and so on. So a wait for parity 1 at a
+// new barrier returns at once. What a thread wrote before it arrived is visible after the wait.
 using Barrier = unsigned long long;
 
 #ifdef MINAST_EMULATOR

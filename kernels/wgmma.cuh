@@ -86,9 +86,9 @@ template <int PENDING, typename R> __device__ __forceinline__ void wgmma_wait(R&
   const emu::Registers all[] = {{result, sizeof result}};
   emu::wgmma_wait(PENDING, all, 1, file, line);
 }
+__device__ __forceinline__ void hold_for(float) {}
 #else
-
-// An empty instruction that reads and writes registers: the compiler moves no access to them across it.
+// An empty instruction that reads and writes registers: the compiler moves no computation of them across it.
 template <int N> __device__ __forceinline__ void pin(float (&x)[N][4]) {
 #pragma unroll
   for (int i = 0; i < N; ++i)
@@ -108,6 +108,12 @@ __device__ __forceinline__ void wgmma_commit() { asm volatile("wgmma.commit_grou
 template <int PENDING, typename R> __device__ __forceinline__ void wgmma_wait(R& result) {
   asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(PENDING) : "memory");
   pin(result);
+}
+
+// Keeps a wait that follows behind the computation of x >= 0. Neither needs the other, so ptxas would move the wait up;
+// across a branch it does not, and one that is never taken is cheap.
+__device__ __forceinline__ void hold_for(float x) {
+  if (x < 0.0f) asm volatile("nanosleep.u32 1;");
 }
 
 // The instruction's text and operands: %0 ... %(N / 2 - 1) are the accumulator's registers, those of the other operands

@@ -93,7 +93,7 @@ inline HopperState& hopper(Worker& w) {
   return *w.hopper;
 }
 
-// What the four warps of a warpgroup execute must be the same instructions, in the same order, with the same descriptors.
+// The four warps of a warpgroup must execute the same instructions, in the same order, with the same descriptors.
 inline void same_in_warpgroup(Fiber& t, const Step& step) {
   HopperState& h = hopper(*t.worker);
   int warp = t.number / 32;

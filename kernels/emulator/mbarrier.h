@@ -1,7 +1,7 @@
 // mbarrier objects and the bulk copies that complete on them.
 //
-// A bulk copy may happen at any time between its issue and the phase that waits for its bytes. "forward" does it as late
-// as possible, when no thread can continue, "reverse" at once, "random" either.
+// A bulk copy may happen at any time between its issue and the end of the phase that counts its bytes. "forward" does
+// it as late as possible, when no thread can continue, "reverse" at once, "random" either.
 #pragma once
 #include "block.h"
 #include "proxy.h"
@@ -16,7 +16,8 @@ struct Mbarrier {  // the 64 bits in shared memory
 constexpr unsigned kValid = 1;  // 3 is memory that nobody has written
 
 inline Mbarrier load_barrier(const uint64_t* at, const Site& s) {
-  if (reinterpret_cast<uintptr_t>(at) % 8) fail("%s (%s:%d): the address is not 8-byte aligned", s.what, s.file, s.line);
+  if (reinterpret_cast<uintptr_t>(at) % 8)
+    fail("%s (%s:%d): the address is not 8-byte aligned", s.what, s.file, s.line);
   Mbarrier b;
   memcpy(&b, at, 8);
   if (b.valid != kValid) fail("%s (%s:%d): the mbarrier is not initialised", s.what, s.file, s.line);
@@ -39,7 +40,8 @@ inline void store_barrier(Worker& w, uint64_t* at, Mbarrier b) {
 
 void mbarrier_init(uint64_t* barrier, unsigned count, const char* file, int line) {
   Worker& w = *fiber().worker;
-  if (reinterpret_cast<uintptr_t>(barrier) % 8) fail("mbarrier.init (%s:%d): the address is not 8-byte aligned", file, line);
+  if (reinterpret_cast<uintptr_t>(barrier) % 8)
+    fail("mbarrier.init (%s:%d): the address is not 8-byte aligned", file, line);
   if (count < 1 || count >= 1u << 20) fail("mbarrier.init (%s:%d): a count of %u", file, line, count);
   Mbarrier b;
   memcpy(&b, barrier, 8);
@@ -60,7 +62,8 @@ void mbarrier_arrive(uint64_t* barrier, unsigned bytes, const char* file, int li
   Mbarrier b = load_barrier(barrier, {bytes ? "mbarrier.arrive.expect_tx" : "mbarrier.arrive", file, line});
   if (bytes >= 1u << 20 || b.bytes + int64_t(bytes) >= 1 << 20)
     fail("mbarrier.arrive.expect_tx (%s:%d): %u bytes, the most is 1048575", file, line, bytes);
-  if (b.pending == 0) fail("mbarrier.arrive (%s:%d): all %u arrivals of this phase have been", file, line, unsigned(b.expected));
+  if (b.pending == 0)
+    fail("mbarrier.arrive (%s:%d): all %u arrivals of this phase have been", file, line, unsigned(b.expected));
   b.bytes += bytes, b.pending--;
   store_barrier(w, barrier, b);
 }
@@ -101,7 +104,8 @@ void bulk_copy(void* to, const void* from, unsigned bytes, uint64_t* barrier, co
     fail("cp.async.bulk (%s:%d) of %u bytes: both addresses and the size must be multiples of 16", file, line, bytes);
   load_barrier(barrier, site);
   if (hopper(w).barriers_unfenced)
-    fail("cp.async.bulk (%s:%d): no fence.proxy.async since mbarrier.init: the copy may not see its mbarrier", file, line);
+    fail("cp.async.bulk (%s:%d): no fence.proxy.async since mbarrier.init: the copy may not see its mbarrier", file,
+         line);
   BulkCopy c{to, from, bytes, barrier, &t, __builtin_return_address(0), site};
   int order = global.launch->order;
   if (order == kReverse || (order == kRandom && next_random(w) % 2))

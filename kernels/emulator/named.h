@@ -9,9 +9,11 @@ void named_barrier(int id, int threads, bool waits, const char* file, int line) 
   Fiber& t = fiber();
   Worker& w = *t.worker;
   const char* what = waits ? "bar.sync" : "bar.arrive";
-  if (id < 1 || id > 15) fail("%s (%s:%d): barrier %d; there are 1 to 15, and 0 is __syncthreads", what, file, line, id);
+  if (id < 1 || id > 15)
+    fail("%s (%s:%d): barrier %d; there are 1 to 15, and 0 is __syncthreads", what, file, line, id);
   if (threads < 32 || threads % 32 || threads > (w.threads + 31) / 32 * 32)
-    fail("%s (%s:%d): %d threads; it takes a multiple of 32, at most the block's %d", what, file, line, threads, w.threads);
+    fail("%s (%s:%d): %d threads; it takes a multiple of 32, at most the block's %d", what, file, line, threads,
+         w.threads);
   HopperState& h = hopper(w);
   NamedBarrier& b = h.named[id];
   if (b.arrived && b.threads != threads)
@@ -53,7 +55,9 @@ void set_registers(int count, bool more, const char* file, int line) {
   now = count;
   int64_t all = 0;
   for (int g = 0; g * 128 < t.worker->threads; g++) all += int64_t(h.registers[g]) * 128;
-  if (all > 65536) fail("%s (%s:%d): the block's warpgroups have %lld registers, a multiprocessor 65536", what, file, line, (long long)all);
+  if (all > 65536)
+    fail("%s (%s:%d): the block's warpgroups have %lld registers, a multiprocessor 65536", what, file, line,
+         (long long)all);
 }
 
 inline void elect_work(void* const* operand, uint32_t lanes) {

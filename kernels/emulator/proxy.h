@@ -1,4 +1,4 @@
-// The async proxy: wgmma and bulk copies see shared memory as of the last fence.proxy.async, not what threads wrote since.
+// The async proxy: wgmma and bulk copies see shared memory as it was at the last fence.proxy.async.
 #pragma once
 #include "hopper_state.h"
 #include "shared.h"

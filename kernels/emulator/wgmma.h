@@ -24,7 +24,7 @@ struct Descriptor {
     static constexpr int kPieces[4] = {1, 8, 4, 2};
     pieces = kPieces[bits >> 62];
     if (bits >> 49 & 7)
-      fail("%s (%s:%d): the base offset of a descriptor is %d: align the matrix to the swizzle's pattern, where it is 0",
+      fail("%s (%s:%d): the base offset of a descriptor is %d: align the matrix to the swizzle's pattern, it is 0 then",
            site.what, site.file, site.line, int(bits >> 49 & 7));
   }
 
@@ -44,9 +44,9 @@ struct Descriptor {
   }
 };
 
-// out[k][x] = elements x...x + count - 1 of the matrix, k < 16; what was read is noted in p
+// out[k][x] = the matrix, x < count, k < 16; what was read is noted in p
 template <typename Format>
-inline void read_matrix(Worker& w, Product& p, uint64_t bits, bool mn_major, int first, int count, float (*out)[256]) {
+inline void read_matrix(Worker& w, Product& p, uint64_t bits, bool mn_major, int count, float (*out)[256]) {
   Descriptor d(bits, p.site);
   auto piece = [&](int x, int k) {
     const char* at = shared_at(w, d.piece(x, k, mn_major), p.site);
@@ -62,7 +62,7 @@ inline void read_matrix(Worker& w, Product& p, uint64_t bits, bool mn_major, int
     // K-major: 2 pieces of 8 k for each x. MN-major: 16 pieces, one for each k, for 8 x.
     int x = mn_major ? i / 16 * 8 : i / 2, k = mn_major ? i % 16 : i % 2 * 8;
     uint16_t eight[8];
-    memcpy(eight, piece(first + x, k), 16);
+    memcpy(eight, piece(x, k), 16);
     for (int e = 0; e < 8; e++) (mn_major ? out[k][x + e] : out[k + e][x]) = Format::decode(eight[e]);
   }
 }
@@ -78,12 +78,14 @@ inline void multiply(Worker& w, int warp, Product& p, const WgmmaOperand& o) {
     for (int lane = 0; lane < 32; lane++)
       for (int i = 0; i < 4; i++) {
         int row = lane / 4 + i % 2 * 8, k = lane % 4 * 2 + i / 2 * 8;
-        a[k][row] = Format::decode(uint16_t(p.a[lane][i])), a[k + 1][row] = Format::decode(uint16_t(p.a[lane][i] >> 16));
+        a[k][row] = Format::decode(uint16_t(p.a[lane][i]));
+        a[k + 1][row] = Format::decode(uint16_t(p.a[lane][i] >> 16));
       }
   } else {
-    read_matrix<Format>(w, p, o.descriptor_a, o.a_m_major, warp % 4 * 16, 16, a);
+    read_matrix<Format>(w, p, o.descriptor_a, o.a_m_major, 64, a);  // all of it, though a warp uses 16 rows
   }
-  read_matrix<Format>(w, p, o.descriptor_b, o.b_n_major, 0, n, b);
+  read_matrix<Format>(w, p, o.descriptor_b, o.b_n_major, n, b);
+  int first = o.a ? 0 : warp % 4 * 16;
   float* values = p.d->values.data();
   auto at = [&](int lane, int j) { return values + size_t(lane) * size_t(n / 2) + j * 4; };
   for (int lane = 0; lane < 32; lane++)
@@ -92,7 +94,7 @@ inline void multiply(Worker& w, int warp, Product& p, const WgmmaOperand& o) {
         d[lane / 4 + e / 2 * 8][j * 8 + lane % 4 * 2 + e % 2] = o.accumulate ? at(lane, j)[e] : 0.0f;
   for (int row = 0; row < 16; row++)
     for (int k = 0; k < 16; k++)
-      for (int column = 0; column < n; column++) d[row][column] += a[k][row] * b[k][column];
+      for (int column = 0; column < n; column++) d[row][column] += a[k][first + row] * b[k][column];
   for (int lane = 0; lane < 32; lane++)
     for (int j = 0; j < n / 8; j++)
       for (int e = 0; e < 4; e++) at(lane, j)[e] = d[lane / 4 + e / 2 * 8][j * 8 + lane % 4 * 2 + e % 2];
@@ -270,8 +272,9 @@ void wgmma_wait(int pending, const Registers* results, int count, const char* fi
   need_warpgroup(t, "wgmma.wait_group", file, line);
   WgmmaOrder order{pending, {"wgmma.wait_group", file, line}};
   collective(0xffffffffu, wait_work, &order, "wgmma.wait_group", file, line);
+  WarpProducts& mine = hopper(*t.worker).warp[t.number / 32];
   for (int i = 0; i < count; i++)
-    if (const Accumulator* a = in_flight(hopper(*t.worker).warp[t.number / 32], t.lane, results[i].at, results[i].bytes))
+    if (const Accumulator* a = in_flight(mine, t.lane, results[i].at, results[i].bytes))
       fail("wgmma.wait_group %d (%s:%d) names an accumulator of %s (%s:%d), which is still in flight", pending, file,
            line, a->site.what, a->site.file, a->site.line);
 }

@@ -128,7 +128,7 @@ def attention_forward(
         launch("attention.cu", kernel, (blocks(N, BM), heads, B), BM // TM * (BN // TN), args, tile_bytes(version, D))
     elif version == HOPPER:
         W = warpgroups or attention_choice(_capability(qkv), D).warpgroups or _warpgroups(N)
-        shared = 1024 + 2 * D * (64 * W + 2 * HOPPER_STAGES * HOPPER_KEYS)
+        shared = 1008 + 2 * D * (64 * W + 2 * HOPPER_STAGES * HOPPER_KEYS)
         grid, kernel = (blocks(N, 64 * W), heads, B), f"attention_wgmma<{T},{D},{W}>"
         launch("attention_hopper.cu", kernel, grid, 128 * (W + 1), (qkv, bias, *args[1:]), shared)
     else:
