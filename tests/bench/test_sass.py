@@ -69,6 +69,11 @@ def test_two_fragments_a_warp_load_less_for_each_product(tools):
     assert two.products == 2 * one.products and two.loads <= 0.75 * 2 * one.loads
 
 
+def test_a_path_behind_the_end_is_no_loop():
+    aside = LISTING + ".L_x_4:\n        /*00c0*/                   BRA `(.L_x_1) ;\n"
+    assert sass.counted(aside, "demo") == sass.counted(LISTING, "demo")
+
+
 def test_a_product_of_a_warpgroup_is_worth_many():
     listing = LISTING.replace("HMMA.16816.F32.BF16 R4, R8, R12, R4", "HGMMA.64x128x16.F32.BF16 R4, gdesc[UR4], R4")
     listing = listing.replace("HMMA.16816.F32.BF16 R4, R8, R14, R4", "WARPGROUP.DEPBAR.LE gsb0, 0x0")
@@ -77,7 +82,7 @@ def test_a_product_of_a_warpgroup_is_worth_many():
 
 def test_version_7_overlaps(tools):
     """One loop over the tiles, with the products of 128 keys, and the exponentials before the second wait of three."""
-    (first, *_) = sass.loops("attention_hopper.cu", "attention_wgmma<__nv_bfloat16,64,3>")
+    (first,) = sass.loops("attention_hopper.cu", "attention_wgmma<__nv_bfloat16,64,3>")
     assert (first.products, first.work, first.loads) == (4 + 8, 128, 0)
     assert first.instructions < sass.loops("attention.cu", "attention_mma_lean<__nv_bfloat16,64,2>")[0].instructions
     listing = sass.listing("attention_hopper.cu", "attention_wgmma<__nv_bfloat16,64,3>")

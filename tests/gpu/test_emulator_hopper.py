@@ -114,6 +114,15 @@ def test_pieces_by_hand():
         assert [memory.reshape(8, -1, 8)[r, first[r], 0] for r in range(8)] == list(range(1, 9))
 
 
+def test_the_table_of_the_swizzle_in_the_readme():
+    text = (kernel_source.folder() / "README.md").read_text()
+    shown = re.search(r"<!-- swizzle of 128 bytes: begin -->\n```\n(.*?)```", text, re.S)[1]
+    memory = np.zeros(512, np.uint16)
+    place(memory, np.repeat(np.arange(8, dtype=np.uint16), 8)[None].repeat(8, 0), 0, 0, 128, 0, 1024)
+    rows = memory.reshape(8, 8, 8)[:, :, 0].tolist()
+    assert shown == "".join(f"row {r}   {' '.join(map(str, row))}\n" for r, row in enumerate(rows))
+
+
 @pytest.mark.parametrize("kind, n, major", [("__half", 32, 0), ("__nv_bfloat16", 32, 0), ("__half", 64, 1)])
 def test_a_product_with_registers(kind, n, major):
     (a, a32), (b, b32) = values(kind, 64, 16), values(kind, n, 16, seed=4)

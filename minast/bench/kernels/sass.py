@@ -98,12 +98,14 @@ def _loops(section):
         if label := re.match(r"(\.L_x_\d+):", line):
             labels[label[1]] = len(kinds)
         elif code := re.match(r"\s+/\*[0-9a-f]+\*/\s+(?:@!?U?P\w+ +)?([A-Z0-9]+)(.*);", line):
-            kinds.append((code[1], _work(code[1], code[2])))
+            ends = code[1] == "EXIT" and "@" not in line
+            kinds.append(("END" if ends else code[1], _work(code[1], code[2])))
             back = re.search(r"`\((\.L_x_\d+)\)", code[2])
             if code[1] == "BRA" and back and back[1] in labels:
                 loop = kinds[labels[back[1]] :]
                 products = [work for _, work in loop if work]
-                if products:
+                # Behind the kernel's end are only paths that are seldom taken, and branch back to where they came from.
+                if products and ("END", 0) not in loop:
                     loads = sum(kind == LOAD for kind, _ in loop)
                     found.append(Loop(len(loop), len(products), sum(products), loads))
     return found
@@ -125,7 +127,6 @@ def table(found: dict[str, list[Loop]]) -> str:
     ]
     for kernel, (first, *around) in found.items():
         others, loads = (first.instructions - first.products) / first.work, first.loads / first.work
-        around = [loop for loop in around if loop.instructions > first.instructions]
         kind = "inner" if around else "over the tiles"
         cells = [kind, str(first.instructions), str(first.products), str(first.work), f"{others:.2f}", f"{loads:.2f}"]
         lines.append(f"| `{kernel}` | {' | '.join(cells)} |")
