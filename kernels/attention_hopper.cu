@@ -22,105 +22,11 @@
 // instantiate: attention_wgmma<{__half,__nv_bfloat16},64,{1,2,3}>
 // capability: 90a
 #include "common.cuh"
-#include "attention_mma.cuh"
-#include "wgmma.cuh"
+#include "attention_wgmma.cuh"
 
-constexpr int GROUP = 128;   // threads of a warpgroup
-constexpr int KEYS = 128;    // per tile
-constexpr int STAGES = 3;    // tiles of keys and values in shared memory
-constexpr int OWN = 64;      // queries of a warpgroup
+constexpr int KEYS = 128;  // of a tile
 
 #ifdef MINAST_HOPPER
-// Which stage, and the parity of its barriers: both advance from tile to tile
-struct Turn {
-  int stage = 0, parity = 0;
-  __device__ __forceinline__ void next() {
-    if (++stage == STAGES) stage = 0, parity ^= 1;
-  }
-};
-
-// ---- the warpgroup that copies --------------------------------------------------------------------------------------
-
-// Tiles of keys and values, one after the other. A thread has the same piece of 16 bytes in every ROWS-th row.
-// `full` is arrived at one tile later than its copies are issued, so that two tiles are on their way.
-template <typename T, int D>
-__device__ __forceinline__ void copy_tiles(T* tiles, const T* keys, int H, int N, Barrier* full, Barrier* empty) {
-  constexpr int PIECES = D / 8, ROWS = GROUP / PIECES, TILE = KEYS * D;
-  const int thread = threadIdx.x % GROUP, row = thread / PIECES, stride = 3 * H * D;
-  const int at = swizzled<2 * D>(row * 2 * D + thread % PIECES * 16) / 2;  // ROWS more rows: the pattern repeats
-  static_assert(ROWS * 2 * D % 1024 == 0, "a thread's rows are all at the same place of the pattern");
-  const T* from = keys + static_cast<long long>(row) * stride + thread % PIECES * 8;
-  Turn turn;
-  int last = -1;
-  for (int left = N; left > 0; left -= KEYS, turn.next()) {
-    T* to = tiles + turn.stage * 2 * TILE + at;
-    mbarrier_wait(empty + turn.stage, turn.parity ^ 1);
-#pragma unroll
-    for (int r = 0; r < KEYS; r += ROWS) {
-      const bool valid = row + r < left;
-      const T* piece = valid ? from + static_cast<long long>(r) * stride : keys;
-      cp_async16(to + r * D, piece, valid);
-      cp_async16(to + TILE + r * D, piece + H * D, valid);
-    }
-    cp_async_commit();
-    if (last >= 0) {
-      cp_async_wait<1>();
-      fence_proxy_async();
-      mbarrier_arrive(full + last);
-    }
-    last = turn.stage;
-    from += static_cast<long long>(KEYS) * stride;
-  }
-  cp_async_wait<0>();
-  fence_proxy_async();
-  mbarrier_arrive(full + last);
-}
-
-// ---- the warpgroups that compute ------------------------------------------------------------------------------------
-
-// This warpgroup's 64 queries, bias added, to its part of shared memory; with a bias they are written back as well.
-template <typename T, int D>
-__device__ __forceinline__ void load_queries(T* tile, T* queries, int stride, int rows, const float* bias) {
-  constexpr int PIECES = D / 8;
-  for (int at = threadIdx.x % GROUP; at < OWN * PIECES; at += GROUP) {
-    const int r = at / PIECES, c = at % PIECES * 8;
-    T* to = tile + swizzled<2 * D>(r * 2 * D + c * 2) / 2;
-    T* from = queries + static_cast<long long>(r) * stride + c;
-    uint4 eight = make_uint4(0, 0, 0, 0);
-    if (r < rows) eight = *reinterpret_cast<const uint4*>(from);
-    *reinterpret_cast<uint4*>(to) = eight;
-    if (!bias || r >= rows) continue;
-#pragma unroll
-    for (int k = 0; k < 8; k += 4) {
-      float x[4], more[4];
-      load4(to + k, x);
-      load4(bias + c + k, more);
-#pragma unroll
-      for (int e = 0; e < 4; ++e) x[e] += more[e];
-      store4(to + k, x);
-      store4(from + k, x);
-    }
-  }
-}
-
-// s (64 x KEYS) = queries keys^T
-template <typename T, int D>
-__device__ __forceinline__ void multiply_keys(float (&s)[KEYS / 8][4], unsigned long long queries,
-                                              unsigned long long keys) {
-  wgmma_ss<T, KEYS, K_MAJOR, K_MAJOR, false>(s, queries, keys);
-#pragma unroll
-  for (int k = 1; k < D / 16; ++k)
-    wgmma_ss<T, KEYS, K_MAJOR, K_MAJOR, true>(s, advanced(queries, k * 32), advanced(keys, k * 32));
-}
-
-// o (64 x D) += p (64 x KEYS) values
-template <typename T, int D>
-__device__ __forceinline__ void multiply_values(float (&o)[D / 8][4], const unsigned (&p)[KEYS / 16][4],
-                                                unsigned long long values) {
-#pragma unroll
-  for (int k = 0; k < KEYS / 16; ++k) wgmma_rs<T, D, MN_MAJOR, true>(o, p[k], advanced(values, k * 16 * 2 * D));
-}
-
 // A thread's part of two rows' softmax: rows lane / 4 and lane / 4 + 8 of the warp's sixteen
 struct Softmax {
   float top[2] = {-INFINITY, -INFINITY}, sum[2] = {0.0f, 0.0f}, fade[2];
@@ -161,18 +67,6 @@ struct Softmax {
   }
 };
 
-// The probabilities as left operands
-template <typename T>
-__device__ __forceinline__ void to_operands(unsigned (&p)[KEYS / 16][4], const float (&s)[KEYS / 8][4]) {
-#pragma unroll
-  for (int k = 0; k < KEYS / 16; ++k) to_left<T>(p[k], s[2 * k], s[2 * k + 1]);
-}
-
-// The stage is free again: one arrival a warp, whose products have all read it.
-__device__ __forceinline__ void release_stage(Barrier* empty) {
-  if (threadIdx.x % WARP == 0) mbarrier_arrive(empty);
-}
-
 // 64 queries against all keys.   -> o (64 x D), to be divided by the sums
 template <typename T, int D>
 __device__ __forceinline__ void attend(float (&o)[D / 8][4], Softmax& softmax, const T* queries, const T* tiles, int N,
@@ -184,7 +78,7 @@ __device__ __forceinline__ void attend(float (&o)[D / 8][4], Softmax& softmax, c
   Turn now, before;
   mbarrier_wait(full + now.stage, now.parity);
   wgmma_fence(s);
-  multiply_keys<T, D>(s, q, keys);
+  multiply_rows<T, D, KEYS>(s, q, keys);
   wgmma_commit();
   wgmma_wait<0>(s);
   softmax.exponentials(s, N, unit);
@@ -195,9 +89,9 @@ __device__ __forceinline__ void attend(float (&o)[D / 8][4], Softmax& softmax, c
     now.next();
     mbarrier_wait(full + now.stage, now.parity);
     wgmma_fence(s, p, o);
-    multiply_keys<T, D>(s, q, advanced(keys, now.stage * 4 * TILE));
+    multiply_rows<T, D, KEYS>(s, q, advanced(keys, now.stage * 4 * TILE));
     wgmma_commit();
-    multiply_values<T, D>(o, p, advanced(keys, before.stage * 4 * TILE + 2 * TILE));
+    multiply_into<T, D, KEYS>(o, p, advanced(keys, before.stage * 4 * TILE + 2 * TILE));
     wgmma_commit();
     wgmma_wait<1>(s);  // the values' products may still run
     softmax.exponentials(s, left, unit);
@@ -208,7 +102,7 @@ __device__ __forceinline__ void attend(float (&o)[D / 8][4], Softmax& softmax, c
     to_operands<T>(p, s);
   }
   wgmma_fence(p, o);
-  multiply_values<T, D>(o, p, advanced(keys, now.stage * 4 * TILE + 2 * TILE));
+  multiply_into<T, D, KEYS>(o, p, advanced(keys, now.stage * 4 * TILE + 2 * TILE));
   wgmma_commit();
   wgmma_wait<0>(o);
 }
@@ -226,27 +120,25 @@ __global__ void __launch_bounds__(128 * W + 128, 1)
 #ifdef MINAST_HOPPER
   extern __shared__ __align__(16) unsigned char memory[];
   __shared__ Barrier full[STAGES], empty[STAGES];
-  const unsigned long long address = reinterpret_cast<unsigned long long>(memory);
-  T* tiles = reinterpret_cast<T*>(memory + (SWIZZLE_ALIGNMENT - address % SWIZZLE_ALIGNMENT) % SWIZZLE_ALIGNMENT);
+  T* tiles = aligned<T>(memory);
   const long long b = blockIdx.z, h = blockIdx.y, stride = 3ll * H * D, width = static_cast<long long>(H) * D;
   T* base = qkv + b * N * stride + h * D;
-  if (threadIdx.x == 0)
-    for (int stage = 0; stage < STAGES; ++stage) {
-      mbarrier_init(full + stage, GROUP);
-      mbarrier_init(empty + stage, 4 * W);
-    }
-  __syncthreads();
+  start_barriers<W>(full, empty);
 
   const int group = threadIdx.x / GROUP;
   if (group == W) {
     if constexpr (W > 1) fewer_registers<COPYING<W>>();
-    copy_tiles<T, D>(tiles, base + width, H, N, full, empty);
+    Pieces<T, D, KEYS> keys(base + width, stride), values(base + 2 * width, stride);
+    copy_tiles<KEYS>(N, full, empty, [&](int stage, int left) {
+      keys.fetch(tiles + stage * 2 * KEYS * D, left);
+      values.fetch(tiles + stage * 2 * KEYS * D + KEYS * D, left);
+    });
     return;
   }
   if constexpr (W > 1) more_registers<COMPUTING<W>>();
   T* queries = tiles + 2 * STAGES * KEYS * D + group * OWN * D;
   const int first = (blockIdx.x * W + group) * OWN;
-  load_queries<T, D>(queries, base + first * stride, stride, N - first, bias ? bias + h * D : nullptr);
+  load_own<T, D>(queries, base + first * stride, stride, N - first, bias ? bias + h * D : nullptr);
   fence_proxy_async();
   named_barrier<GROUP>(1 + group);  // all four warps have stored their queries
 

@@ -82,9 +82,18 @@ template <typename R, typename S, typename U> __device__ __forceinline__ void wg
   emu::wgmma_fence(all, 3, file, line);
 }
 __device__ __forceinline__ void wgmma_commit(MINAST_HERE) { emu::wgmma_commit(file, line); }
-template <int PENDING, typename R> __device__ __forceinline__ void wgmma_wait(R& result MINAST_AT) {
-  const emu::Registers all[] = {{result, sizeof result}};
+template <typename R, typename S, typename U, typename V>
+__device__ __forceinline__ void wgmma_fence(R& x, S& y, U& z, V& u MINAST_AT) {
+  const emu::Registers all[] = {{x, sizeof x}, {y, sizeof y}, {z, sizeof z}, {u, sizeof u}};
+  emu::wgmma_fence(all, 4, file, line);
+}
+template <int PENDING, typename R> __device__ __forceinline__ void wgmma_wait(R& x MINAST_AT) {
+  const emu::Registers all[] = {{x, sizeof x}};
   emu::wgmma_wait(PENDING, all, 1, file, line);
+}
+template <int PENDING, typename R, typename S> __device__ __forceinline__ void wgmma_wait(R& x, S& y MINAST_AT) {
+  const emu::Registers all[] = {{x, sizeof x}, {y, sizeof y}};
+  emu::wgmma_wait(PENDING, all, 2, file, line);
 }
 __device__ __forceinline__ void hold_for(float) {}
 #else
@@ -105,9 +114,9 @@ template <typename... R> __device__ __forceinline__ void wgmma_fence(R&... regis
   asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
 }
 __device__ __forceinline__ void wgmma_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
-template <int PENDING, typename R> __device__ __forceinline__ void wgmma_wait(R& result) {
+template <int PENDING, typename... R> __device__ __forceinline__ void wgmma_wait(R&... results) {
   asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(PENDING) : "memory");
-  pin(result);
+  (pin(results), ...);
 }
 
 // Keeps a wait that follows behind the computation of x >= 0. Neither needs the other, so ptxas would move the wait up;

@@ -12,7 +12,7 @@ from .common import GROUPS, HEAD_WIDTHS, add_columns, blocks, c_type, checked_ve
 TILES = {2: (64, 32, 4, 4), 3: (128, 64, 8, 8)}  # version: BM queries x BN keys per tile, TM x TN scores per thread
 TENSOR_CORES = {4: "attention_mma", 5: "attention_mma_async", 6: "attention_mma_lean"}
 HOPPER, HOPPER_WIDTHS = 7, (16, 32, 64)  # attention_hopper.cu: a row of a tile is 32, 64 or 128 bytes
-HOPPER_KEYS, HOPPER_STAGES = 128, 3  # of a tile; tiles in shared memory
+HOPPER_STAGES = 3  # each of two tiles in shared memory
 LONG = 256  # tokens from which float32 uses version 3 (not measured): for fewer it has at most two blocks per head
 
 
@@ -35,7 +35,7 @@ def attention_version(qkv: Array, heads: int) -> int:
     N, C = qkv.shape[1:]
     if qkv.dtype == np.float32:
         return 3 if N >= LONG and tile_bytes(3, C // 3 // heads) <= _shared_memory(qkv) else 2
-    return attention_choice(_capability(qkv), C // 3 // heads).version
+    return attention_choice(_capability(qkv), C // 3 // heads, "forward").version
 
 
 def attention_versions(qkv: Array, heads: int) -> tuple[int, ...]:
@@ -74,6 +74,11 @@ def _fragments(B, N, H):
 def _warpgroups(N):
     """Warpgroups that compute, of version 7, where choices.py does not say: 64 queries each, at most 3."""
     return min(3, blocks(N, 64))
+
+
+def _hopper_bytes(D, W, rows, own=2):
+    """Shared memory of version 7: to align it, stages of two tiles, and for each warpgroup `own` arrays of 64 rows."""
+    return 1008 + 2 * D * (64 * W * own + 2 * HOPPER_STAGES * rows)
 
 
 def _shared_memory(x):
@@ -127,9 +132,9 @@ def attention_forward(
         kernel = f"attention_tiles<{D},{BM},{BN},{TM},{TN}>"
         launch("attention.cu", kernel, (blocks(N, BM), heads, B), BM // TM * (BN // TN), args, tile_bytes(version, D))
     elif version == HOPPER:
-        W = warpgroups or attention_choice(_capability(qkv), D).warpgroups or _warpgroups(N)
-        shared = 1008 + 2 * D * (64 * W + 2 * HOPPER_STAGES * HOPPER_KEYS)
+        W = warpgroups or attention_choice(_capability(qkv), D, "forward").warpgroups or _warpgroups(N)
         grid, kernel = (blocks(N, 64 * W), heads, B), f"attention_wgmma<{T},{D},{W}>"
+        shared = _hopper_bytes(D, W, 128, 1)
         launch("attention_hopper.cu", kernel, grid, 128 * (W + 1), (qkv, bias, *args[1:]), shared)
     else:
         M = fragments or _fragments(B, N, heads)
@@ -139,10 +144,19 @@ def attention_forward(
 
 
 @overrides(_backward_fits)
-def attention_backward(do: Array, cache: Cache, fragments: int | None = None, dbias: Array | None = None) -> Array:
+def attention_backward(
+    do: Array,
+    cache: Cache,
+    fragments: int | None = None,
+    dbias: Array | None = None,
+    version: int | None = None,
+    warpgroups: int | None = None,
+) -> Array:
     """dv = p^T do,  dp = do v^T,  ds = p (dp - delta),  dq = ds k / sqrt(D),  dk = ds^T q / sqrt(D) -> dqkv like qkv
 
     dbias (3 H D,) float32 += sum of dqkv over clips and tokens; for 16-bit types the sum is taken before rounding.
+    version: for 16-bit types 6, attention_backward.cu, or 7, attention_hopper_backward.cu; the default is what
+    choices.py says. warpgroups: of version 7, 1 or 2. Raises minast.Error where version 7 cannot run.
     """
     qkv, o, lse, heads, bias = cache
     _check_tensor_cores(qkv)
@@ -152,23 +166,41 @@ def attention_backward(do: Array, cache: Cache, fragments: int | None = None, db
     dqkv, delta = empty(qkv, qkv.shape), empty(qkv, (B, heads, N), np.float32)
     rows = B * N * heads
     launch(source, f"attention_delta<{T},{D}>", blocks(rows, 32), (4, 32), (o, bias, do, delta, N, heads, rows))
-    args, partial = (qkv, do, lse, delta, dqkv, N, heads, D**-0.5), None
+    args, partial, threads = (qkv, do, lse, delta, dqkv, N, heads, D**-0.5), None, 128
     if T == "float":
         kernels = [  # name, rows a block owns, shared bytes
             (f"attention_tiles_dkv<{D}>", 64, 4 * (192 * (D + 4) + 32 * 80 + 64)),
             (f"attention_tiles_dq<{D}>", 64, 4 * (192 * (D + 4) + 64 * 40)),
         ]
     else:
-        M, buffers = fragments or _fragments(B, N, heads), 2 * 256 * (D + 8)
-        partial = None if dbias is None else empty(qkv, (1, B * blocks(N, 64 * M), 3 * C), np.float32)
+        choice = attention_choice(_capability(qkv), D, "backward")
+        if (choice.version if version is None else version) == HOPPER:
+            if lacks := _no_hopper(qkv, D):
+                raise Error(f"version {HOPPER} of attention needs {lacks}.")
+            W = warpgroups or choice.warpgroups or min(2, blocks(N, 64))
+            source, owned, threads, shared = (
+                "attention_hopper_backward.cu",
+                64 * W,
+                128 * (W + 1),
+                _hopper_bytes(D, W, 64),
+            )
+            parts = W * blocks(N, owned)  # a block's warpgroups sum on their own
+            kernels = [
+                (f"attention_wgmma_dkv<{T},{D},{W}>", owned, shared + 8 * 64 * HOPPER_STAGES),
+                (f"attention_wgmma_dq<{T},{D},{W}>", owned, shared),
+            ]
+        else:
+            M, buffers = fragments or _fragments(B, N, heads), 2 * 256 * (D + 8)
+            owned, parts = 64 * M, blocks(N, 64 * M)
+            values = 256 * (D + 8) if D == 64 and M == 2 else 0  # they do not fit in registers
+            kernels = [
+                (f"attention_mma_dkv<{T},{D},{M}>", owned, buffers + 1024 + values),
+                (f"attention_mma_dq<{T},{D},{M}>", owned, buffers),
+            ]
+        partial = None if dbias is None else empty(qkv, (1, B * parts, 3 * C), np.float32)
         args = (*args[:5], partial, *args[5:])
-        values = 256 * (D + 8) if D == 64 and M == 2 else 0  # they do not fit in registers
-        kernels = [
-            (f"attention_mma_dkv<{T},{D},{M}>", 64 * M, buffers + 1024 + values),
-            (f"attention_mma_dq<{T},{D},{M}>", 64 * M, buffers),
-        ]
     for kernel, owned, shared in kernels:
-        launch(source, kernel, (blocks(N, owned), heads, B), 128, args, shared)
+        launch(source, kernel, (blocks(N, owned), heads, B), threads, args, shared)
     if partial is not None:
         finish_columns(partial, (dbias,))
     elif dbias is not None:

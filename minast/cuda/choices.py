@@ -8,16 +8,20 @@ from typing import NamedTuple
 
 
 class Choice(NamedTuple):
-    """A version of the 16-bit forward kernel; of version 7 also how many warpgroups of a block compute."""
+    """A version of the 16-bit kernels; of version 7 also how many warpgroups of a block compute."""
 
     version: int
     warpgroups: int | None = None
 
 
 DEFAULT = Choice(6)
-MEASURED: dict[tuple[str, int], Choice] = {}  # (compute capability, head width) -> the fastest; nothing measured yet
+# (compute capability, head width, "forward" or "backward") -> the fastest; nothing has been measured yet
+MEASURED: dict[tuple[str, int, str], Choice] = {}
 
 
-def attention_choice(capability: str, width: int) -> Choice:
-    """The Choice for 16-bit attention on a device of this compute capability ("90"), with heads of this width."""
-    return MEASURED.get((capability, width), DEFAULT)
+def attention_choice(capability: str, width: int, way: str) -> Choice:
+    """The Choice for 16-bit attention on a device of this compute capability ("90"), with heads of this width.
+
+    way: "forward" or "backward".
+    """
+    return MEASURED.get((capability, width, way), DEFAULT)

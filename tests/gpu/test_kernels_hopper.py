@@ -8,7 +8,7 @@ from minast.cuda import attention, choices
 from minast.errors import Error
 from minast.launch import emulation
 from tests import kernel_cases
-from tests.gpu.test_kernels_attention import FORWARD, check_bias, random_case
+from tests.gpu.test_kernels_attention import BACKWARD, FORWARD, check_bias, random_case
 from tests.kernel_cases import CASTS, close, get
 
 SIZES = [  # B, N, H, D and the warpgroups that compute: partial tiles of 128 keys and of 64 queries
@@ -113,6 +113,51 @@ def test_the_same_bits_in_any_order_and_with_any_number_of_warpgroups(dtype):
         assert all(np.array_equal(a, b) for a, b in zip(results[0], other, strict=True))
 
 
+# -- backward --------------------------------------------------------------------------------------------------------
+
+
+def check_backward(put, dtype, size, biased=True):
+    """Gradients of version 7 from its own forward pass; dbias is added to what is there."""
+    B, N, H, D, warpgroups = size
+    qkv, do, qkv64, do64 = random_case(B, N, H, D, dtype)
+    bias = np.random.default_rng(9).standard_normal(3 * H * D).astype(np.float32) if biased else None
+    _, reference = layers.attention_forward(qkv64 + (0 if bias is None else bias), H)
+    wanted = layers.attention_backward(do64, reference).reshape(B, N, 3, -1)
+    _, cache = cuda.attention_forward(put(qkv), H, version=7, bias=None if bias is None else put(bias))
+    dbias = put(np.full(3 * H * D, 3, np.float32))
+    dqkv = get(cuda.attention_backward(put(do), cache, dbias=dbias, version=7, warpgroups=warpgroups))
+    for i, name in enumerate(("dq", "dk", "dv")):
+        got = dqkv.reshape(wanted.shape)[:, :, i]
+        close(got, wanted[:, :, i], BACKWARD[dtype], name, scale=np.abs(wanted).max())
+    sums = wanted.sum(axis=(0, 1)).ravel()  # the keys' are 0
+    close(get(dbias) - 3, sums, BACKWARD[dtype], "dbias", scale=np.sqrt(B * N) * np.abs(wanted).max())
+
+
+BACKWARD_SIZES = [(*size[:4], min(2, size[4])) for size in SIZES]
+
+
+@pytest.mark.parametrize("dtype", HALVES)
+@pytest.mark.parametrize("size", BACKWARD_SIZES, ids=lambda s: "x".join(map(str, s)))
+def test_backward(put, dtype, size):
+    check_backward(put, dtype, size, biased=size[1] % 2 == 0)
+
+
+@pytest.mark.parametrize("dtype", HALVES)
+def test_gradients_where_scores_are_huge(put, dtype):
+    """At -1600 exp(0 - lse), which keys and queries beyond the end would get, overflows: they must be left out."""
+    N, D = 70, 16
+    do = CASTS[dtype](np.random.default_rng(5).standard_normal((1, N, D)))
+    qkv = np.random.default_rng(7).standard_normal((1, N, 3, D)) * 0.01
+    qkv[:, :, 0] += 20
+    qkv[:, :, 1] -= 20
+    qkv = CASTS[dtype](qkv.reshape(1, N, 3 * D))
+    wanted = layers.attention_backward(get(do), layers.attention_forward(get(qkv), 1)[1]).reshape(1, N, 3, D)
+    _, cache = cuda.attention_forward(put(qkv), 1, version=7)
+    dqkv = get(cuda.attention_backward(put(do), cache, version=7)).reshape(1, N, 3, D)
+    close(dqkv[:, :, 2], wanted[:, :, 2], max(2e-3, 3 * BACKWARD[dtype]), "dv")
+    assert np.isfinite(dqkv).all() and np.abs(dqkv).max() < 10 * np.abs(wanted).max()
+
+
 # -- which version runs -----------------------------------------------------------------------------------------------
 
 
@@ -120,16 +165,22 @@ def test_version_7_is_taken_once_it_has_been_measured(monkeypatch):
     kernel_cases.need_compiler()
     qkv, _, _, _ = random_case(1, 50, 2, 32, "float16")
     assert cuda.attention_version(qkv, 2) == 6
-    monkeypatch.setitem(choices.MEASURED, ("90", 32), choices.Choice(7, 2))
+    monkeypatch.setitem(choices.MEASURED, ("90", 32, "forward"), choices.Choice(7, 2))
     assert cuda.attention_version(qkv, 2) == 7
     with kernel_cases.noting() as seen:
         cuda.attention_forward(qkv, 2)
         cuda.attention_forward(qkv, 1)  # heads of 64: not measured
     assert seen == ["attention_wgmma<__half,32,2>", "attention_mma_lean<__half,64,1>"]
+    monkeypatch.setitem(choices.MEASURED, ("90", 32, "backward"), choices.Choice(7))
+    o, cache = cuda.attention_forward(qkv, 2)
+    with kernel_cases.noting() as seen:
+        cuda.attention_backward(o, cache)
+    assert seen[1:] == ["attention_wgmma_dkv<__half,32,1>", "attention_wgmma_dq<__half,32,1>"]
 
 
 def test_the_table_names_versions_that_run():
-    for (capability, width), choice in choices.MEASURED.items():
+    for (capability, width, way), choice in choices.MEASURED.items():
+        assert way in ("forward", "backward")
         assert choice.version in attention.TENSOR_CORES or (
             choice.version == attention.HOPPER and capability == "90" and width in attention.HOPPER_WIDTHS
         )
