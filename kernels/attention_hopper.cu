@@ -107,8 +107,8 @@ __device__ __forceinline__ void attend(float (&o)[D / 8][4], Softmax& softmax, c
   wgmma_wait<0>(o);
 }
 
-// Registers of a thread that computes, and of one that copies. A block starts with 168 for each thread, with 128 if W is
-// 3: all that a multiprocessor has. With W = 1 there are enough for both.
+// Registers of a thread that computes, and of one that copies. A block starts with 168 for each thread, 128 if W is 3,
+// which is all that a multiprocessor has. With W = 1 there are enough for both.
 template <int W> constexpr int COMPUTING = W == 3 ? 160 : 232;
 template <int W> constexpr int COPYING = W == 3 ? 32 : 40;
 #endif

@@ -1,10 +1,10 @@
-// Attention, backward, on Hopper's tensor cores: dk, dv and dq as attention_mma_dkv and attention_mma_dq compute them, with
-// the same arguments and results; formulas and conventions are in attention_backward.cu.
+// Attention, backward, on Hopper's tensor cores: dk, dv and dq as attention_mma_dkv and attention_mma_dq compute them,
+// with the same arguments and results; formulas and conventions are in attention_backward.cu.
 //
-// Roles, stages, mbarriers and swizzled tiles are those of attention_hopper.cu. A warpgroup owns 64 rows of its results; its
-// rows of both left operands stay in shared memory. Each tile of the other side, 64 rows, is read in two ways: with its rows
-// as columns for the scores, and as it lies for the sums. Scores and probabilities never leave the registers. The products
-// into the sums run while the next tile's scores are being multiplied.
+// Roles, stages, mbarriers and swizzled tiles are those of attention_hopper.cu. A warpgroup owns 64 rows of its result;
+// its rows of both left operands stay in shared memory. A tile of the other side, 64 rows, is read in two ways: rows as
+// columns for the scores, and as it lies for the sums. Scores and probabilities never leave the registers. Products
+// overlap with other work: those into dv with ds, those into dq with the next tile's scores.
 // sums (blocks of rows, 3, H, D) float32 or null: a block of rows is a warpgroup's, so grid.x W of them.
 // D is 16, 32 or 64. Compiled for 9.0a; elsewhere the kernels trap.
 //
@@ -21,8 +21,8 @@ constexpr int WALK = 64;  // rows of a tile
 // out[c] = scale times the sum of column c of a warpgroup's finished accumulator over its rows that exist; `row` is the
 // thread's first. The order is fixed. room: 4 D floats that nobody uses any more. id: a barrier of the warpgroup
 template <int D>
-__device__ __forceinline__ void store_group_sums(float* out, const float (&acc)[D / 8][4], int row, int rows, float scale,
-                                                 float* room, int id) {
+__device__ __forceinline__ void store_group_sums(float* out, const float (&acc)[D / 8][4], int row, int rows,
+                                                 float scale, float* room, int id) {
   const int thread = threadIdx.x % GROUP, warp = thread / WARP;
   named_barrier<GROUP>(id);  // the room is free
 #pragma unroll
@@ -35,7 +35,8 @@ __device__ __forceinline__ void store_group_sums(float* out, const float (&acc)[
       if (thread % WARP < 4) room[warp * D + n * 8 + thread % 4 * 2 + e] = sum;
     }
   named_barrier<GROUP>(id);  // all four warps have left their sums
-  if (thread < D) out[thread] = scale * ((room[thread] + room[D + thread]) + (room[2 * D + thread] + room[3 * D + thread]));
+  if (thread < D)
+    out[thread] = scale * ((room[thread] + room[D + thread]) + (room[2 * D + thread] + room[3 * D + thread]));
 }
 
 // Registers of a thread that computes, and of one that copies, where W is 2; with W = 1 there are enough for both.
@@ -164,7 +165,8 @@ __global__ void __launch_bounds__(128 * W + 128, 1)
   T* own_queries = own + group * 2 * OWN * D;
   const int first = (blockIdx.x * W + group) * OWN;
   load_own<T, D>(own_queries, const_cast<T*>(base) + first * stride, stride, N - first, nullptr);
-  load_own<T, D>(own_queries + OWN * D, const_cast<T*>(dout) + (b * N + first) * width + h * D, width, N - first, nullptr);
+  T* own_douts = const_cast<T*>(dout) + (b * N + first) * width + h * D;  // only read: there is no bias
+  load_own<T, D>(own_queries + OWN * D, own_douts, width, N - first, nullptr);
   fence_proxy_async();
   named_barrier<GROUP>(1 + group);  // all four warps have stored their rows
 

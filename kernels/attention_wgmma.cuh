@@ -1,6 +1,7 @@
 // What the attention kernels for compute capability 9.0 share: one warpgroup copies tiles, the others compute.
 //
-// A tile has rows of D elements of 16 bits without padding, swizzled as wgmma reads them; it starts at a multiple of 1024.
+// A tile has rows of D elements of 16 bits, swizzled instead of padded, as wgmma reads them. It starts at a multiple of
+// 1024 bytes.
 // Stages of two tiles each go round: `full` says that a stage has arrived, `empty` that its products have read it.
 #pragma once
 #include "attention_mma.cuh"
@@ -17,7 +18,7 @@ template <typename T> __device__ __forceinline__ T* aligned(unsigned char* memor
   return reinterpret_cast<T*>(memory + (SWIZZLE_ALIGNMENT - address % SWIZZLE_ALIGNMENT) % SWIZZLE_ALIGNMENT);
 }
 
-// W: warpgroups that wait for `full` and free stages, an arrival for each of their warps. All threads of the block call it.
+// W: warpgroups that compute; each of their warps frees a stage by one arrival. All threads of the block call it.
 template <int W> __device__ __forceinline__ void start_barriers(Barrier* full, Barrier* empty) {
   if (threadIdx.x == 0)
     for (int stage = 0; stage < STAGES; ++stage) {
@@ -35,12 +36,13 @@ struct Turn {
   }
 };
 
-// The stage is free again: one arrival a warp, whose products have all read it.
+// The stage is free again: one arrival a warp, whose products and lanes have all read it.
 __device__ __forceinline__ void release_stage(Barrier* empty) {
+  __syncwarp();
   if (threadIdx.x % WARP == 0) mbarrier_arrive(empty);
 }
 
-// A thread's pieces of 16 bytes of a walk over tiles of ROWS rows: the same column in every ROWS_STEP-th row.
+// A thread's pieces of 16 bytes in tiles of ROWS rows, tile by tile: the same column in every STEP_ROWS-th row.
 template <typename T, int D, int ROWS> struct Pieces {
   static constexpr int PIECES = D / 8, STEP_ROWS = GROUP / PIECES;
   static_assert(STEP_ROWS * 2 * D % 1024 == 0, "a thread's rows are all at the same place of the pattern");

@@ -1,5 +1,5 @@
-// One kernel per instruction of compute capability 9.0a that the emulator models, for test_emulator_hopper.py. All of it
-// is legal CUDA; the kernels named `mistake` break the rules on purpose.
+// Kernels for the instructions of compute capability 9.0a that the emulator models, for test_emulator_hopper.py. All of
+// it compiles for a GPU; those named `mistake` break the rules on purpose.
 // capability: 90a
 // instantiate: product<{__half,__nv_bfloat16},64,0,0> product<__half,{8,16,32,96,128,192,256},0,1> product<__nv_bfloat16,64,1,{0,1}>
 // instantiate: product_of_registers<{__half,__nv_bfloat16},32,0> product_of_registers<__half,64,1> two_groups
@@ -59,7 +59,8 @@ __global__ void product_of_registers(const unsigned char* picture, int bytes, co
 }
 
 // Two accumulators in two groups, each of two products; the first is used while the second is in flight.
-__global__ void two_groups(const unsigned char* picture, int bytes, unsigned long long a, unsigned long long b, float* d) {
+__global__ void two_groups(const unsigned char* picture, int bytes, unsigned long long a, unsigned long long b,
+                           float* d) {
   const unsigned char* start = drawn(picture, bytes);
   const unsigned long long da = placed(a, start), db = placed(b, start);
   float one[1][4], two[2][4];
@@ -114,8 +115,8 @@ __global__ void mistake(const unsigned char* picture, int bytes, unsigned long l
 
 // ---- mbarriers and bulk copies --------------------------------------------------------------------------------------
 
-// y[i] = the sum of tile i, 256 floats, of x; two tiles in turn. WHAT: 1 waits for the phase before, 2 announces too few
-// bytes, 3 does not wait until a tile has been read, 4 leaves out the fence after init.
+// y[i] = the sum of tile i, 256 floats, of x; two tiles in turn. WHAT: 1 waits for the phase before, 2 announces too
+// few bytes, 3 does not wait until a tile has been read, 4 leaves out the fence after init.
 template <int WHAT> __global__ void bulk_sums(const float* x, float* y, int tiles) {
   __shared__ __align__(128) float tile[2][256];
   __shared__ Barrier full[2];

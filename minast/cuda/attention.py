@@ -30,12 +30,15 @@ def tile_bytes(version: int, D: int) -> int:
     return 4 * ((BM + 2 * BN) * (D + 4) + BM * (BN + BN // TN))
 
 
-def attention_version(qkv: Array, heads: int) -> int:
-    """The default version: of choices.py for 16-bit types, for float32 the last that suits N and the shared memory."""
+def attention_version(qkv: Array, heads: int, way: str = "forward") -> int:
+    """The default version: of choices.py for 16-bit types, for float32 the last that suits N and the shared memory.
+
+    way: "forward" or "backward"; in float32 the backward pass has one version, made as 2 is.
+    """
     N, C = qkv.shape[1:]
     if qkv.dtype == np.float32:
-        return 3 if N >= LONG and tile_bytes(3, C // 3 // heads) <= _shared_memory(qkv) else 2
-    return attention_choice(_capability(qkv), C // 3 // heads, "forward").version
+        return 3 if way == "forward" and N >= LONG and tile_bytes(3, C // 3 // heads) <= _shared_memory(qkv) else 2
+    return attention_choice(_capability(qkv), C // 3 // heads, way).version
 
 
 def attention_versions(qkv: Array, heads: int) -> tuple[int, ...]:
@@ -161,6 +164,8 @@ def attention_backward(
     qkv, o, lse, heads, bias = cache
     _check_tensor_cores(qkv)
     do, T = packed(do), c_type(qkv)
+    if version is not None and T == "float":
+        raise Error("the backward pass of attention has one version for float32.")
     B, N, C = o.shape
     D, source = C // heads, "attention_backward.cu"
     dqkv, delta = empty(qkv, qkv.shape), empty(qkv, (B, heads, N), np.float32)
@@ -174,7 +179,9 @@ def attention_backward(
         ]
     else:
         choice = attention_choice(_capability(qkv), D, "backward")
-        if (choice.version if version is None else version) == HOPPER:
+        if version not in (None, 6, HOPPER):
+            raise Error(f"version {version} of attention has no backward pass of its own: 6 and {HOPPER} have.")
+        if (version or choice.version) == HOPPER:
             if lacks := _no_hopper(qkv, D):
                 raise Error(f"version {HOPPER} of attention needs {lacks}.")
             W = warpgroups or choice.warpgroups or min(2, blocks(N, 64))

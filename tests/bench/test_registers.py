@@ -93,16 +93,18 @@ def test_the_emulators_test_kernels_are_cuda_too(needs_compiler):
 
 
 @pytest.mark.parametrize("use", ["nvcc", "nvrtc"])
-def test_the_hopper_kernel_keeps_its_products_asynchronous(use):
+def test_the_hopper_kernels_keep_their_products_asynchronous(use):
     """ptxas says so (C7510 to C7519) where it waits after each product, or adds fences."""
     if use == "nvcc" and not shutil.which("nvcc"):
         pytest.skip("no nvcc")
     if use == "nvrtc" and not nvrtc.available():
         without(nvrtc.INSTALL)
-    source = kernel_source.load("attention_hopper.cu")
-    names = ["attention_wgmma<__nv_bfloat16,64,3>", "attention_wgmma<__half,32,2>"]
-    log = compiling.compiled(source, names, compiling.target(source, "90"), use)[1]
-    assert log.count("Compiling entry function") == 2 and "(C75" not in log and "setmaxnreg" not in log
+    for file in ("attention_hopper.cu", "attention_hopper_backward.cu"):
+        source = kernel_source.load(file)
+        names = [name for group in source.groups for name in group]
+        log = compiling.compiled(source, names, compiling.target(source, "90"), use)[1]
+        assert log.count("Compiling entry function") == len(names)
+        assert "(C75" not in log and "setmaxnreg" not in log
 
 
 def test_nvrtc_takes_90a_of_two_architectures(needs_nvrtc, monkeypatch):

@@ -209,6 +209,23 @@ def test_versions_that_can_run():
     assert cuda.attention_versions(qkv.astype(np.float32), 2) == (0, 1, 2, 3)
 
 
+def test_the_backward_pass_refuses_other_versions(monkeypatch):
+    kernel_cases.need_compiler()
+    for dtype, version, match in (
+        ("float16", 5, "version 5 of attention has no"),
+        ("float32", 7, "one version for flo"),
+    ):
+        qkv, do, _, _ = random_case(1, 5, 1, 16, dtype)
+        _, cache = cuda.attention_forward(qkv, 1)
+        with pytest.raises(Error, match=match):
+            cuda.attention_backward(do, cache, version=version)
+    qkv, do, _, _ = random_case(1, 5, 1, 16, "float16")
+    _, cache = cuda.attention_forward(qkv, 1)
+    monkeypatch.setattr(attention, "_capability", lambda x: "80")
+    with pytest.raises(Error, match=r"version 7 of attention needs compute capability 9\.0, this GPU has 8\.0"):
+        cuda.attention_backward(do, cache, version=7)
+
+
 def test_it_is_for_16_bits():
     with pytest.raises(Error, match="version 7 of attention is for 16-bit types, not for float32"):
         cuda.attention_forward(np.zeros((1, 5, 48), np.float32), 1, version=7)

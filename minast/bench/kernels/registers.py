@@ -27,7 +27,7 @@ from . import compile as compiling
 
 NOTE = (
     "The most that any instantiation needs; dynamic shared memory is requested at launch and not included. "
-    "`attention_wgmma` is compiled for 9.0a alone; its warpgroups exchange registers while they run."
+    "The kernels in attention_hopper*.cu are compiled for 9.0a alone, and their warpgroups exchange registers."
 )
 
 

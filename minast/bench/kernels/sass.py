@@ -31,6 +31,8 @@ KERNELS = {  # kernel -> its file; at the width of AST's heads
     "attention_mma_dkv<__nv_bfloat16,64,1>": "attention_backward.cu",
     "attention_mma_dkv<__nv_bfloat16,64,2>": "attention_backward.cu",
     "attention_mma_dq<__nv_bfloat16,64,2>": "attention_backward.cu",
+    "attention_wgmma_dkv<__nv_bfloat16,64,2>": "attention_hopper_backward.cu",
+    "attention_wgmma_dq<__nv_bfloat16,64,2>": "attention_hopper_backward.cu",
 }
 LOAD = "LDSM"
 
