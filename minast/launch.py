@@ -13,7 +13,7 @@ import numpy as np
 
 from .emulator.run import emulation, run
 from .errors import Error
-from .gpu import dry_run, kernel_source
+from .gpu import dry_run, kernel_source, nvrtc
 from .gpu.cupy_cache import check_cupy_cache
 from .gpu.signature import check_shape, dim3, signature_of
 
@@ -67,7 +67,9 @@ def _launch_cupy(text, signature, grid, block, values, shared_bytes):
     if key not in _functions:
         check_cupy_cache()
         # Includes are pasted in: CuPy's cache of compiled kernels does not see changes of included files.
-        module = cupy.RawModule(code=text.text, options=("-std=c++17", "-lineinfo"), name_expressions=(signature.name,))
+        # CuPy adds -arch=sm_90; with -arch=sm_90a beside it, NVRTC takes the latter.
+        options = (*nvrtc.OPTIONS, *([f"-arch=sm_{text.capability}"] if text.capability else []))
+        module = cupy.RawModule(code=text.text, options=options, name_expressions=(signature.name,))
         _functions[key] = [module.get_function(signature.name), 48 * 1024]
     function, allowed = _functions[key]
     if shared_bytes > allowed:  # more than 48 KB must be requested, once

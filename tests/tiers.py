@@ -38,6 +38,16 @@ SLOW = {
         "test_without_the_bug_the_same_check_passes": "a statistic of the loss is not written",
         "test_what_changes_nothing_is_let_pass": "a block with no weights left goes on",
     },
+    "gpu/test_mutations_hopper.py": {
+        "test_planted_bugs_are_noticed": "no fence before a tile's products",
+        "test_without_the_bug_the_same_checks_pass": "forward",
+    },
+    "gpu/test_kernels_hopper.py": {
+        "test_forward": r"forward-2x129x1x16x3-.*|cuda-.*",
+        "test_the_bias_of_qkv_and_gradients": r"reverse-1x128x2x32x2-.*|cuda-.*",
+        "test_backward": r"forward-2x129x1x16x2-.*|cuda-.*",
+        "test_scores_that_grow_or_fall": r"random-8.0-float16|cuda-.*",
+    },
     "gpu/test_gpu_path.py": {
         "test_a_training_run_goes_on_from_its_checkpoint": None,
         "test_the_shapes_asked_for_last_keep_their_graphs": None,
@@ -70,8 +80,11 @@ SLOW = {
         "test_the_run_time_compiler_reads_every_file": r"softmax\.cu",
         "test_another_compiler_compiles_again": None,
         "test_a_kernel_that_spills_is_seen": None,
+        "test_the_hopper_kernels_keep_their_products_asynchronous": None,
+        "test_nvrtc_takes_90a_of_two_architectures": None,
     },
     "bench/test_sass.py": {
+        "test_version_7_overlaps": None,
         "test_the_lean_kernel_is_leaner": None,
         "test_two_fragments_a_warp_load_less_for_each_product": None,
     },

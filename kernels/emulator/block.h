@@ -1,5 +1,6 @@
 // Barriers and warp collectives, and the execution of a block from its first thread to its last.
 #pragma once
+#include "hopper_state.h"
 #include "schedule.h"
 #include "hooks.h"
 
@@ -77,6 +78,7 @@ inline void retire(Worker& w, Fiber& t) {
     first_report(kStackOverflow, w.block_index, &t.index);
     abandon(w);
   }
+  check_retired(w, t);
   if (w.at_barrier && w.at_barrier == w.alive && !w.mixed_barrier) open_barrier(w, nullptr);
   for (int g = t.warp->groups - 1; g >= 0; g--)
     if (g < t.warp->groups && t.warp->group[g].arrived == (t.warp->group[g].mask & t.warp->alive))
@@ -111,6 +113,7 @@ inline void thread_main() {
 // Runs one block to its end, or until the launch is stopped.
 inline void run_block(Worker& w, uint3 index) {
   w.block_index = index;
+  w.hopper_block = false;
   w.alive = w.unstarted = w.threads;
   w.at_barrier = 0, w.mixed_barrier = false;
   w.barrier_count = 0, w.barrier_and = 1, w.barrier_or = 0;

@@ -16,6 +16,7 @@
 #endif
 #include "atomics.h"
 #include "device_math.h"
+#include "hopper.h"
 #include "tensor.h"
 
 #define MINAST_EMULATOR 1

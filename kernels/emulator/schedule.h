@@ -26,7 +26,7 @@ inline Fiber* pick_random(Worker& w) {
   return &w.thread[w.at_warp * 32 + lane];
 }
 
-inline Fiber* pick(Worker& w) {
+inline Fiber* pick_ready(Worker& w) {
   if (global.launch->order == kRandom) return pick_random(w);
   if (!w.ready.empty()) {
     Fiber* t = &w.thread[w.ready.back()];
@@ -36,6 +36,16 @@ inline Fiber* pick(Worker& w) {
   if (!w.unstarted) return nullptr;
   w.unstarted--;
   return &w.thread[global.launch->order == kForward ? w.threads - 1 - w.unstarted : w.unstarted];
+}
+
+bool late_event(Worker& w);  // mbarrier.h
+
+// Copies that are as late as possible happen when no thread can continue without them.
+inline Fiber* pick(Worker& w) {
+  for (;;) {
+    if (Fiber* next = pick_ready(w)) return next;
+    if (!late_event(w)) return nullptr;
+  }
 }
 
 inline void thread_main();
@@ -85,7 +95,10 @@ __attribute__((noinline)) inline void wait(Fiber& t, const Site& site) {
     report_divergence(w);
     abandon(w);
   }
-  resume(w, *next, &t.sp);
+  if (next == &t)  // a late copy was what it waited for
+    t.state = kReady, w.running = &t;
+  else
+    resume(w, *next, &t.sp);
 }
 
 // Makes threads lo..hi-1 ready for which `wakes` is true; in forward order the lowest runs first, in reverse the

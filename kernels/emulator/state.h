@@ -3,6 +3,7 @@
 #pragma once
 #include <algorithm>
 #include <csetjmp>
+#include <memory>
 #include <vector>
 
 #include "fiber.h"
@@ -18,6 +19,7 @@ struct Site {  // where a thread waits
 };
 
 struct Worker;
+struct HopperState;
 
 struct WarpGroup {  // lanes that have arrived at one collective
   uint32_t mask, arrived;
@@ -81,6 +83,9 @@ struct Worker {
   std::vector<SharedArray> shared;
   char *dynamic_base = nullptr, *dynamic = nullptr;
   size_t dynamic_mapped = 0;
+
+  std::shared_ptr<HopperState> hopper;  // hopper_state.h; null until a kernel needs it
+  bool hopper_block = false;            // it is in use by the current block
 
   uint64_t random;
   sigjmp_buf fault_exit;

@@ -10,7 +10,7 @@ end; on a GPU it is undefined behaviour. An array that is too long is read as if
 
 from ..layers import *
 from .adam import Adam, gradient_norm
-from .attention import TILES, attention_backward, attention_forward, attention_version, tile_bytes
+from .attention import TILES, attention_backward, attention_forward, attention_version, attention_versions, tile_bytes
 from .class_attention import class_attention_backward, class_attention_forward
 from .common import HEAD_WIDTHS, add_columns, fits
 from .linear import linear_backward, linear_forward

@@ -14,12 +14,7 @@ from .. import audio
 from ..errors import Error
 from ..text import visible
 
-# sound that needs PyAV or ffmpeg
-CONVERTIBLE = getattr(audio, "CONVERTIBLE", (".m4a", ".aac", ".wma", ".mp4", ".webm", ".amr", ".3gp", ".mka", ".ape"))
-# where PyAV is installed, a decoder that knows these suffixes reads them as they are
-READABLE = audio.EXTENSIONS
-if hasattr(audio, "CONVERTIBLE") and importlib.util.find_spec("av"):
-    READABLE += CONVERTIBLE
+READABLE = audio.EXTENSIONS + (audio.CONVERTIBLE if importlib.util.find_spec("av") else ())
 # what lies beside sounds and is none: a folder of these alone is no class that lost its sounds
 BESIDE = (".txt", ".md", ".rst", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".html", ".pdf", ".docx")
 BESIDE += (".png", ".jpg", ".jpeg", ".gif", ".svg", ".py", ".ipynb", ".m", ".r", ".sh", ".log", ".lab", ".textgrid")
@@ -118,13 +113,13 @@ def _read(folder, report):
                 else:
                     folder.folders.append(Folder(entry.path))
         elif entry.name.startswith("."):
-            if entry.name.lower().endswith(audio.EXTENSIONS + CONVERTIBLE):
+            if entry.name.lower().endswith(audio.EXTENSIONS + audio.CONVERTIBLE):
                 folder.hidden.append(entry.path)
         elif not entry.is_file():
             folder.broken.append(entry.path)
         elif suffix in READABLE:
             folder.sounds.append(entry.path)
-        elif suffix in CONVERTIBLE:
+        elif suffix in audio.CONVERTIBLE:
             folder.convertible.append(entry.path)
         elif suffix in BESIDE or entry.name.lower() in ("thumbs.db", "desktop.ini", "readme", "license"):
             folder.beside.append(entry.path)

@@ -23,6 +23,7 @@ from . import counters
 from .report import Report
 
 ORDERS = {"forward": 0, "reverse": 1, "random": 2}
+INSTRUCTIONS = ("ptx.cuh", "hopper.cuh", "wgmma.cuh")  # the line of interest is their caller's
 GUARDS = {False: 0, None: 0, True: 1, "end": 1, "start": 2}
 
 
@@ -266,4 +267,4 @@ def _source_line(library, pc):
     # Innermost first; the emulator's own headers are skipped.
     lines = [os.path.basename(f.split(" (")[0]) for f in found if f and not f.startswith("?")]
     lines = [f for f in lines if f.split(":")[0].endswith((".cu", ".cuh"))]
-    return next((f" at {f}" for f in lines if not f.startswith("ptx.cuh:")), f" at {lines[0]}" if lines else "")
+    return next((f" at {f}" for f in lines if f.split(":")[0] not in INSTRUCTIONS), f" at {lines[0]}" if lines else "")

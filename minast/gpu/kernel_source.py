@@ -71,6 +71,7 @@ class Source:
     text: str
     kernels: dict[str, Kernel]
     groups: tuple[tuple[str, ...], ...]  # one tuple per `// instantiate:` line
+    capability: str = ""  # "90a" of a `// capability: 90a` line: the only one that has the file's instructions
 
     def split(self, expression: str) -> tuple[Kernel, tuple[str, ...], str]:
         """'attention_delta<float, 64>' -> (Kernel, ('float', '64'), 'attention_delta<float,64>').
@@ -137,7 +138,7 @@ def load(source: str | Path) -> Source:
     parts = []
     text = PRELUDE + _with_includes(path, path.parent, parts)
     plain = without_comments(text)
-    result = Source(path.name, text, _kernels(plain), _groups(text))
+    result = Source(path.name, text, _kernels(plain), _groups(text), _capability(text))
     _loaded[_folders[-1], source] = _Loaded(result, parts, now)
     return result
 
@@ -228,6 +229,11 @@ def _parameter(text):
     const = re.search(r"\bconst\b", type_.split("*")[0]) is not None
     base = " ".join(re.sub(r"\bconst\b", " ", type_.replace("*", " ")).split())
     return Parameter(name, base, "*" in type_, const)
+
+
+def _capability(text):
+    found = re.search(r"^\s*//\s*capability:\s*(\w+)\s*$", text, re.M)
+    return found[1] if found else ""
 
 
 def _groups(text):

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from ..errors import Error
 
+OPTIONS = ("-std=c++17", "-lineinfo")  # what `launch` asks CuPy for
+CUPY_ADDS = ("-ftz=true", "--device-as-default-execution-space")  # CuPy 14, to every kernel; and -arch of the device
 INSTALL = "pip install nvidia-cuda-nvrtc nvidia-cuda-runtime nvidia-cuda-crt"
 
 
@@ -57,7 +59,7 @@ def compile_text(text: str, name: str, arch: str, expressions: Iterable[str]) ->
     try:
         for expression in expressions:
             nvrtc.nvrtcAddNameExpression(program, expression.encode())
-        options = [f"--gpu-architecture=sm_{arch}", "-std=c++17", "--ptxas-options=-v"]
+        options = [*OPTIONS, *CUPY_ADDS, f"-arch=sm_{arch}", "--ptxas-options=-v"]
         options += [f"-I{h}" for h in headers]
         array = (ctypes.c_char_p * len(options))(*(o.encode() for o in options))
         failed = nvrtc.nvrtcCompileProgram(program, len(options), array)

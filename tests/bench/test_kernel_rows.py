@@ -56,7 +56,8 @@ def test_all_rows_in_the_emulator(tmp_path, command, monkeypatch):
         assert {f"{name}, {dtype}" for name in ("tokens backward", "attention of two queries, backward")} <= set(rows)
     for dtype, versions in attention.VERSIONS.items():
         assert {f"attention, version {version}, {dtype}" for version in versions} <= set(rows)
-        assert f"attention backward, {attention.BACKWARD[dtype]}, {dtype}" in rows
+        assert (f"attention, version 7 with 2 warpgroups, {dtype}" in rows) == (dtype != "float32")
+        assert {f"attention backward, as version {v}, {dtype}" for v in attention.BACKWARD[dtype]} <= set(rows)
     assert "emulator: toy, training step, batch 2" in rows
     assert stored["about"]["device"] == "emulator" and out.count("says nothing about a GPU") == len(rows)
     assert {row["job"] for row in stored["rows"]} >= {"step", "latency", "memory", "attention forward"}

@@ -15,6 +15,7 @@ from minast.cache import private_folder
 from minast.errors import Error
 from minast.gpu import kernel_source, nvrtc
 from tests.emulated import FEATURES
+from tests.gpu.test_emulator_hopper import HOPPER
 
 CACHE = private_folder("compile")  # the user's own, kept by content: compiling everything takes minutes
 SOURCES = sorted(p.name for p in kernel_source.folder().glob("*.cu"))
@@ -88,6 +89,37 @@ def test_compiles_without_spills(needs_compiler, source, arch):
 
 def test_the_emulators_test_kernels_are_cuda_too(needs_compiler):
     assert registers.usages(FEATURES, "80", cache=CACHE)
+    assert registers.usages(HOPPER, "90", cache=CACHE) and not registers.usages(HOPPER, "80", cache=CACHE)
+
+
+@pytest.mark.parametrize("use", ["nvcc", "nvrtc"])
+def test_the_hopper_kernels_keep_their_products_asynchronous(use):
+    """ptxas says so (C7510 to C7519) where it waits after each product, or adds fences."""
+    if use == "nvcc" and not shutil.which("nvcc"):
+        pytest.skip("no nvcc")
+    if use == "nvrtc" and not nvrtc.available():
+        without(nvrtc.INSTALL)
+    for file in ("attention_hopper.cu", "attention_hopper_backward.cu"):
+        source = kernel_source.load(file)
+        names = [name for group in source.groups for name in group]
+        log = compiling.compiled(source, names, compiling.target(source, "90"), use)[1]
+        assert log.count("Compiling entry function") == len(names)
+        assert "(C75" not in log and "setmaxnreg" not in log
+
+
+def test_nvrtc_takes_90a_of_two_architectures(needs_nvrtc, monkeypatch):
+    """CuPy adds -arch=sm_90 to the options that `launch` gives it."""
+    source, kernel = kernel_source.load("attention_hopper.cu"), ["attention_wgmma<__half,32,1>"]
+    trap, _ = nvrtc.compile_text(source.text, source.name, "90", kernel)
+    monkeypatch.setattr(nvrtc, "OPTIONS", (*nvrtc.OPTIONS, "-arch=sm_90a"))
+    whole, _ = nvrtc.compile_text(source.text, source.name, "90", kernel)
+    assert len(whole) > 4 * len(trap) > 0
+
+
+def test_a_file_for_one_capability_is_compiled_for_it_alone():
+    source, other = kernel_source.load("attention_hopper.cu"), kernel_source.load("softmax.cu")
+    assert [compiling.target(source, arch) for arch in compiling.ARCHITECTURES] == [None, None, "90a"]
+    assert [compiling.target(other, arch) for arch in compiling.ARCHITECTURES] == ["75", "80", "90"]
 
 
 def test_the_compilers_messages_name_the_kernels_own_lines(needs_compiler, tmp_path):
@@ -172,13 +204,17 @@ def test_without_binutils_the_sentence_names_the_package(monkeypatch, tmp_path):
 
 
 def test_the_table_has_a_row_per_kernel():
-    found = {}
+    found = {("h.cu", "80"): [registers.Usage("h<1>", "80a", 168, 48, 0)]}
     for arch, f, half, g in (("75", 30, 40, 8), ("80", 32, 20, 9)):
         needs = (("g", g, 0, 4 if arch == "75" else 0), ("f<__half>", half, 64, 0), ("f<float>", f, 128, 0))
         found["a.cu", arch] = [registers.Usage(name, arch, *numbers) for name, *numbers in needs]
     rows = registers.table(found, ("75", "80")).splitlines()
     assert rows[0].count("|") == rows[1].count("|") == rows[2].count("|")
-    assert rows[2:] == ["| `f` | a.cu | 2 | 40 | 32 | 128 | 0 |", "| `g` | a.cu | 1 | 8 | 9 | 0 | 4 |"]
+    assert rows[2:] == [
+        "| `h` | h.cu | 1 | - | 168 | 48 | 0 |",
+        "| `f` | a.cu | 2 | 40 | 32 | 128 | 0 |",
+        "| `g` | a.cu | 1 | 8 | 9 | 0 | 4 |",
+    ]
 
 
 def test_the_readme_lists_every_kernel():

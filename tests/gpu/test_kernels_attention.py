@@ -58,7 +58,7 @@ def test_forward_and_backward(put, dtype, size):
         close(get(dbias) - 3, sums, BACKWARD[dtype], "dbias", scale=np.sqrt(size[0] * size[1]) * np.abs(wanted).max())
 
 
-def check_bias(put, dtype, size, version=6, fragments=None):
+def check_bias(put, dtype, size, version=6, fragments=None, warpgroups=None):
     """The bias added on the way, against the reference that has it in qkv beforehand, the keys' too."""
     qkv, do, qkv64, do64 = random_case(*size, dtype)
     B, N, H, D = size
@@ -66,7 +66,7 @@ def check_bias(put, dtype, size, version=6, fragments=None):
     want, reference = layers.attention_forward(qkv64 + bias, H)
     wanted = layers.attention_backward(do64, reference).reshape(B, N, 3, -1)
     placed = put(qkv)
-    o, cache = cuda.attention_forward(placed, H, version, fragments, put(bias))
+    o, cache = cuda.attention_forward(placed, H, version, fragments, put(bias), warpgroups)
     close(o, want, FORWARD[dtype], f"o of version {version}")
     left = get(placed).reshape(wanted.shape)
     assert (left[:, :, 1:] == qkv64.reshape(wanted.shape)[:, :, 1:]).all(), "keys or values were written to"

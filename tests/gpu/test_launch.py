@@ -284,6 +284,13 @@ def test_cupy_gets_one_text_and_exact_types(cupy):
     assert type(args[0]) is np.uint64 and args[0] == 0 and args[1] is y
 
 
+def test_a_file_for_one_capability_is_compiled_for_it(cupy):
+    arrays = (on_device(np.zeros(n, t)) for n, t in ((96, np.float16), (32, np.float16), (1, np.float32)))
+    qkv, out, lse = arrays
+    launch.launch("attention_hopper.cu", "attention_wgmma<__half,32,1>", 1, 256, (qkv, None, out, lse, 1, 1, 1.0))
+    assert cupy[0][1]["options"] == ("-std=c++17", "-lineinfo", "-arch=sm_90a")
+
+
 def test_scalars_for_cupy_have_the_declared_width(cupy):
     out = on_device(np.zeros(7))
     launch.launch(FEATURES, "scalars<int>", 1, 1, (out, 1, 2, 3, 4, 5.0, True, np.float16(6)))

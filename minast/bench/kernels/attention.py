@@ -1,5 +1,7 @@
 """The versions of the attention kernel: GFLOP/s, the share of cuBLAS's largest product, and other libraries' attention.
 
+Those that the device can run: version 7 needs compute capability 9.0.
+
 The count is 4 B H N^2 D FLOP forward (two products) and 10 B H N^2 D backward (five), whatever a kernel does: ours
 computes two of the five twice, to need no atomics. The check covers o, the rows' log-sum-exp (lse), and dqkv.
 
@@ -25,12 +27,9 @@ from ..pytorch import runtime
 from ..pytorch.kernels import TORCH
 from ..row import Skip
 
-VERSIONS = {"float32": (0, 1, 2, 3), "float16": (4, 5, 6), "bfloat16": (4, 5, 6)}
-BACKWARD = {
-    "float32": "as version 2",
-    "float16": "as version 6",
-    "bfloat16": "as version 6",
-}  # how its products are made
+VERSIONS = {"float32": (0, 1, 2, 3), "float16": (4, 5, 6, 7), "bfloat16": (4, 5, 6, 7)}
+WARPGROUPS = (1, 2, 3)  # of version 7: each is timed, since which is fastest is for choices.py to say
+BACKWARD = {"float32": (2,), "float16": (6, 7), "bfloat16": (6, 7)}  # as which version its products are made
 GOALS = {  # of PyTorch's speed
     ("forward", "bfloat16"): Goal("0.7x", 0.7, TORCH),
     ("backward", "bfloat16"): Goal("0.6x", 0.6, TORCH),
@@ -61,7 +60,7 @@ def of_dtype(
     want, want_dqkv, want_lse = reference(device.xp, qkv, do, H)
     one = 4 * H * N * N * D  # FLOP of a clip's forward pass
 
-    def line(name, call, flop, clips, found, way, version=None, goals=()):
+    def line(name, call, flop, clips, found, job, version=None, goals=()):
         calls, without = found
         ours, *theirs = device.interleaved([call, *(call for call, _ in calls.values())], rounds)
         batches = [b for _, b in calls.values()]
@@ -79,28 +78,39 @@ def of_dtype(
             without=without,
             note=f"batch {clips}" if clips < B else "",
             goals=goals,
-            job=f"attention {way}",
+            job=job,
             version=version,
         )
 
     found, used = libraries(device, torch, "forward", qkv, do, H, want, dtype), cuda.attention_version(qkv, H)
-    for version in VERSIONS[dtype]:
-        name = f"attention, version {version}, {dtype}"
+    for version, warpgroups in rungs(dtype, cuda.attention_versions(qkv, H)):
+        kind_of = f" with {warpgroups} warpgroup{'s' * (warpgroups > 1)}" if warpgroups else ""
+        name = f"attention, version {version}{kind_of}, {dtype}"
         clips = device.fitting(B, 4 * H * N * N, 0.8) if version == 0 else B  # version 0 writes all scores
-        call = partial(cuda.attention_forward, qkv[:clips], H, version=version)
+        call = partial(cuda.attention_forward, qkv[:clips], H, version=version, warpgroups=warpgroups)
         o, (_, _, lse, *_) = call()
         check(o, want[:clips], TOLERANCE[dtype], name)
         check(lse, want_lse[:clips], TOLERANCE["float32"], f"lse of {name}")  # float32 in every dtype
-        goals = [GOALS["forward", dtype]] if version == used and ("forward", dtype) in GOALS else []
-        yield line(name, call, one, clips, found, "forward", version, goals)
+        goals = [GOALS["forward", dtype]] if version == used and not kind_of and ("forward", dtype) in GOALS else []
+        yield line(name, call, one, clips, found, f"attention forward{kind_of}", version, goals)
     del o, lse, found
     device.release()
-    name = f"attention backward, {BACKWARD[dtype]}, {dtype}"
-    call = partial(cuda.attention_backward, do, cuda.attention_forward(qkv, H)[1])
-    check(call(), want_dqkv, TOLERANCE[dtype], name)
     found = libraries(device, torch, "backward", qkv, do, H, want_dqkv, dtype)
-    goals = [GOALS["backward", dtype]] if ("backward", dtype) in GOALS else []
-    yield line(name, call, 2.5 * one, B, found, "backward", goals=goals)
+    cache, used = cuda.attention_forward(qkv, H)[1], cuda.attention_version(qkv, H, "backward")
+    for version in BACKWARD[dtype]:
+        if version not in cuda.attention_versions(qkv, H):
+            continue
+        name = f"attention backward, as version {version}, {dtype}"
+        call = partial(cuda.attention_backward, do, cache, **({} if dtype == "float32" else {"version": version}))
+        check(call(), want_dqkv, TOLERANCE[dtype], name)
+        goals = [GOALS["backward", dtype]] if version == used and ("backward", dtype) in GOALS else []
+        yield line(name, call, 2.5 * one, B, found, "attention backward", goals=goals)
+
+
+def rungs(dtype: str, can_run: Sequence[int]) -> list[tuple[int, int | None]]:
+    """[(version, warpgroups or None for its own choice), ...] of the versions of a dtype that the device can run."""
+    versions = [(version, None) for version in VERSIONS[dtype] if version in can_run]
+    return versions + [(version, w) for version, _ in versions if version == 7 for w in WARPGROUPS]
 
 
 def reference(xp, qkv, do, heads: int) -> tuple:

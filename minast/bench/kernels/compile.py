@@ -41,6 +41,16 @@ def version(use: str) -> str:
     return found[1] if found else told
 
 
+def target(source: kernel_source.Source, arch: str) -> str | None:
+    """What to compile a file for on compute capability `arch`: "90a" for "90" where it needs that; None: it cannot run.
+
+    source: a `kernel_source.Source`.
+    """
+    if not source.capability:
+        return arch
+    return source.capability if source.capability.rstrip("a") == arch else None
+
+
 def compiled(source: kernel_source.Source, names: list[str], arch: str, use: str) -> tuple[bytes, str]:
     """Instantiate the kernels `names` of a `kernel_source.Source`.   -> (cubin, what ptxas reports on each)
 
@@ -52,7 +62,7 @@ def compiled(source: kernel_source.Source, names: list[str], arch: str, use: str
         file, cubin = Path(scratch) / "kernel.cu", Path(scratch) / "kernel.cubin"
         kept = ", ".join(f"(const void*)&{name}" for name in names)  # an address instantiates without the parameters
         file.write_text(f"{source.text}\nconst void* kept[] = {{{kept}}};\n")
-        flags = ["-std=c++17", f"-arch=sm_{arch}", "-cubin", "-Xptxas", "-v"]
+        flags = [*nvrtc.OPTIONS, "-ftz=true", f"-arch=sm_{arch}", "-cubin", "-Xptxas", "-v"]
         run = subprocess.run(["nvcc", *flags, "-o", str(cubin), str(file)], capture_output=True, text=True)
         if run.returncode:
             wrong = [line for line in run.stderr.splitlines() if "error" in line] or run.stderr.splitlines()

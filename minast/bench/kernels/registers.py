@@ -27,7 +27,10 @@ from ...gpu import kernel_source
 from .. import readme
 from . import compile as compiling
 
-NOTE = "The most that any instantiation needs; dynamic shared memory is requested at launch and not included."
+NOTE = (
+    "The most that any instantiation needs; dynamic shared memory is requested at launch and not included. "
+    "The kernels in attention_hopper*.cu are compiled for 9.0a alone, and their warpgroups exchange registers."
+)
 
 
 @dataclass(frozen=True)
@@ -42,12 +45,15 @@ class Usage:
 
 
 def usages(source: str | Path, arch: str, use: str | None = None, cache: str | Path | None = None) -> list[Usage]:
-    """Compile all that a kernel file lists.   -> list of Usage, cached by content
+    """Compile all that a kernel file lists.   -> list of Usage, cached by content; empty if it cannot run there
 
     source: a file name in kernels/ or a path; arch: a compute capability, "90"; use: "nvcc", "nvrtc", or None for what
     is installed; cache: a folder. Raises Error where it does not compile, or no compiler is installed.
     """
     use, text = compiling.chosen(use), kernel_source.load(source)
+    arch = compiling.target(text, arch)
+    if arch is None:
+        return []
     names = [name for group in text.groups for name in group]
     key = repr((text.text, names, arch, use, compiling.version(use)))
     kept = Path(cache or private_folder("compile")) / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
@@ -107,7 +113,8 @@ def table(found: dict[tuple[str, str], list[Usage]], architectures: Sequence[str
         "| --- | --- | ---: |" + " ---: |" * (len(architectures) + 2),
     ]
     for (source, kernel), listed in kernels.items():
-        registers = [str(max(u.registers for u in listed if u.arch == a)) for a in architectures]
+        registers = [max((u.registers for u in listed if u.arch.rstrip("a") == a), default=None) for a in architectures]
+        registers = ["-" if r is None else str(r) for r in registers]
         cells = [f"`{kernel}`", source, str(len({u.kernel for u in listed})), *registers]
         cells += [str(max(u.shared for u in listed)), str(sum(u.spills for u in listed))]
         lines.append("| " + " | ".join(cells) + " |")

@@ -13,7 +13,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,18 +27,25 @@ KERNELS = {  # kernel -> its file; at the width of AST's heads
     "attention_mma<__nv_bfloat16,64,2>": "attention.cu",
     "attention_mma_async<__nv_bfloat16,64,2>": "attention.cu",
     "attention_mma_lean<__nv_bfloat16,64,2>": "attention.cu",
+    "attention_wgmma<__nv_bfloat16,64,3>": "attention_hopper.cu",
     "attention_mma_dkv<__nv_bfloat16,64,1>": "attention_backward.cu",
     "attention_mma_dkv<__nv_bfloat16,64,2>": "attention_backward.cu",
     "attention_mma_dq<__nv_bfloat16,64,2>": "attention_backward.cu",
+    "attention_wgmma_dkv<__nv_bfloat16,64,2>": "attention_hopper_backward.cu",
+    "attention_wgmma_dq<__nv_bfloat16,64,2>": "attention_hopper_backward.cu",
 }
-PRODUCT, LOAD = "HMMA", "LDSM"
+LOAD = "LDSM"
 
 
 class Loop(NamedTuple):
-    """A loop that contains products: its instructions, and those of them that are products and matrix loads."""
+    """A loop that contains products: its instructions, those of them that are products, and matrix loads.
+
+    work: what the products do, in units of 16 x 8 x 16, one HMMA's; an HGMMA of a warpgroup does several for each warp.
+    """
 
     instructions: int
     products: int
+    work: int
     loads: int
 
 
@@ -59,15 +65,24 @@ def loops(source: str, kernel: str, arch: str = "90") -> list[Loop]:
     source: a file name in kernels/; kernel: a name from its list of instantiations; arch: a compute capability. Raises
     Error without a compiler or nvdisasm, and where it does not compile.
     """
+    return counted(listing(source, kernel, arch), kernel.split("<")[0])
+
+
+def listing(source: str, kernel: str, arch: str = "90") -> str:
+    """What nvdisasm prints of one instantiation. Arguments and errors as in `loops`."""
     disassemble = disassembler()
-    cubin, _ = compiling.compiled(kernel_source.load(source), [kernel], arch, compiling.chosen())
+    text = kernel_source.load(source)
+    target = compiling.target(text, arch)
+    if target is None:
+        raise Error(f"{source} is for compute capability {text.capability} alone, not for {arch}.")
+    cubin, _ = compiling.compiled(text, [kernel], target, compiling.chosen())
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch) / "kernel.cubin"
         file.write_bytes(cubin)
         done = subprocess.run([disassemble, "-c", str(file)], capture_output=True, text=True)
     if done.returncode:
         raise Error(f"nvdisasm: {done.stderr.strip()}")
-    return counted(done.stdout, kernel.split("<")[0])
+    return done.stdout
 
 
 def counted(listing: str, name: str) -> list[Loop]:
@@ -85,29 +100,42 @@ def _loops(section):
         if label := re.match(r"(\.L_x_\d+):", line):
             labels[label[1]] = len(kinds)
         elif code := re.match(r"\s+/\*[0-9a-f]+\*/\s+(?:@!?U?P\w+ +)?([A-Z0-9]+)(.*);", line):
-            kinds.append(code[1])
+            ends = code[1] == "EXIT" and "@" not in line
+            kinds.append(("END" if ends else code[1], _work(code[1], code[2])))
             back = re.search(r"`\((\.L_x_\d+)\)", code[2])
             if code[1] == "BRA" and back and back[1] in labels:
-                body = Counter(kinds[labels[back[1]] :])
-                if body[PRODUCT]:
-                    found.append(Loop(body.total(), body[PRODUCT], body[LOAD]))
+                loop = kinds[labels[back[1]] :]
+                products = [work for _, work in loop if work]
+                # Behind the kernel's end are only paths that are seldom taken, and branch back to where they came from.
+                if products and ("END", 0) not in loop:
+                    loads = sum(kind == LOAD for kind, _ in loop)
+                    found.append(Loop(len(loop), len(products), sum(products), loads))
     return found
+
+
+def _work(kind, rest):
+    """Products of 16 x 8 x 16 that a warp does with this instruction: HMMA.16816 one, HGMMA.64x128x16 sixteen."""
+    if kind == "HMMA":
+        return 1
+    shape = re.match(r"\.64x(\d+)x16\b", rest) if kind == "HGMMA" else None
+    return int(shape[1]) // 8 if shape else 0
 
 
 def table(found: dict[str, list[Loop]]) -> str:
     """Markdown, a row per loop; for a loop around another, what it adds.   found: {kernel: [Loop, ...]}"""
     lines = [
-        "| kernel | loop | instructions | HMMA | others for each | matrix loads (LDSM) for each |",
-        "| --- | --- | ---: | ---: | ---: | ---: |",
+        "| kernel | loop | instructions | products | of 16 x 8 x 16 | others for each | matrix loads (LDSM) for each |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
     ]
     for kernel, (first, *around) in found.items():
-        others, loads = (first.instructions - first.products) / first.products, first.loads / first.products
+        others, loads = (first.instructions - first.products) / first.work, first.loads / first.work
         kind = "inner" if around else "over the tiles"
-        cells = [kind, str(first.instructions), str(first.products), f"{others:.2f}", f"{loads:.2f}"]
+        cells = [kind, str(first.instructions), str(first.products), str(first.work), f"{others:.2f}", f"{loads:.2f}"]
         lines.append(f"| `{kernel}` | {' | '.join(cells)} |")
         for loop in around:
             besides = loop.instructions - first.instructions
-            lines.append(f"| | over the tiles, besides | {besides} | {loop.products - first.products} | | |")
+            more = loop.products - first.products, loop.work - first.work
+            lines.append(f"| | over the tiles, besides | {besides} | {more[0]} | {more[1]} | | |")
     return "\n".join(lines)
 
 
