@@ -107,8 +107,8 @@ def place(path: str, line: int) -> str:
 def _row(path, line, cells, columns):
     if None in cells:
         raise Error(
-            f"{place(path, line)}: there are more cells than columns ({quoted(cells[None][0], 80)}); separate labels by "
-            "semicolons."
+            f"{place(path, line)}: there are more cells than columns ({quoted(cells[None][0], 80)}); separate labels "
+            "by semicolons."
         )
     cell = {kind: (cells[name] or "").strip() if name else "" for kind, name in columns.items()}
     labels = [name.strip() for name in cell["labels"].split(";") if name.strip()]
