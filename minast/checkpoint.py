@@ -16,7 +16,7 @@ from .config import FeatureConfig, ModelConfig
 from .errors import Error
 from .files import atomic
 from .model import AST, LOSSES
-from .npz import Archive
+from .npz import Archive, write_arrays
 from .params import shapes
 from .positions import adapt_positions
 from .version import __version__
@@ -88,7 +88,7 @@ def save(
     weights = {f"w/{name}": model.numpy(view) for name, view in model.w.items()}
     moments = {f"state/{name}": model.numpy(value) for name, value in arrays.items()}
     with atomic(path) as f:
-        np.savez(f, minast=np.array(json.dumps(about)), **weights, **moments)
+        write_arrays(f, {"minast": np.array(json.dumps(about)), **weights, **moments})
 
 
 def _feature_config(features, config):

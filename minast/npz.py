@@ -12,8 +12,10 @@ import os
 import tokenize
 import zipfile
 import zlib
+from collections.abc import Mapping
 from math import prod
 from threading import Lock, local
+from typing import IO
 
 import numpy as np
 
@@ -111,6 +113,18 @@ class Archive:
 
     def __exit__(self, *_):
         self.close()
+
+
+def write_arrays(file: IO[bytes], arrays: Mapping[str, np.ndarray]) -> None:
+    """Write arrays by name as numpy.savez does, byte for byte, into a file that is open.
+
+    If that fails, as on a full disk, the archive is closed at once. NumPy 1.26 leaves that to Python's garbage
+    collection, which then prints a traceback. Raises OSError, and ValueError for an array of objects.
+    """
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
+                np.lib.format.write_array(entry, np.asanyarray(array), allow_pickle=False)
 
 
 def load_npy(path: str | os.PathLike) -> np.ndarray:
