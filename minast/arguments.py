@@ -112,6 +112,22 @@ def number(least: float, most: float, above: bool = False, below: bool = False) 
     return parse
 
 
+class EachWithin(argparse.Action):
+    """Several numbers, each within bounds of its own: `kinds`, a `type` for each."""
+
+    def __init__(self, *args, kinds, **options):
+        super().__init__(*args, nargs=len(kinds), **options)
+        self.kinds = kinds
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        """Store the numbers as a tuple."""
+        try:
+            found = tuple(kind(text) for kind, text in zip(self.kinds, values, strict=True))
+        except argparse.ArgumentTypeError as error:
+            raise argparse.ArgumentError(self, str(error)) from None
+        setattr(namespace, self.dest, found)
+
+
 def _within(text, value, least, most, words):
     if value is None or not least <= value <= most:
         shown = text.strip() if NUMBER.fullmatch(text.strip()) else repr(text[:40])

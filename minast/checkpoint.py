@@ -16,7 +16,7 @@ from .config import CLASSES, COUNT, FEATURES, LABEL, MODEL, FeatureConfig, Model
 from .errors import Error
 from .files import atomic
 from .model import AST, LOSSES
-from .npz import Archive
+from .npz import Archive, write_arrays
 from .params import shapes
 from .positions import adapt_positions
 from .schema import Flag, ListOf, Maybe, OneOf, Plain, Record, Text, Whole, as_json, checked, checked_floats
@@ -116,7 +116,11 @@ def save(
     if len(text) > LONGEST:
         raise Error(f"{path}: labels, history and notes have {len(text)} characters: at most {LONGEST} can be kept.")
     with atomic(path) as f:
+<<<<<<< .merge_file_qwWWFN
         np.savez(f, minast=np.array(text), **weights, **moments)
+=======
+        write_arrays(f, {"minast": np.array(json.dumps(about)), **weights, **moments})
+>>>>>>> .merge_file_EBiMlu
 
 
 def _feature_config(features, config):

@@ -9,6 +9,7 @@ classes with few clips. The exit status is 0 if train would take the data as the
 """
 
 from . import cli
+from .arguments import FOLDS, SEEDS, whole
 from .datasets import check, open_dataset
 
 VERBS = {"check": "read every file, and say what was understood and what looks wrong"}
@@ -32,9 +33,13 @@ def parser() -> cli.Parser:
     p.add_argument("verb", choices=tuple(VERBS), help="; ".join(f"{verb}: {text}" for verb, text in VERBS.items()))
     cli.add_data(p)
     p.add_argument(
-        "--seed", type=int, metavar="N", default=0, help="seed of the split, if the data have none (default: 0)"
+        "--seed",
+        type=whole(0, SEEDS),
+        metavar="N",
+        default=0,
+        help="seed of the split, if the data have none (default: 0)",
     )
-    p.add_argument("--fold", type=int, metavar="N", help=f"{cli.FOLD} (default: the first)")
+    p.add_argument("--fold", type=whole(1, FOLDS), metavar="N", help=f"{cli.FOLD} (default: the first)")
     p.add_argument("--json", action="store_true", help="print one JSON object")
     cli.add_threads(p)
     return p

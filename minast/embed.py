@@ -22,7 +22,12 @@ from .classifier import Classifier
 from .datasets.tree import audio_files
 from .errors import Error
 from .files import atomic, writable_file, writable_folder
+<<<<<<< .merge_file_RuqmmU
 from .scoring import BATCH, by_clip, segment_embeddings, segment_times
+=======
+from .npz import write_arrays
+from .scoring import BATCH, clip_embeddings, segment_times
+>>>>>>> .merge_file_HHw948
 from .training.prefetch import Prefetcher
 from .version import __version__
 
@@ -47,7 +52,7 @@ def main(argv=None):
     }
     table = arrays(clips, readable, seconds, classifier.features, args.per)
     with atomic(args.out) as f:
-        np.savez(f, **table, about=np.array(json.dumps(about)))
+        write_arrays(f, {**table, "about": np.array(json.dumps(about))})
     rows, width = table["embeddings"].shape
     what, source = cli.counted(rows, "embedding"), cli.counted(len(readable), "file")
     print(f"{args.out}: {what} of {width} numbers, one per {args.per}, from {source}")

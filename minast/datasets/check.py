@@ -64,7 +64,7 @@ class Report:
     def lines(self) -> list[str]:
         """All of it, to print; long lists are cut."""
         found = [*understood(self.dataset), *self._sound()]
-        found += listed("files that cannot be read", [reason for _, reason in self.unreadable])
+        found += listed("files that cannot be read", [visible(reason) for _, reason in self.unreadable])
         found += listed("files with remarks", [f"{visible(name)}: {note}" for name, note in self.notes])
         found += listed("files of digital silence", [visible(name) for name in self.silent])
         found += [f"copies: {sentence}" for sentence in duplicates.sentences(self.dataset, self.copies)]

@@ -13,6 +13,8 @@ from ..errors import Error
 
 SHORT = 8  # bytes of a digest that checkpoints keep: 2 million clips and 100 000 others collide once in 90 million
 
+PART = 64  # files
+
 _known: dict[str, tuple[tuple, bytes]] = {}  # path -> (size, times, place on disk), digest: a file is read once
 
 
@@ -41,9 +43,16 @@ def digests(paths: Sequence[str | None], label: str = "reading") -> list[bytes |
         except OSError:
             return None
 
-    with ThreadPoolExecutor(threads.count(), initializer=threads.stay_single_threaded) as pool:
-        bar = tqdm(pool.map(one, paths), total=len(paths), desc=label, unit="file", disable=None, leave=False, delay=1)
-        return list(bar)
+    parts = [paths[i : i + PART] for i in range(0, len(paths), PART)]  # a task each: a single file is too little
+    with (
+        ThreadPoolExecutor(threads.count(), initializer=threads.stay_single_threaded) as pool,
+        tqdm(total=len(paths), desc=label, unit="file", disable=None, leave=False, delay=1) as bar,
+    ):
+        found = []
+        for part in pool.map(lambda part: [one(path) for path in part], parts):
+            found += part
+            bar.update(len(part))
+        return found
 
 
 def shortened(found: Iterable[bytes | None]) -> np.ndarray:

@@ -9,6 +9,8 @@ from .common import quoted
 
 REFUSED = {"Cc": "a control character", "Cs": "bytes that are not UTF-8", "Zl": "a line break", "Zp": "a line break"}
 
+LONGEST = 1000  # characters of a label: what checkpoints hold
+
 
 def cleaned(name: str, where: str) -> str:
     """A label in Unicode's composed form (NFC), so that é and e + accent, which look the same, are one class.
@@ -19,6 +21,8 @@ def cleaned(name: str, where: str) -> str:
     for character in name:
         if fault := REFUSED.get(unicodedata.category(character)):
             raise Error(f"{visible(where)}: the label {quoted(name)} contains {fault}: give it a plain name.")
+    if len(name) > LONGEST:
+        raise Error(f"{visible(where)}: the label {quoted(name)} has {len(name)} characters: {LONGEST} are allowed.")
     if ";" in name:
         raise Error(
             f"{visible(where)}: the label {quoted(name)} contains a semicolon, which separates labels: rename it."

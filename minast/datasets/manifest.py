@@ -19,7 +19,7 @@ def read(path: str, seed: int = 0) -> Dataset:
 
 def from_tables(name: str, tables: Sequence[tuple[table.Table, str]], finder: table.Finder) -> Dataset:
     """The clips of tables, each of them a split if one is named beside it. name: of the data set."""
-    clips, bad, lines, spellings = [], [], {}, []
+    clips, bad, lines, spellings, folders = [], [], {}, [], {}
     rows = [(each.path, split, row) for each, split in tables for row in each.rows]
     for path, _, row in rows:
         spellings += row.labels
@@ -27,16 +27,17 @@ def from_tables(name: str, tables: Sequence[tuple[table.Table, str]], finder: ta
     labels = sorted({label for _, _, row in rows for label in row.labels})
     number = {label: k for k, label in enumerate(labels)}
     for path, split, row in rows:
-        where, shown = f"{visible(path)}, line {row.line}", visible(row.file, 120)
         full = finder(row.file)
-        split, fold = _split(where, row, split), _fold(where, row)
+        split, fold = _split(path, row, split), _fold(path, row)
         if full is None:
+            where = table.place(path, row.line)
             wanted = visible(os.path.join(finder.base, row.file))
             sentence = f"{where}: there is no file {wanted}; files are relative to the manifest's folder."
             bad.append(Bad(row.file, tuple(row.labels), sentence))
             continue
-        real = os.path.realpath(full)
+        real = real_path(full, folders)
         if real in lines:
+            where, shown = table.place(path, row.line), visible(row.file, 120)
             raise Error(f"{where}: {shown} is already in line {lines[real]}: give it one line with all its labels.")
         lines[real] = row.line
         own = tuple(sorted({number[label] for label in row.labels}))
@@ -54,23 +55,36 @@ def from_tables(name: str, tables: Sequence[tuple[table.Table, str]], finder: ta
     return Dataset(name, labels, clips, several, origin, notes=tuple(dict.fromkeys(notes)), bad=tuple(bad))
 
 
-def _split(where, row, split):
+def real_path(path: str, folders: dict[str, str]) -> str:
+    """os.path.realpath of a file, fast for many files in few folders.   folders: those that were looked up before"""
+    if os.path.islink(path):
+        return os.path.realpath(path)
+    folder, name = os.path.split(path)
+    if folder not in folders:
+        folders[folder] = os.path.realpath(folder)
+    return os.path.join(folders[folder], name)
+
+
+def _split(path, row, split):
     """The split of a row: its own, or its table's."""
     if not row.split:
         return split
     own = split_of(row.split)
     if own is None:
+        where = table.place(path, row.line)
         raise Error(f"{where}: the split is {quoted(row.split, 40)}: it must be train, valid or test.")
     return own
 
 
-def _fold(where, row):
+def _fold(path, row):
     """The fold of a row: 3, "fold3"; None without one."""
     if not row.fold:
         return None
     number = row.fold if row.fold.isascii() and row.fold.isdigit() and len(row.fold) < 5 else fold_of(row.fold)
     if number is None:
-        raise Error(f"{where}: the fold is {quoted(row.fold, 40)}: it must be a whole number such as 1.")
+        raise Error(
+            f"{table.place(path, row.line)}: the fold is {quoted(row.fold, 40)}: it must be a whole number such as 1."
+        )
     return int(number)
 
 

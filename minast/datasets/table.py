@@ -99,19 +99,25 @@ def _columns(path, names):
     return columns, notes
 
 
+def place(path: str, line: int) -> str:
+    """Where a sentence is about: "clips.csv, line 7"."""
+    return f"{visible(path)}, line {line}"
+
+
 def _row(path, line, cells, columns):
-    where = f"{visible(path)}, line {line}"
     if None in cells:
         raise Error(
-            f"{where}: there are more cells than columns ({quoted(cells[None][0], 80)}); separate labels by semicolons."
+            f"{place(path, line)}: there are more cells than columns ({quoted(cells[None][0], 80)}); separate labels "
+            "by semicolons."
         )
     cell = {kind: (cells[name] or "").strip() if name else "" for kind, name in columns.items()}
     labels = [name.strip() for name in cell["labels"].split(";") if name.strip()]
     if not cell["file"]:
-        raise Error(f"{where}: the column {columns['file']!r} is empty.")
+        raise Error(f"{place(path, line)}: the column {columns['file']!r} is empty.")
     if not labels:
         raise Error(
-            f"{where}: the column {columns['labels']!r} is empty, {visible(cell['file'], 80)} needs at least one label."
+            f"{place(path, line)}: the column {columns['labels']!r} is empty, {visible(cell['file'], 80)} needs at "
+            "least one label."
         )
     return Row(line, cell["file"], labels, cell["split"], cell["fold"])
 

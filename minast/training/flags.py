@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 
 from .. import cli
-from ..arguments import FOLDS, MANY, SEEDS, number, whole
+from ..arguments import FOLDS, MANY, SEEDS, EachWithin, number, whole
 from ..config import PRESETS, RENAMED, WINDOWS
 from ..errors import Error
 from .recipes import default
@@ -114,10 +114,11 @@ def add_training_flags(g):
     add(
         g,
         "milestones",
-        number(0, MANY),
+        str,
         ("START", "EVERY", "FACTOR"),
         "with --schedule milestones: after epoch START, multiply the learning rate by FACTOR every EVERY epochs",
-        nargs=3,
+        action=EachWithin,
+        kinds=(number(0, MANY), number(1, MANY), number(0, 1, above=True)),
     )
     add(g, "warmup", whole(0, 10**9), "N", "warm-up in steps, at most a fifth of the run")
     g.add_argument(

@@ -20,7 +20,8 @@ WILD = ["", "x", "1" + 40 * "0", "-" + 9 * "9", "nan", "1e400", "-inf", "9" * 50
 def test_every_number_is_bounded_where_it_is_parsed(verb, action):
     assert action.type not in (int, float)
     flag, count = action.option_strings[-1], action.nargs or 1
-    others = [word for a in PARSERS[verb]._actions if not a.option_strings and a.nargs != "?" for word in [a.metavar]]
+    given = [a for a in PARSERS[verb]._actions if not a.option_strings and a.nargs != "?"]
+    others = [a.choices[0] if a.choices else a.metavar for a in given]
     others += ["--out", "o.npz"] if verb == "embed" else []
     for wild in WILD:
         with pytest.raises(minast.Error) as refused:

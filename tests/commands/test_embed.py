@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 import minast
-from minast import embed, scoring
+from minast import scoring
 from minast.features import model_inputs
 from minast.sounds import OpenSound
 
@@ -138,11 +138,11 @@ def test_ctrl_c_leaves_the_old_file(trained, tones, tmp_path, monkeypatch, comma
 
 
 def test_a_full_disk_leaves_nothing(trained, tones, tmp_path, monkeypatch, command):
-    def full(file, **_):
+    def full(file, *_, **__):
         file.write(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(embed.np, "savez", full)
+    monkeypatch.setattr(np.lib.format, "write_array", full)
     status, _, err = command("embed", trained / "best.npz", tones / "low", "--out", tmp_path / "e.npz")
     assert status == 2 and "e.npz cannot be written: No space left on device" in err
     assert not list(tmp_path.iterdir())

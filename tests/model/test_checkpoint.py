@@ -181,7 +181,7 @@ def test_full_disk_leaves_the_old_file(saved, monkeypatch):
     def full(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(np, "savez", full)
+    monkeypatch.setattr(np.lib.format, "write_array", full)
     with pytest.raises(minast.Error, match="No space left on device"):
         minast.save(path, model, ["a", "b", "c"])
     assert path.read_bytes() == before and len(list(path.parent.iterdir())) == 1

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import minast
-from minast.npz import BROKEN, Archive, load_npy
+from minast.npz import BROKEN, Archive, load_npy, write_arrays
 
 
 def test_every_kind_of_array(tmp_path):
@@ -84,6 +84,20 @@ def test_a_file_that_is_replaced_while_threads_read_it(tmp_path):
         assert np.array_equal(archive.read("a"), np.zeros(3))
         with pytest.raises(minast.Error, match=r"x\.npz was replaced while it was being read"):
             pool.submit(archive.read, "a").result()
+
+
+def test_arrays_are_written_as_numpy_does(tmp_path):
+    arrays = {"a": np.arange(6.0).reshape(2, 3).T, "b/c": np.array("text"), "file": np.zeros((0, 2), np.int8)}
+    with open(tmp_path / "a.npz", "wb") as f:
+        write_arrays(f, arrays)
+    with open(tmp_path / "b.npz", "wb") as f:
+        np.savez(f, **{name: value for name, value in arrays.items() if name != "file"})
+    with np.load(tmp_path / "a.npz") as found:
+        assert list(found) == list(arrays)
+        assert all(np.array_equal(found[name], array) for name, array in arrays.items())
+    with open(tmp_path / "a.npz", "wb") as f:
+        write_arrays(f, {name: value for name, value in arrays.items() if name != "file"})
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
 
 
 def rewritten(path, change):
