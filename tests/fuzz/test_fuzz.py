@@ -129,6 +129,7 @@ def spoil(rng, data):
 @pytest.fixture
 def one_worker(tmp_path, monkeypatch):
     monkeypatch.setattr("tests.fuzz.__main__.LIMIT", 2)
+    monkeypatch.setattr("tests.fuzz.__main__.PATIENCE", 2)
     worker = Worker(0, str(tmp_path), [])
     worker.words = [sys.executable, "-c", STAND_INS, *worker.words[3:]]
     yield worker
