@@ -321,6 +321,25 @@ def read_sound(folder):
     return digest(wave)
 
 
+def read_measured(folder):
+    from minast.bench import stored
+
+    rows, about = stored.read([os.path.join(folder, "gpu.json")])
+    return digest(rows, about)
+
+
+def measured():
+    """What `python -m minast.bench --json` keeps of a GPU."""
+    from minast.bench import table
+    from minast.bench.gpu.rows import facts
+    from tests.pretended import ladder_rows
+
+    with tempfile.TemporaryDirectory() as folder:
+        path, rows = Path(folder, "gpu.json"), ladder_rows()
+        table.write_json(path, rows, table.conditions(2) | facts(rows))
+        return path.read_bytes()
+
+
 def read_flags(folder):
     import importlib
 
@@ -417,6 +436,9 @@ def others():
             read_flags,
             "flags",
             False,
+        ),
+        "bench json": Reader(
+            {"gpu.json": measured()}, {"gpu.json": [(archives.json_bytes, True)]}, read_measured, "bench"
         ),
         **recordings,
     }

@@ -526,7 +526,12 @@ def test_convert_then_predict(tmp_path, capsys):
         )
         == 0
     )
-    assert "fresh    mlp_head.1.weight" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "fresh    mlp_head.1.weight" in printed
+    assert "assumed  36 frames of 128 mel bins at stride 10: a grid of 12 x 3 alone does not tell" in printed
+    assert convert.main([str(FILES / "ast.pth"), out, *options[:2], "--source-grid", "12x3"]) == 0  # as in version 0.1
+    assert convert.main([str(FILES / "ast.pth"), out, *options]) == 0
+    capsys.readouterr()
     assert predict.main([out, str(tmp_path / "noise.wav")]) == 0
     printed = capsys.readouterr()
     assert "yes" in printed.out and "random" in printed.err
