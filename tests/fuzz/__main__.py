@@ -172,7 +172,7 @@ def main(argv=None):
         action="append",
         default=[],
         metavar="READER",
-        help="a reader, or all that are: structures, bench, data, audio, flags",
+        help="a reader, or a group of them: structures, bench, data, audio, flags; may be repeated",
     )
     p.add_argument("--case", type=int, metavar="N", help="only this case")
     p.add_argument(
