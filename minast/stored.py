@@ -41,6 +41,8 @@ def first_bytes(path: str | os.PathLike, count: int) -> bytes:
     path = os.fspath(path)
     if not os.path.lexists(path) and any(c in path for c in "*?["):
         raise Error(f"{path}: no file matches this pattern: check the folder and the spelling.")
+    if os.path.exists(path) and not os.path.isfile(path):  # to open a pipe would wait for its writer
+        raise Error(f"{path}: this is no regular file: weights are read from a file on disk.")
     try:
         refuse_holes(path)
         with open(path, "rb") as file:

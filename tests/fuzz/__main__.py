@@ -12,6 +12,7 @@ accepted that is not in the file. Exit status 1 if there was any; their files ar
 import argparse
 import collections
 import json
+import math
 import os
 import select
 import shutil
@@ -20,7 +21,8 @@ import sys
 import tempfile
 import time
 
-LIMIT = 10  # seconds for a case
+LIMIT = 10  # seconds for a case, of the processor's time
+PATIENCE = 6  # times that by the clock: a machine that is busy otherwise is no hang
 START = 120  # seconds for a worker to be ready
 
 
@@ -47,13 +49,28 @@ class Worker:
             self.start()
         self.process.stdin.write(b"%d\n" % number)
         self.process.stdin.flush()
-        verdict = self._line(START) and self._line(LIMIT)  # the case is made, then tried
+        verdict = self._line(START) and self._in_time()  # the case is made, then tried
         if verdict is None:
             status = self.process.poll()
             detail = f"hang: more than {LIMIT} s" if status is None else f"crash: status {status}, {self.last_words()}"
             self.stop()
             return {"number": number, "reader": "?", "what": "?", "verdict": "fault", "detail": detail}
         return verdict
+
+    def _in_time(self):
+        """The verdict; None if the process has used LIMIT seconds for it, or sleeps."""
+        began, used = time.monotonic(), self.seconds_used()
+        while True:
+            verdict = self._line(LIMIT)
+            late = time.monotonic() - began >= PATIENCE * LIMIT
+            if verdict is not None or late or self.process.poll() is not None or self.seconds_used() - used >= LIMIT:
+                return verdict
+
+    def seconds_used(self):
+        """Of the processor, by the process until now."""
+        with open(f"/proc/{self.process.pid}/stat") as file:
+            user, system = file.read().rpartition(")")[2].split()[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
     def _line(self, seconds):
         """The next line as JSON; None if none comes in time or the process has ended."""
@@ -84,17 +101,20 @@ class Worker:
             self.process = None
 
 
-def run(cases, seed, only=(), out=None, first=0, say=print):
+def run(cases, seed, only=(), out=None, first=0, say=print, seconds=math.inf):
     """Try cases `first` to first + cases - 1.   -> ({reader: Counter of verdicts}, [faults])
 
-    out: the folder for files of faults; a temporary one that is removed if None.
+    out: the folder for files of faults, or None. seconds: no further case begins after them.
     """
+    until = time.monotonic() + seconds
     table, faults = collections.defaultdict(collections.Counter), []
     with tempfile.TemporaryDirectory(prefix="minast-fuzz-") as work:
         worker = Worker(seed, work, only)
         names = worker.start()
         try:
             for number in range(first, first + cases):
+                if time.monotonic() > until:
+                    break
                 verdict = worker.ask(number)
                 reader = names[number % len(names)]
                 table[reader][verdict["verdict"]] += 1
@@ -133,7 +153,8 @@ def shown(table, faults, seconds):
     for reader, counts in table.items():
         lines.append(f"{reader:24}" + "".join(f"{counts[name]:9}" for name in columns))
     total = sum(table.values(), collections.Counter())
-    lines.append(f"{'all':24}" + "".join(f"{total[name]:9}" for name in columns) + f"   {seconds:.0f} s")
+    lines.append(f"{'all':24}" + "".join(f"{total[name]:9}" for name in columns))
+    lines.append(f"{sum(total.values())} cases, {seconds:.0f} s")
     kinds = collections.Counter((fault["reader"], fault["detail"].split(" at ")[-1][:70]) for fault in faults)
     lines += [f"{count:5} x {reader}: {kind}" for (reader, kind), count in kinds.most_common(40)]
     return "\n".join(lines)
@@ -151,16 +172,17 @@ def main(argv=None):
         action="append",
         default=[],
         metavar="READER",
-        help="a reader, or all that are: structures, data, audio, flags",
+        help="a reader, or a group of them: structures, bench, data, audio, flags; may be repeated",
     )
     p.add_argument("--case", type=int, metavar="N", help="only this case")
     p.add_argument(
         "--out", default="fuzz-faults", metavar="DIR", help="folder for files of faults (default: fuzz-faults)"
     )
+    p.add_argument("--seconds", type=float, default=math.inf, metavar="N", help="begin no case after so long")
     args = p.parse_args(argv)
     began = time.monotonic()
     first, cases = (0, args.cases) if args.case is None else (args.case, 1)
-    table, faults = run(cases, args.seed, args.only, args.out, first)
+    table, faults = run(cases, args.seed, args.only, args.out, first, seconds=args.seconds)
     print(shown(table, faults, time.monotonic() - began))
     return 1 if faults else 0
 

@@ -49,19 +49,19 @@ class Tries:
     """The readers, what they make of the good files, and the guard."""
 
     def __init__(self, args):
-        from . import guard, readers
+        from . import guard, reader, readers
 
-        self.args, self.limits, self.changed = args, guard, readers.case
-        self.case, self.write = os.path.join(args.work, "case"), readers.write
+        self.args, self.limits, self.changed = args, guard, reader.case
+        self.case, self.write = os.path.join(args.work, "case"), reader.write
         everything = readers.all_readers(os.path.join(args.work, "shared"))
         self.readers = {name: r for name, r in everything.items() if not args.only or {name, r.owner} & {*args.only}}
         self.honest, self.need = {}, {}
         self.guard = guard.Guard(args.work)
-        for name, reader in self.readers.items():  # twice: the first time modules are imported
+        for name, tried in self.readers.items():  # twice: the first time modules are imported
             for _ in range(2):
-                self.fresh(reader.files)
+                self.fresh(tried.files)
                 before = guard.forget_peak()
-                self.honest[name] = reader.read(self.case) if name != "flags" else None
+                self.honest[name] = tried.read(self.case) if name != "flags" else None
                 self.need[name] = guard.status("VmHWM") - before
         guard.limit_memory()
 

@@ -152,6 +152,14 @@ def test_a_file_that_was_never_written(tmp_path):
         load_npy(path)
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are Unix's")
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.npz")
+    for read in (minast.load, minast.pretrained.load):
+        with pytest.raises(minast.Error, match="this is no regular file"):
+            read(tmp_path / "pipe.npz")
+
+
 def test_bytes_on_disk(tmp_path):
     (tmp_path / "whole").write_bytes(os.urandom(300_000))
     assert stored.bytes_on_disk(tmp_path / "whole") >= 300_000

@@ -520,13 +520,13 @@ def test_convert_then_predict(tmp_path, capsys):
 
     labels = tmp_path / "labels.txt"
     labels.write_text("yes\nno\n", encoding="utf-8")
-    assert (
-        convert.main(
-            [str(FILES / "ast.pth"), out, "--heads", "2", "--grid", "12x3", "--labels", str(labels), "--frames", "98"]
-        )
-        == 0
-    )
-    assert "fresh    mlp_head.1.weight" in capsys.readouterr().out
+    command = [str(FILES / "ast.pth"), out, "--heads", "2", "--labels", str(labels), "--frames", "98"]
+    assert convert.main([*command, "--grid", "12x3"]) == 0
+    printed = capsys.readouterr().out
+    assert "fresh    mlp_head.1.weight" in printed
+    assert "assumed  36 frames of 128 mel bins at stride 10: a grid of 12 x 3 alone does not tell" in printed
+    assert convert.main([*command, "--source-grid", "12x3"]) == 0  # its name in version 0.1
+    capsys.readouterr()
     assert predict.main([out, str(tmp_path / "noise.wav")]) == 0
     printed = capsys.readouterr()
     assert "yes" in printed.out and "random" in printed.err
