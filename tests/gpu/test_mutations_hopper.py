@@ -36,6 +36,10 @@ def wide_gradients(put):
     check_backward(put, "bfloat16", (1, 130, 1, 64, 1))
 
 
+def huge_gradients(put):
+    test_kernels_hopper.test_gradients_where_scores_are_huge(put, "float16")
+
+
 MUTATIONS = {
     # the order of registers and products
     "no fence before a tile's products": (FILE, removed("    wgmma_fence(s, p, o);\n"), forward),
@@ -126,7 +130,7 @@ MUTATIONS = {
     "statistics of the wrong stage": (BACK, ("statistics + now.stage * 2 * WALK +", "statistics +"), gradients),
     "deltas are taken for lse": (BACK, ("row[WALK + n * 8", "row[n * 8"), gradients),
     "a key too many weighs in dq": (BACK, ("pair + e % 2 < left ?", "pair + e % 2 <= left ?"),
-                                    lambda put: test_kernels_hopper.test_gradients_where_scores_are_huge(put, "float16")),
+                                    huge_gradients),
     "column sums are made before all warps have left theirs": (
         BACK, removed("named_barrier<GROUP>(id);  // all four warps have left their sums"), gradients),
     "sums of the second array overwrite the first's": (
