@@ -12,7 +12,8 @@
 //   5  attention_mma_async the same; cp.async loads the next keys while these are used, and exp becomes exp2
 //   6  attention_mma_lean  the same with fewer instructions around the products: a thread increments one address, and
 //                          the sums are rescaled only when exp(maximum) has grown by more than 2^8
-// Versions 4 to 6 take the bias (3, H, D) float32 of the product that computed qkv, or null; it saves a pass over qkv.
+//   7  attention_wgmma     in attention_hopper.cu, for compute capability 9.0 alone
+// Versions 4 to 7 take the bias (3, H, D) float32 of the product that computed qkv, or null; it saves a pass over qkv.
 // The queries' bias is added by the block that loads them, their only reader, which also writes them back for the
 // backward kernels; the values' is added to o, since probabilities sum to 1; the keys' is left out: it adds the same
 // value, q b, to all scores of a query, and softmax is invariant to that. lse is of the scores without it.

@@ -14,6 +14,7 @@
 //                                                dkv computes transposed scores: p^T and ds^T stay in registers.
 //                                                sums (blocks of rows, 3, H, D) float32 or null receives column sums
 //                                                of dqkv, unrounded, for columns.cu: the gradient of qkv's bias
+// attention_hopper_backward.cu has the last two once more, for compute capability 9.0 alone.
 // Source: Dao et al. 2022 (FlashAttention), algorithm 4, with its loops split into two kernels.
 //
 // instantiate: attention_delta<{float,__half,__nv_bfloat16},{16,32,48,64}>

@@ -4,8 +4,9 @@ import pytest
 
 from minast.gpu import kernel_source
 from tests.emulated import needs_emulator
+from tests.gpu import test_kernels_hopper
 from tests.gpu.test_kernels_attention import check_bias
-from tests.gpu.test_kernels_hopper import check, check_backward, check_growth, test_gradients_where_scores_are_huge
+from tests.gpu.test_kernels_hopper import check, check_backward, check_growth
 from tests.gpu.test_mutations import edited, noticed, removed
 from tests.kernel_cases import ORDERS
 
@@ -33,6 +34,10 @@ def gradients(put):
 
 def wide_gradients(put):
     check_backward(put, "bfloat16", (1, 130, 1, 64, 1))
+
+
+def huge_gradients(put):
+    test_kernels_hopper.test_gradients_where_scores_are_huge(put, "float16")
 
 
 MUTATIONS = {
@@ -125,7 +130,7 @@ MUTATIONS = {
     "statistics of the wrong stage": (BACK, ("statistics + now.stage * 2 * WALK +", "statistics +"), gradients),
     "deltas are taken for lse": (BACK, ("row[WALK + n * 8", "row[n * 8"), gradients),
     "a key too many weighs in dq": (BACK, ("pair + e % 2 < left ?", "pair + e % 2 <= left ?"),
-                                    lambda put: test_gradients_where_scores_are_huge(put, "float16")),
+                                    huge_gradients),
     "column sums are made before all warps have left theirs": (
         BACK, removed("named_barrier<GROUP>(id);  // all four warps have left their sums"), gradients),
     "sums of the second array overwrite the first's": (
