@@ -116,11 +116,7 @@ def save(
     if len(text) > LONGEST:
         raise Error(f"{path}: labels, history and notes have {len(text)} characters: at most {LONGEST} can be kept.")
     with atomic(path) as f:
-<<<<<<< .merge_file_qwWWFN
-        np.savez(f, minast=np.array(text), **weights, **moments)
-=======
-        write_arrays(f, {"minast": np.array(json.dumps(about)), **weights, **moments})
->>>>>>> .merge_file_EBiMlu
+        write_arrays(f, {"minast": np.array(text), **weights, **moments})
 
 
 def _feature_config(features, config):

@@ -22,12 +22,8 @@ from .classifier import Classifier
 from .datasets.tree import audio_files
 from .errors import Error
 from .files import atomic, writable_file, writable_folder
-<<<<<<< .merge_file_RuqmmU
-from .scoring import BATCH, by_clip, segment_embeddings, segment_times
-=======
 from .npz import write_arrays
-from .scoring import BATCH, clip_embeddings, segment_times
->>>>>>> .merge_file_HHw948
+from .scoring import BATCH, by_clip, segment_embeddings, segment_times
 from .training.prefetch import Prefetcher
 from .version import __version__
 

@@ -9,19 +9,12 @@ Source: numpy.lib.format. zipfile compares the checksum of every entry that is r
 
 import contextlib
 import os
-<<<<<<< .merge_file_Muc9v5
 import re
-from math import prod
-from threading import local
-=======
-import tokenize
 import zipfile
-import zlib
 from collections.abc import Mapping
 from math import prod
-from threading import Lock, local
+from threading import local
 from typing import IO
->>>>>>> .merge_file_2FkjxQ
 
 import numpy as np
 
@@ -121,10 +114,6 @@ class Archive:
         self.close()
 
 
-<<<<<<< .merge_file_Muc9v5
-def load_npy(path: str | os.PathLike, most: int = LARGEST_ARRAY) -> np.ndarray:
-    """The array in a .npy file of at most `most` bytes of numbers, safely from several threads at once.
-=======
 def write_arrays(file: IO[bytes], arrays: Mapping[str, np.ndarray]) -> None:
     """Write arrays by name as numpy.savez does, byte for byte, into a file that is open.
 
@@ -137,9 +126,8 @@ def write_arrays(file: IO[bytes], arrays: Mapping[str, np.ndarray]) -> None:
                 np.lib.format.write_array(entry, np.asanyarray(array), allow_pickle=False)
 
 
-def load_npy(path: str | os.PathLike) -> np.ndarray:
-    """The array in a .npy file, as numpy.load reads it, but safely from several threads at once.
->>>>>>> .merge_file_2FkjxQ
+def load_npy(path: str | os.PathLike, most: int = LARGEST_ARRAY) -> np.ndarray:
+    """The array in a .npy file of at most `most` bytes of numbers, safely from several threads at once.
 
     Raises one of `BROKEN` if the file cannot be opened, is damaged, too large, or holds pickled objects.
     """

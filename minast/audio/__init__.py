@@ -50,6 +50,7 @@ class Decoded:
     rate: int  # Hz
     notes: tuple[str, ...] = ()  # sentences for people; no file name in them
     kinds: tuple[str, ...] = ()  # one for each note
+    channels: int = 1  # of the file, before they were averaged
 
     @property
     def cut(self) -> bool:
@@ -74,8 +75,8 @@ def decode(path: str | os.PathLike, rate: int | None = 16000) -> Decoded:
     if not blocks:
         samples = f"{recording.seconds:.3g} s at {recording.rate} Hz"
         raise Error(f"{recording.path}: nothing is left of {samples} after resampling to {rate} Hz.")
-    notes = recording.notes
-    return Decoded(np.concatenate(blocks), rate, tuple(n.text for n in notes), tuple(n.kind for n in notes))
+    texts, kinds = (tuple(note.text for note in recording.notes), tuple(note.kind for note in recording.notes))
+    return Decoded(np.concatenate(blocks), rate, texts, kinds, recording.channels)
 
 
 def load_audio(path: str | os.PathLike, rate: int | None = 16000) -> np.ndarray:

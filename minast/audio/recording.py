@@ -47,6 +47,11 @@ class Recording:
         return self._levels[0][0]
 
     @property
+    def channels(self) -> int:
+        """Of the first stream."""
+        return self._levels[0][1].channels
+
+    @property
     def seconds(self) -> float:
         """How much sound could be decoded."""
         return sum(level.frames / rate for rate, level in self._levels)

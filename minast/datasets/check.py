@@ -127,21 +127,9 @@ def look(clip: Clip):
         seconds = len(found.wave) / found.rate
         if seconds < FRAME:
             raise Error(f"{visible(clip.name)}: it lasts {seconds:.3f} s, at least {FRAME} s are needed.")
-        return seconds, found.rate, channels_of(clip.path), not np.any(found.wave), found.notes
+        return seconds, found.rate, found.channels, not np.any(found.wave), found.notes
     except Error as error:
         return error
-
-
-def channels_of(path: str | None) -> int:
-    """The number of channels, from the file's header."""
-    if path is None:
-        return 1
-    import soundfile
-
-    try:
-        return soundfile.info(path).channels
-    except (soundfile.SoundFileError, OSError) as error:
-        raise Error(f"{visible(path)}: its header cannot be read ({error}).") from None
 
 
 def refusal(report: Report) -> str:
