@@ -123,7 +123,7 @@ class _Blas:
                 self.before = list(numbers)
             else:
                 for library, n in zip(self.libraries(), numbers, strict=True):
-                    library.set_num_threads(n)
+                    _set_number(library, n)
 
     def __enter__(self):
         with self.lock:
@@ -141,7 +141,20 @@ class _Blas:
     def _restore(self, numbers):
         for library, n, now in zip(self.libraries(), numbers, self.before, strict=True):
             if n != 1 or now != 1:
-                library.set_num_threads(n)
+                _set_number(library, n)
+
+
+def _set_number(library, n):
+    """library.set_num_threads(n), from any thread.
+
+    From version 3.8 on threadpoolctl lets only one thread do so, the first that did, and ignores others without a word.
+    """
+    release = getattr(library, "clear_controlling_thread", None)
+    if release is not None:
+        release(force=True)
+    library.set_num_threads(n)
+    if release is not None:
+        release()  # so that the program around us may set its own limits
 
 
 # -- the pool --------------------------------------------------------------------------------------------------

@@ -111,7 +111,7 @@ def test_no_home_and_no_such_user(tones, tmp_path):
         done.stderr
         == f"note: this user has no home folder: the cache is {folder}. Set MINAST_CACHE to choose another.\n"
     )
-    assert stat.S_IMODE(folder.stat().st_mode) == 0o700 and any((folder / "features").rglob("*.npy"))
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700 and any((folder / "features").rglob("*.mel"))
 
 
 @pytest.fixture

@@ -178,19 +178,35 @@ def test_run_keeps_numpys_error_state():
         threads.run(lambda i: np.ones(1000) / np.zeros(1000), range(8))
 
 
-def test_blas_is_left_as_it_was():
-    from threadpoolctl import threadpool_info, threadpool_limits
+def blas_threads():
+    from threadpoolctl import threadpool_info
 
-    def numbers():
-        return {lib["num_threads"] for lib in threadpool_info() if lib["user_api"] == "blas"}
+    return {lib["num_threads"] for lib in threadpool_info() if lib["user_api"] == "blas"}
+
+
+def test_blas_is_limited_from_any_thread():
+    """threadpoolctl 3.8 lets only the first thread that sets a number set it, unless that one lets go."""
+    from threadpoolctl import threadpool_limits
 
     inside = []
     with threadpool_limits(2, "blas"):
-        threads.run(lambda i: inside.append(numbers()), range(2))
+        other = threading.Thread(target=threads.run, args=(lambda i: inside.append(blas_threads()), range(2)))
+        other.start()
+        other.join()
+        assert blas_threads() == {2}
+    assert inside == [{1}, {1}]
+
+
+def test_blas_is_left_as_it_was():
+    from threadpoolctl import threadpool_limits
+
+    inside = []
+    with threadpool_limits(2, "blas"):
+        threads.run(lambda i: inside.append(blas_threads()), range(2))
         others = [threading.Thread(target=threads.run, args=(lambda i: None, range(50))) for _ in range(4)]
         [t.start() for t in others]
         [t.join() for t in others]
-        assert numbers() == {2}
+        assert blas_threads() == {2}
     assert inside == [{1}, {1}]
 
 
