@@ -144,7 +144,8 @@ def load_npy(path: str | os.PathLike, most: int = LARGEST_ARRAY) -> np.ndarray:
 
 HEADER = re.compile(  # the dictionary that numpy.save writes; its keys are sorted
     r"\{\s*'descr':\s*'([<>|=]?)([biufcOSUVmM?])(\d{0,6})',\s*'fortran_order':\s*(True|False),"
-    r"\s*'shape':\s*\(((?:\d{1,19}L?,\s*)*(?:\d{1,19}L?)?)\),?\s*\}\s*"
+    r"\s*'shape':\s*\(((?:\d{1,19}L?,\s*)*(?:\d{1,19}L?)?)\),?\s*\}\s*",
+    re.ASCII,  # NumPy takes no other digits and spaces
 )
 
 

@@ -106,11 +106,12 @@ def test_a_shape_that_does_not_fit_its_member(tmp_path, shape):
         "{'descr': '<f3', 'fortran_order': False, 'shape': (1,), }",
         "{'descr': '<U999999', 'fortran_order': False, 'shape': (1,), }",
         "__import__('os').getpid()",
+        "{'descr': '|u1', 'fortran_order': False, 'shape': (4,), }\xa0",
         "",
     ],
 )
 def test_headers_of_no_array_of_numbers(tmp_path, header):
-    body = b"\x93NUMPY\x01\0" + len(header).to_bytes(2, "little") + header.encode() + bytes(4)
+    body = b"\x93NUMPY\x01\0" + len(header).to_bytes(2, "little") + header.encode("latin-1") + bytes(4)
     refused(archive(tmp_path / "a.npz", x=body), "'x' cannot be read")
     (tmp_path / "x.npy").write_bytes(body)
     with pytest.raises(BROKEN):
