@@ -44,7 +44,7 @@ def test_table_and_picture_without_measuring(kept, page, tmp_path, command, monk
     picture = tmp_path / "ladder.png"
     status, out, _ = command("bench", "--from", kept, "--readme", page, "--ladder", picture)
     text = page.read_text(encoding="utf-8")
-    assert status == 0 and out.count("\n") == 10 and "goal 1.0x of torch: flash: 0.40x, missed" in out
+    assert status == 0 and out.count("\n") == 12 and "goal 1.0x of torch: flash: 0.40x, missed" in out
     assert text.count("](ladder.png)") == 1 and "| attention, version 6, bfloat16 | bfloat16 |" in text
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert command("bench", "--from", kept, "--readme", page)[0] == 0
@@ -139,7 +139,7 @@ def test_bars_and_lines_of_the_ladder():
     from minast.plots import figure
 
     found = ladder.by_dtype([*ladder_rows(), *ladder_rows(device.EMULATED)])
-    assert {dtype: len(rows) for dtype, rows in found.items()} == {"float32": 4, "float16": 3, "bfloat16": 3}
+    assert {dtype: len(rows) for dtype, rows in found.items()} == {"float32": 4, "float16": 4, "bfloat16": 4}
     axes = figure().subplots()
     ladder.draw(axes, found["float32"])
     assert [bar.get_height() for bar in axes.patches] == pytest.approx([1, 2, 3, 4])
