@@ -23,7 +23,7 @@ def test_2000_files(tmp_path):
     assert sum(sum(counts.values()) for counts in table.values()) == 2000
     assert not faults, json.dumps(faults[:5], indent=1)
     for name, counts in table.items():  # the changes are neither all harmless nor all fatal
-        assert counts["refused"] > 50 and counts["same"] + counts["changed"] > 20, name
+        assert counts["refused"] > 50 and counts["same"] + counts["changed"] > 10, name
 
 
 def test_a_case_follows_from_its_seed_and_number(tmp_path):
