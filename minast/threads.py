@@ -220,6 +220,25 @@ def run(task: Callable[[Any], object], items: Iterable) -> None:
         raise failures[0]
 
 
+@contextmanager
+def ordered(function: Callable[[Any], Any], items: Iterable) -> Iterator[Iterator]:
+    """An iterator over function(item) of every item, in order, computed ahead by `count()` threads.
+
+        with ordered(read, paths) as results:
+            for found in results:
+
+    An exception is raised when its result is due. When the block is left early, say by Ctrl-C, items that were not
+    begun are cancelled, and those in progress are not waited for.
+    """
+    from concurrent.futures import ThreadPoolExecutor
+
+    pool = ThreadPoolExecutor(count(), initializer=stay_single_threaded)
+    try:
+        yield pool.map(function, items)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
 def spans(n: int, align: int = 1, parts: int | None = None) -> list[slice]:
     """range(n) cut into `parts` (default: one per thread) nearly equal slices that start at multiples of `align`."""
     units = -(-n // align)

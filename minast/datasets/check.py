@@ -2,7 +2,6 @@
 
 import os
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -97,8 +96,7 @@ def check(dataset: Dataset) -> Report:
     report = Report(dataset, np.zeros(0), Counter(), Counter(), Counter(), [], [], [])
     report.unreadable = [(each.name, each.reason) for each in dataset.bad]
     seconds = []
-    with ThreadPoolExecutor(threads.count(), initializer=threads.stay_single_threaded) as pool:
-        results = pool.map(look, dataset.clips)
+    with threads.ordered(look, dataset.clips) as results:
         for clip, found in zip(
             dataset.clips,
             tqdm(results, total=len(dataset.clips), desc="reading", unit="file", disable=None, leave=False),

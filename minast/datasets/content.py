@@ -4,7 +4,6 @@ import base64
 import hashlib
 import os
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -45,11 +44,11 @@ def digests(paths: Sequence[str | None], label: str = "reading") -> list[bytes |
 
     parts = [paths[i : i + PART] for i in range(0, len(paths), PART)]  # a task each: a single file is too little
     with (
-        ThreadPoolExecutor(threads.count(), initializer=threads.stay_single_threaded) as pool,
+        threads.ordered(lambda part: [one(path) for path in part], parts) as results,
         tqdm(total=len(paths), desc=label, unit="file", disable=None, leave=False, delay=1) as bar,
     ):
         found = []
-        for part in pool.map(lambda part: [one(path) for path in part], parts):
+        for part in results:
             found += part
             bar.update(len(part))
         return found

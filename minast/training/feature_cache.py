@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 
 import numpy as np
@@ -51,17 +50,13 @@ class FeatureCache(Sequence):
         self.folder = self._folder() if cache else None
         self._rows, self._bytes, self._lock = [], 0, Lock()
         get = self._get if bad is None else self._get_or_error
-        pool = ThreadPoolExecutor(threads.count(), initializer=threads.stay_single_threaded)  # all release the GIL
-        try:
-            results = pool.map(get, clips)
+        with threads.ordered(get, clips) as results:  # decoding, FFT and products all release the GIL
             bar = tqdm(results, total=len(clips), desc=label, unit="clip", disable=quiet or None, leave=False)
             for clip, found in zip(clips, bar, strict=True):
                 if isinstance(found, Error):
                     bad.append((clip, found))
                 else:
                     self._add(clip, *found)
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
 
     def _add(self, clip, on_disk, mel, notes):
         self._bytes += mel.nbytes

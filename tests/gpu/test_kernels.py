@@ -393,7 +393,7 @@ def test_a_version_that_is_not_there(version):
 
 @pytest.mark.parametrize(("dtype", "version"), [(np.float32, -1), (np.float16, 9)])
 def test_a_version_of_attention_that_is_not_there(dtype, version):
-    with pytest.raises(Error, match=r"there are 0 to 6"):
+    with pytest.raises(Error, match=r"there are 0 to 7"):
         cuda.attention_forward(np.ones((1, 4, 48), dtype), 1, version=version)
     with pytest.raises(Error, match="no version to choose"):  # no kernel is 17 wide
         cuda.attention_forward(np.ones((1, 4, 51), dtype), 1, version=1)
