@@ -54,7 +54,7 @@ def open_dataset(
     found = assigned(_read(str(data), seed, fold), seed, fold, usual_fold, drawn_by, trained_on)
     if found.bad and not skip_bad:
         rest = len(found.bad) - 1
-        more = f" ({rest} more {'file is' if rest == 1 else 'files are'} missing.)" if rest else ""
+        more = f" {rest} more {'file is' if rest == 1 else 'files are'} missing." if rest else ""
         raise Error(found.bad[0].reason + more)
     return checked(found) if training else found
 

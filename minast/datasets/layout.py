@@ -209,8 +209,8 @@ def convert_line(folder: Folder, files: list[str]) -> str:
     which = " -o ".join(f"-iname '*{s}'" for s in suffixes)
     which = which if len(suffixes) == 1 else rf"\( {which} \)"
     return (
-        "ffmpeg converts them: "
-        rf"find {visible(shlex.quote(folder.path))} {which} -exec ffmpeg -nostdin -i {{}} {{}}.wav \;"
+        "Convert them, for example by "
+        rf"`find {visible(shlex.quote(folder.path))} {which} -exec ffmpeg -nostdin -i {{}} {{}}.wav \;`."
     )
 
 

@@ -82,7 +82,7 @@ READ = {
             *several("cat/*.ogg", range(4)),
         ],
         {"cat": (3, 0, 1), "dog": (3, 0, 1)},
-        "1 file that needs conversion: dog/4.m4a. ffmpeg converts them: find|-iname '*.m4a' -exec ffmpeg|"
+        "1 file that needs conversion: dog/4.m4a. Convert them, for example by `find|-iname '*.m4a' -exec ffmpeg|"
         "1 file of a kind that is not read: dog/x.dat",
     ),
     "loose audio beside class folders": (
@@ -192,7 +192,7 @@ REFUSED = {
     ),
     "an emptied class": (
         [*several("dog/*.m4a"), *TWO[3:], *several("cow/*.wav")],
-        r"dog: this class would be empty, none of its files can be read \(3 \.m4a\)\. ffmpeg .*: find .*/dog -iname",
+        r"dog: this class would be empty, none of its files can be read \(3 \.m4a\)\. Convert them, .* `find .*/dog -iname",
     ),
     "a class of unknown files": (
         [*several("dog/*.dat"), *TWO[3:], *several("cow/*.wav")],

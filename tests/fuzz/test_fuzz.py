@@ -15,7 +15,7 @@ from .worker import judged
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits and peaks of memory are read from /proc")
 
-GROUPS = ("structures", "bench")  # of readers: those in which no fault is known
+GROUPS = ("structures", "bench", "data", "audio", "flags")  # of readers: all
 
 
 def test_2000_files(tmp_path):
