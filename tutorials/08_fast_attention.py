@@ -4,6 +4,7 @@
 # ![You are here](pictures/here_08.svg)
 #
 # Seven versions of one function, *rungs* 0 to 6, from three naive kernels to tensor cores, each with one idea more.
+# (There is a version 7, for Hopper GPUs alone; [kernels/README.md](../kernels/README.md) explains it.)
 # After this notebook you can say for each what it changes and why that should help: you count the bytes and the
 # operations, draw them against what a GPU can do at best, and run every version in the emulator, which checks it
 # against the reference and counts the same things.

@@ -107,6 +107,7 @@ void bulk_copy(void* to, const void* from, unsigned bytes, uint64_t* barrier, co
     fail("cp.async.bulk (%s:%d): no fence.proxy.async since mbarrier.init: the copy may not see its mbarrier", file,
          line);
   BulkCopy c{to, from, bytes, barrier, &t, __builtin_return_address(0), site};
+  if (counter) count_bulk(t, c.to, c.from, bytes, c.pc);
   int order = global.launch->order;
   if (order == kReverse || (order == kRandom && next_random(w) % 2))
     bulk_now(w, c);

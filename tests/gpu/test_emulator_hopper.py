@@ -219,6 +219,13 @@ def test_bulk_copies_complete_on_their_mbarrier(order):
     assert sums(0, order)
 
 
+def test_bulk_copies_are_counted():
+    x, y = np.ones((5, 256), np.float32), np.zeros((5, 4), np.float32)
+    with emulation(report=True) as report:
+        launch(HOPPER, "bulk_sums<0>", 1, 128, (x, y, 5))
+    assert (report[0].arguments["x"].reads == 1).all()  # by the copies, from which all 128 threads add up
+
+
 def test_a_wrong_phase_and_a_tile_that_is_overwritten_too_soon_are_noticed():
     for what in (1, 3):
         outcomes = []
