@@ -16,7 +16,7 @@ it); then features, augment and training/ for what surrounds it, fast/ and cuda/
 `import minast` needs NumPy alone; what needs more is imported when it is first used.
 """
 
-from .early import stop_quietly_while_importing
+from .console.early import stop_quietly_while_importing
 
 stop_quietly_while_importing()
 

@@ -14,13 +14,13 @@ import numpy as np
 from . import threads
 from .config import CLASSES, COUNT, FEATURES, LABEL, MODEL, FeatureConfig, ModelConfig
 from .errors import Error
-from .files import atomic
 from .model import AST, LOSSES
-from .npz import Archive, write_arrays
 from .params import shapes
 from .positions import adapt_positions
-from .schema import Flag, ListOf, Maybe, OneOf, Plain, Record, Text, Whole, as_json, checked, checked_floats
-from .stored import decoding, first_bytes, unlike
+from .storage.files import atomic
+from .storage.npz import Archive, write_arrays
+from .storage.schema import Flag, ListOf, Maybe, OneOf, Plain, Record, Text, Whole, as_json, checked, checked_floats
+from .storage.stored import decoding, first_bytes, unlike
 from .text import visible
 from .version import __version__
 

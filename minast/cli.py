@@ -7,19 +7,20 @@ import os
 import sys
 from collections.abc import Callable
 
-from . import early, signals, threads
-from .arguments import Parser as Parser
-from .arguments import whole
+from . import threads
 from .backend import BACKENDS
+from .console import early, signals
+from .console.arguments import Parser as Parser
+from .console.arguments import whole
+from .console.say import as_started as as_started
+from .console.say import complain
+from .console.say import note as note
+from .console.say import print_json as print_json
+from .console.say import printable as printable
 from .datasets import DATA as DATA
 from .datasets import FOLD as FOLD
 from .datasets import SOURCES
 from .errors import Error, reason
-from .say import as_started as as_started
-from .say import complain
-from .say import note as note
-from .say import print_json as print_json
-from .say import printable as printable
 
 DATA_NAMES = tuple(f"{name}:" if source.path else name for name, source in SOURCES.items())
 CHECKPOINT = ".npz written by train or convert"

@@ -6,7 +6,7 @@ An invalid value raises minast.Error when the dataclass is created. 96.0 frames 
 from dataclasses import dataclass, fields
 
 from .errors import Error
-from .schema import Flag, Number, OneOf, Record, Several, Text, Whole, as_json, check_fields, checked
+from .storage.schema import Flag, Number, OneOf, Record, Several, Text, Whole, as_json, check_fields, checked
 
 PRESETS = {  # width and heads; head width is 32 in nano and 64 elsewhere; all are 12 layers deep
     "nano": {"dim": 96, "heads": 3},

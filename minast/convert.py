@@ -14,12 +14,12 @@ import os
 from argparse import ArgumentTypeError
 
 from . import cli
-from .arguments import MANY, SEEDS, whole
 from .backend import BACKENDS
 from .checkpoint import save
-from .files import writable_file
+from .console.arguments import MANY, SEEDS, whole
 from .pretrained import load
 from .pretrained.adapt import RGB
+from .storage.files import writable_file
 
 
 def main(argv=None):

@@ -9,7 +9,7 @@ classes with few clips. The exit status is 0 if train would take the data as the
 """
 
 from . import cli
-from .arguments import FOLDS, SEEDS, whole
+from .console.arguments import FOLDS, SEEDS, whole
 from .datasets import check, open_dataset
 
 VERBS = {"check": "read every file, and say what was understood and what looks wrong"}

@@ -17,13 +17,13 @@ from dataclasses import asdict
 import numpy as np
 
 from . import cli
-from .arguments import MANY, whole
 from .classifier import Classifier
+from .console.arguments import MANY, whole
 from .datasets.tree import audio_files
 from .errors import Error
-from .files import atomic, writable_file, writable_folder
-from .npz import write_arrays
 from .scoring import BATCH, by_clip, segment_embeddings, segment_times
+from .storage.files import atomic, writable_file, writable_folder
+from .storage.npz import write_arrays
 from .training.prefetch import Prefetcher
 from .version import __version__
 

@@ -14,13 +14,13 @@ from functools import partial
 import numpy as np
 
 from . import cli, metrics, plots, scoring
-from .arguments import FOLDS, SEEDS, whole
 from .checkpoint import load
+from .console.arguments import FOLDS, SEEDS, whole
 from .datasets import content, open_dataset, summary, understood
 from .datasets.common import named, quoted
 from .errors import Error
-from .files import writable_folder
-from .tables import write_table
+from .storage.files import writable_folder
+from .storage.tables import write_table
 from .text import visible
 from .training.bad_files import say_notes, usable
 from .training.feature_cache import FeatureCache

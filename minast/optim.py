@@ -11,7 +11,7 @@ from .bfloat16 import from_float32
 from .config import COUNT, TrainConfig
 from .errors import Error
 from .layers import Array, array_module
-from .schema import checked, checked_floats
+from .storage.schema import checked, checked_floats
 
 BLOCK = 2**18  # elements per call: smaller blocks fit the caches better, but their threads contend for the GIL
 

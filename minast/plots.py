@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from matplotlib.image import AxesImage
 
 from . import metrics
+from .console.say import note
 from .errors import Error
 from .features import FRAME, bin_of, hop_seconds
-from .files import atomic
 from .fonts import fit_fonts
-from .say import note
+from .storage.files import atomic
 from .text import visible
 
 MOST_CLASSES = 2000  # in a confusion matrix: about as many as its picture has pixels

@@ -13,11 +13,11 @@ import os
 import sys
 
 from . import cli
-from .arguments import MANY, whole
 from .classifier import Classifier
+from .console.arguments import MANY, whole
 from .errors import Error
 from .explain_plot import save_explanation
-from .files import writable_file
+from .storage.files import writable_file
 from .text import visible
 
 

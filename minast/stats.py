@@ -7,8 +7,8 @@ Models that start from an AudioSet checkpoint keep AudioSet's (-4.2677393, 4.568
 """
 
 from . import cli
-from .arguments import FOLDS, SEEDS, whole
 from .config import WINDOWS, FeatureConfig
+from .console.arguments import FOLDS, SEEDS, whole
 from .datasets import open_dataset, summary, understood
 from .training.bad_files import say_notes, usable
 from .training.feature_cache import FeatureCache

@@ -10,7 +10,8 @@
 The output folder gets best.npz and last.npz, history.csv, curves.png and confusion.png.
 """
 
-from . import cli, signals
+from . import cli
+from .console import signals
 from .training import flags
 from .training.fit import fit, train
 

@@ -10,7 +10,7 @@ import soundfile
 from threadpoolctl import ThreadpoolController
 
 from minast import threads
-from minast.cache import private_folder
+from minast.storage.cache import private_folder
 from tests import tiers
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"

@@ -405,9 +405,10 @@ class Cublas:
 
 def install(monkeypatch, late=None):
     """Make `import cupy` find this, and minast believe in a GPU.   -> the Cublas that products reach"""
-    from minast import backend, cache, launch
+    from minast import backend, launch
     from minast.cuda import cublas
     from minast.gpu import graph
+    from minast.storage import cache
 
     state.begin(late)
     fake = types.ModuleType("cupy")

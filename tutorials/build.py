@@ -28,7 +28,7 @@ sys.path.insert(0, str(ROOT))  # this checkout's minast, whatever is installed
 
 from compare import changed_cells, changed_outputs, reading_minutes  # noqa: E402
 from minast.errors import Error  # noqa: E402
-from minast.files import atomic, writable_folder  # noqa: E402
+from minast.storage.files import atomic, writable_folder  # noqa: E402
 from pages import page  # noqa: E402
 from palette import smaller  # noqa: E402
 

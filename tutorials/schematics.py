@@ -12,7 +12,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))  # this checkout's minast, whatever is installed
 
 from drawings import inside, strip, whole  # noqa: E402
-from minast.files import atomic  # noqa: E402
+from minast.storage.files import atomic  # noqa: E402
 
 FOLDER = HERE / "pictures"
 DRAWINGS = {

@@ -4,9 +4,9 @@ import sys
 from argparse import Namespace
 
 from .. import cli
-from ..arguments import whole
 from ..backend import GPU
-from ..files import writable_file
+from ..console.arguments import whole
+from ..storage.files import writable_file
 from . import catalogue, outputs, runner, stored, table
 from .gpu import device
 

@@ -8,8 +8,8 @@ from argparse import Action, ArgumentParser
 from pathlib import Path
 
 from ..errors import Error
-from ..files import atomic, writable_file
 from ..gpu import kernel_source
+from ..storage.files import atomic, writable_file
 
 CPU, GPU = "cpu", "gpu"  # the tables of the timed rows: in README.md and in kernels/README.md
 

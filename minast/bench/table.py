@@ -10,7 +10,7 @@ from importlib import metadata
 import numpy as np
 
 from ..cli import printable
-from ..files import atomic
+from ..storage.files import atomic
 from .row import Row
 
 

@@ -13,10 +13,10 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..cache import check_private, private_folder
 from ..errors import Error
-from ..files import atomic
 from ..gpu import kernel_source
+from ..storage.cache import check_private, private_folder
+from ..storage.files import atomic
 
 # -fno-gnu-unique, hidden symbols: libraries with the same template must not share its statics. -g1: line numbers.
 FLAGS = ("-std=gnu++17", "-O2", "-g1", "-shared", "-fPIC", "-pthread", "-fno-gnu-unique", "-fvisibility=hidden",

@@ -4,9 +4,9 @@ import functools
 import os
 from pathlib import Path
 
-from ..cache import check_private, private_folder
+from ..console.say import note
 from ..errors import Error
-from ..say import note
+from ..storage.cache import check_private, private_folder
 
 VARIABLE = "CUPY_CACHE_DIR"  # read by CuPy whenever it compiles; its default is the folder below
 DEFAULT = "~/.cupy/kernel_cache"

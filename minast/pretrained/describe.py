@@ -7,8 +7,8 @@ from dataclasses import replace
 from ..checkpoint import LABELS, Info
 from ..config import FeatureConfig
 from ..errors import Error
-from ..schema import checked
-from ..stored import decoding
+from ..storage.schema import checked
+from ..storage.stored import decoding
 
 LARGEST = 2**24  # bytes of a file of labels
 AUDIOSET = {"mean": FeatureConfig.mean, "std": FeatureConfig.std}  # the defaults

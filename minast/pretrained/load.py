@@ -9,7 +9,7 @@ from ..checkpoint import LABELS, Info
 from ..config import CLASSES, TRAINING, FeatureConfig, ModelConfig
 from ..errors import Error
 from ..model import AST
-from ..schema import checked
+from ..storage.schema import checked
 from ..text import visible
 from .describe import assumed_function, describe, expected_features, read_labels
 from .grid import find_grid

@@ -7,8 +7,8 @@ from json import loads
 
 from ..config import FEATURES, LABEL, MODEL
 from ..errors import Error
-from ..schema import Flag, Maybe, Misfit, Number, OneOf, Whole, as_json, checked
-from ..stored import decoding
+from ..storage.schema import Flag, Maybe, Misfit, Number, OneOf, Whole, as_json, checked
+from ..storage.stored import decoding
 
 GEOMETRY = ("mel_bins", "frames", "fstride", "tstride")  # of the grid that the positions are on
 FIELDS = {  # their names in config.json

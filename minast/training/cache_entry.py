@@ -17,7 +17,7 @@ from math import prod
 
 import numpy as np
 
-from ..files import atomic
+from ..storage.files import atomic
 
 MAGIC = b"minastF1"
 START = struct.Struct("<8sII")

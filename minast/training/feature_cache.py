@@ -9,13 +9,13 @@ from threading import Lock
 import numpy as np
 
 from .. import threads
-from ..cache import private_folder
 from ..config import FeatureConfig
+from ..console.say import note
 from ..datasets import Clip
 from ..datasets.content import digest
 from ..errors import Error
 from ..features import log_mel
-from ..say import note
+from ..storage.cache import private_folder
 from ..text import visible
 from . import cache_entry
 

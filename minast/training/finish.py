@@ -7,7 +7,7 @@ from functools import partial
 from .. import cli, plots, scoring
 from ..checkpoint import load
 from ..datasets import Dataset
-from ..files import atomic
+from ..storage.files import atomic
 from ..text import visible
 from . import run_folder
 from .run import Run

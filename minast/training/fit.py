@@ -5,7 +5,8 @@ import shlex
 from argparse import Namespace
 from contextlib import ExitStack, suppress
 
-from .. import cli, signals, threads
+from .. import cli, threads
+from ..console import signals
 from ..errors import Error
 from ..text import visible
 from . import flags, loop, run_folder

@@ -6,8 +6,8 @@ import os
 from collections.abc import Sequence
 
 from .. import cli
-from ..arguments import FOLDS, MANY, SEEDS, EachWithin, number, whole
 from ..config import PRESETS, RENAMED, WINDOWS
+from ..console.arguments import FOLDS, MANY, SEEDS, EachWithin, number, whole
 from ..errors import Error
 from .recipes import default
 

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 
 from .. import cli
 from ..errors import Error
-from ..files import try_lock
+from ..storage.files import try_lock
 from ..text import visible
 
 ENDING = ".minast-lock"  # of the file's name, on Windows

@@ -4,7 +4,7 @@ import math
 
 from ..config import COUNT
 from ..errors import Error
-from ..schema import Number, Record, as_json, checked
+from ..storage.schema import Number, Record, as_json, checked
 
 STATE = Record({"value": Number(above=0, most=2.0**24), "good": COUNT})
 

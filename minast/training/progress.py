@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass
 
 from ..config import COUNT
-from ..schema import Number, Record, Several, as_json, checked
+from ..storage.schema import Number, Record, Several, as_json, checked
 
 # "scale" is the loss scale's: see loss_scale.py
 COUNTERS = Record({"step": COUNT, "sums": Several((Number(), COUNT))}, others=True)

@@ -11,7 +11,7 @@ from ..config import COUNT
 from ..datasets import NAMED, open_dataset, understood
 from ..datasets.content import trained_before
 from ..errors import Error
-from ..schema import ListOf, Number, Real, Record, as_json, checked
+from ..storage.schema import ListOf, Number, Real, Record, as_json, checked
 from . import run_folder
 from .flags import flag
 from .learner import new_learner

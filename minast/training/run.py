@@ -9,7 +9,7 @@ from ..checkpoint import Info
 from ..config import COUNT, FeatureConfig, TrainConfig
 from ..datasets import Dataset
 from ..errors import Error
-from ..schema import Flag, Maybe, OneOf, Plain, Record, Text, Whole, as_json, checked
+from ..storage.schema import Flag, Maybe, OneOf, Plain, Record, Text, Whole, as_json, checked
 from . import batches
 from .bad_files import say_notes, usable
 from .feature_cache import FeatureCache

@@ -13,8 +13,8 @@ from .. import cli, plots
 from ..checkpoint import load_state, save
 from ..datasets import Dataset
 from ..errors import Error
-from ..files import atomic, writable_folder
-from ..tables import write_rows
+from ..storage.files import atomic, writable_folder
+from ..storage.tables import write_rows
 from ..text import visible
 from .lock import lock
 from .run import Run

@@ -3,7 +3,7 @@
 import contextlib
 import os
 
-from .. import signals
+from ..console import signals
 
 
 class Stopper:

@@ -54,7 +54,7 @@ def test_a_table_is_written_whole_or_not_at_all(page, monkeypatch):
     def full(*args):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("minast.files.os.fsync", full)
+    monkeypatch.setattr("minast.storage.files.os.fsync", full)
     with pytest.raises(minast.Error, match=r"README\.md cannot be written: No space left"):
         readme.write(page, "sass", "new")
     assert page.read_text() == before and [p.name for p in page.parent.iterdir()] == ["README.md"]

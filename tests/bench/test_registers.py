@@ -11,9 +11,9 @@ import pytest
 from minast.bench import readme
 from minast.bench.kernels import compile as compiling
 from minast.bench.kernels import registers
-from minast.cache import private_folder
 from minast.errors import Error
 from minast.gpu import kernel_source, nvrtc
+from minast.storage.cache import private_folder
 from tests.emulated import FEATURES
 from tests.gpu.test_emulator_hopper import HOPPER
 

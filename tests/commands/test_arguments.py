@@ -7,7 +7,7 @@ import pytest
 
 import minast
 from minast.__main__ import COMMANDS, MODULES
-from minast.arguments import number, whole
+from minast.console.arguments import number, whole
 from minast.datasets import DATA
 
 PARSERS = {verb: importlib.import_module(f"minast.{MODULES.get(verb, verb)}").parser() for verb in COMMANDS}

@@ -15,11 +15,7 @@ COMMANDS = ("train", "predict", "evaluate", "embed", "convert", "stats", "data",
 # room -> what no module of it imports. A room is a module or a package, with all that is in it.
 BASE = ("cli", "backend", "layers", "gpu", "encoder", "model", "datasets", "training", "pretrained", "checkpoint")
 FORBIDDEN = {
-    **dict.fromkeys(
-        ("early", "text", "errors", "signals", "say", "files", "cache", "tables", "arguments", "fonts"), BASE
-    ),
-    "schema": ("config", "layers", "npz", "model", "training", "pretrained", "checkpoint"),
-    "stored": ("config", "layers", "npz", "model", "training", "pretrained", "checkpoint"),
+    **dict.fromkeys(("errors", "text", "storage", "console", "fonts"), BASE),
     "config": ("layers", "model", "training", "pretrained", "checkpoint"),
     "layers": ("fast", "cuda", "gpu", "emulator", "encoder", "model", "training", "pretrained", "checkpoint"),
     "fast": ("cuda", "gpu", "emulator", "encoder", "model", "training", "pretrained", "checkpoint"),

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from minast import say, tables
+from minast.console import say
+from minast.storage import tables
 from minast.text import visible
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 
-from minast import files
+from minast.storage import files
 
 
 def count(path: str) -> None:

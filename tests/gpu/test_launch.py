@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from minast import cache, launch
+from minast import launch
 from minast.emulator import build as emulator_build
 from minast.emulator import run as emulator
 from minast.errors import Error
 from minast.gpu import kernel_source, signature
+from minast.storage import cache
 from tests.emulated import FEATURES, needs_emulator, run
 
 SOURCE = """

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 import minast
-from minast import cache
 from minast.emulator import build
 from minast.gpu import cupy_cache, kernel_source
+from minast.storage import cache
 from tests.emulated import needs_emulator
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="permissions are POSIX's")

@@ -10,7 +10,7 @@ import threading
 import pytest
 
 import minast
-from minast.files import atomic, remove_stale, writable_file, writable_folder
+from minast.storage.files import atomic, remove_stale, writable_file, writable_folder
 
 posix = pytest.mark.skipif(os.name != "posix", reason="permissions, links and pipes are POSIX's")
 ordinary = pytest.mark.skipif(os.name == "posix" and os.geteuid() == 0, reason="root may write anywhere")
@@ -182,7 +182,7 @@ def test_sockets_are_refused(tmp_path, monkeypatch):
 @posix
 def test_standard_output_by_its_name(tmp_path):
     """Redirected to a pipe and to a file: the shell's own file gets the data."""
-    code = "import sys; from minast.files import atomic\nwith atomic('/dev/stdout') as f: f.write(b'data')"
+    code = "import sys; from minast.storage.files import atomic\nwith atomic('/dev/stdout') as f: f.write(b'data')"
     assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, timeout=60).stdout == b"data"
     with open(tmp_path / "out", "wb") as f:
         subprocess.run([sys.executable, "-c", code], stdout=f, check=True, timeout=60)
@@ -196,7 +196,7 @@ def test_standard_output_by_its_name(tmp_path):
 @posix
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no locks")
 def test_what_a_killed_writer_left_is_removed_and_a_living_ones_is_not(tmp_path):
-    code = "import os, sys; from minast.files import atomic\nwith atomic(sys.argv[1]) as f: os.kill(os.getpid(), 9)"
+    code = "import os, sys\nfrom minast.storage.files import atomic\nwith atomic(sys.argv[1]): os.kill(os.getpid(), 9)"
     subprocess.run([sys.executable, "-c", code, tmp_path / "a.bin"], timeout=60)
     for name in (".minast-notes.part", ".other-0123456789ab.part", "minast-0123456789ab.part"):  # not ours
         (tmp_path / name).touch()
@@ -250,7 +250,7 @@ def test_permissions_follow_the_umask(tmp_path, umask):
         os.umask({umask})
         changes, real = [], os.umask
         os.umask = lambda mask: changes.append(mask) or real(mask)
-        from minast.files import atomic
+        from minast.storage.files import atomic
         import minast, minast.train
         with atomic(sys.argv[1]) as f:
             f.write(b"x")

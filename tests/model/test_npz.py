@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import minast
-from minast.npz import BROKEN, Archive, load_npy, write_arrays
+from minast.storage.npz import BROKEN, Archive, load_npy, write_arrays
 
 
 def test_every_kind_of_array(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 import minast
 from minast import config
 from minast.config import FeatureConfig, ModelConfig, TrainConfig
-from minast.schema import (
+from minast.storage.schema import (
     Flag,
     ListOf,
     Maybe,

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import minast
-from minast import stored
-from minast.npz import BROKEN, Archive, load_npy
+from minast.storage import stored
+from minast.storage.npz import BROKEN, Archive, load_npy
 
 MIB = 2**20
 

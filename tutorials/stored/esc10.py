@@ -23,7 +23,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parents[1]))  # this checkout's minast
 
-from minast.files import atomic  # noqa: E402
+from minast.storage.files import atomic  # noqa: E402
 
 SAME = "minast train esc10:ESC-10 --fstride 16 --tstride 16 --seed {seed}"
 COMMANDS = {

@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from ...arguments import whole
+from ...console.arguments import whole
 from ...errors import Error
 from ...gpu import kernel_source, nvrtc
 

@@ -13,9 +13,9 @@ from collections import Counter
 import numpy as np
 
 from ... import cli, cuda
-from ...arguments import MANY, whole
 from ...backend import HALF_DTYPES
 from ...config import PRESETS, ModelConfig
+from ...console.arguments import MANY, whole
 from ...gpu.executor import planned
 from ...model import AST
 from .. import readme

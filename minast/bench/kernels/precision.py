@@ -11,9 +11,9 @@ import re
 import numpy as np
 
 from ... import cli
-from ...arguments import MANY, whole
 from ...backend import HALF_DTYPES, why_no_gpu
 from ...config import PRESETS, ModelConfig
+from ...console.arguments import MANY, whole
 from ...datasets.synthetic import generate
 from ...features import log_mel, normalise, pad_or_trim
 from ...model import AST

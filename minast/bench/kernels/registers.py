@@ -20,10 +20,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ... import cli
-from ...cache import private_folder
 from ...errors import Error
-from ...files import atomic
 from ...gpu import kernel_source
+from ...storage.cache import private_folder
+from ...storage.files import atomic
 from .. import readme
 from . import compile as compiling
 

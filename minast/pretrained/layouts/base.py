@@ -7,7 +7,7 @@ import numpy as np
 
 from ...config import MODEL, ModelConfig
 from ...errors import Error
-from ...schema import Whole, checked
+from ...storage.schema import Whole, checked
 from ..readers import Tensors
 from ..settings import Settings
 

@@ -15,7 +15,7 @@ import re
 import zipfile
 
 from ...errors import Error
-from ...stored import first_bytes, unlike
+from ...storage.stored import first_bytes, unlike
 from .base import Tensors
 from .npz import NpzFile
 from .pth import PthFile

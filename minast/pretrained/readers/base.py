@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ...errors import Error
-from ...schema import checked_floats
-from ...stored import LONGEST_NAME
+from ...storage.schema import checked_floats
+from ...storage.stored import LONGEST_NAME
 
 MOST_ARRAYS = 10**5  # a 12-layer model has 160
 

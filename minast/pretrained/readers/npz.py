@@ -3,7 +3,7 @@
 import numpy as np
 
 from ...bfloat16 import to_float32
-from ...npz import Archive
+from ...storage.npz import Archive
 from .base import Tensors
 
 

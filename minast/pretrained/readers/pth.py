@@ -14,7 +14,7 @@ import numpy as np
 
 from ...bfloat16 import to_float32
 from ...errors import Error
-from ...stored import decoding, open_zip
+from ...storage.stored import decoding, open_zip
 from ...text import visible
 from . import unpickle
 from .base import Tensors

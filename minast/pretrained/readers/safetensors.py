@@ -12,7 +12,7 @@ import numpy as np
 
 from ...bfloat16 import to_float32
 from ...errors import Error
-from ...stored import decoding
+from ...storage.stored import decoding
 from ...text import visible
 from .base import Tensors
 

@@ -4,8 +4,8 @@ import json
 import os
 
 from ...errors import Error
-from ...schema import Record, Text, as_json, checked
-from ...stored import decoding
+from ...storage.schema import Record, Text, as_json, checked
+from ...storage.stored import decoding
 from .base import Tensors
 
 LARGEST_INDEX = 2**24  # bytes

@@ -14,7 +14,7 @@ import pickletools
 from collections import namedtuple
 
 from ...errors import Error
-from ...stored import decoding
+from ...storage.stored import decoding
 from ...text import visible
 
 LARGEST_PICKLE = 2**24  # bytes; that of a 12-layer model has about 50 000

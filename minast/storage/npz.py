@@ -18,7 +18,7 @@ from typing import IO
 
 import numpy as np
 
-from .errors import Error
+from ..errors import Error
 from .stored import decoding, open_zip
 
 PIECE = 2**20  # bytes read at once

@@ -11,8 +11,8 @@ import zipfile
 from collections.abc import Iterator
 from typing import IO
 
-from .errors import Error, reason
-from .text import visible
+from ..errors import Error, reason
+from ..text import visible
 
 LARGEST_RATIO = 64  # of what is unpacked to bytes on disk; weights shrink by 1.1, a description by about 20
 SMALL = 2**26  # bytes: what an archive may unpack to, however small it is

@@ -5,7 +5,7 @@ import json
 import os
 import sys
 
-from .text import visible
+from ..text import visible
 
 LONGEST = 2000  # characters of a message
 

@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from .errors import Error
-from .text import visible
+from ..errors import Error
+from ..text import visible
 
 INVISIBLE = ("Cc", "Cs", "Zl", "Zp")  # control characters, undecodable bytes, line and paragraph separators
 

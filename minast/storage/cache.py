@@ -10,10 +10,10 @@ import stat
 import tempfile
 from pathlib import Path
 
-from .errors import Error
+from ..console.say import note
+from ..errors import Error
+from ..text import visible
 from .files import remove_stale
-from .say import note
-from .text import visible
 
 
 def cache_folder() -> Path:

@@ -9,8 +9,8 @@ import tempfile
 from collections.abc import Iterator
 from typing import IO
 
-from .errors import Error, reason
-from .text import visible
+from ..errors import Error, reason
+from ..text import visible
 
 PART = re.compile(r"\.minast-[0-9a-f]{12}\.part")  # a file that is being written, whatever it will be called
 DESCRIPTOR = re.compile(r"/dev/(stdout|stderr|fd/\d+)|/proc/[^/]+/fd/\d+")  # names of streams that are open already

@@ -9,9 +9,9 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from .errors import Error
+from ..errors import Error
+from ..text import visible
 from .say import as_started
-from .text import visible
 
 SEEDS = 2**63 - 1  # the highest seed: what every file format can hold
 FOLDS = 1000  # the highest fold: no data set has more
