@@ -38,6 +38,7 @@ setup(
         "shtab>=1.7",
     ],
     extras_require={
+        "formats": ["av>=12"],  # m4a, aac, wma, mp4, webm, ...
         "gpu": ["cupy-cuda13x>=14"],
         "gpu12": ["cupy-cuda12x>=13"],
         "test": test,

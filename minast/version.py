@@ -1,3 +1,3 @@
 """The version: a module of its own, so that any other one can import it."""
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
