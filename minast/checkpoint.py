@@ -188,6 +188,15 @@ def open_checkpoint(path):
     return Archive(path)
 
 
+def is_checkpoint(path: str | os.PathLike) -> bool:
+    """Whether there is a minast checkpoint at `path`."""
+    try:
+        with open_checkpoint(path) as archive:
+            return "minast" in archive
+    except Error:
+        return False
+
+
 def description(archive):
     """The JSON text of a minast checkpoint as a dictionary, every field checked. Raises minast.Error."""
     path = archive.path

@@ -17,9 +17,12 @@ from . import cli
 from .backend import BACKENDS
 from .checkpoint import save
 from .console.arguments import MANY, SEEDS, whole
+from .datasets.content import pack
 from .pretrained import load
 from .pretrained.adapt import RGB
+from .pretrained.known_clips import trained_before
 from .storage.files import writable_file
+from .text import visible
 
 
 def main(argv=None):
@@ -31,13 +34,15 @@ def main(argv=None):
     options = {name: value for name, value in vars(args).items() if name not in ("source", "out")}
     writable_file(args.out)
     model, info, report = load(args.source, backend=BACKENDS[0], **options)
-    save(args.out, model, info.labels, info.features, info.loss, notes=info.notes)
+    before = trained_before(args.source)  # evaluate must go on leaving these clips out
+    notes = info.notes if before is None else {**info.notes, "trained_before": pack(before)}
+    if os.path.isfile(args.out):
+        cli.note(f"{args.out} was there already, and is replaced.")
+    save(args.out, model, info.labels, info.features, info.loss, notes=notes)
     c = model.config
     print(report)
-    print(
-        f"{args.out}: {model.parameters / 1e6:.2f} M weights, {c.classes} classes, {c.prefix_tokens} + {c.grid[0]} x "
-        f"{c.grid[1]} tokens from {c.frames} frames"
-    )
+    tokens = f"{c.prefix_tokens} + {c.grid[0]} x {c.grid[1]} tokens from {c.frames} frames"
+    print(f"{visible(args.out)}: {model.parameters / 1e6:.2f} M weights, {c.classes} classes, {tokens}")
     return 0
 
 

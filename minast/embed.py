@@ -17,6 +17,7 @@ from dataclasses import asdict
 import numpy as np
 
 from . import cli
+from .checkpoint import is_checkpoint
 from .classifier import Classifier
 from .console.arguments import MANY, whole
 from .datasets.tree import audio_files
@@ -24,6 +25,7 @@ from .errors import Error
 from .scoring import BATCH, by_clip, segment_embeddings, segment_times
 from .storage.files import atomic, writable_file, writable_folder
 from .storage.npz import write_arrays
+from .text import visible
 from .training.prefetch import Prefetcher
 from .version import __version__
 
@@ -51,7 +53,7 @@ def main(argv=None):
         write_arrays(f, {**table, "about": np.array(json.dumps(about))})
     rows, width = table["embeddings"].shape
     what, source = cli.counted(rows, "embedding"), cli.counted(len(readable), "file")
-    print(f"{args.out}: {what} of {width} numbers, one per {args.per}, from {source}")
+    print(f"{visible(args.out)}: {what} of {width} numbers, one per {args.per}, from {source}")
     return 2 if failed or len(readable) < len(files) else 0
 
 
@@ -79,6 +81,8 @@ def refuse(args):
         raise Error(f"--out is {args.out!r}: embeddings are written as .npz, so its name must end in .npz.")
     if os.path.exists(args.out) and os.path.exists(args.checkpoint) and os.path.samefile(args.out, args.checkpoint):
         raise Error(f"--out {args.out} is the checkpoint itself: give the embeddings another name.")
+    if is_checkpoint(args.out):
+        raise Error(f"--out {args.out} is a checkpoint: give the embeddings another name, or remove it first.")
 
 
 def named_files(arguments):

@@ -118,7 +118,8 @@ def never_trained_on(data, split, info, checkpoint):
         raise Error(f"{data.name} has no clips in the {split} split.")
     known = content.trained_on(info.notes)
     if known is None:
-        if info.history and any(clip.path for clip in clips):
+        trained = info.history or (info.notes.get("pretrained") and not info.notes.get("random_head"))
+        if trained and any(clip.path for clip in clips):
             cli.note(f"{checkpoint} does not say which clips it was trained on: they may be among the scored ones.")
         return clips, None
     familiar = content.among(content.digests([clip.path for clip in clips]), known)

@@ -27,7 +27,7 @@ def main(argv=None):
     if args.explain and len(args.files) > 1:
         raise Error(f"--explain draws one file, there are {len(args.files)}: give one FILE.")
     if args.explain:
-        writable_file(args.explain)
+        refuse_picture(args)
     labels = names(args.labels)
     classifier = Classifier.load(args.checkpoint, args.backend)
     classifier.numbers(labels)  # refuse unknown ones before any file is read
@@ -56,6 +56,13 @@ def parser():
     p.add_argument("--explain", metavar="PNG", help="save a picture of where the top label was heard (one FILE only)")
     cli.add_backend(p)
     return p
+
+
+def refuse_picture(args):
+    """minast.Error if --explain names no picture, or what must not be replaced; before anything is computed."""
+    if not args.explain.lower().endswith(".png"):
+        raise Error(f"--explain is {args.explain!r}: it is the picture to write, so its name must end in .png.")
+    writable_file(args.explain)
 
 
 def names(text):

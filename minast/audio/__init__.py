@@ -28,6 +28,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import Error
+from . import pyav
 from .kinds import CONVERTIBLE as CONVERTIBLE
 from .kinds import EXTENSIONS as EXTENSIONS
 from .notes import CUT
@@ -36,6 +37,11 @@ from .recording import Recording as Recording
 from .recording import longest
 from .resample import MAX_RATE as MAX_RATE
 from .resample import resample as resample
+
+
+def readable() -> tuple[str, ...]:
+    """The suffixes of files that can be read: EXTENSIONS, and CONVERTIBLE where PyAV is installed."""
+    return EXTENSIONS + (CONVERTIBLE if pyav.installed() else ())
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import pkgutil
 
 import numpy as np
 
-from ..audio import EXTENSIONS
+from ..audio import CONVERTIBLE, EXTENSIONS
 from ..errors import Error
 from . import folder, manifest
 from .common import Clip, Dataset, checked
@@ -75,7 +75,7 @@ def _read(data, seed, fold):
     if os.path.isdir(data):
         return _folder(data, seed)
     if os.path.isfile(data):
-        if data.lower().endswith(EXTENSIONS):
+        if data.lower().endswith(EXTENSIONS + CONVERTIBLE):
             raise Error(f"{data} is one recording: DATA is {DATA}.")
         return manifest.read(data, seed)
     if source and source.path:

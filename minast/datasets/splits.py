@@ -23,7 +23,7 @@ FOLD = re.compile(r"fold[ _.-]*0*(\d{1,4})", re.IGNORECASE)
 
 def split_of(name: str) -> str | None:
     """The split that a folder or a table means: "Training set", "audio_test", "VAL" -> "train", "test", "valid"."""
-    words = [word for word in _words(name) if word not in FILLING]
+    words = [word for word in _words(name) if word not in FILLING and len(word) > 1 and not word.isdecimal()]
     return ALIASES.get(re.sub(r"(sets?|data|split|part)$", "", words[0]) or words[0]) if len(words) == 1 else None
 
 
@@ -33,7 +33,9 @@ def hinted_split(name: str) -> str | None:
 
 
 def _words(name):
-    return [word for word in re.split(r"[\W_]+", unicodedata.normalize("NFKC", name).casefold()) if word]
+    """ "AudioTrain2017" -> ["audio", "train", "2017"]"""
+    name = re.sub(r"(?<=[^\W\d_])(?=\d)|(?<=[a-z])(?=[A-Z])", " ", unicodedata.normalize("NFKC", name))
+    return [word for word in re.split(r"[\W_]+", name.casefold()) if word]
 
 
 def fold_of(name: str) -> int | None:

@@ -21,6 +21,8 @@ FILES += ("audio", "audio_file", "audio_path", "wav", "clip", "recording")
 LABELS = ("labels", "label", "class", "classes", "category", "class_name", "classname", "tags")
 SPLITS = ("split", "set", "subset", "partition")
 FOLDS = ("fold",)
+TIMES = ("start", "end", "onset", "offset", "begin", "duration")
+TIMES += ("start_time", "end_time", "start_seconds", "end_seconds")
 
 
 @dataclass
@@ -96,6 +98,10 @@ def _columns(path, names):
     if columns["split"] and columns["fold"]:
         notes.append(f"the column {columns['fold']!r} is not used: the splits are in {columns['split']!r}")
         columns["fold"] = None
+    if parts := [name for name in names if name in TIMES]:
+        notes.append(f"the columns {named(parts)} are not used: each file is one clip, from its beginning to its end")
+    if "labels" in names and (others := [name for name in LABELS[1:] if name in names]):
+        notes.append(f"the labels are in 'labels': not used are {named(others)}")
     return columns, notes
 
 

@@ -4,7 +4,6 @@ A file counts by its suffix. Folders behind symbolic links are read once, after 
 nor a second way to the same folder yields a clip twice.
 """
 
-import importlib.util
 import os
 import unicodedata
 from collections.abc import Callable, Iterator
@@ -14,7 +13,6 @@ from .. import audio
 from ..errors import Error
 from ..text import visible
 
-READABLE = audio.EXTENSIONS + (audio.CONVERTIBLE if importlib.util.find_spec("av") else ())
 # what lies beside sounds and is none: a folder of these alone is no class that lost its sounds
 BESIDE = (".txt", ".md", ".rst", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".html", ".pdf", ".docx")
 BESIDE += (".png", ".jpg", ".jpeg", ".gif", ".svg", ".py", ".ipynb", ".m", ".r", ".sh", ".log", ".lab", ".textgrid")
@@ -102,6 +100,7 @@ def _read(folder, report):
             raise sentence from None
         report(sentence)
         return links
+    readable = audio.readable()
     for entry in entries:
         suffix = os.path.splitext(entry.name)[1].lower()
         if entry.is_dir():
@@ -117,7 +116,7 @@ def _read(folder, report):
                 folder.hidden.append(entry.path)
         elif not entry.is_file():
             folder.broken.append(entry.path)
-        elif suffix in READABLE:
+        elif suffix in readable:
             folder.sounds.append(entry.path)
         elif suffix in audio.CONVERTIBLE:
             folder.convertible.append(entry.path)

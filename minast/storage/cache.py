@@ -44,8 +44,8 @@ def _without_home():
 def private_folder(name: str) -> Path:
     """The folder `name` inside the cache, made if necessary for the user alone (mode 0700).
 
-    Raises minast.Error if it cannot be made, belongs to somebody else, or others may write to it. Temporary files that
-    killed processes left in it are removed.
+    Raises minast.Error if it cannot be made, and if it or a folder in it belongs to somebody else or is one that others
+    may write to. Temporary files that killed processes left in it are removed.
     """
     folder = cache_folder()
     try:
@@ -60,6 +60,7 @@ def private_folder(name: str) -> Path:
             "Set MINAST_CACHE to a folder of your own."
         ) from None
     for each in (folder / name, *_folders_in(folder / name)):
+        check_private(each)
         remove_stale(each)
     return folder / name
 

@@ -37,7 +37,7 @@ def write(path: str | os.PathLike, key: str, mel: np.ndarray, notes: tuple[str, 
     header += b" " * (-(START.size + len(header)) % 64)
     numbers = memoryview(mel.reshape(-1)).cast("B") if mel.size else b""
     checksum = zlib.crc32(numbers, zlib.crc32(header))
-    with atomic(path) as f:
+    with atomic(path, private=True) as f:
         f.write(START.pack(MAGIC, len(header), checksum) + header)
         f.write(numbers)
 

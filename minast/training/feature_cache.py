@@ -130,7 +130,7 @@ class FeatureCache(Sequence):
     def _keep(self, path: str, key: str, mel: np.ndarray, notes: tuple[str, ...]) -> bool:
         """Write an entry.   -> whether it is on disk. A full disk costs time, not the run."""
         try:
-            os.makedirs(os.path.dirname(path), exist_ok=True)
+            os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
             cache_entry.write(path, key, mel, notes)
             return True
         except (OSError, Error) as error:

@@ -12,6 +12,7 @@ from ..datasets import NAMED, open_dataset, understood
 from ..datasets.content import trained_before
 from ..errors import Error
 from ..storage.schema import ListOf, Number, Real, Record, as_json, checked
+from ..text import visible
 from . import run_folder
 from .flags import flag
 from .learner import new_learner
@@ -59,7 +60,8 @@ def resumed_run(options: Namespace) -> Run:
     run = Run(out, settings, info, data, learner, progress)
     with damage_as_error(out):
         check_consistency(run)
-    print(f"{out}: resuming after step {progress.step} ({len(info.history)} of {settings.train.epochs} epochs done)")
+    done = f"{len(info.history)} of {settings.train.epochs} epochs done"
+    print(f"{visible(out)}: resuming after step {progress.step} ({done})")
     return run
 
 

@@ -9,12 +9,14 @@ import numpy as np
 
 from .. import cli, pretrained, threads
 from ..backend import choose
-from ..checkpoint import Info, description, open_checkpoint
+from ..checkpoint import Info
 from ..config import FeatureConfig, ModelConfig, TrainConfig
 from ..datasets import Dataset, duplicates, open_dataset, understood
-from ..datasets.content import among, digests, pack, shortened, trained_on
+from ..datasets.content import among, digests, pack, shortened
 from ..errors import Error
 from ..model import AST
+from ..pretrained.known_clips import trained_before
+from ..text import visible
 from . import run_folder
 from .bad_files import usable
 from .feature_cache import FeatureCache
@@ -72,17 +74,6 @@ def new_run(options: Namespace, leaving: ExitStack) -> Run:
     )
     info = Info(list(dataset.labels), features, config.loss, notes=notes)
     return Run(out, settings, info, data, learner, Progress())
-
-
-def trained_before(path: str | None) -> np.ndarray | None:
-    """The clips that pretrained weights of minast's own were trained on, as `content.trained_on`; None if unknown."""
-    if path is None or not os.path.isfile(path):
-        return None
-    try:
-        with open_checkpoint(path) as archive:
-            return trained_on(description(archive).get("notes", {}))
-    except Error:  # another format, which pretrained.load reads, or complains about
-        return None
 
 
 def say_overlaps(dataset: Dataset, before: np.ndarray | None, pretrained: str | None) -> None:
@@ -151,7 +142,7 @@ def describe(model: AST, features: FeatureConfig, preset: str, out: str) -> None
     print(
         f"{preset}: {model.parameters / 1e6:.2f} M weights, {model.config.tokens} tokens from {features.frames} frames "
         f"at {features.rate} Hz, mean {features.mean:.3f}, std {features.std:.3f}; backend {model.backend.name}"
-        f"{'' if model.compute_dtype == 'float32' else f' in {model.compute_dtype}'}; to {out}"
+        f"{'' if model.compute_dtype == 'float32' else f' in {model.compute_dtype}'}; to {visible(out)}"
     )
     if model.backend.name == "emulator":
         print("The emulator runs the GPU kernels on the CPU, slowly. To train on a CPU use --backend fast.")

@@ -190,3 +190,9 @@ def test_a_folder_as_output_is_refused_first(trained, tones, tmp_path, command):
     (tmp_path / "e.npz").mkdir()
     status, _, err = command("embed", trained / "best.npz", tones, "--out", tmp_path / "e.npz")
     assert status == 2 and "is a folder: name the file to write" in err
+
+
+def test_another_checkpoint_is_not_replaced(trained, tones, tmp_path, command):
+    (tmp_path / "other.npz").write_bytes((trained / "best.npz").read_bytes())
+    status, _, err = command("embed", trained / "best.npz", tones / "low", "--out", tmp_path / "other.npz")
+    assert status == 2 and "other.npz is a checkpoint: give the embeddings another name" in err

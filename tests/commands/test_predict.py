@@ -145,6 +145,15 @@ def test_explain(trained, tmp_path, monkeypatch, command):
     assert np.allclose(values[96:], maps[2][33:], rtol=1e-4, atol=1e-7)
 
 
+def test_explain_replaces_nothing_that_is_no_picture(trained, tones, tmp_path, command):
+    sound = tmp_path / "a.wav"
+    sound.write_bytes((tones / "low" / "0.wav").read_bytes())
+    for target in (sound, trained / "best.npz"):
+        before = target.read_bytes()
+        status, _, err = command("predict", trained / "best.npz", sound, "--explain", target)
+        assert status == 2 and "its name must end in .png" in err and target.read_bytes() == before
+
+
 def test_explain_writes_a_picture_of_one_file(trained, tones, tmp_path, command):
     file = tones / "low" / "0.wav"
     assert command("predict", trained / "best.npz", file, "--explain", tmp_path / "why.png")[0] == 0

@@ -14,6 +14,7 @@ import pytest
 from minast.console import say
 from minast.storage import tables
 from minast.text import visible
+from tests.conftest import TINY_RUN
 
 ROOT = Path(__file__).resolve().parents[2]
 posix = pytest.mark.skipif(os.name != "posix", reason="shells and devices are POSIX's")
@@ -172,3 +173,21 @@ def test_numbers_stay_numbers():
 def test_a_file_name_that_is_no_utf_8(tmp_path):
     tables.write_table(tmp_path / "t.csv", ["file"], [["\udcff.wav"]])
     assert (tmp_path / "t.csv").read_text(encoding="utf-8") == "file\n\\udcff.wav\n"
+
+
+def test_names_of_outputs_do_not_drive_the_terminal(trained, tones, tmp_path, command):
+    folder = tmp_path / "esc\x1b[31m"
+    folder.mkdir()
+    for verb, *arguments in (
+        ("train", tones, "--out", folder / "run", *TINY_RUN, "--epochs", 1),
+        ("train", "--resume", folder / "run"),
+        ("predict", folder / "run" / "best.npz", tones / "low" / "0.wav", "--explain", folder / "x.png"),
+        ("evaluate", folder / "run" / "best.npz", tones, "--out", folder / "report"),
+        ("embed", trained / "best.npz", tones / "low", "--out", folder / "e.npz"),
+        ("convert", trained / "best.npz", folder / "c.npz"),
+        ("predict", folder / "none.npz", tones / "low" / "0.wav"),
+        ("stats", folder),
+        ("data", "check", folder),
+    ):
+        _, out, err = command(verb, *arguments)
+        assert "\x1b" not in out + err, verb

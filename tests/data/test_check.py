@@ -158,6 +158,7 @@ def test_a_name_is_given_once():
 @pytest.mark.parametrize(
     ("name", "split"),
     [
+        *(("train2017", "train"), ("val2017", "valid"), ("TrainAudio", "train"), ("testA", "test"), ("test 1", "test")),
         *(("Training set", "train"), ("TRAIN", "train"), ("test_data", "test"), ("Testing", "test"), ("val", "valid")),
         *(
             ("dev-set", "valid"),

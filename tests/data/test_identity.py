@@ -189,6 +189,16 @@ def test_fine_tuning_holds_out_what_the_weights_have_not_seen(model, tones, tmp_
     assert train.main(["--resume", str(tmp_path / "run")]) == 0  # the same split again
 
 
+def test_a_converted_checkpoint_still_knows_its_clips(model, tones, tmp_path, command):
+    status, _, _ = command("convert", model, tmp_path / "c.npz", "--frames", 96)
+    assert status == 0
+    before, after = (minast.load(path)[1].notes for path in (model, tmp_path / "c.npz"))
+    assert set(content.trained_on(after)) == set(content.trained_on(before))
+    _, _, err = command("evaluate", tmp_path / "c.npz", tones, "--split", "all")
+    assert "the model was trained on 24 of these 30 clips" in err
+    assert "c.npz was there already" in command("convert", model, tmp_path / "c.npz", "--frames", 96)[2]
+
+
 def test_folds_are_those_of_the_training(tmp_path, command):
     files = [f"fold{k}/{name}/{i}.wav" for k in (1, 2, 3) for name in ("cat", "dog") for i in range(3)]
     make(tmp_path / "d", files)

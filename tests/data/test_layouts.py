@@ -5,6 +5,7 @@ import unicodedata
 import pytest
 
 import minast
+from minast import audio
 from minast.datasets import open_dataset, understood
 from tests.data.sounds import make, several
 
@@ -301,3 +302,19 @@ def test_an_unreadable_folder_is_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "scandir", denied)
     with pytest.raises(minast.Error, match="cat: this folder cannot be read: Permission denied"):
         open_dataset(str(tmp_path))
+
+
+def test_with_pyav_more_is_a_sound(tmp_path, monkeypatch):
+    make(tmp_path, [*several("dog/*.m4a"), *several("cow/*.wav")])
+    monkeypatch.setattr(audio.pyav, "installed", lambda: True)
+    data = open_dataset(str(tmp_path))
+    assert data.labels == ["cow", "dog"] and len(data.clips) == 6
+
+
+def test_columns_that_are_not_used_are_named(tmp_path):
+    make(tmp_path, [*several("dog/*.wav"), *several("cow/*.wav")])
+    rows = "".join(f"{name}/{i}.wav,{name},x,0.1,0.2\n" for name in ("dog", "cow") for i in range(3))
+    (tmp_path / "t.csv").write_text("file,labels,label,start,end\n" + rows)
+    notes = open_dataset(str(tmp_path / "t.csv")).notes
+    assert any("the columns 'start' and 'end' are not used: each file is one clip" in note for note in notes)
+    assert any("the labels are in 'labels': not used are 'label'" in note for note in notes)

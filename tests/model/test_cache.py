@@ -25,6 +25,14 @@ def own(tmp_path, monkeypatch):
     return tmp_path / "above" / "cache"
 
 
+def test_a_folder_in_it_that_others_may_write_to_is_refused(own):
+    inside = cache.private_folder("features") / "ab"
+    inside.mkdir()
+    inside.chmod(0o777)
+    with pytest.raises(minast.Error, match="other users may write to the cache .*/ab"):
+        cache.private_folder("features")
+
+
 @pytest.mark.parametrize("umask", [0o000, 0o022])
 def test_new_folders_are_the_users_alone(own, umask):
     before = os.umask(umask)
