@@ -101,7 +101,7 @@ def _columns(path, names):
     if parts := [name for name in names if name in TIMES]:
         notes.append(f"the columns {named(parts)} are not used: each file is one clip, from its beginning to its end")
     if "labels" in names and (others := [name for name in LABELS[1:] if name in names]):
-        notes.append(f"the labels are in 'labels': not used are {named(others)}")
+        notes.append(f"the labels are in the column 'labels': not used is {named(others)}")
     return columns, notes
 
 

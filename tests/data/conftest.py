@@ -1,4 +1,4 @@
-"""Folders are tested as on a machine without PyAV, where m4a and the like need conversion; one test is about the other."""
+"""Folders are tested as on a machine without PyAV; one test is about a machine that has it."""
 
 import pytest
 

@@ -29,7 +29,7 @@ def test_a_folder_in_it_that_others_may_write_to_is_refused(own):
     inside = cache.private_folder("features") / "ab"
     inside.mkdir()
     inside.chmod(0o777)
-    with pytest.raises(minast.Error, match="other users may write to the cache .*/ab"):
+    with pytest.raises(minast.Error, match=r"other users may write to the cache .*/ab"):
         cache.private_folder("features")
 
 
