@@ -188,12 +188,13 @@ def log_mels(
 class Spectrograms(NamedTuple):
     """Where log-mel spectrograms are computed.
 
-    made_by: "cpu" or "cuda"; results of the two differ in their last bits, so a cache keeps them apart.
-    log_mels: a function like the one above.
+    made_by: "cpu", "cuda" or "emulator"; a GPU's results differ in their last bits, so a cache keeps them apart.
+    log_mels: a function like the one above. together: how many clips it should be given at a time.
     """
 
     made_by: str
     log_mels: Callable[..., list[np.ndarray]]
+    together: int = 1
 
 
 ON_CPU = Spectrograms("cpu", log_mels)

@@ -15,6 +15,7 @@ from .common import checked_version
 
 FFT_SIZES = (128, 256, 512, 1024, 2048, 4096)  # rates from 2600 Hz to 163 kHz
 VERSIONS = ("log_mel_dft", "log_mel_radix2", "log_mel_radix4")
+TOGETHER = 32  # clips that a caller with many should give to one call (not measured)
 SAMPLES = 2**26  # of one launch: 256 MiB, 70 minutes at 16 kHz; more are computed one launch after another
 
 
