@@ -95,7 +95,7 @@ def add_training_flags(g):
         "dtype",
         str,
         "TYPE",
-        "compute dtype: float32, or tf32, bfloat16 or float16 on the backends cuda and emulator",
+        "compute dtype: float32; tf32, bfloat16 or float16 on the backends cuda and emulator",
     )
     add(g, "grad_accum", whole(1, MANY), "N", "gradient accumulation: process each batch in N parts to save memory")
     g.add_argument(
