@@ -120,7 +120,8 @@ def gemm(a: Array, b: Array, out: Array, beta: float = 0.0, tf32: bool = False) 
     """out = a b + beta out on the GPU.   a (M, K), b (K, N) in T, out (M, N) in T or float32
 
     Each has one contiguous axis. cuBLAS is column-major: its out^T = b^T a^T is out = a b in row-major memory. Shapes
-    are not checked. tf32: float32 operands may be rounded to TF32. Raises minast.Error with cuBLAS's status if it fails.
+    are not checked. tf32: float32 operands may be rounded to TF32. Raises minast.Error with cuBLAS's status if it
+    fails.
     """
     (M, K), N = a.shape, b.shape[1]
     (b_flag, b_step), (a_flag, a_step), (_, out_step) = layout(b), layout(a), layout(out)

@@ -21,7 +21,7 @@ from .. import readme
 
 
 def measured(backend: str, preset: str, frames: int, clips: int) -> tuple[dict, dict[str, float], int]:
-    """Gradients of one batch in TF32 and both 16-bit dtypes against float32 on the same backend.   -> (gaps, losses, tokens)
+    """Gradients of one batch in TF32 and in 16 bits against float32, same backend.   -> (gaps, losses, tokens)
 
     gaps: {dtype: {name: |difference| / |gradient in float32|}}; losses: {dtype: relative difference}; tokens of a clip.
     """
