@@ -50,7 +50,7 @@ MUTATIONS = {
     "warps take the mean before all have left their sums": (
         LOG_MEL, removed("__syncthreads();  // all warps have left their sums"), mel),
     "the transform starts before the frame is there": (
-        LOG_MEL, removed("__syncthreads();  // the frame is complete"), mel),
+        LOG_MEL, removed("__syncthreads();  // the frame is complete"), dft),
     "a pass of two starts before the last is complete": (
         LOG_MEL, removed("__syncthreads();  // this pass is complete"), radix2),
     "a pass of four starts before the last is complete": (
@@ -119,8 +119,7 @@ MUTATIONS = {
     "the second half of a fragment has the first's delta": (
         TF32, ("row_delta[e / 2]", "row_delta[0]"), attention),
     "dk is not scaled": (TF32, ("dk[0], j, N, scale, scale", "dk[0], j, N, 1.0f, 1.0f"), attention),
-    "the last rows of a fragment are not stored": (
-        TF32, ("if (row + 8 < rows)", "if (row + 8 < rows - 1)"), attention),
+    "the last row is not stored": (TF32, ("if (row < rows)", "if (row < rows - 1)"), attention),
 }  # fmt: skip
 
 
