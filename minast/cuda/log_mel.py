@@ -10,7 +10,9 @@ from types import ModuleType
 import numpy as np
 
 from ..features import LOG_FLOOR, checked_wave, frame_count, mel_filterbank, sizes, window_function
+from ..gpu.memory import empty
 from ..launch import launch
+from ..layers import Array, array_module
 from .common import checked_version
 
 FFT_SIZES = (128, 256, 512, 1024, 2048, 4096)  # rates from 2600 Hz to 163 kHz
@@ -60,17 +62,25 @@ def groups(lengths: Sequence[int], limit: int) -> list[range]:
 
 
 def _launched(waves, rate, mel_bins, window, xp, version):
-    frame, shift, size = sizes(rate)
+    _, shift, _ = sizes(rate)
     counts = [frame_count(len(wave), rate) for wave in waves]
     firsts = np.cumsum([0, *(len(wave) for wave in waves[:-1])])  # sample of each clip
     starts = np.concatenate([first + shift * np.arange(n) for first, n in zip(firsts, counts, strict=True)])
-    out = xp.empty((len(starts), mel_bins), np.float32)
-    tables = (xp.asarray(table) for table in _tables(rate, mel_bins, window))
-    args = (xp.asarray(np.concatenate(waves)), xp.asarray(starts.astype(np.int64)), *tables, out)
-    kernel, threads = f"{VERSIONS[version]}<{size}>", max(32, size // 8)
-    launch("log_mel.cu", kernel, len(starts), threads, (*args, frame, mel_bins, LOG_FLOOR))
+    placed = xp.asarray(np.concatenate(waves)), xp.asarray(starts.astype(np.int64))
+    out = on_device(*placed, rate, mel_bins, window, version)
     mels = out if isinstance(out, np.ndarray) else out.get()
     return np.split(mels, np.cumsum(counts)[:-1])
+
+
+def on_device(samples: Array, starts: Array, rate: int, mel_bins: int, window: str, version: int = 2) -> Array:
+    """The launch itself.   samples (S,) float32, starts (T,) int64: the frames' first samples -> (T, mel_bins)"""
+    frame, _, size = sizes(rate)
+    out = empty(samples, (len(starts), mel_bins))
+    tables = (array_module(samples).asarray(table) for table in _tables(rate, mel_bins, window))
+    kernel, threads = f"{VERSIONS[version]}<{size}>", max(32, size // 8)
+    args = (samples, starts, *tables, out, frame, mel_bins, LOG_FLOOR)
+    launch("log_mel.cu", kernel, len(starts), threads, args)
+    return out
 
 
 @lru_cache(maxsize=16)

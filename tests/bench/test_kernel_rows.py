@@ -48,6 +48,8 @@ def test_all_rows_in_the_emulator(tmp_path, command, monkeypatch):
         for dtype in device.DTYPES:
             wanted = {f"{kernel}, version 0, {dtype}", f"{kernel}, version 1, {dtype}", f"{kernel} backward, {dtype}"}
             assert wanted <= set(rows)
+    assert {f"log-mel, version {version}, float32" for version in (0, 1, 2)} <= set(rows)
+    assert "emulator: toy, training step, batch 2, tf32" in rows
     assert {"bce, float32", "ce backward, bfloat16", "Adam, version 1, float32", "gradient norm, float32"} <= set(rows)
     assert {f"residual + norm{way}, {dtype}" for way in ("", " backward") for dtype in ("float16", "bfloat16")} <= set(
         rows
@@ -60,7 +62,7 @@ def test_all_rows_in_the_emulator(tmp_path, command, monkeypatch):
         assert {f"attention backward, as version {v}, {dtype}" for v in attention.BACKWARD[dtype]} <= set(rows)
     assert "emulator: toy, training step, batch 2" in rows
     assert stored["about"]["device"] == "emulator" and out.count("says nothing about a GPU") == len(rows)
-    assert {row["job"] for row in stored["rows"]} >= {"step", "latency", "memory", "attention forward"}
+    assert {row["job"] for row in stored["rows"]} >= {"step", "latency", "throughput", "memory", "attention forward"}
     assert all(row["device"] == "emulator" and row["ours"] > 0 and row["share"] is None for row in rows.values())
     goals = [goal for row in rows.values() for goal in row["goals"]]
     assert len(goals) == 10 + 3 + 6 and not any(goal["reached"] or goal["value"] for goal in goals)

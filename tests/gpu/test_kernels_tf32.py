@@ -207,3 +207,14 @@ def test_it_is_for_the_kernels():
         with pytest.raises(Error, match=f"dtype tf32 needs the backend cuda or emulator, this is {backend}"):
             AST(TOY, backend, dtype="tf32")
     assert choose("emulator").layers_in("float32") is cuda
+
+
+def test_a_training_run(tones, tmp_path):
+    """By the command; its checkpoint is any backend's."""
+    from minast import load, train
+
+    need_compiler()
+    flags = [str(tones), "--backend", "emulator", "--dtype", "tf32", "--depth", "1", "--epochs", "1", "--batch", "6"]
+    assert train.main([*flags, "--out", str(tmp_path / "run")]) == 0
+    model, info = load(tmp_path / "run" / "last.npz", "numpy")
+    assert model.w.flat.dtype == np.float32 and np.isfinite(model.w.flat).all() and len(info.history) == 1
