@@ -74,8 +74,8 @@ class Backend:
     def spectrograms(self, rate: int) -> Spectrograms:
         """Where log-mel spectrograms at `rate` Hz are computed: on a GPU by the backend cuda, else on the CPU.
 
-        The emulator is a thousand times slower than the CPU: there they are computed by an explicit call
-        (cuda/log_mel.py). So are those with an FFT length without a kernel.
+        The backend emulator leaves them to the CPU as well, where they take far less time; cuda/log_mel.py runs the
+        kernels there if called. So does cuda at a rate whose FFT length has no kernel.
         """
         if self.name != "cuda":
             return ON_CPU
