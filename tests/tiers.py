@@ -77,7 +77,10 @@ SLOW = {
         "test_backends_of_a_cpu": None,
         "test_rows_of_16_bits_are_checked_against_float32": None,
     },
-    "bench/test_precision.py": {"test_the_command_writes_into_the_readme": None, "test_it_measures_tf32_and_16_bits": None},
+    "bench/test_precision.py": {
+        "test_the_command_writes_into_the_readme": None,
+        "test_it_measures_tf32_and_16_bits": None,
+    },
     "bench/test_whole.py": {"test_a_step_without_torch": None},
     "bench/test_registers.py": {
         "test_compiles_without_spills": r"softmax\.cu-.*",

@@ -72,7 +72,7 @@ def main(argv: list[str] | None = None) -> int:
     note = (
         f"|dtype - float32| / |float32|, each gradient as one vector; {args.preset}, {args.clips} built-in sounds of "
         f"{tokens} tokens, backend {backend}. The loss differs by "
-        f"{' and '.join(f'{losses[d]:.1e} in {d}' for d in losses)}."
+        f"{', '.join(f'{losses[d]:.1e} in {d}' for d in losses)}."
     )
     text = f"{note}\n\n{table(gaps)}"
     readme.show_or_write("precision", text, args.readme)
