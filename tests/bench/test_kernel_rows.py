@@ -252,7 +252,7 @@ def test_torch_does_the_same_job(dtype):
 def test_rows_of_16_bits_are_checked_against_float32(emulator, monkeypatch):
     rows = backends.narrow("emulator", backends.TOY, 2, 1, "toy")
     assert [(r.dtype, r.against) for r in rows] == [
-        (d, "emulator, float32") for d in ("float16", "bfloat16") for _ in "ab"
+        (d, "emulator, float32") for d in ("tf32", "float16", "bfloat16") for _ in "ab"
     ]
     assert not measured(rows)
 
