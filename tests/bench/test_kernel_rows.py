@@ -48,6 +48,7 @@ def test_all_rows_in_the_emulator(tmp_path, command, monkeypatch):
         for dtype in device.DTYPES:
             wanted = {f"{kernel}, version 0, {dtype}", f"{kernel}, version 1, {dtype}", f"{kernel} backward, {dtype}"}
             assert wanted <= set(rows)
+    assert {"attention, TF32, 1 fragment a warp", "attention backward, TF32"} <= set(rows)
     assert {f"log-mel, version {version}, float32" for version in (0, 1, 2)} <= set(rows)
     assert "emulator: toy, training step, batch 2, tf32" in rows
     assert {"bce, float32", "ce backward, bfloat16", "Adam, version 1, float32", "gradient norm, float32"} <= set(rows)
