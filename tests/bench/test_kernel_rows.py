@@ -161,7 +161,9 @@ def test_the_table_of_a_device(pretended, tmp_path):
     rows = memory_bound.measure(pretended, TOY, 1, ("float32",))
     rows += attention.measure(pretended, attention.TOY, 1, ("float32",))
     assert all(row.share > 0 and row.ceiling for row in rows)
-    assert all(set(row.libraries) == {device.LIBRARY} and row.without == {in_torch.TORCH: "no torch"} for row in rows)
+    compared = [row for row in rows if row.dtype != "tf32"]  # no library computes in TF32 beside ours
+    assert all(set(row.libraries) == {device.LIBRARY} for row in compared) and len(compared) == len(rows) - 3
+    assert all(row.without == {in_torch.TORCH: "no torch"} for row in compared)
     other = DeviceRow("from the emulator", 1.0, device="emulator"), Row("of the other table", 1.0)
     page = tmp_path / "README.md"
     page.write_text("\n".join(["before", *readme.markers(readme.GPU), "after"]))
