@@ -2,7 +2,7 @@
 // its counterpart in emulator/tensor.h, which does the same to the same registers.
 //
 // Compute capability 7.5 has neither m16n8k16, bfloat16 tensor cores nor cp.async. There, half uses two m16n8k8,
-// cp.async is a plain load and store, and a bfloat16 mma traps: use another version on such a device.
+// cp.async is a plain load and store, and a bfloat16 or TF32 mma traps: use another version on such a device.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -93,6 +93,43 @@ __device__ __forceinline__ void mma_m16n8k16<__nv_bfloat16>(float (&d)[4], const
                "{%0, %1, %2, %3};"
                : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
                : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+#else
+  __trap();
+#endif
+}
+#endif
+
+// ---- TF32: float32 with 10 bits of mantissa, in the upper 19 bits of a register -------------------------------------
+// to_tf32 rounds to nearest, ties away from zero. mma d (16x8, float) += a (16x8) b (8x8), one warp:
+//   a[0] (g, t)  a[1] (g + 8, t)  a[2] (g, t + 4)  a[3] (g + 8, t + 4)      b0 (k = t, column g)  b1 (k = t + 4, column g)
+//   d as for m16n8k16 above
+// The 13 low bits of an operand are ignored: a float that has not been rounded is truncated, with twice the error, and
+// all errors towards zero.
+
+#ifdef MINAST_EMULATOR
+__device__ __forceinline__ float to_tf32(float x) { return emu::to_tf32(x); }
+__device__ __forceinline__ void mma_m16n8k8_tf32(float (&d)[4], const float (&a)[4], float b0, float b1) {
+  emu::mma_m16n8k8_tf32(d, a, b0, b1);
+}
+#else
+__device__ __forceinline__ float to_tf32(float x) {
+#if __CUDA_ARCH__ >= 800
+  unsigned bits;
+  asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(bits) : "f"(x));
+  return __uint_as_float(bits);
+#else
+  __trap();
+  return x;
+#endif
+}
+
+__device__ __forceinline__ void mma_m16n8k8_tf32(float (&d)[4], const float (&a)[4], float b0, float b1) {
+#if __CUDA_ARCH__ >= 800
+  asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+               "{%0, %1, %2, %3};"
+               : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+               : "r"(__float_as_uint(a[0])), "r"(__float_as_uint(a[1])), "r"(__float_as_uint(a[2])),
+                 "r"(__float_as_uint(a[3])), "r"(__float_as_uint(b0)), "r"(__float_as_uint(b1)));
 #else
   __trap();
 #endif

@@ -12,13 +12,15 @@ from . import optim
 from .config import ModelConfig
 from .encoder import AnyEncoder, Encoder
 from .errors import Error
+from .features import ON_CPU, Spectrograms
 from .layers import Array
 from .params import Views
 
 BACKENDS = ("numpy", "fast", "cupy", "cuda", "emulator")
 GPU = ("cupy", "cuda")  # backends that need one
 HALF_DTYPES = ("float16", "bfloat16")  # 16-bit compute dtypes
-DTYPES = ("float32", "float64", *HALF_DTYPES)
+DTYPES = ("float32", "float64", "tf32", *HALF_DTYPES)
+KERNELS_ONLY = ("tf32", *HALF_DTYPES)
 
 
 @dataclass(frozen=True)
@@ -45,10 +47,18 @@ class Backend:
         """The name of `dtype`. Raises minast.Error unless this backend can compute in it."""
         name = dtype if isinstance(dtype, str) else np.dtype(dtype).name
         if name not in DTYPES:
-            raise Error(f"dtype is {name!r}: it must be float32, float64, float16 or bfloat16.")
-        if name in HALF_DTYPES and not self.kernels:
+            raise Error(f"dtype is {name!r}: it must be float32, float64, tf32, float16 or bfloat16.")
+        if name in KERNELS_ONLY and not self.kernels:
             raise Error(f"dtype {name} needs the backend cuda or emulator, this is {self.name}: use float32.")
         return name
+
+    def layers_in(self, dtype: str) -> ModuleType:
+        """`layers`, or for dtype "tf32" the module of the same names whose products are in TF32."""
+        if dtype == "tf32":
+            from .cuda import tf32
+
+            return tf32
+        return self.layers
 
     def encoder(self, config: ModelConfig, w: Views, dw: Views, dtype: str) -> AnyEncoder:
         """An `Encoder`, or a `HalfEncoder` with the same methods for a 16-bit dtype.   w, dw: weights and gradients
@@ -59,7 +69,19 @@ class Backend:
             from .cuda.half_encoder import HalfEncoder
 
             return HalfEncoder(config, w, dw, self.layers, dtype)
-        return Encoder(config, w, dw, self.layers, self.recompute_width)
+        return Encoder(config, w, dw, self.layers_in(dtype), self.recompute_width)
+
+    def spectrograms(self, rate: int) -> Spectrograms:
+        """Where log-mel spectrograms at `rate` Hz are computed: on a GPU by the backend cuda, else on the CPU.
+
+        The backend emulator leaves them to the CPU as well, where they take far less time; cuda/log_mel.py runs the
+        kernels there if called. So does cuda at a rate whose FFT length has no kernel.
+        """
+        if self.name != "cuda":
+            return ON_CPU
+        from .cuda import log_mel
+
+        return Spectrograms("cuda", log_mel.log_mels, log_mel.TOGETHER) if log_mel.fits(rate) else ON_CPU
 
     def plans_memory(self, config: ModelConfig, dtype: str) -> bool:
         """Whether kernels compute the model's whole pass, so that a dry run can plan its memory."""
@@ -113,7 +135,7 @@ def why_no_gpu() -> str | None:
 
 def weights_dtype(compute_dtype: str) -> np.dtype:
     """The type of weights, gradients and logits of a model that computes in `compute_dtype`: never of 16 bits."""
-    return np.dtype("float32" if compute_dtype in HALF_DTYPES else compute_dtype)
+    return np.dtype("float32" if compute_dtype in KERNELS_ONLY else compute_dtype)
 
 
 def to_numpy(x: Array) -> np.ndarray:

@@ -123,7 +123,7 @@ class Classifier:
 
     def open(self, sound: Sound, rate: float | None = None) -> OpenSound:
         """A sound on its way to the model, in blocks: its log-mel, segments, length, and what to know about it."""
-        return OpenSound(sound, self.features, rate)
+        return OpenSound(sound, self.features, rate, self.model.backend.spectrograms(self.features.rate))
 
     def read(self, sound: Sound, rate: float | None = None) -> tuple[float, np.ndarray]:
         """A sound's length and its log-mel spectrogram, not normalised.   -> (seconds, mel (T, F))"""

@@ -69,7 +69,7 @@ TRAINING = {
     "noise": Flag(),
     "roll": COUNT,
     "gain": Number(0, 100),  # 100 is 434 dB
-    "dtype": OneOf(("float32", "bfloat16", "float16")),
+    "dtype": OneOf(("float32", "tf32", "bfloat16", "float16")),
     "grad_accum": Whole(1, 10**6),
     "activation_checkpointing": Flag(),
     "augment_from": COUNT,
@@ -195,7 +195,7 @@ class TrainConfig:
     noise: bool = False  # uniform noise after normalisation, as in AST's Speech Commands recipe
     roll: int = 0  # maximum circular shift in time, in frames of 10 ms
     gain: float = 0.0  # maximum change of level, as the natural logarithm of the power ratio; 2.3 is 10 dB
-    dtype: str = "float32"  # compute dtype of the encoder; "bfloat16" and "float16" need the backend cuda or emulator
+    dtype: str = "float32"  # compute dtype; "tf32", "bfloat16" and "float16" need the backend cuda or emulator
     grad_accum: int = 1  # parts of a batch that are processed one after another, their gradients accumulated
     activation_checkpointing: bool = False  # recompute activations in the backward pass, to save memory
     augment_from: int = 0  # first epoch that is augmented, from 0: a transformer learns the plain clips first

@@ -41,7 +41,8 @@ def main(argv=None):
     if args.out:
         writable_folder(args.out)
     bad = []
-    mels = FeatureCache(clips, info.features, not args.no_cache, bad=bad)
+    where = model.backend.spectrograms(info.features.rate)
+    mels = FeatureCache(clips, info.features, not args.no_cache, bad=bad, spectrograms=where)
     usable(data, bad, args.skip_bad)
     if not len(mels):
         raise Error(f"{data.name}: no file of the {args.split} split can be used.")

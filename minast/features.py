@@ -3,8 +3,9 @@
 Source of every constant: the options that the official code's dataloader.py passes to Kaldi's fbank.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -128,27 +129,10 @@ def log_mel(wave: np.ndarray, rate: int = 16000, mel_bins: int = 128, window: st
     """
     from scipy.fft import rfft  # slow to import
 
-    wave = np.asarray(wave)
-    if wave.ndim != 1 or wave.dtype.kind != "f":
-        raise Error(
-            f"the waveform is {wave.dtype} {wave.shape}: it must be one channel of floats in [-1, 1], (samples,)."
-        )
+    wave = checked_wave(wave, rate)
     frame, shift, fft_size = sizes(rate)
-    if len(wave) < frame:
-        raise Error(
-            f"the waveform has {len(wave)} samples ({1000 * len(wave) / rate:.1f} ms at {rate} Hz): "
-            f"at least one frame of {frame} samples ({1000 * FRAME:.0f} ms) is needed."
-        )
-    peak = max(-float(wave.min()), float(wave.max()))
-    if not np.isfinite(peak):
-        raise Error(f"the waveform has {np.count_nonzero(~np.isfinite(wave))} samples that are NaN or infinite.")
-    if peak > LOUDEST:
-        raise Error(
-            f"the waveform reaches {peak:.6g}: it must lie in [-1, 1], or exceed it a little. Samples at the scale of "
-            "16-bit integers must be divided by 32768."
-        )
     taper, bank = _tables(rate, mel_bins, window)
-    frames = np.lib.stride_tricks.sliding_window_view(wave.astype(np.float32, copy=False), frame)[::shift]  # (T, frame)
+    frames = np.lib.stride_tricks.sliding_window_view(wave, frame)[::shift]  # (T, frame)
     mel = np.empty((len(frames), mel_bins), np.float32)
 
     def block(r):  # fits into the CPU's cache; does not depend on the number of threads
@@ -168,6 +152,52 @@ def log_mel(wave: np.ndarray, rate: int = 16000, mel_bins: int = 128, window: st
 
     threads.run(block, [slice(i, min(i + BLOCK, len(frames))) for i in range(0, len(frames), BLOCK)])
     return mel
+
+
+def checked_wave(wave: np.ndarray, rate: int) -> np.ndarray:
+    """The waveform in float32, if `log_mel` can take it. Raises minast.Error as `log_mel` says."""
+    wave = np.asarray(wave)
+    if wave.ndim != 1 or wave.dtype.kind != "f":
+        raise Error(
+            f"the waveform is {wave.dtype} {wave.shape}: it must be one channel of floats in [-1, 1], (samples,)."
+        )
+    frame = sizes(rate)[0]
+    if len(wave) < frame:
+        raise Error(
+            f"the waveform has {len(wave)} samples ({1000 * len(wave) / rate:.1f} ms at {rate} Hz): "
+            f"at least one frame of {frame} samples ({1000 * FRAME:.0f} ms) is needed."
+        )
+    peak = max(-float(wave.min()), float(wave.max()))
+    if not np.isfinite(peak):
+        raise Error(f"the waveform has {np.count_nonzero(~np.isfinite(wave))} samples that are NaN or infinite.")
+    if peak > LOUDEST:
+        raise Error(
+            f"the waveform reaches {peak:.6g}: it must lie in [-1, 1], or exceed it a little. Samples at the scale of "
+            "16-bit integers must be divided by 32768."
+        )
+    return wave.astype(np.float32, copy=False)
+
+
+def log_mels(
+    waves: Sequence[np.ndarray], rate: int = 16000, mel_bins: int = 128, window: str = "hamming"
+) -> list[np.ndarray]:
+    """`log_mel` of each waveform.   waves: n arrays (S_i,) -> n arrays (T_i, mel_bins). Raises as `log_mel` does."""
+    return [log_mel(wave, rate, mel_bins, window) for wave in waves]
+
+
+class Spectrograms(NamedTuple):
+    """Where log-mel spectrograms are computed.
+
+    made_by: "cpu", "cuda" or "emulator"; a GPU's results differ in their last bits, so a cache keeps them apart.
+    log_mels: a function like the one above. together: how many clips it should be given at a time.
+    """
+
+    made_by: str
+    log_mels: Callable[..., list[np.ndarray]]
+    together: int = 1
+
+
+ON_CPU = Spectrograms("cpu", log_mels)
 
 
 def pad_or_trim(mel: np.ndarray, frames: int) -> np.ndarray:
@@ -222,11 +252,17 @@ def model_inputs(mel: np.ndarray, features: FeatureConfig) -> np.ndarray:
 # -- the same in blocks, for recordings of any length ----------------------------------------------------------
 
 
-def log_mel_blocks(waves: Iterable[np.ndarray], features: FeatureConfig) -> Iterator[np.ndarray]:
+def log_mel_blocks(
+    waves: Iterable[np.ndarray], features: FeatureConfig, spectrograms: Spectrograms = ON_CPU
+) -> Iterator[np.ndarray]:
     """`log_mel` of a waveform that comes in blocks (n,), bit for bit.   -> (STREAM, F) each, (t, F) the last
 
-    Raises minast.Error as `log_mel` does.
+    spectrograms: where it is computed. Raises minast.Error as `log_mel` does.
     """
+
+    def computed(wave):
+        return spectrograms.log_mels([wave], features.rate, features.mel_bins, features.window)[0]
+
     frame, shift, _ = sizes(features.rate)
     wanted, waiting, count = (STREAM - 1) * shift + frame, [], 0
     for wave in waves:
@@ -236,11 +272,11 @@ def log_mel_blocks(waves: Iterable[np.ndarray], features: FeatureConfig) -> Iter
             continue
         wave = np.concatenate(waiting)
         while len(wave) >= wanted + shift:
-            yield log_mel(wave[:wanted], features.rate, features.mel_bins, features.window)
+            yield computed(wave[:wanted])
             wave = wave[STREAM * shift :]
         waiting, count = [wave], len(wave)
     wave = np.concatenate(waiting) if waiting else np.zeros(0, np.float32)
-    yield log_mel(wave, features.rate, features.mel_bins, features.window)
+    yield computed(wave)
 
 
 def segments_of_blocks(mels: Iterable[np.ndarray], frames: int, hop: int | None = None) -> Iterator[np.ndarray]:

@@ -25,8 +25,9 @@ class AST:
 
     config: ModelConfig. backend: a name, see `backend.Backend`; None: the best one available.
     seed: of the initial weights; None leaves them zero, to be filled.
-    dtype: the compute dtype: "float32"; "float64", for gradient checks on the numpy backend; "bfloat16" or "float16" on
-      the backends cuda and emulator. In 16 bits the encoder (cuda/half_encoder.py) reads a 16-bit copy of the weights,
+    dtype: the compute dtype: "float32"; "float64", for gradient checks on the numpy backend; "tf32", "bfloat16" or
+      "float16" on the backends cuda and emulator. With "tf32" all is float32, but products round their operands
+      (cuda/tf32.py). In 16 bits the encoder (cuda/half_encoder.py) reads a 16-bit copy of the weights,
       which stay float32: call `weights_changed` after writing to `w` other than by an optimizer in training.
     activation_checkpointing: keep only each block's input and recompute the rest in the backward pass; the gradients
       are the same.
@@ -53,8 +54,8 @@ class AST:
     ):
         self.config, self.backend = config, choose(backend)
         self.activation_checkpointing, self.cuda_graphs = activation_checkpointing, cuda_graphs
-        self.xp, self.layers = self.backend.xp, self.backend.layers
-        self.compute_dtype = self.backend.checked_dtype(dtype)
+        self.xp, self.compute_dtype = self.backend.xp, self.backend.checked_dtype(dtype)
+        self.layers = self.backend.layers_in(self.compute_dtype)
         self.dtype = weights_dtype(self.compute_dtype)
         self.w = zeros(shapes(config), self.dtype, self.xp)
         self.dw = zeros(shapes(config), self.dtype, self.xp)

@@ -8,7 +8,7 @@ import numpy as np
 from .audio import Recording, resample
 from .config import FeatureConfig
 from .errors import Error
-from .features import log_mel_blocks, normalise, segments_of_blocks
+from .features import ON_CPU, Spectrograms, log_mel_blocks, normalise, segments_of_blocks
 
 SHORT = 60  # seconds: the log-mel of a sound up to this long is kept, 3 MiB
 
@@ -17,12 +17,19 @@ class OpenSound:
     """A recording or a waveform, with the features of a model.
 
     source: the path of an audio file, or a float waveform (S,) in [-1, 1]. rate: Hz, of a waveform that is not at
-    `features.rate`; files say their own. notes: what the user should know about the file (`audio.Recording`). Memory
-    does not grow with the length of a file. Raises minast.Error, naming the file, for one that cannot be read.
+    `features.rate`; files say their own. spectrograms: where the log-mel is computed.
+    notes: what the user should know about the file (`audio.Recording`). Memory does not grow with the length of a file.
+    Raises minast.Error, naming the file, for one that cannot be read.
     """
 
-    def __init__(self, source: str | os.PathLike | np.ndarray, features: FeatureConfig, rate: float | None = None):
-        self.features, self._samples, self._mels = features, 0, None
+    def __init__(
+        self,
+        source: str | os.PathLike | np.ndarray,
+        features: FeatureConfig,
+        rate: float | None = None,
+        spectrograms: Spectrograms = ON_CPU,
+    ):
+        self.features, self.spectrograms, self._samples, self._mels = features, spectrograms, 0, None
         self.file = None if isinstance(source, np.ndarray) else os.fspath(source)
         if self.file is not None:
             self._recording = Recording(self.file)
@@ -36,7 +43,7 @@ class OpenSound:
             self._wave, self.notes = source, []
 
     def mels(self) -> Iterator[np.ndarray]:
-        """The log-mel in blocks (t, F), not normalised; together they are `log_mel` of the whole sound, bit for bit."""
+        """The log-mel in blocks (t, F), not normalised; together those of the whole sound, bit for bit."""
         return self._computed() if self._mels is None else iter(self._mels)
 
     def mel(self) -> np.ndarray:
@@ -60,7 +67,7 @@ class OpenSound:
     def _computed(self):
         self._samples = 0
         try:
-            yield from log_mel_blocks(self._counted(), self.features)
+            yield from log_mel_blocks(self._counted(), self.features, self.spectrograms)
         except Error as error:
             text = str(error)
             named = self.file is None or text.startswith(f"{self.file}: ")

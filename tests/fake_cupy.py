@@ -376,8 +376,9 @@ class Cublas:
     def cublasGemmEx(self, handle, ta, tb, m, n, k, alpha, A, at, lda, B, bt, ldb, beta, C, ct, ldc, compute, algo):
         """C (m, n) = alpha op(A) op(B) + beta C, all by columns; parameters as in cuBLAS's manual."""
         from minast.bfloat16 import from_float32, to_float32
+        from minast.cuda.gemm import round_to_tf32
 
-        assert (handle.value, compute, algo) == (11, 68, -1) and at == bt
+        assert (handle.value, algo) == (11, -1) and at == bt and compute in (68, 77)
         assert self.stream == state.current.ptr and self.workspace, "on the current stream, with a workspace of its own"
         self.gemms += 1
         one, two = alpha._obj.value, beta._obj.value
@@ -385,10 +386,11 @@ class Cublas:
         b = self.columns(B, bt, ldb, *((n, k) if tb else (k, n)))
         c = self.columns(C, ct, ldc, m, n).T
         right, left = a if ta else a.T, b if tb else b.T
+        operand = round_to_tf32 if compute == 77 else to_float32  # 77: CUBLAS_COMPUTE_32F_FAST_TF32
 
         def multiply():  # C^T = op(B)^T op(A)^T: by rows, as gemm.in_numpy does it, so that BLAS rounds it alike
             with np.errstate(all="ignore"):
-                total = one * (to_float32(left) @ to_float32(right))
+                total = one * (operand(left) @ operand(right))
                 c[...] = from_float32(total + two * to_float32(c) if two else total, c.dtype)
 
         state.current.do(multiply)

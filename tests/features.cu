@@ -121,6 +121,27 @@ __global__ void tile_product(const T* a, const T* b, float* c) {
   c[g * 8 + t] = d[0], c[g * 8 + t + 1] = d[1], c[(g + 8) * 8 + t] = d[2], c[(g + 8) * 8 + t + 1] = d[3];
 }
 
+__global__ void tf32_rounded(const float* x, float* y) {
+  int at = blockIdx.x * blockDim.x + threadIdx.x;
+  y[at] = to_tf32(x[at]);
+}
+
+// d (16x8) += a (16x8) b (8x8) by one warp
+template <bool ROUNDED>
+__global__ void tf32_product(const float* a, const float* b, float* d) {
+  int g = threadIdx.x / 4, t = threadIdx.x % 4;
+  float left[4] = {a[g * 8 + t], a[(g + 8) * 8 + t], a[g * 8 + t + 4], a[(g + 8) * 8 + t + 4]};
+  float right[2] = {b[t * 8 + g], b[(t + 4) * 8 + g]};
+  if (ROUNDED) {
+    for (int i = 0; i < 4; i++) left[i] = to_tf32(left[i]);
+    for (int i = 0; i < 2; i++) right[i] = to_tf32(right[i]);
+  }
+  float sum[4] = {d[g * 8 + 2 * t], d[g * 8 + 2 * t + 1], d[(g + 8) * 8 + 2 * t], d[(g + 8) * 8 + 2 * t + 1]};
+  mma_m16n8k8_tf32(sum, left, right[0], right[1]);
+  __syncwarp();
+  for (int i = 0; i < 4; i++) d[(g + i / 2 * 8) * 8 + 2 * t + i % 2] = sum[i];
+}
+
 __global__ void tiles_loaded(const unsigned short* x, unsigned* out) {
   extern __shared__ __align__(16) unsigned short rows[];
   int lane = threadIdx.x;

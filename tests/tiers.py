@@ -42,6 +42,11 @@ SLOW = {
         "test_planted_bugs_are_noticed": "no fence before a tile's products",
         "test_without_the_bug_the_same_checks_pass": "forward",
     },
+    "gpu/test_mutations_more.py": {
+        "test_planted_bugs_are_noticed": "no floor|dk is not scaled",
+        "test_without_the_bug_the_same_checks_pass": "mel|attention",
+    },
+    "gpu/test_kernels_tf32.py": {"test_a_training_run": None},
     "gpu/test_kernels_hopper.py": {
         "test_forward": r"forward-2x129x1x16x3-.*|cuda-.*",
         "test_the_bias_of_qkv_and_gradients": r"reverse-1x128x2x32x2-.*|cuda-.*",
@@ -72,7 +77,10 @@ SLOW = {
         "test_backends_of_a_cpu": None,
         "test_rows_of_16_bits_are_checked_against_float32": None,
     },
-    "bench/test_precision.py": {"test_the_command_writes_into_the_readme": None, "test_it_measures_16_bits": None},
+    "bench/test_precision.py": {
+        "test_the_command_writes_into_the_readme": None,
+        "test_it_measures_tf32_and_16_bits": None,
+    },
     "bench/test_whole.py": {"test_a_step_without_torch": None},
     "bench/test_registers.py": {
         "test_compiles_without_spills": r"softmax\.cu-.*",

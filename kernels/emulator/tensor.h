@@ -91,4 +91,52 @@ inline void mma_m16n8k16(float* d, const unsigned* a, unsigned b0, unsigned b1, 
   collective(0xffffffffu, mma_work<T>, &operand, "mma.sync", file, line);
 }
 
+// -- TF32: the upper 19 bits of a float32 ----------------------------------------------------------------------------
+
+inline float tf32_truncated(float x) {
+  uint32_t bits;
+  memcpy(&bits, &x, 4);
+  bits &= 0xffffe000u;
+  memcpy(&x, &bits, 4);
+  return x;
+}
+
+// cvt.rna.tf32.f32: to nearest, ties away from zero; a carry into the exponent is right, up to infinity
+inline float to_tf32(float x) {
+  uint32_t bits;
+  memcpy(&bits, &x, 4);
+  if ((bits & 0x7f800000u) == 0x7f800000u) return tf32_truncated(x != x ? __builtin_nanf("") : x);
+  bits += 0x1000u;
+  memcpy(&x, &bits, 4);
+  return tf32_truncated(x);
+}
+
+struct Tf32Operand {
+  float* d;
+  const float* a;
+  float b[2];
+};
+
+// The product of two TF32 numbers is exact in float32: 22 bits of 24.
+inline void mma_tf32_work(void* const* operand, uint32_t) {
+  auto at = [&](int lane) { return static_cast<Tf32Operand*>(operand[lane]); };
+  float a[16][8], b[8][8];
+  for (int lane = 0; lane < 32; lane++) {
+    int g = lane / 4, t = lane % 4;
+    for (int i = 0; i < 4; i++) a[g + i % 2 * 8][t + i / 2 * 4] = tf32_truncated(at(lane)->a[i]);
+    for (int i = 0; i < 2; i++) b[t + i * 4][g] = tf32_truncated(at(lane)->b[i]);
+  }
+  for (int lane = 0; lane < 32; lane++) {
+    int g = lane / 4, t = lane % 4 * 2;
+    for (int e = 0; e < 4; e++)
+      for (int k = 0; k < 8; k++) at(lane)->d[e] += a[g + e / 2 * 8][k] * b[k][t + e % 2];
+  }
+}
+
+inline void mma_m16n8k8_tf32(float* d, const float* a, float b0, float b1, MINAST_HERE) {
+  need_whole_warp("mma.sync");
+  Tf32Operand operand{d, a, {b0, b1}};
+  collective(0xffffffffu, mma_tf32_work, &operand, "mma.sync tf32", file, line);
+}
+
 }  // namespace emu

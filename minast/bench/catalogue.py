@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from .cpu import features, models, process
 from .cpu import kept as activations
-from .gpu import backends, latency, step
+from .gpu import backends, latency, step, throughput
 from .gpu import memory as gpu_memory
 from .kernels import attention, launches, memory_bound, precision, registers, sass
 from .row import Row, Skip
@@ -51,6 +51,9 @@ DEVICE = {  # those that take --backend
     "backends": Entry(backends.backends, "forward pass and training step on every backend"),
     "step": Entry(step.step, "training step of base, 32 clips of 10 s, in bfloat16"),
     "latency": Entry(latency.latency, "forward pass of base on one clip, in bfloat16"),
+    "throughput": Entry(
+        throughput.throughput, "forward pass of base in batches of 1 to 128 clips, in bfloat16: clips/s"
+    ),
     "memory": Entry(memory, "peak memory of a training step of base, 32 clips of 10 s, in bfloat16"),
 }
 ROWS = {**CPU, **DEVICE}
@@ -59,7 +62,7 @@ TABLES = {
     "registers": Entry(registers.main, "registers, shared memory and spills of each kernel"),
     "sass": Entry(sass.main, "instructions in the innermost loops of the attention kernels"),
     "launches": Entry(launches.main, "every launch and product of a training step, with bytes and FLOP"),
-    "precision": Entry(precision.main, "gradients in 16 bits against float32, tensor by tensor"),
+    "precision": Entry(precision.main, "gradients in TF32 and 16 bits against float32, tensor by tensor"),
 }
 
 

@@ -21,6 +21,7 @@ KERNEL_OPTIONS = {  # that the reference's functions do not have
     "version": "there is no version to choose",
     "bias": "the bias would not be added",
     "dbias": "the bias's gradient would not be summed",
+    "tf32": "products would not be in TF32",
 }
 Function = TypeVar("Function", bound=Callable)
 

@@ -15,7 +15,7 @@ from ..errors import Error
 from ..layers import Array
 
 CUDA_TYPES = {"float32": 0, "float16": 2, "uint16": 14, "bfloat16": 14}  # cudaDataType: CUDA_R_32F, _16F, _16BF
-COMPUTE_32F, DEFAULT_ALGORITHM = 68, -1
+COMPUTE_32F, COMPUTE_32F_FAST_TF32, DEFAULT_ALGORITHM = 68, 77, -1
 FLOAT32_SUMS = 16  # CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION: partial sums are not rounded to 16 bits
 WORKSPACE = 32 * 2**20  # bytes per stream: the manual's recommendation for compute capability 9.0; others need less
 
@@ -116,11 +116,12 @@ def handle() -> Handle:
 ONE = ctypes.c_float(1.0)
 
 
-def gemm(a: Array, b: Array, out: Array, beta: float = 0.0) -> None:
+def gemm(a: Array, b: Array, out: Array, beta: float = 0.0, tf32: bool = False) -> None:
     """out = a b + beta out on the GPU.   a (M, K), b (K, N) in T, out (M, N) in T or float32
 
     Each has one contiguous axis. cuBLAS is column-major: its out^T = b^T a^T is out = a b in row-major memory. Shapes
-    are not checked. Raises minast.Error with cuBLAS's status if it fails.
+    are not checked. tf32: float32 operands may be rounded to TF32. Raises minast.Error with cuBLAS's status if it
+    fails.
     """
     (M, K), N = a.shape, b.shape[1]
     (b_flag, b_step), (a_flag, a_step), (_, out_step) = layout(b), layout(a), layout(out)
@@ -128,7 +129,8 @@ def gemm(a: Array, b: Array, out: Array, beta: float = 0.0) -> None:
     call(
         "cublasGemmEx", handle().pointer, b_flag, a_flag, N, M, K,
         ctypes.byref(ONE), b.data.ptr, T, b_step, a.data.ptr, T, a_step,
-        ctypes.byref(ctypes.c_float(beta)), out.data.ptr, O, out_step, COMPUTE_32F, DEFAULT_ALGORITHM,
+        ctypes.byref(ctypes.c_float(beta)), out.data.ptr, O, out_step,
+        COMPUTE_32F_FAST_TF32 if tf32 else COMPUTE_32F, DEFAULT_ALGORITHM,
     )  # fmt: skip
 
 

@@ -21,7 +21,7 @@ from ..gpu import cards, registers
 from . import disassembly, report_text
 from .counters import Counts
 
-TENSOR_FLOP = 2 * 16 * 8 * 16  # of one mma.m16n8k16
+TENSOR_FLOP = {"mma.sync": 2 * 16 * 8 * 16, "mma.sync tf32": 2 * 16 * 8 * 8}  # of one m16n8k16, one m16n8k8
 
 
 @dataclass
@@ -155,7 +155,7 @@ class LaunchReport:
         for (pc, what, file, number), (requests, _) in self.counts.syncs.items():
             at = line(where.get(pc - 1) or (file, number))
             at.syncs += requests
-            at.tensor_flop += TENSOR_FLOP * requests if what == "mma.sync" else 0
+            at.tensor_flop += TENSOR_FLOP.get(what, 0) * requests
         return [found[key] for key in sorted(found)]
 
     @cached_property
@@ -296,7 +296,7 @@ class Report:
 
 
 _FLOP = {"fma": 2, "add or multiply": 1}
-_CLASS = {"mma.sync": "tensor core"}
+_CLASS = dict.fromkeys(TENSOR_FLOP, "tensor core")
 _CLASS |= {f"__syncthreads{s}": "barrier" for s in ("", "_count", "_and", "_or")} | {"__syncwarp": "warp barrier"}
 
 

@@ -90,7 +90,13 @@ def add_training_flags(g):
     """How the weights are trained: fields of TrainConfig."""
     add(g, "epochs", whole(1, MANY), "N", "passes over the training clips")
     add(g, "batch", whole(1, MANY), "N", "clips per optimizer step")
-    add(g, "dtype", str, "TYPE", "compute dtype: float32, or bfloat16 or float16 on the backends cuda and emulator")
+    add(
+        g,
+        "dtype",
+        str,
+        "TYPE",
+        "compute dtype: float32; tf32, bfloat16 or float16 on the backends cuda and emulator",
+    )
     add(g, "grad_accum", whole(1, MANY), "N", "gradient accumulation: process each batch in N parts to save memory")
     g.add_argument(
         "--activation-checkpointing",

@@ -56,7 +56,8 @@ def resumed_run(options: Namespace) -> Run:
         learner.scale.load_state(state["counters"].get("scale", learner.scale.state()))
     if options.data:  # they have moved: the next --resume finds them
         settings = replace(settings, data=options.data, folder=os.getcwd())
-    data = TrainingData.read(dataset, info.features, settings.cache, skip_bad=settings.skip_bad)
+    where = model.backend.spectrograms(info.features.rate)
+    data = TrainingData.read(dataset, info.features, settings.cache, skip_bad=settings.skip_bad, spectrograms=where)
     run = Run(out, settings, info, data, learner, progress)
     with damage_as_error(out):
         check_consistency(run)

@@ -1,6 +1,7 @@
 """A training run is its settings, its data, what learns, and its progress."""
 
 from dataclasses import MISSING, asdict, dataclass, fields
+from functools import partial
 
 import numpy as np
 
@@ -9,6 +10,7 @@ from ..checkpoint import Info
 from ..config import COUNT, FeatureConfig, TrainConfig
 from ..datasets import Dataset
 from ..errors import Error
+from ..features import ON_CPU, Spectrograms
 from ..storage.schema import Flag, Maybe, OneOf, Plain, Record, Text, Whole, as_json, checked
 from . import batches
 from .bad_files import say_notes, usable
@@ -73,19 +75,21 @@ class TrainingData:
         train: FeatureCache | None = None,
         bad: list | None = None,
         skip_bad: bool = False,
+        spectrograms: Spectrograms = ON_CPU,
     ) -> "TrainingData":
         """Compute all features, or read them from the cache. train: those of the training clips, if there already.
 
-        bad: what could not be read of these; skip_bad: leave such clips out. Raises minast.Error as `usable` does,
-        after all clips of all splits were looked at.
+        bad: what could not be read of these; skip_bad: leave such clips out. spectrograms: where features are computed.
+        Raises minast.Error as `usable` does, after all clips of all splits were looked at.
         """
         bad = [] if bad is None else bad
+        read = partial(FeatureCache, features=features, cache=cache, bad=bad, spectrograms=spectrograms)
         if train is None:
-            train = FeatureCache(dataset.of("train"), features, cache, bad=bad)
+            train = read(dataset.of("train"))
         split = dataset.validation_split
-        valid = FeatureCache(dataset.of(split), features, cache, label="held-out features", bad=bad)
+        valid = read(dataset.of(split), label="held-out features")
         kept = dataset.of("test") if split == "valid" else []
-        test = FeatureCache(kept, features, cache, label="test features", bad=bad) if kept else None
+        test = read(kept, label="test features") if kept else None
         dataset = usable(dataset, bad, skip_bad, training=True)
         if not len(valid):
             raise Error(f"{dataset.name}: no file of the {split} split can be used.")

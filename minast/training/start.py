@@ -46,7 +46,7 @@ def new_run(options: Namespace, leaving: ExitStack) -> Run:
     out = run_folder.new_folder(options.out, f"{name}-{preset}", leaving)
 
     features, clips, bad = prepare_features(options, rest, dataset)
-    data = TrainingData.read(dataset, features, not options.no_cache, clips, bad, options.skip_bad)
+    data = TrainingData.read(dataset, features, not options.no_cache, clips, bad, options.skip_bad, clips.spectrograms)
     model, origin = new_model(options, rest["preset"], len(dataset.labels), features, config)
     learner = new_learner(model, config)
     describe(model, features, preset, out)
@@ -95,7 +95,8 @@ def prepare_features(options: Namespace, rest: dict, dataset: Dataset) -> tuple[
     expected = expected_features(options.pretrained) if options.pretrained else {}
     features = FeatureConfig(**{"rate": rest["rate"], **expected, **flags})
     bad = []
-    clips = FeatureCache(dataset.of("train"), features, not options.no_cache, bad=bad)
+    where = choose(options.backend).spectrograms(features.rate)
+    clips = FeatureCache(dataset.of("train"), features, not options.no_cache, bad=bad, spectrograms=where)
     if not len(clips):
         usable(dataset, bad, options.skip_bad, training=True, data=dataset.name)
     frames = fitting_frames(clips.lengths()) if rest["frames"] is None else rest["frames"]

@@ -48,6 +48,9 @@ def test_all_rows_in_the_emulator(tmp_path, command, monkeypatch):
         for dtype in device.DTYPES:
             wanted = {f"{kernel}, version 0, {dtype}", f"{kernel}, version 1, {dtype}", f"{kernel} backward, {dtype}"}
             assert wanted <= set(rows)
+    assert {"attention, TF32, 1 fragment a warp", "attention backward, TF32"} <= set(rows)
+    assert {f"log-mel, version {version}, float32" for version in (0, 1, 2)} <= set(rows)
+    assert "emulator: toy, training step, batch 2, tf32" in rows
     assert {"bce, float32", "ce backward, bfloat16", "Adam, version 1, float32", "gradient norm, float32"} <= set(rows)
     assert {f"residual + norm{way}, {dtype}" for way in ("", " backward") for dtype in ("float16", "bfloat16")} <= set(
         rows
@@ -60,7 +63,7 @@ def test_all_rows_in_the_emulator(tmp_path, command, monkeypatch):
         assert {f"attention backward, as version {v}, {dtype}" for v in attention.BACKWARD[dtype]} <= set(rows)
     assert "emulator: toy, training step, batch 2" in rows
     assert stored["about"]["device"] == "emulator" and out.count("says nothing about a GPU") == len(rows)
-    assert {row["job"] for row in stored["rows"]} >= {"step", "latency", "memory", "attention forward"}
+    assert {row["job"] for row in stored["rows"]} >= {"step", "latency", "throughput", "memory", "attention forward"}
     assert all(row["device"] == "emulator" and row["ours"] > 0 and row["share"] is None for row in rows.values())
     goals = [goal for row in rows.values() for goal in row["goals"]]
     assert len(goals) == 10 + 3 + 6 and not any(goal["reached"] or goal["value"] for goal in goals)
@@ -158,7 +161,9 @@ def test_the_table_of_a_device(pretended, tmp_path):
     rows = memory_bound.measure(pretended, TOY, 1, ("float32",))
     rows += attention.measure(pretended, attention.TOY, 1, ("float32",))
     assert all(row.share > 0 and row.ceiling for row in rows)
-    assert all(set(row.libraries) == {device.LIBRARY} and row.without == {in_torch.TORCH: "no torch"} for row in rows)
+    compared = [row for row in rows if row.dtype != "tf32"]  # no library computes in TF32 beside ours
+    assert all(set(row.libraries) == {device.LIBRARY} for row in compared) and len(compared) == len(rows) - 3
+    assert all(row.without == {in_torch.TORCH: "no torch"} for row in compared)
     other = DeviceRow("from the emulator", 1.0, device="emulator"), Row("of the other table", 1.0)
     page = tmp_path / "README.md"
     page.write_text("\n".join(["before", *readme.markers(readme.GPU), "after"]))
@@ -250,7 +255,7 @@ def test_torch_does_the_same_job(dtype):
 def test_rows_of_16_bits_are_checked_against_float32(emulator, monkeypatch):
     rows = backends.narrow("emulator", backends.TOY, 2, 1, "toy")
     assert [(r.dtype, r.against) for r in rows] == [
-        (d, "emulator, float32") for d in ("float16", "bfloat16") for _ in "ab"
+        (d, "emulator, float32") for d in ("tf32", "float16", "bfloat16") for _ in "ab"
     ]
     assert not measured(rows)
 

@@ -1,4 +1,4 @@
-"""The command that writes the table of 16-bit gradients."""
+"""The command that writes the table of gradients in TF32 and 16 bits."""
 
 import shutil
 
@@ -33,8 +33,9 @@ def test_the_command_writes_into_the_readme(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("backend", ["emulator"])
-def test_it_measures_16_bits(backend):
+def test_it_measures_tf32_and_16_bits(backend):
     need_compiler()
     gaps, losses, tokens = precision.measured(backend, "nano", 16, 1)
     assert tokens == 13 and 1e-5 < max(gaps["float16"].values()) < 1e-2 < max(gaps["bfloat16"].values()) < 0.1
-    assert losses["float16"] < losses["bfloat16"]
+    assert 1e-5 < max(gaps["tf32"].values()) < 1e-2  # as many bits as float16, rounded in fewer places
+    assert losses["tf32"] < losses["bfloat16"] and losses["float16"] < losses["bfloat16"]

@@ -10,7 +10,7 @@ import minast
 from minast import cuda
 from minast.bench import catalogue
 from minast.bench.cpu import kept, process
-from minast.bench.gpu import device, memory, whole
+from minast.bench.gpu import device, memory, tables, throughput, whole
 from minast.bench.gpu.latency import EAGER, GRAPH
 from minast.bench.gpu.step import WAYS
 from minast.bench.pytorch import memory as torch_memory
@@ -66,6 +66,15 @@ def test_latency_without_torch(no_torch):
     assert plain.name.endswith("plain launches") and graph.name.endswith("CUDA graph")
     assert not plain.goals and [(g.at_least, g.against) for g in graph.goals] == [(2.0, EAGER), (1.0, GRAPH)]
     assert len(graph.without) == 4
+
+
+def test_throughput_without_torch(no_torch):
+    rows = of("throughput")
+    assert [r.name for r in rows] == [f"toy, forward, batch {n}, bfloat16, throughput" for n in (1, 2)]
+    for n, r in zip((1, 2), rows, strict=True):
+        assert r.rate == pytest.approx(n / r.ours) and r.rate_unit == "clips/s" and not r.goals
+        assert r.without == dict.fromkeys(throughput.WAYS, "torch is not installed")
+    assert f"{rows[1].rate:.4g} clips/s" in tables.goals_table(rows)[3]
 
 
 def test_memory_without_torch(no_torch):
@@ -144,6 +153,11 @@ def test_latency_beside_torch(torch):
         assert next(iter(row.libraries)).split(": ")[2] in theirs.PRECISIONS
         assert row.without == {f"{GRAPH}: {p}": "no CUDA graphs on a CPU" for p in theirs.PRECISIONS}
     assert rows[-1].goals[0].library == next(iter(rows[-1].libraries))
+
+
+def test_throughput_beside_torch(torch):
+    for row in of("throughput"):  # eager in the faster precision, and compiled
+        assert [name.split(": ")[1] for name in row.libraries] == ["eager", "torch.compile"] and not row.without
 
 
 def test_memory_beside_torch(torch):

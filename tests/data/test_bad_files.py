@@ -13,6 +13,7 @@ import soundfile
 import minast
 from minast import audio, evaluate, train
 from minast.datasets import Clip, Dataset, open_dataset
+from minast.features import Spectrograms
 from minast.training import bad_files, feature_cache
 from tests.data.sounds import make, several, sound
 
@@ -248,11 +249,11 @@ print(digest.hexdigest())
     assert not list((tmp_path / "cache").rglob("*.part"))
 
 
-def test_features_that_are_not_finite_are_refused_by_name(tmp_path, monkeypatch):
+def test_features_that_are_not_finite_are_refused_by_name():
     clip = Clip("loud.wav", (0,), make=lambda rate: np.full(8000, 0.1, np.float32))
-    monkeypatch.setattr(feature_cache, "log_mel", lambda *_: np.full((48, 128), np.nan, np.float32))
+    nan = Spectrograms("cpu", lambda waves, *_: [np.full((48, 128), np.nan, np.float32) for _ in waves])
     with pytest.raises(minast.Error, match=r"loud\.wav: its spectrogram is not finite"):
-        feature_cache.FeatureCache([clip], FEATURES, quiet=True)
+        feature_cache.FeatureCache([clip], FEATURES, quiet=True, spectrograms=nan)
 
 
 def test_bad_files_of_a_data_set_without_any(tones):

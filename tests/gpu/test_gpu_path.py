@@ -9,7 +9,8 @@ import pytest
 
 from minast import AST, ModelConfig
 from minast import cuda as layers
-from minast.cuda import cublas
+from minast.cuda import cublas, log_mel
+from minast.cuda.gemm import round_to_tf32
 from minast.errors import Error
 from minast.gpu.transfer import pin_memory, to_device
 from tests import fake_cupy
@@ -58,7 +59,7 @@ def looking(monkeypatch):
 
 
 @pytest.mark.parametrize("replay", [False, True])
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("dtype", ["float32", "tf32", "bfloat16", "float16"])
 def test_training_is_the_emulators_bit_for_bit(cuda, dtype, replay):
     """Five steps: as ever, recorded, then replayed. Results of a step outlive the steps after it."""
     plain, want = trained("emulator", dtype)
@@ -170,6 +171,29 @@ def test_a_training_run_goes_on_from_its_checkpoint(cuda, tones, tmp_path, monke
     assert np.array_equal(one, other)
 
 
+# -- features ----------------------------------------------------------------------------------------------------------
+
+
+def test_features_are_computed_where_the_model_is(cuda, tones):
+    """Through CuPy's arrays: the emulator's bits, in the classifier and in the cache of a data set."""
+    from minast import Classifier, FeatureConfig
+    from minast.checkpoint import Info
+    from minast.datasets import open_dataset
+    from minast.training.feature_cache import FeatureCache
+
+    features = FeatureConfig(frames=CONFIG.frames)
+    model = AST(ModelConfig.preset("nano", depth=1, frames=98, classes=2), "cuda")
+    classifier = Classifier(model, Info(["a", "b"], features, "ce"))
+    wave = 0.1 * np.random.default_rng(0).standard_normal(16000).astype(np.float32)
+    _, mel = classifier.read(wave)
+    assert np.array_equal(mel, log_mel.log_mels([wave], xp=np)[0])
+    data = open_dataset(str(tones))
+    where = model.backend.spectrograms(features.rate)
+    cache = FeatureCache(data.clips, features, quiet=True, spectrograms=where)
+    wanted = log_mel.log_mels([clip.read(features.rate).wave for clip in data.clips], xp=np)
+    assert all(map(np.array_equal, cache, wanted)) and len(cache) == len(wanted) > 0
+
+
 # -- batches ahead -----------------------------------------------------------------------------------------------------
 
 
@@ -239,6 +263,15 @@ def test_gemm_through_cublas(monkeypatch, rng, dtype, case, wide, M, K, N):
         cublas.gemm(*(fake_cupy.ndarray(x) for x in (a, b, out[:, 1])), beta)
         close(out[:, 1], get(a) @ get(b) + beta * start64[:, 1], ROUNDING[kind])
         assert (out[:, 0] == start[:, 0]).all()
+
+
+def test_gemm_in_tf32_through_cublas(monkeypatch, rng):
+    fake_cupy.install(monkeypatch)
+    a, b = (rng.standard_normal(s).astype(np.float32) for s in ((33, 20), (20, 9)))
+    out = np.full((33, 9), 2, np.float32)
+    cublas.gemm(*(fake_cupy.ndarray(x) for x in (a, b, out)), 1.0, tf32=True)
+    close(out, get(round_to_tf32(a)) @ get(round_to_tf32(b)) + 2, ROUNDING["float32"])
+    assert np.abs(out - (a @ b + 2)).max() > 1e-4
 
 
 def test_what_cublas_does_not_like_is_said(monkeypatch, rng):

@@ -375,7 +375,8 @@ def test_accumulation_and_checkpointing_change_no_result(tones, tmp_path, traine
 def test_refusals_of_16_bits(tones, tmp_path, command):
     for arguments, words in [
         (["--dtype", "bfloat16", "--backend", "fast"], "dtype bfloat16 needs the backend cuda or emulator"),
-        (["--dtype", "float64"], "dtype is 'float64': it must be one of float32, bfloat16, float16"),
+        (["--dtype", "tf32", "--backend", "fast"], "dtype tf32 needs the backend cuda or emulator"),
+        (["--dtype", "float64"], "dtype is 'float64': it must be one of float32, tf32, bfloat16, float16"),
         (["--batch", "4", "--grad-accum", "5"], "it must be at most the batch, 4 clips"),
         (["--grad-accum", "0"], "--grad-accum is 0"),
     ]:

@@ -1,12 +1,12 @@
 """A forward pass and a training step of the whole model on each backend, in clips per second.
 
-All run nano on 1 s, compared with the reference. Those of a GPU also run base on 10 s, and there `cuda` in 16 bits
-compared with float32. The emulator runs a toy, compared with the reference and in 16 bits.
+All run nano on 1 s, compared with the reference. Those of a GPU also run base on 10 s, and there `cuda` in TF32
+and 16 bits compared with float32. The emulator runs a toy, compared with the reference, and in the same types.
 """
 
 import numpy as np
 
-from ...backend import GPU, HALF_DTYPES, to_numpy, why_no_gpu
+from ...backend import GPU, KERNELS_ONLY, to_numpy, why_no_gpu
 from ...config import ModelConfig
 from ...emulator import build as emulator_build
 from ...errors import Error
@@ -95,11 +95,11 @@ def compare(
 
 
 def narrow(backend: str, config: ModelConfig, batch: int, rounds: int, label: str) -> list[DeviceRow]:
-    """The same rows in 16 bits, checked against float32 on the same backend and timed in turn with it."""
+    """The same rows in TF32 and 16 bits, checked against float32 on the same backend and timed in turn with it."""
     device, first = device_of(backend), Side(backend, config, batch)
     wanted = first.results()
     done = []
-    for dtype in HALF_DTYPES:
+    for dtype in KERNELS_ONLY:
         side = Side(backend, config, batch, dtype)
         check_model((side.forward(), side.gradient(), side.model.dw), wanted, f"{backend}, {label}, {dtype}")
         done += in_turn(device, side, first, dtype, f"{backend}, float32", rounds, label, backend)
@@ -114,7 +114,7 @@ def in_turn(
     for job, call, other in zip(JOBS, (side.forward, side.step), (first.forward, first.step), strict=True):
         ours, *theirs = device.interleaved([call] if side is first else [call, other], rounds, apart=apart)
         beside = dict(zip([reference], theirs, strict=False))
-        title = f"{name}: {label}, {job}, batch {batch}" + (f", {dtype}" if dtype in HALF_DTYPES else "")
+        title = f"{name}: {label}, {job}, batch {batch}" + (f", {dtype}" if dtype in KERNELS_ONLY else "")
         done.append(row(device, title, dtype, ours, batch, "clips/s", libraries=beside))
     return done
 

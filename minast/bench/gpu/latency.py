@@ -90,10 +90,10 @@ def their_forwards(device: Device, job: Job) -> tuple[dict[str, Callable], dict[
     return calls, without
 
 
-def faster(times: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def faster(times: dict[str, np.ndarray], kinds: tuple[str, ...] = (EAGER, GRAPH)) -> dict[str, np.ndarray]:
     """Of each kind the precision that is faster for them, by the median.   {name: (rounds,) seconds} -> the same"""
     best = {}
-    for kind in (EAGER, GRAPH):
+    for kind in kinds:
         found = [name for name in times if name.startswith(f"{kind}: ")]
         if found:
             name = min(found, key=lambda name: np.median(times[name]))

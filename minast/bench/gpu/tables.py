@@ -9,7 +9,7 @@ from ..row import Row
 from ..table import number
 from .rows import CUPY, DeviceRow, in_column, measured, speed
 
-WHOLE = ("step", "latency", "memory")  # jobs of the whole model: each library has a line of its own
+WHOLE = ("step", "latency", "throughput", "memory")  # jobs of the whole model: each library has a line of its own
 
 
 def markdown(rows: list[DeviceRow], about: dict, picture: str | None = None) -> str:
@@ -29,20 +29,21 @@ def goals_table(rows: list[DeviceRow]) -> list[str]:
     """Lines of Markdown: one for each goal, and for each other comparison of a whole model; [] without any."""
     lines = []
     for r in rows:
+        ours = number(r.ours, r.unit) + (f", {speed(r.rate, r.rate_unit)}" if r.job == "throughput" else "")
         for goal in r.goals:
             why = "; ".join(why for library, why in r.without.items() if in_column(library, goal.against))
             against = (goal.library or goal.against) if goal.against else r.ceiling
             theirs = number(r.libraries.get(goal.library), r.unit)
             verdict = {True: "reached", False: "**missed**", None: f"not measured{f': {why}' * bool(why)}"}
             ratio = goal.got().removesuffix(", ")
-            lines.append((r.name, number(r.ours, r.unit), against, theirs, ratio, goal.text, verdict[goal.reached]))
+            lines.append((r.name, ours, against, theirs, ratio, goal.text, verdict[goal.reached]))
         whole = r.job in WHOLE
         others = [name for name in r.libraries if whole and name not in [goal.library for goal in r.goals]]
         for name in others:
             beside = number(r.libraries[name], r.unit), f"{r.ratios[name]:.2f}x"
-            lines.append((r.name, number(r.ours, r.unit), name, *beside, "", ""))
+            lines.append((r.name, ours, name, *beside, "", ""))
         if whole and not r.libraries and not r.goals:
-            lines.append((r.name, number(r.ours, r.unit), "", "", "", "", ""))
+            lines.append((r.name, ours, "", "", "", "", ""))
     head = ["| job | minast | against | theirs | ratio | goal | |", "| --- | ---: | --- | ---: | ---: | --- | --- |"]
     return head * bool(lines) + ["| " + " | ".join(cells) + " |" for cells in lines]
 

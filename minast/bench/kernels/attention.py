@@ -19,6 +19,7 @@ import numpy as np
 
 from ... import cuda, layers
 from ...bfloat16 import to_float32
+from ...cuda import tf32
 from ..checks import check, difference
 from ..gpu.device import DTYPES, LIBRARY, NO_BFLOAT16, TOLERANCE, Device, cast, open_device
 from ..gpu.rows import DeviceRow, Goal, row
@@ -95,6 +96,8 @@ def of_dtype(
         yield line(name, call, one, clips, found, f"attention forward{kind_of}", version, goals)
     del o, lse, found
     device.release()
+    if dtype == "float32":
+        yield from in_tf32(device, qkv, do, H, want, want_dqkv, rounds)
     found = libraries(device, torch, "backward", qkv, do, H, want_dqkv, dtype)
     cache, used = cuda.attention_forward(qkv, H)[1], cuda.attention_version(qkv, H, "backward")
     for version in BACKWARD[dtype]:
@@ -105,6 +108,27 @@ def of_dtype(
         check(call(), want_dqkv, TOLERANCE[dtype], name)
         goals = [GOALS["backward", dtype]] if version == used and ("backward", dtype) in GOALS else []
         yield line(name, call, 2.5 * one, B, found, "attention backward", goals=goals)
+
+
+def in_tf32(device: Device, qkv, do, heads: int, want, want_dqkv, rounds: int) -> Iterator[DeviceRow]:
+    """Rows of the TF32 kernels, forward for each number of fragments, and backward; no library computes beside them."""
+    flop = 4 * want.shape[0] * qkv.shape[1] ** 2 * want.shape[2]  # of the two products forward
+    calls = {
+        f"attention, TF32, {M} fragment{'s' * (M > 1)} a warp": (
+            partial(tf32.attention_forward, qkv, heads, M),
+            want,
+            flop,
+        )
+        for M in (1, 2)
+    }
+    cache = tf32.attention_forward(qkv, heads)[1]
+    calls["attention backward, TF32"] = partial(tf32.attention_backward, do, cache), want_dqkv, 2.5 * flop
+    ceiling, kind = device.gemm_peak(rounds, "tf32") if device.gpu else None, "cuBLAS's TF32 GEMM"
+    for name, (call, wanted, work) in calls.items():
+        found = call()
+        check(found[0] if isinstance(found, tuple) else found, wanted, TOLERANCE["tf32"], name)
+        (ours,) = device.interleaved([call], rounds)
+        yield row(device, name, "tf32", ours, work, "GFLOP/s", ceiling, kind, job="attention in TF32")
 
 
 def rungs(dtype: str, can_run: Sequence[int]) -> list[tuple[int, int | None]]:

@@ -1,4 +1,4 @@
-"""How far gradients computed in 16 bits are from those in float32, tensor by tensor.
+"""How far gradients computed in TF32 or 16 bits are from those in float32, tensor by tensor.
 
   python -m minast.bench precision             the nano model, on the GPU if there is one, else in the emulator
   python -m minast.bench precision --readme    writes the table into kernels/README.md
@@ -11,7 +11,7 @@ import re
 import numpy as np
 
 from ... import cli
-from ...backend import HALF_DTYPES, why_no_gpu
+from ...backend import KERNELS_ONLY, why_no_gpu
 from ...config import PRESETS, ModelConfig
 from ...console.arguments import MANY, whole
 from ...datasets.synthetic import generate
@@ -21,7 +21,7 @@ from .. import readme
 
 
 def measured(backend: str, preset: str, frames: int, clips: int) -> tuple[dict, dict[str, float], int]:
-    """Gradients of one batch in both 16-bit dtypes against float32 on the same backend.   -> (gaps, losses, tokens)
+    """Gradients of one batch in TF32 and in 16 bits against float32, same backend.   -> (gaps, losses, tokens)
 
     gaps: {dtype: {name: |difference| / |gradient in float32|}}; losses: {dtype: relative difference}; tokens of a clip.
     """
@@ -33,7 +33,7 @@ def measured(backend: str, preset: str, frames: int, clips: int) -> tuple[dict, 
     loss, _ = plain.loss_and_grad(x, y, "ce")
     wanted = {name: plain.numpy(dw) for name, dw in plain.dw.items()}
     gaps, losses = {}, {}
-    for dtype in HALF_DTYPES:
+    for dtype in KERNELS_ONLY:
         model = AST(config, backend, dtype=dtype)
         scale = 2.0**10 if dtype == "float16" else 1.0  # a power of two: it keeps small gradients in float16's range
         losses[dtype] = abs(model.loss_and_grad(x, y, "ce", scale=scale)[0] - loss) / loss
@@ -47,11 +47,14 @@ def measured(backend: str, preset: str, frames: int, clips: int) -> tuple[dict, 
 def table(gaps: dict[str, dict[str, float]]) -> str:
     """Markdown, a row per tensor; those of all blocks share one.   gaps: as from `measured`"""
     rows = {}
-    for name in gaps[HALF_DTYPES[0]]:
+    for name in next(iter(gaps.values())):
         rows.setdefault(re.sub(r"blocks\.\d+\.", "blocks.*.", name), []).append(name)
-    lines = [f"| gradient of | {' | '.join(f'{d}: median | worst' for d in HALF_DTYPES)} |", "| --- |" + " ---: |" * 4]
+    lines = [
+        f"| gradient of | {' | '.join(f'{d}: median | worst' for d in gaps)} |",
+        "| --- |" + " ---: |" * 2 * len(gaps),
+    ]
     for row, names in rows.items():
-        cells = [f"{f([gaps[d][n] for n in names]):.1e}" for d in HALF_DTYPES for f in (np.median, max)]
+        cells = [f"{f([gaps[d][n] for n in names]):.1e}" for d in gaps for f in (np.median, max)]
         lines.append(f"| `{row}` | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -67,9 +70,9 @@ def main(argv: list[str] | None = None) -> int:
     backend = "emulator" if why_no_gpu() else "cuda"
     gaps, losses, tokens = measured(backend, args.preset, args.frames, args.clips)
     note = (
-        f"|16 bits - float32| / |float32|, each gradient as one vector; {args.preset}, {args.clips} built-in sounds of "
+        f"|dtype - float32| / |float32|, each gradient as one vector; {args.preset}, {args.clips} built-in sounds of "
         f"{tokens} tokens, backend {backend}. The loss differs by "
-        f"{' and '.join(f'{losses[d]:.1e} in {d}' for d in HALF_DTYPES)}."
+        f"{', '.join(f'{losses[d]:.1e} in {d}' for d in losses)}."
     )
     text = f"{note}\n\n{table(gaps)}"
     readme.show_or_write("precision", text, args.readme)

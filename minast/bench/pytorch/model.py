@@ -85,16 +85,18 @@ def torch_device(device) -> str:
 PRECISIONS = "autocast", "bfloat16 copy"
 
 
-def forward(device, job, precision: str) -> tuple[Callable, object]:
+def forward(device, job, precision: str, compiled: bool = False) -> tuple[Callable, object]:
     """(run, x): a function of a tensor that returns logits, and the job's input.
 
     precision "autocast": float32 weights under autocast to bfloat16; "bfloat16 copy": weights and input in bfloat16.
+    compiled: through torch.compile.
     """
     torch, where = runtime.for_device(device), torch_device(device)
     with runtime.errors_as_skips():
         module, x = twin.twin(job).eval().to(where), torch.tensor(job.x, device=where)
         if precision != "autocast":
             module, x = module.to(torch.bfloat16), x.to(torch.bfloat16)
+        module = torch.compile(module, **COMPILE) if compiled else module
 
     def run(x):
         # No cache of cast weights: without autograd nothing is kept for the next call, and a graph must not hold it.

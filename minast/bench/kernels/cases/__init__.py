@@ -14,10 +14,11 @@ from .norms import norms, residuals
 from .patches import patches, tokens
 from .pointwise import gelus, softmaxes
 from .reductions import adam, columns
+from .spectrograms import spectrograms
 
 
 def cases(device: Device, sizes: Sizes, dtype: str) -> Iterator[Case]:
-    """All cases of a dtype. Adam and the gradient norm are float32 alone, the fused residual and norm 16 bits alone."""
-    for make in (patches, norms, gelus, softmaxes, losses, columns, tokens, few_queries):
+    """All cases of a dtype. Adam, its norm and spectrograms are float32 alone, the fused residual and norm 16 bits."""
+    for make in (patches, norms, gelus, softmaxes, losses, columns, tokens, few_queries, spectrograms):
         yield from make(device, sizes, dtype)
     yield from (adam if dtype == "float32" else residuals)(device, sizes, dtype)
