@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import dry_run, memory
-from .graph import record
+from .graph import capture_stream, record
 
 CAPACITY = 8  # of the caches of graphs and plans: for the most recently used shapes
 SEEN_ONCE, NOT_CAPTURABLE = "seen once", "not capturable"  # instead of a graph
@@ -25,7 +25,7 @@ class Executor:
 
     def __init__(self, xp: ModuleType, planned: bool):
         self.xp, self.arena = xp, memory.Arena(xp) if planned else None
-        self.plans, self.graphs, self.lock, self.last = LRUCache(), LRUCache(), RLock(), None
+        self.plans, self.graphs, self.lock, self.last, self.side = LRUCache(), LRUCache(), RLock(), None, None
 
     def run(self, method: Callable[..., tuple], inputs: tuple, settings: tuple = ()) -> tuple:
         """inputs: arrays. settings: hashable values, which become constants of a graph."""
@@ -48,7 +48,8 @@ class Executor:
             return self._fresh(work)
         if known is not SEEN_ONCE:
             return known(*work.inputs)
-        results, graph = record(lambda *x: self._direct(work, x), work.inputs, self.arena.buffer)
+        self.side = self.side or capture_stream(self)
+        results, graph = record(lambda *x: self._direct(work, x), work.inputs, self.side, self.arena.buffer)
         self.graphs[work.key] = NOT_CAPTURABLE if graph is None else graph
         return results
 

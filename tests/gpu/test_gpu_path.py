@@ -11,6 +11,7 @@ from minast import AST, ModelConfig
 from minast import cuda as layers
 from minast.cuda import cublas
 from minast.errors import Error
+from minast.gpu import workspaces
 from minast.gpu.transfer import pin_memory, to_device
 from tests import fake_cupy
 from tests.kernel_cases import ROUNDING, close, get, need_compiler
@@ -67,7 +68,7 @@ def test_training_is_the_emulators_bit_for_bit(cuda, dtype, replay):
         assert a == b and np.array_equal(x, y)
     assert np.array_equal(ours.numpy(ours.w.flat), plain.w.flat)
     assert replays() == ([3] if replay else []) and cuda.gemms > 0
-    assert all(memory.pool is None for memory in cublas.workspaces.values())  # no graph's own
+    assert all(memory.pool is None for memory in workspaces.workspaces.values())  # no graph's own
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

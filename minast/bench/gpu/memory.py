@@ -2,8 +2,8 @@
 
 import tracemalloc
 
-from ...cuda import cublas
 from ...gpu.graph import Graph
+from ...gpu.workspaces import workspaces
 from ..pytorch import memory as theirs
 from .device import Device, open_device
 from .rows import DeviceRow, Goal, row
@@ -66,7 +66,7 @@ def held(device: Device, job: Job) -> int:
         for _ in range(3):
             ours.step()
         graphs = [g for g in ours.model.executor.graphs.values() if isinstance(g, Graph)]
-        beside = [g.pool.total_bytes() for g in graphs] + [room.nbytes for room in cublas.workspaces.values()]
+        beside = [g.pool.total_bytes() for g in graphs] + [room.nbytes for room in workspaces.values()]
         return pool.total_bytes() - before + sum(beside)
     tracemalloc.start()
     try:
