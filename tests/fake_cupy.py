@@ -124,6 +124,7 @@ class State(threading.local):
         """A fresh device. late: which streams lag: "compute" the null stream, "copy" the others, "all", or None."""
         State.late_streams = late in ("copy", "all")
         State.null = Stream(late=late in ("compute", "all"))
+        State.default = "the default pool"
         State.allocated = State.bytes = 0  # arrays and their bytes, so far
         State.kept, State.graphs = [], weakref.WeakSet()  # the latter: those that somebody can still replay
         self.streams, self.allocator = [], None
@@ -151,6 +152,11 @@ class using_allocator:
 
     def __exit__(self, *_):
         state.allocator = self.outer
+
+
+def set_allocator(allocator):
+    """For all threads, where no context has another. A pool is CuPy's default; None: each array from the driver."""
+    State.default = allocator
 
 
 class Data:
@@ -284,7 +290,7 @@ def empty(shape, dtype=float):
     out.reshape(-1).view(np.uint8)[...] = 0xFF  # NaN in all floating types
     state.kept.append(out)  # a device's memory stays mapped when an array goes, and late work may still use it
     made = ndarray(out)
-    made.pool = state.allocator
+    made.pool, made.plain = state.allocator, state.allocator is None and State.default is None
     return made
 
 
@@ -425,6 +431,7 @@ def install(monkeypatch, late=None):
     fake.float32, fake.float64, fake.uint8 = np.float32, np.float64, np.uint8
     fake.cuda = types.SimpleNamespace(
         Device=Device, Stream=Stream, Event=Event, MemoryPool=MemoryPool, using_allocator=using_allocator,
+        set_allocator=set_allocator,
         get_current_stream=lambda: state.current,
         runtime=types.SimpleNamespace(getDeviceCount=lambda: 1, runtimeGetVersion=lambda: 13000),
     )  # fmt: skip

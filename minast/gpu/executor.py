@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import dry_run, memory
+from . import dry_run, memory, plain_memory
 from .graph import capture_stream, record
 
 CAPACITY = 8  # of the caches of graphs and plans: for the most recently used shapes
@@ -20,10 +20,12 @@ class Executor:
     The method returns a tuple of arrays and does nothing but launch kernels and multiply matrices: it reads no value on
     the host, and its results depend only on its inputs and the weights. `run` returns copies that belong to the caller.
     Passes run one at a time: other threads wait, and a pass on another stream waits for the one before, since all use
-    the same memory. planned: use an arena. Without one there are no graphs: each would keep a second set of all arrays.
+    the same memory. planned: use an arena. Without one, as with MINAST_PLAIN_MEMORY=1 (plain_memory.py), there are no
+    graphs: each would keep a second set of all arrays.
     """
 
     def __init__(self, xp: ModuleType, planned: bool):
+        planned = planned and (xp is np or not plain_memory.wanted())
         self.xp, self.arena = xp, memory.Arena(xp) if planned else None
         self.plans, self.graphs, self.lock, self.last, self.side = LRUCache(), LRUCache(), RLock(), None, None
 

@@ -171,6 +171,22 @@ def test_a_training_run_goes_on_from_its_checkpoint(cuda, tones, tmp_path, monke
     assert np.array_equal(one, other)
 
 
+def test_plain_memory_for_memcheck(cuda, monkeypatch):
+    """Each array is an allocation of its own: no pool, no arena, no graph; the results are the same."""
+    import cupy
+
+    _, want = trained("emulator", "bfloat16", steps=3)
+    monkeypatch.setenv("MINAST_PLAIN_MEMORY", "1")
+    before = fake_cupy.state.allocated
+    model, got = trained("cuda", "bfloat16", steps=3, cuda_graphs=True)
+    assert all(a == b and np.array_equal(x, y) for (a, x), (b, y) in zip(got, want, strict=True))
+    assert model.executor.arena is None and replays() == [] and cupy.empty(3).plain
+    assert fake_cupy.state.allocated - before > 3 * 50  # all arrays of all steps
+    monkeypatch.setenv("MINAST_PLAIN_MEMORY", "yes")
+    with pytest.raises(Error, match="MINAST_PLAIN_MEMORY is 'yes': it must be 1"):
+        AST(CONFIG, "cuda")
+
+
 # -- batches ahead -----------------------------------------------------------------------------------------------------
 
 

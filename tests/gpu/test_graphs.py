@@ -52,9 +52,7 @@ def trained(xp, dtype, replay, sizes, seed=0):
 
 
 def same(got, want):
-    return len(got) == len(want) and all(
-        np.array_equal(a, b) and np.isfinite(a).all() for a, b in zip(got, want, strict=True)
-    )
+    return all(np.array_equal(a, b) and np.isfinite(a).all() for a, b in zip(got, want, strict=True))
 
 
 def graphs(model):
