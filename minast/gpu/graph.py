@@ -48,9 +48,9 @@ class Graph:
 def record(function: Callable[..., tuple], inputs: tuple, side: Any, kept: Any = None) -> tuple[tuple, Graph | None]:
     """Run function(*inputs) -> tuple of arrays once, then capture it.   -> (the run's results, Graph or None)
 
-    inputs: CuPy arrays. side: the stream from `capture_stream`. kept: see `Graph`. The run compiles kernels and allocates memory; the capture repeats it
-    without computing. The function must not read any value on the host. If it does, or does anything else that cannot
-    be captured, this warns (RuntimeWarning) and returns no graph.
+    inputs: CuPy arrays. side: the stream from `capture_stream`. kept: see `Graph`. The run compiles kernels and
+    allocates memory; the capture repeats it without computing. The function must not read any value on the host. If it
+    does, or does anything else that cannot be captured, this warns (RuntimeWarning) and returns no graph.
     """
     import cupy
 

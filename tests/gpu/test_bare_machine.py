@@ -1,4 +1,4 @@
-"""A machine for CUDA often has NumPy and CuPy alone: what runs there does without the libraries that read sound files."""
+"""A machine for CUDA often has no libraries for sound files: training on built-in sounds and the kernels need none."""
 
 import io
 import os
