@@ -232,6 +232,9 @@ class ndarray:
     def __float__(self):
         return float(self.get())
 
+    def __int__(self):
+        return int(self.get())
+
     def __array__(self, *_, **__):
         raise TypeError("Implicit conversion to a NumPy array is not allowed. Please use `.get()`")
 
@@ -265,6 +268,8 @@ def _in_place(name):
     return run
 
 
+for _name in ("ge", "lt", "and"):
+    setattr(ndarray, f"__{_name}__", _operator(f"__{_name}__"))
 for _name in ("add", "sub", "mul", "truediv"):
     setattr(ndarray, f"__{_name}__", _operator(f"__{_name}__"))
     setattr(ndarray, f"__r{_name}__", _operator(f"__r{_name}__"))
@@ -338,6 +343,10 @@ def ascontiguousarray(x, dtype=None):
 
 def concatenate(arrays):
     return fresh(lambda *parts: np.concatenate(parts), *arrays)
+
+
+def where(condition, x, y):
+    return fresh(np.where, condition, x, y)
 
 
 class RawModule:
@@ -426,7 +435,17 @@ def install(monkeypatch, late=None):
 
     state.begin(late)
     fake = types.ModuleType("cupy")
-    for name in ("ndarray", "empty", "zeros", "zeros_like", "asarray", "ascontiguousarray", "concatenate", "RawModule"):
+    for name in (
+        "ndarray",
+        "empty",
+        "zeros",
+        "zeros_like",
+        "asarray",
+        "ascontiguousarray",
+        "concatenate",
+        "where",
+        "RawModule",
+    ):
         setattr(fake, name, globals()[name])
     fake.float32, fake.float64, fake.uint8 = np.float32, np.float64, np.uint8
     fake.cuda = types.SimpleNamespace(
