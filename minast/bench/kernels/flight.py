@@ -22,8 +22,8 @@ KERNELS = {  # kernel -> (its file, values of a thread on the shortest way)
 }
 VECTOR = ("64", "128")
 NOTE = (
-    "The kernels that only move memory: vector loads that are issued before the first of their values is used, and the "
-    "instructions of a thread on the shortest way through the code that loads and stores vectors (a loop over rows once; "
+    "The kernels that only move memory: vector loads issued before the first of their values is used, and instructions "
+    "of a thread on the shortest way through the code that loads and stores vectors (a loop over rows once; "
     "optional operands, like GELU's bias, left out)."
 )
 
