@@ -71,6 +71,34 @@ __device__ __forceinline__ void store4_tail(T* p, long long i, long long n, bool
   }
 }
 
+// -- a row of up to CHUNKS * 128 elements, held by a warp: lane l has elements 4 l to 4 l + 3 of each chunk of 128 ----
+//
+// A load takes hundreds of cycles, and a warp waits for it at the first instruction that uses its value, or at a branch
+// around the next load. So a kernel decides once (`vector`, the same for all threads) and loads whole rows raw: CHUNKS
+// loads are in flight at a time. They are converted afterwards.
+
+// raw = row p of n elements, zeros beyond its end. VECTOR: n is a multiple of four, so that a lane's four are in or out.
+template <bool VECTOR, typename T, int CHUNKS>
+__device__ __forceinline__ void load_row(const T* p, int n, int lane, Four<T> (&raw)[CHUNKS]) {
+#pragma unroll
+  for (int i = 0; i < CHUNKS; ++i) {
+    const int c = (i * WARP + lane) * 4;
+    raw[i] = Four<T>{};
+    if (VECTOR) {
+      if (c < n) raw[i] = *reinterpret_cast<const Four<T>*>(p + c);
+    } else {
+#pragma unroll
+      for (int k = 0; k < 4; ++k)
+        if (c + k < n) raw[i].v[k] = p[c + k];
+    }
+  }
+}
+
+template <typename T> __device__ __forceinline__ void to_floats(const Four<T>& raw, float (&x)[4]) {
+#pragma unroll
+  for (int k = 0; k < 4; ++k) x[k] = to_float(raw.v[k]);
+}
+
 // -- reductions: every lane (thread) gets the result; a fixed order of additions makes runs reproducible ------
 
 template <int LANES = WARP> __device__ __forceinline__ float warp_sum(float x) {

@@ -47,10 +47,13 @@ __global__ void layernorm_forward(const T* x, const float* w, const float* b, T*
   x += r * columns;
   y += r * columns;
 
+  Four<T> raw[CHUNKS];
+  if (vector) load_row<true>(x, columns, lane, raw);
+  else load_row<false>(x, columns, lane, raw);
   float row[CHUNKS][4], sum = 0.0f;
 #pragma unroll
   for (int i = 0; i < CHUNKS; ++i) {
-    load4_tail(x, (i * WARP + lane) * 4, columns, vector, row[i]);
+    to_floats(raw[i], row[i]);
     sum += (row[i][0] + row[i][1]) + (row[i][2] + row[i][3]);  // zeros beyond the end
   }
   const float centre = warp_sum(sum) / columns;
@@ -65,15 +68,19 @@ __global__ void layernorm_forward(const T* x, const float* w, const float* b, T*
     }
   const float scale = 1.0f / sqrtf(warp_sum(squares) / columns + eps);
 
+  Four<float> weight[CHUNKS], bias[CHUNKS];
+  if (vector) {
+    load_row<true>(w, columns, lane, weight);
+    load_row<true>(b, columns, lane, bias);
+  } else {
+    load_row<false>(w, columns, lane, weight);
+    load_row<false>(b, columns, lane, bias);
+  }
 #pragma unroll
   for (int i = 0; i < CHUNKS; ++i) {
-    const int c = (i * WARP + lane) * 4;
-    float weight[4], bias[4];
-    load4_tail(w, c, columns, vector, weight);
-    load4_tail(b, c, columns, vector, bias);
 #pragma unroll
-    for (int k = 0; k < 4; ++k) row[i][k] = row[i][k] * scale * weight[k] + bias[k];
-    store4_tail(y, c, columns, vector, row[i]);
+    for (int k = 0; k < 4; ++k) row[i][k] = row[i][k] * scale * weight[i].v[k] + bias[i].v[k];
+    store4_tail(y, (i * WARP + lane) * 4, columns, vector, row[i]);
   }
   if (lane == 0) {
     mean[r] = centre;
@@ -90,22 +97,31 @@ __global__ void __launch_bounds__(128) layernorm_backward(const T* dy, const T* 
   const bool vector = fours(x, columns) && fours(dy, columns) && fours(dx, columns) && fours(w, columns);
   float dw[CHUNKS][4] = {}, db[CHUNKS][4] = {};
 
+  Four<float> weight[CHUNKS];
+  if (vector) load_row<true>(w, columns, lane, weight);
+  else load_row<false>(w, columns, lane, weight);
+
   for (long long r = blockIdx.x * 4 + threadIdx.y; r < rows; r += gridDim.x * 4) {
     const float centre = mean[r], scale = rstd[r];
+    Four<T> raw_x[CHUNKS], raw_dy[CHUNKS];
+    if (vector) {
+      load_row<true>(x + r * columns, columns, lane, raw_x);
+      load_row<true>(dy + r * columns, columns, lane, raw_dy);
+    } else {
+      load_row<false>(x + r * columns, columns, lane, raw_x);
+      load_row<false>(dy + r * columns, columns, lane, raw_dy);
+    }
     float n[CHUNKS][4], dn[CHUNKS][4], sum = 0.0f, product = 0.0f;
 #pragma unroll
     for (int i = 0; i < CHUNKS; ++i) {
-      const int c = (i * WARP + lane) * 4;
-      float weight[4];
-      load4_tail(x + r * columns, c, columns, vector, n[i]);
-      load4_tail(dy + r * columns, c, columns, vector, dn[i]);
-      load4_tail(w, c, columns, vector, weight);
+      to_floats(raw_x[i], n[i]);
+      to_floats(raw_dy[i], dn[i]);
 #pragma unroll
       for (int k = 0; k < 4; ++k) {
         n[i][k] = (n[i][k] - centre) * scale;  // beyond the end dn is 0
         dw[i][k] += dn[i][k] * n[i][k];
         db[i][k] += dn[i][k];
-        dn[i][k] *= weight[k];
+        dn[i][k] *= weight[i].v[k];
         sum += dn[i][k];
         product += dn[i][k] * n[i][k];
       }

@@ -100,10 +100,13 @@ def choose(name: str | None = None) -> Backend:
     if name in GPU:
         if why := why_no_gpu():
             raise Error(f"backend {name!r} {why}.")
+        from .gpu import plain_memory
         from .gpu.cupy_cache import check_cupy_cache
 
         check_cupy_cache()
         import cupy as xp
+
+        plain_memory.apply(xp)
     else:
         from . import threads
 

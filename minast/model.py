@@ -139,10 +139,11 @@ class AST:
         or soft (B, K). parts: gradient accumulation over at least this many parts; the gradient is that of the whole
         batch. scale: multiplies all gradients, not the loss: loss scaling for float16. wait=False: the loss is an array
         on the device instead of a float, and the host does not wait for the GPU.
-        Raises minast.Error for an unknown loss, and for inputs or targets of another shape.
+        Raises minast.Error for an unknown loss, for inputs or targets of another shape, and for class indices that the
+        model does not have; if those are on the device and wait=False, the loss is NaN instead.
         """
         x = self._checked(x)
-        y = self._targets(y, (len(x), self.config.classes), loss)
+        y = self._targets(y, (len(x), self.config.classes), loss, wait)
         total, logits = 0.0, []
         for part in self._parts(len(x), parts):
             share = (part.stop - part.start) / len(x)  # the loss is a mean over all clips
@@ -265,19 +266,23 @@ class AST:
         n = max(1, min(clips, max(least, -(-clips * clip // limit) if limit else 1)))
         return [slice(clips * i // n, clips * (i + 1) // n) for i in range(n)]
 
-    def _targets(self, y, shape, loss):
-        """`y` as an array of this backend; Error unless it fits `loss` and logits of `shape`."""
+    def _targets(self, y, shape, loss, wait=True):
+        """`y` as an array of this backend; Error unless it fits `loss` and logits of `shape`. wait: of loss_and_grad"""
         if loss not in LOSSES:
             raise Error(f'loss is {loss!r}: it must be "bce" or "ce".')
+        host = y if self.xp is np or not isinstance(y, self.xp.ndarray) else None
         y = self.xp.asarray(y)
         if y.shape == shape:
             return y.astype(self.dtype, copy=False)
         if loss == "bce" or y.shape != shape[:1] or y.dtype.kind not in "iu":
             wanted = f"{shape}" + (f" or class indices {shape[:1]}" if loss == "ce" else "")
             raise Error(f"targets are {y.dtype} {y.shape}: loss {loss!r} for logits {shape} needs {wanted}.")
-        if y.size and not 0 <= int(y.min()) <= int(y.max()) < shape[1]:
+        if host is None and not wait and self.backend.kernels:
+            return y  # a look at its values would wait for the GPU: loss.cu makes the loss NaN for a class that is none
+        seen = y if host is None else np.asarray(host)
+        if seen.size and not 0 <= int(seen.min()) <= int(seen.max()) < shape[1]:
             raise Error(
-                f"targets range from {int(y.min())} to {int(y.max())}: the model has classes 0 to {shape[1] - 1}."
+                f"targets range from {int(seen.min())} to {int(seen.max())}: the model has classes 0 to {shape[1] - 1}."
             )
         return y
 

@@ -12,6 +12,7 @@ Kernels run in the emulator, cuBLAS is `Cublas` below, which reads the very addr
 
 import ctypes
 import sys
+import threading
 import types
 import weakref
 
@@ -32,30 +33,30 @@ class Stream:
         self.queue, self.recording, self.capturable = [], None, non_blocking
         self.late = state.late_streams if late is None else late
         self.ptr = id(self)
-        self.outer = []
 
     def __enter__(self):
-        self.outer.append(state.current)
-        state.current = self
+        state.streams.append(self)
         return self
 
     def __exit__(self, *_):
-        state.current = self.outer.pop()
+        state.streams.pop()
 
     def do(self, work):
         if self.recording is not None:
             self.recording.append(work)
         elif self.late:
-            self.queue.append(work)
+            with state.lock:
+                self.queue.append(work)
         else:
             work()
 
     def drain(self, count=None):
         """Do what was queued, up to the count-th entry ever."""
         state.forbidden("a wait")
-        while self.queue and (count is None or self.done < count):
-            self.done += 1
-            self.queue.pop(0)()
+        with state.lock:
+            while self.queue and (count is None or self.done < count):
+                self.done += 1
+                self.queue.pop(0)()
 
     done = 0
 
@@ -106,19 +107,27 @@ class Graph:
         (stream or state.current).do(lambda: [work() for work in self.work])
 
 
-class State:
-    """What CUDA keeps for a thread."""
+class State(threading.local):
+    """What CUDA keeps for a thread: its current stream and allocator. Everything else is the device's, for all threads.
+
+    Other threads begin on the null stream. `lock`: one thread at a time changes what is queued.
+    """
+
+    lock = threading.RLock()
+    null = allocator = None
+    current = property(lambda self: self.streams[-1] if self.streams else State.null)
 
     def __init__(self):
-        self.begin(None)
+        self.streams = []
 
     def begin(self, late):
         """A fresh device. late: which streams lag: "compute" the null stream, "copy" the others, "all", or None."""
-        self.late_streams = late in ("copy", "all")
-        self.null = Stream(late=late in ("compute", "all"))
-        self.current, self.allocator, self.kept = self.null, None, []
-        self.allocated = self.bytes = 0  # arrays and their bytes, so far
-        self.graphs = weakref.WeakSet()  # those that somebody can still replay
+        State.late_streams = late in ("copy", "all")
+        State.null = Stream(late=late in ("compute", "all"))
+        State.default = "the default pool"
+        State.allocated = State.bytes = 0  # arrays and their bytes, so far
+        State.kept, State.graphs = [], weakref.WeakSet()  # the latter: those that somebody can still replay
+        self.streams, self.allocator = [], None
 
     def forbidden(self, what):
         if self.current.recording is not None:
@@ -126,6 +135,7 @@ class State:
 
 
 state = State()
+state.begin(None)
 
 
 class MemoryPool:
@@ -142,6 +152,11 @@ class using_allocator:
 
     def __exit__(self, *_):
         state.allocator = self.outer
+
+
+def set_allocator(allocator):
+    """For all threads, where no context has another. A pool is CuPy's default; None: each array from the driver."""
+    State.default = allocator
 
 
 class Data:
@@ -217,6 +232,9 @@ class ndarray:
     def __float__(self):
         return float(self.get())
 
+    def __int__(self):
+        return int(self.get())
+
     def __array__(self, *_, **__):
         raise TypeError("Implicit conversion to a NumPy array is not allowed. Please use `.get()`")
 
@@ -250,6 +268,8 @@ def _in_place(name):
     return run
 
 
+for _name in ("ge", "lt", "and"):
+    setattr(ndarray, f"__{_name}__", _operator(f"__{_name}__"))
 for _name in ("add", "sub", "mul", "truediv"):
     setattr(ndarray, f"__{_name}__", _operator(f"__{_name}__"))
     setattr(ndarray, f"__r{_name}__", _operator(f"__r{_name}__"))
@@ -267,15 +287,15 @@ ndarray.__matmul__ = ndarray.__rmatmul__ = _matmul
 
 
 def empty(shape, dtype=float):
-    state.allocated += 1
-    state.bytes += int(np.prod(shape)) * np.dtype(dtype).itemsize
+    State.allocated += 1
+    State.bytes += int(np.prod(shape)) * np.dtype(dtype).itemsize
     if state.allocator is None and state.current.recording is not None:
         raise CudaError("what a graph replays would lie in memory that others get")
     out = aligned(shape, dtype)
     out.reshape(-1).view(np.uint8)[...] = 0xFF  # NaN in all floating types
     state.kept.append(out)  # a device's memory stays mapped when an array goes, and late work may still use it
     made = ndarray(out)
-    made.pool = state.allocator
+    made.pool, made.plain = state.allocator, state.allocator is None and State.default is None
     return made
 
 
@@ -323,6 +343,10 @@ def ascontiguousarray(x, dtype=None):
 
 def concatenate(arrays):
     return fresh(lambda *parts: np.concatenate(parts), *arrays)
+
+
+def where(condition, x, y):
+    return fresh(np.where, condition, x, y)
 
 
 class RawModule:
@@ -409,16 +433,27 @@ def install(monkeypatch, late=None):
     """Make `import cupy` find this, and minast believe in a GPU.   -> the Cublas that products reach"""
     from minast import backend, launch
     from minast.cuda import cublas
-    from minast.gpu import graph
+    from minast.gpu import workspaces
     from minast.storage import cache
 
     state.begin(late)
     fake = types.ModuleType("cupy")
-    for name in ("ndarray", "empty", "zeros", "zeros_like", "asarray", "ascontiguousarray", "concatenate", "RawModule"):
+    for name in (
+        "ndarray",
+        "empty",
+        "zeros",
+        "zeros_like",
+        "asarray",
+        "ascontiguousarray",
+        "concatenate",
+        "where",
+        "RawModule",
+    ):
         setattr(fake, name, globals()[name])
     fake.float32, fake.float64, fake.uint8 = np.float32, np.float64, np.uint8
     fake.cuda = types.SimpleNamespace(
         Device=Device, Stream=Stream, Event=Event, MemoryPool=MemoryPool, using_allocator=using_allocator,
+        set_allocator=set_allocator,
         get_current_stream=lambda: state.current,
         runtime=types.SimpleNamespace(getDeviceCount=lambda: 1, runtimeGetVersion=lambda: 13000),
     )  # fmt: skip
@@ -429,9 +464,8 @@ def install(monkeypatch, late=None):
     monkeypatch.setattr(backend, "why_no_gpu", lambda: None)
     monkeypatch.setenv("CUPY_CACHE_DIR", str(cache.cache_folder() / "cupy"))  # leave the user's alone
     monkeypatch.setattr(launch, "_functions", {})
-    monkeypatch.setattr(graph, "_streams", {})
     library = Cublas()
     monkeypatch.setattr(cublas, "library", lambda: library)
     monkeypatch.setattr(cublas, "_mine", types.SimpleNamespace())
-    monkeypatch.setattr(cublas, "workspaces", {})
+    monkeypatch.setattr(workspaces, "workspaces", {})
     return library

@@ -10,7 +10,7 @@ from minast.backend import why_no_gpu
 from minast.cuda.gemm import gemm
 from minast.emulator import build as emulator_build
 from minast.errors import Error
-from minast.gpu import dry_run, memory
+from minast.gpu import dry_run, memory, plain_memory
 from minast.launch import emulation, launch
 
 ORDERS = {  # threads in three orders; arrays with an unreadable page behind them, or before them
@@ -84,6 +84,7 @@ def put(request):
     if request.param == "cuda":
         import cupy
 
+        plain_memory.apply(cupy)
         with unwritten_is_nan(cupy):
             yield cupy.asarray
     else:

@@ -62,6 +62,11 @@ SLOW = {
         "test_another_stream_waits_for_the_pass_before": "all",
         "test_what_cannot_be_recorded_runs_launch_by_launch_and_is_tried_once": "all",
     },
+    "gpu/test_script.py": {
+        "test_a_rehearsal": None,
+        "test_a_step_that_fails_leaves_the_others_and_comes_again_in_part_3": None,
+    },
+    "gpu/test_bare_machine.py": {"test_the_kernel_suite": None, "test_training_on_the_built_in_sounds": None},
     "gpu/test_kernels_model.py": {"test_ten_steps_of_training": None},
     "gpu/test_half_encoder.py": {
         "test_training_reaches_the_loss_of_float32": None,

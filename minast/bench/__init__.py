@@ -5,6 +5,6 @@ results; `pytorch/` is the other side of the comparisons. `gpu/`, `kernels/` and
 them, `runner` measures them, `outputs` writes the files.
 
 A row function takes `rounds`, how many to time, and for a GPU also `backend`. It returns a list of `row.Row`, for a GPU
-of `gpu.rows.DeviceRow`. It checks that both sides give the same result before it times them, and raises `row.Skip` with
-the reason where it cannot run.
+of `gpu.rows.DeviceRow`, or an iterator of them. It checks that both sides give the same result before it times them,
+and raises `row.Skip` with the reason where it cannot run.
 """

@@ -2,11 +2,11 @@
 
 import sys
 
-from .. import cli, threads
+from .. import threads
 from ..text import visible
 from . import catalogue, table
 from .gpu.rows import facts
-from .row import Row, Skip
+from .row import Row, Skip, reason
 
 BUSY = 0.5  # load above which PyTorch's spinning threads slow it down much more than ours
 
@@ -16,7 +16,7 @@ def measure(
 ) -> tuple[list[Row], dict, list[str]]:
     """Measure rows, or with no names the default ones.   -> (rows, conditions, why rows that were named are missing)
 
-    json: a file that is written anew after every row.
+    json: a file that is written anew after every row: what was measured stays, also after Ctrl-C.
     """
     conditions, done, failed = table.conditions(threads.count()), [], []
     if conditions["load"] > BUSY:
@@ -24,25 +24,18 @@ def measure(
     for name in names or catalogue.default(backend):
         chosen = {"backend": backend} if name in catalogue.DEVICE else {}
         try:
-            rows = catalogue.ROWS[name].run(rounds, **chosen)
-        except Skip as reason:
+            for row in catalogue.ROWS[name].run(rounds, **chosen):
+                done.append(row)
+                show(row)
+                if json:
+                    table.write_json(json, done, conditions | facts(done))
+        except Skip as why:
             if names:
-                failed.append(f"{name}: {reason}.")
+                failed.append(f"{name}: {why}.")
             else:
-                print(f"{name}: left out: {reason}", file=sys.stderr)
-            continue
-        except cli.Error as error:
-            failed.append(f"{name}: {error}")
-            continue
-        except (MemoryError, RuntimeError, OSError, ImportError) as error:  # of a GPU; of a library that does not load
-            said = str(error).strip().splitlines() or [""]
-            failed.append(f"{name}: {type(error).__name__}: {said[0]}")
-            continue
-        done += rows
-        for row in rows:
-            show(row)
-        if json:
-            table.write_json(json, done, conditions | facts(done))
+                print(f"{name}: left out: {why}", file=sys.stderr)
+        except Exception as error:  # of a GPU, of a library that does not load, ours: the next row may well work
+            failed.append(f"{name}: {reason(error)}")
     return done, conditions | facts(done), failed
 
 

@@ -9,15 +9,13 @@ import ctypes
 import functools
 import threading
 
-import numpy as np
-
 from ..errors import Error
+from ..gpu import workspaces
 from ..layers import Array
 
 CUDA_TYPES = {"float32": 0, "float16": 2, "uint16": 14, "bfloat16": 14}  # cudaDataType: CUDA_R_32F, _16F, _16BF
 COMPUTE_32F, COMPUTE_32F_FAST_TF32, DEFAULT_ALGORITHM = 68, 77, -1
 FLOAT32_SUMS = 16  # CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION: partial sums are not rounded to 16 bits
-WORKSPACE = 32 * 2**20  # bytes per stream: the manual's recommendation for compute capability 9.0; others need less
 
 _int, _pointer = ctypes.c_int, ctypes.c_void_p
 SIGNATURES = {
@@ -69,34 +67,21 @@ def call(function: str, *arguments) -> None:
         raise Error(f"{function} failed: {STATUS.get(status, 'status')} ({status}).")
 
 
-workspaces: dict = {}  # (device, stream) -> memory, never freed: captured graphs use its address
-
-
-def workspace(stream: int) -> Array:
-    """The workspace of one stream of the current device. Threads on one stream share it: its products run in order."""
-    import cupy
-
-    key = cupy.cuda.Device().id, stream
-    if key not in workspaces:
-        with cupy.cuda.using_allocator(None):  # not from a pool, which might be a graph's
-            workspaces[key] = cupy.empty(WORKSPACE, np.uint8)
-    return workspaces[key]
-
-
 class Handle:
     """cuBLAS's state on one device, for one thread."""
 
     def __init__(self):
-        self.pointer, self.stream = ctypes.c_void_p(), None
+        self.pointer, self.now = ctypes.c_void_p(), None
         call("cublasCreate_v2", ctypes.byref(self.pointer))  # scalars are passed from the host: the default
         call("cublasSetMathMode", self.pointer, FLOAT32_SUMS)
 
     def on(self, stream: int) -> "Handle":
         """Use this stream (its address) from now on.   -> self"""
-        if stream != self.stream:
+        now = stream, workspaces.workspace(stream).data.ptr  # both: a new stream may get the address of an old one
+        if now != self.now:
             call("cublasSetStream_v2", self.pointer, stream)  # this resets the workspace
-            call("cublasSetWorkspace_v2", self.pointer, workspace(stream).data.ptr, WORKSPACE)
-            self.stream = stream
+            call("cublasSetWorkspace_v2", self.pointer, now[1], workspaces.BYTES)
+            self.now = now
         return self
 
 

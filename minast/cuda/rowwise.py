@@ -63,7 +63,7 @@ def gelu_forward(x: Array, kind: str = "erf", bias: Array | None = None, version
     """
     x = packed(x)
     y = empty(x, x.shape)
-    name, each = ("gelu_plain", 256) if checked_version(version, 1) == 0 else ("gelu_forward", 1024)
+    name, each = ("gelu_plain", 256) if checked_version(version, 1) == 0 else ("gelu_forward", _wide(x))
     kernel = f"{name}<{c_type(x)},{_tanh(kind)}>"
     launch("gelu.cu", kernel, blocks(x.size, each), 256, (x, bias, y, x.size, x.shape[-1]))
     return y, (x, bias, kind)
@@ -89,8 +89,13 @@ def gelu_backward(dy: Array, cache: Cache, dbias: Array | None = None, again: Ar
         finish_columns(partial[None], (dbias,))
         return dx
     kernel = f"gelu_backward<{c_type(x)},{_tanh(kind)}>"
-    launch("gelu.cu", kernel, blocks(x.size, 1024), 256, (packed(dy), x, bias, dx, x.size, x.shape[-1]))
+    launch("gelu.cu", kernel, blocks(x.size, _wide(x)), 256, (packed(dy), x, bias, dx, x.size, x.shape[-1]))
     return dx
+
+
+def _wide(x):
+    """Values of a block of 256 threads that have 16 bytes each."""
+    return 256 * 16 // x.itemsize
 
 
 def _tanh(kind):

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import dry_run, memory
-from .graph import record
+from . import dry_run, memory, plain_memory
+from .graph import capture_stream, record
 
 CAPACITY = 8  # of the caches of graphs and plans: for the most recently used shapes
 SEEN_ONCE, NOT_CAPTURABLE = "seen once", "not capturable"  # instead of a graph
@@ -20,12 +20,14 @@ class Executor:
     The method returns a tuple of arrays and does nothing but launch kernels and multiply matrices: it reads no value on
     the host, and its results depend only on its inputs and the weights. `run` returns copies that belong to the caller.
     Passes run one at a time: other threads wait, and a pass on another stream waits for the one before, since all use
-    the same memory. planned: use an arena. Without one there are no graphs: each would keep a second set of all arrays.
+    the same memory. planned: use an arena. Without one, as with MINAST_PLAIN_MEMORY=1 (plain_memory.py), there are no
+    graphs: each would keep a second set of all arrays.
     """
 
     def __init__(self, xp: ModuleType, planned: bool):
+        planned = planned and (xp is np or not plain_memory.wanted())
         self.xp, self.arena = xp, memory.Arena(xp) if planned else None
-        self.plans, self.graphs, self.lock, self.last = LRUCache(), LRUCache(), RLock(), None
+        self.plans, self.graphs, self.lock, self.last, self.side = LRUCache(), LRUCache(), RLock(), None, None
 
     def run(self, method: Callable[..., tuple], inputs: tuple, settings: tuple = ()) -> tuple:
         """inputs: arrays. settings: hashable values, which become constants of a graph."""
@@ -48,7 +50,8 @@ class Executor:
             return self._fresh(work)
         if known is not SEEN_ONCE:
             return known(*work.inputs)
-        results, graph = record(lambda *x: self._direct(work, x), work.inputs, self.arena.buffer)
+        self.side = self.side or capture_stream(self)
+        results, graph = record(lambda *x: self._direct(work, x), work.inputs, self.side, self.arena.buffer)
         self.graphs[work.key] = NOT_CAPTURABLE if graph is None else graph
         return results
 

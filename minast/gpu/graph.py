@@ -7,23 +7,25 @@ Source: CUDA C++ Programming Guide, "CUDA Graphs"; CuPy's Stream.begin_capture.
 """
 
 import warnings
+import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 from ..layers import Array
+from . import workspaces
 
-_streams: dict = {}  # device -> the stream for captures: one, since cuBLAS has a workspace per stream
 
+def capture_stream(owner: Any) -> Any:
+    """A new stream (a cupy.cuda.Stream) for the captures of `owner`; its cuBLAS workspace is freed with `owner`.
 
-def stream() -> Any:
-    """The capture stream (a cupy.cuda.Stream) of the current device."""
+    One for each owner: graphs that may run at the same time must not share a workspace (gpu/workspaces.py).
+    """
     import cupy
 
-    device = cupy.cuda.Device().id
-    if device not in _streams:
-        _streams[device] = cupy.cuda.Stream(non_blocking=True)  # the default stream cannot be captured
-    return _streams[device]
+    stream = cupy.cuda.Stream(non_blocking=True)  # the default stream cannot be captured
+    weakref.finalize(owner, workspaces.release, cupy.cuda.Device().id, stream.ptr)
+    return stream
 
 
 class Graph:
@@ -43,16 +45,16 @@ class Graph:
         return tuple(x.copy() for x in self.outputs)  # copies: the next replay overwrites the outputs
 
 
-def record(function: Callable[..., tuple], inputs: tuple, kept: Any = None) -> tuple[tuple, Graph | None]:
+def record(function: Callable[..., tuple], inputs: tuple, side: Any, kept: Any = None) -> tuple[tuple, Graph | None]:
     """Run function(*inputs) -> tuple of arrays once, then capture it.   -> (the run's results, Graph or None)
 
-    inputs: CuPy arrays. kept: see `Graph`. The run compiles kernels and allocates memory; the capture repeats it
-    without computing. The function must not read any value on the host. If it does, or does anything else that cannot
-    be captured, this warns (RuntimeWarning) and returns no graph.
+    inputs: CuPy arrays. side: the stream from `capture_stream`. kept: see `Graph`. The run compiles kernels and
+    allocates memory; the capture repeats it without computing. The function must not read any value on the host. If it
+    does, or does anything else that cannot be captured, this warns (RuntimeWarning) and returns no graph.
     """
     import cupy
 
-    current, side, pool = cupy.cuda.get_current_stream(), stream(), cupy.cuda.MemoryPool()
+    current, pool = cupy.cuda.get_current_stream(), cupy.cuda.MemoryPool()
     graph = None
     side.wait_event(current.record())
     with side, cupy.cuda.using_allocator(pool.malloc):

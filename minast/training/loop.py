@@ -42,6 +42,8 @@ def train(run: Run) -> None:
                 raise not_finite(run, progress.step + 1, f"the loss is {loss} and the gradient norm {norm}")
             progress.add(loss, batches.hits(model.numpy(logits), labels))
 
+            if not clock.clips and model.backend.name == "cuda":
+                bar.write(f"first step done after {clock.session:.1f} s, compiling or loading its kernels included")
             clock.clips += len(x)
             bar.set_postfix_str(bar_text(run, epoch, at + 1, clock, prefetcher.waited), refresh=False)
             bar.update()

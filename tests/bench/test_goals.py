@@ -134,7 +134,7 @@ def test_attention_meets_the_best_backend_of_sdpa(dtype, monkeypatch):
     monkeypatch.setattr(in_torch, "sdpa", sdpa)
     try:
         torch.backends.cuda.matmul.allow_tf32 = True
-        rows = attention.measure(Pretended(torch=torch), attention.TOY, 2, (dtype,))
+        rows = list(attention.measure(Pretended(torch=torch), attention.TOY, 2, (dtype,)))
         assert settings and not any(settings) and torch.backends.cuda.matmul.allow_tf32
     finally:
         torch.backends.cuda.matmul.allow_tf32 = before

@@ -126,7 +126,7 @@ def test_wrong_attention_is_not_timed(emulator, monkeypatch, result):
     monkeypatch.setattr(cuda, name, wrong)
     says = {"o": "^attention, version 0", "lse": "^lse of attention, version 0", "dqkv": "^attention backward"}[result]
     with pytest.raises(minast.Error, match=says + ".*float32.*nothing was timed"):
-        attention.measure(emulator, attention.TOY, 1, ("float32",))
+        list(attention.measure(emulator, attention.TOY, 1, ("float32",)))
 
 
 def test_a_wrong_backend_is_not_timed(emulator, monkeypatch):
@@ -177,12 +177,12 @@ def test_the_table_of_a_device(pretended, tmp_path):
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_libraries_in_16_bits(pretended, tmp_path, monkeypatch, dtype):
-    """float16: the reference's time stands beside; bfloat16: that CuPy has none; both: that torch is missing."""
+    """float16: the reference's time stands beside; bfloat16: that it is uint16; both: that torch is missing."""
     rows = memory_bound.measure(pretended, TOY, 1, (dtype,))
     rows += attention.measure(pretended, attention.TOY, 1, (dtype,))
     assert all(row.without[in_torch.TORCH] == "no torch" for row in rows)
     if dtype == "bfloat16":
-        assert all(row.without[device.LIBRARY] == "no bfloat16" and not row.libraries for row in rows)
+        assert all(row.without[device.LIBRARY] == device.NO_BFLOAT16 and not row.libraries for row in rows)
     else:
         timed = [row.name for row in rows if device.LIBRARY in row.libraries]
         assert len(timed) == len(rows), [row.without for row in rows]

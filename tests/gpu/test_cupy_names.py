@@ -11,7 +11,8 @@ cupy = pytest.importorskip("cupy", reason="CuPy is not installed")
 NAMES = {
     "cupy": "ndarray empty zeros zeros_like asarray ascontiguousarray concatenate where from_dlpack RawModule",
     "cupyx": "empty_pinned",
-    "cupy.cuda": "Device Event Graph MemoryPool Stream get_current_stream using_allocator get_elapsed_time",
+    "cupy.cuda": "Device Event Graph MemoryPool Stream get_current_stream using_allocator set_allocator "
+    "get_elapsed_time",
     "cupy.cuda.runtime": "getDeviceCount getDeviceProperties memGetInfo runtimeGetVersion",
     "cupy.cuda.Stream": "begin_capture end_capture record wait_event synchronize null __enter__ __exit__",
     "cupy.cuda.Event": "record synchronize",

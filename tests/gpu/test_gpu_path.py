@@ -12,6 +12,7 @@ from minast import cuda as layers
 from minast.cuda import cublas, log_mel
 from minast.cuda.gemm import round_to_tf32
 from minast.errors import Error
+from minast.gpu import workspaces
 from minast.gpu.transfer import pin_memory, to_device
 from tests import fake_cupy
 from tests.kernel_cases import ROUNDING, close, get, need_compiler
@@ -68,7 +69,7 @@ def test_training_is_the_emulators_bit_for_bit(cuda, dtype, replay):
         assert a == b and np.array_equal(x, y)
     assert np.array_equal(ours.numpy(ours.w.flat), plain.w.flat)
     assert replays() == ([3] if replay else []) and cuda.gemms > 0
-    assert all(memory.pool is None for memory in cublas.workspaces.values())  # no graph's own
+    assert all(memory.pool is None for memory in workspaces.workspaces.values())  # no graph's own
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -149,7 +150,7 @@ def test_another_stream_waits_for_the_pass_before(cuda):
             assert np.array_equal(y.get(), want.forward(x))
 
 
-def test_a_training_run_goes_on_from_its_checkpoint(cuda, tones, tmp_path, monkeypatch):
+def test_a_training_run_goes_on_from_its_checkpoint(cuda, tones, tmp_path, monkeypatch, capsys):
     """Stopped and resumed on CuPy's arrays: the very weights of a run in one go."""
     from minast import load, train
     from minast.training.learner import Learner
@@ -167,6 +168,7 @@ def test_a_training_run_goes_on_from_its_checkpoint(cuda, tones, tmp_path, monke
     monkeypatch.setattr(Learner, "step", stopping)
     assert train.main([*flags, "--out", str(tmp_path / "b")]) == 130
     assert train.main(["--resume", str(tmp_path / "b")]) == 0
+    assert len(re.findall(r"^first step done after \d+\.\d s, compiling", capsys.readouterr().out, re.M)) == 3
     one, other = (load(tmp_path / name / "last.npz", "numpy")[0].w.flat for name in "ab")
     assert np.array_equal(one, other)
 
@@ -192,6 +194,41 @@ def test_features_are_computed_where_the_model_is(cuda, tones):
     cache = FeatureCache(data.clips, features, quiet=True, spectrograms=where)
     wanted = log_mel.log_mels([clip.read(features.rate).wave for clip in data.clips], xp=np)
     assert all(map(np.array_equal, cache, wanted)) and len(cache) == len(wanted) > 0
+
+
+@pytest.mark.parametrize("dtype", ["int32", "int64", "uint8"])
+@pytest.mark.parametrize("replay", [False, True])
+def test_class_indices_on_the_device_do_not_make_the_host_wait(cuda, monkeypatch, dtype, replay):
+    """The losses and gradients are the emulator's; nothing is copied to the host before the caller asks."""
+    model, plain = AST(CONFIG, "cuda", seed=1, cuda_graphs=replay), AST(CONFIG, "emulator", seed=1)
+    ((x, _),), y = batches(1), np.array([4, 0, 2], dtype)
+    x_, y_, bad_ = (fake_cupy.asarray(a) for a in (x, y, np.array([4, 5, 2], dtype)))
+    with monkeypatch.context() as patch:
+        patch.setattr(fake_cupy.ndarray, "get", lambda self: pytest.fail("the host waits"))
+        losses = [model.loss_and_grad(x_, y_, "ce", wait=False)[0] for _ in range(4)]
+        lost = model.loss_and_grad(x_, bad_, "ce", wait=False)[0]
+    want = plain.loss_and_grad(x, y, "ce")[0]
+    assert [float(loss) for loss in losses] == [want] * 4 and np.isnan(float(lost))
+    assert len(replays()) == replay
+    for targets, wait in ((bad_, True), (np.array([4, 5, 2], dtype), False), (np.array([4, 5, 2], dtype), True)):
+        with pytest.raises(Error, match="targets range from 2 to 5: the model has classes 0 to 4"):
+            model.loss_and_grad(x_, targets, "ce", wait=wait)
+
+
+def test_plain_memory_for_memcheck(cuda, monkeypatch):
+    """Each array is an allocation of its own: no pool, no arena, no graph; the results are the same."""
+    import cupy
+
+    _, want = trained("emulator", "bfloat16", steps=3)
+    monkeypatch.setenv("MINAST_PLAIN_MEMORY", "1")
+    before = fake_cupy.state.allocated
+    model, got = trained("cuda", "bfloat16", steps=3, cuda_graphs=True)
+    assert all(a == b and np.array_equal(x, y) for (a, x), (b, y) in zip(got, want, strict=True))
+    assert model.executor.arena is None and replays() == [] and cupy.empty(3).plain
+    assert fake_cupy.state.allocated - before > 3 * 50  # all arrays of all steps
+    monkeypatch.setenv("MINAST_PLAIN_MEMORY", "yes")
+    with pytest.raises(Error, match="MINAST_PLAIN_MEMORY is 'yes': it must be 1"):
+        AST(CONFIG, "cuda")
 
 
 # -- batches ahead -----------------------------------------------------------------------------------------------------

@@ -156,6 +156,15 @@ MUTATIONS = {
         "adamw.cu", (r"if \(at >= n\) return;\n  if \(fade\)", "if (at > n) return;\n  if (fade)"),
         lambda put: test_kernels_adam.test_adam(put, 0, True, True, 13)),
     "the bias runs on": (
+        "gelu.cu", ("columns % N == 0 && aligned(bias)", "aligned(bias)"),
+        check(test_kernels.test_gelu, "erf", "bfloat16", (7, 13))),
+    "a row's last elements, read one by one": (
+        "common.cuh", ("if (c + k < n) raw[i].v[k] = p[c + k];", "if (c + k + 1 < n) raw[i].v[k] = p[c + k];"),
+        check(test_kernels.test_layernorm, "float32", (7, 13))),
+    "a row's chunks, read beyond its end": (
+        "common.cuh", ("if (c < n) raw[i] =", "if (c <= n) raw[i] ="),
+        check(test_kernels.test_layernorm, "float32", (1, 96))),
+    "the column after the last": (
         "gelu.cu", ("c = c + 1 == columns ? 0 : c + 1", "c = c == columns ? 0 : c + 1"),
         check(test_kernels.test_gelu, "erf", "float32", (7, 13))),
     # the wrong lane, row or width
@@ -197,10 +206,10 @@ MUTATIONS = {
     "what was summed does not fade": (
         "class_attention.cu", ("sums[i][e] = sums[i][e] * fade + p", "sums[i][e] = sums[i][e] + p"), attend("float32")),
     "the norm's gradient alone, without what comes along the stream": (
-        "residual.cu", ("z[i][k] = past[k] + scale *", "z[i][k] = scale *"),
+        "residual.cu", ("z[i][k] = past[i].v[k] + scale *", "z[i][k] = scale *"),
         check(test_half.check_residual_norm, "float16", (7, 13))),
     "the stream passes by the bias": (
-        "residual.cu", (r"row\[i\]\[k\] \+= more\[k\] \+ shift\[k\];", "row[i][k] += more[k];"),
+        "residual.cu", ("row[i][k] += more[k] + raw_bias[i].v[k];", "row[i][k] += more[k];"),
         check(test_half.check_residual_norm, "float16", (7, 13))),
     "the bias's sum gets the norm's place": (
         "residual.cu", ("partial[(s * gridDim.x + blockIdx.x) * columns + c]",

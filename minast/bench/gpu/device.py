@@ -8,7 +8,8 @@ is idle at the start.
 
 import gc
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from types import ModuleType
 
 import numpy as np
@@ -19,12 +20,14 @@ from ...cuda.gemm import gemm
 from ...emulator import build as emulator_build
 from ..checks import check
 from ..pytorch import runtime
-from ..row import Skip
+from ..row import Skip, reason
 from ..timing import PAUSE, interleaved
 
 EMULATED, CPU = "emulator", "CPU"  # names of the devices that are no GPU
 LIBRARY = "layers.py on CuPy"  # the column of our reference on the GPU
-NO_BFLOAT16 = "no bfloat16"  # why that column is empty: CuPy has no such dtype
+# Why that column is empty: minast stores bfloat16 as uint16, in which layers.py cannot compute. CuPy 14 has a dtype
+# bfloat16 where ml_dtypes is installed, which minast does without.
+NO_BFLOAT16 = "bfloat16 is uint16"
 DTYPES = tuple(STORAGE)
 # The largest error over the largest value. float32: sums in another order. 16 bits: half a unit in the last place is
 # 2^-11 (float16) and 2^-8 (bfloat16), and intermediate results are rounded too.
@@ -81,6 +84,32 @@ class Device:
                     times[i, r] = seconds
         return times
 
+    def beside(
+        self,
+        ours: Sequence[Callable],
+        calls: Mapping[str, Callable],
+        without: dict[str, str],
+        rounds: int,
+        **how: bool,
+    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """`interleaved` for ours and other libraries'.   -> (ours, rounds) seconds, {name: (rounds,) seconds}
+
+        calls: {name: function}. A library that fails, out of memory for example, is left out: without[name] says why,
+        and all others are timed again. how: as for `interleaved`.
+        """
+        calls = dict(calls)
+        while True:
+            guarded = [partial(_of_library, name, call) for name, call in calls.items()]
+            try:
+                times = self.interleaved([*ours, *guarded], rounds, **how)
+            except LibraryFailed as failed:
+                without[failed.name] = failed.reason
+                del calls[failed.name]
+            else:
+                return times[: len(ours)], dict(zip(calls, times[len(ours) :], strict=True))
+            guarded = None  # they hold what the library has allocated
+            self.release()
+
     def once(self, function: Callable, idle: bool) -> float:
         """Seconds of one call on the GPU's own clock, from a cold L2 cache. idle: as for `interleaved`."""
         start, stop = self.xp.cuda.Event(), self.xp.cuda.Event()
@@ -132,6 +161,21 @@ class Device:
         product()
         check(c[:64], to_float32(a[:64]) @ to_float32(b), TOLERANCE[dtype], f"GEMM in {dtype}")
         return 2 * n**3 / self.median(product, rounds)
+
+
+class LibraryFailed(Exception):
+    """A library's call raised an exception while it was timed. name: the library's; reason: what it said."""
+
+    def __init__(self, name: str, reason: str):
+        super().__init__(f"{name}: {reason}")
+        self.name, self.reason = name, reason
+
+
+def _of_library(name, call):
+    try:
+        return call()
+    except Exception as error:  # libraries' own errors are of many classes
+        raise LibraryFailed(name, reason(error)) from None
 
 
 class Processor(Device):

@@ -44,8 +44,8 @@ def latency(rounds: int, backend: str | None = None) -> list[DeviceRow]:
         check(to_numpy(run(x)), job.logits, TOLERANCE, f"{name}, {how}")
         check(to_numpy(run(other)), wanted, 0.01, f"{name}, {how}, another clip")
     calls, without = their_forwards(device, job)
-    taken = device.interleaved([*(partial(run, x) for run in runs.values()), *calls.values()], rounds, idle=True)
-    mine, beside = taken[: len(runs)], faster(dict(zip(calls, taken[len(runs) :], strict=True)))
+    mine, taken = device.beside([partial(run, x) for run in runs.values()], calls, without, rounds, idle=True)
+    beside = faster(taken)
     rows = []
     for how, times in zip(runs, mine, strict=True):
         last = how == list(runs)[-1]  # the goals are those of our faster way

@@ -2,9 +2,11 @@
 
 import tracemalloc
 
-from ...cuda import cublas
 from ...gpu.graph import Graph
+from ...gpu.workspaces import workspaces
 from ..pytorch import memory as theirs
+from ..pytorch import runtime
+from ..row import Skip
 from .device import Device, open_device
 from .rows import DeviceRow, Goal, row
 from .step import WAYS
@@ -30,13 +32,17 @@ def memory(rounds: int, backend: str | None = None) -> list[DeviceRow]:
     before = theirs.allocated(device)  # by earlier rows
     if trainer := checked_trainer(device, job, WAY, HOW, without):
         device.release()
-        if device.gpu:
-            allocated, reserved = theirs.peak(device, trainer.step)
-            beside[WAY] = (allocated - before) / 2**30
-            note = f"{WAY} held {reserved / 2**30:.4g} GiB with what it kept in reserve"
-        else:
-            trainer.step()
-            without[WAY] = "PyTorch counts memory on a GPU only"
+        try:
+            if device.gpu:
+                with runtime.errors_as_skips():
+                    allocated, reserved = theirs.peak(device, trainer.step)
+                beside[WAY] = (allocated - before) / 2**30
+                note = f"{WAY} held {reserved / 2**30:.4g} GiB with what it kept in reserve"
+            else:
+                trainer.step()
+                without[WAY] = "PyTorch counts memory on a GPU only"
+        except Skip as skipped:  # out of memory, for example
+            without[WAY] = str(skipped)
     return [
         row(
             device,
@@ -66,7 +72,7 @@ def held(device: Device, job: Job) -> int:
         for _ in range(3):
             ours.step()
         graphs = [g for g in ours.model.executor.graphs.values() if isinstance(g, Graph)]
-        beside = [g.pool.total_bytes() for g in graphs] + [room.nbytes for room in cublas.workspaces.values()]
+        beside = [g.pool.total_bytes() for g in graphs] + [room.nbytes for room in workspaces.values()]
         return pool.total_bytes() - before + sum(beside)
     tracemalloc.start()
     try:

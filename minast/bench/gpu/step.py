@@ -31,9 +31,8 @@ def step(rounds: int, backend: str | None = None) -> list[DeviceRow]:
     for way, how in WAYS.items():
         if trainer := checked_trainer(device, job, way, how, without):
             calls[way] = trainer.step
-    mine, *theirs = device.interleaved([ours.step, *calls.values()], rounds, apart=True)
-    beside = dict(zip(calls, theirs, strict=True))
     trainer = None
+    (mine,), beside = device.beside([ours.step], calls, without, rounds, apart=True)
     calls.clear()
     free_compiled(device)
     return [

@@ -3,12 +3,13 @@
 Bytes are those that must move, each input read once and each result written once. What a kernel moves beyond that (a
 second pass, partial sums) lowers its figure, as it should.
 
-Beside ours, in the same dtype: the reference's own code on CuPy, which has no bfloat16, as those cells say; and
-PyTorch, which has a function for nearly every job in all three dtypes. A library's result is checked before it is
-timed; where it differs, as 16-bit sums may, the cell says that instead.
+Beside ours, in the same dtype: the reference's own code on CuPy, which
+cannot compute in our bfloat16, as those cells say; and PyTorch, which has a function for nearly every job in all three
+dtypes. A library's result is checked before it is timed; where it differs, as 16-bit sums may, the cell says that
+instead.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from ..checks import check, differences
@@ -16,7 +17,7 @@ from ..gpu.device import DTYPES, LIBRARY, NO_BFLOAT16, TOLERANCE, Device, open_d
 from ..gpu.rows import DeviceRow, Goal, row
 from ..pytorch import runtime
 from ..pytorch.kernels import TORCH
-from ..row import Skip
+from ..row import Skip, each
 from .cases import cases
 from .cases.case import REAL, TOY, Case, Sizes
 
@@ -49,8 +50,9 @@ def libraries(device: Device, case: Case, wanted: tuple, dtype: str) -> tuple[di
         without[LIBRARY] = NO_BFLOAT16
     for library, (make, arrays) in jobs.items():
         try:
-            call = make()
-            wrong = differences(arrays(call()), wanted, TOLERANCE[dtype]) if arrays else ""
+            with runtime.errors_as_skips():
+                call = make()
+                wrong = differences(arrays(call()), wanted, TOLERANCE[dtype]) if arrays else ""
         except Skip as reason:
             wrong = str(reason)
         if wrong:
@@ -67,21 +69,31 @@ def measure(
 
     Raises Error if a kernel of ours differs from the reference.
     """
-    done, ceiling = [], device.copy_bandwidth(rounds) if device.gpu else None
+    return list(each(makers(device, s, rounds, dtypes, only)))
+
+
+def makers(
+    device: Device, s: Sizes, rounds: int, dtypes: Sequence[str] = DTYPES, only: Sequence[Case] | None = None
+) -> Iterator[tuple[str, Callable[[], DeviceRow]]]:
+    """(what it measures, a function that measures it) of each row; the arguments are those of `measure`."""
+    ceiling = device.copy_bandwidth(rounds) if device.gpu else None
     for dtype in dtypes:
         for case in cases(device, s, dtype) if only is None else only:
-            name, wanted = f"{case.name}, {dtype}", case.wanted()
-            for got, want in zip(case.call(), wanted, strict=True):
-                check(got, want, TOLERANCE[dtype], name)
-            calls, without = libraries(device, case, wanted, dtype)
-            ours, *theirs = device.interleaved([case.call, *calls.values()], rounds)
-            beside, goals = dict(zip(calls, theirs, strict=True)), [SHARE] if case.name in WITH_GOAL else []
-            work = case.bytes, "GB/s", ceiling, COPY
-            done.append(row(device, name, dtype, ours, *work, beside, without=without, goals=goals))
-    return done
+            yield f"{case.name}, {dtype}", partial(one, device, case, dtype, rounds, ceiling)
 
 
-def kernels(rounds: int, backend: str | None = None) -> list[DeviceRow]:
+def one(device: Device, case: Case, dtype: str, rounds: int, ceiling: float | None) -> DeviceRow:
+    """The row of one case, after its check. ceiling: bytes per second of a copy, None if unknown."""
+    name, wanted = f"{case.name}, {dtype}", case.wanted()
+    for got, want in zip(case.call(), wanted, strict=True):
+        check(got, want, TOLERANCE[dtype], name)
+    calls, without = libraries(device, case, wanted, dtype)
+    (ours,), beside = device.beside([case.call], calls, without, rounds)
+    work, goals = (case.bytes, "GB/s", ceiling, COPY), [SHARE] if case.name in WITH_GOAL else []
+    return row(device, name, dtype, ours, *work, beside, without=without, goals=goals)
+
+
+def kernels(rounds: int, backend: str | None = None) -> Iterator[DeviceRow]:
     """The rows of the kernels that only move memory. Raises Skip without a GPU, unless the backend is the emulator."""
     device = open_device(backend)
-    return measure(device, sizes(device), rounds)
+    return each(makers(device, sizes(device), rounds))

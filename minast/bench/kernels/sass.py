@@ -3,6 +3,8 @@
   python -m minast.bench sass             a table at compute capability 9.0; needs nvdisasm and a CUDA compiler
   python -m minast.bench sass --readme    writes the table into kernels/README.md
 
+A second table counts the loads that the kernels which only move memory have in flight (flight.py).
+
 A multiprocessor's scheduler issues one instruction per cycle, of whatever kind. So the instructions around the products
 decide how busy the tensor cores can be; loads from shared memory have a limit of their own. The count is of the text of
 a loop, including branches that only the last tile takes.
@@ -21,6 +23,7 @@ from ...errors import Error
 from ...gpu import kernel_source
 from .. import readme
 from . import compile as compiling
+from . import flight
 
 INSTALL = "pip install nvidia-cuda-nvdisasm"
 KERNELS = {  # kernel -> its file; at the width of AST's heads
@@ -68,6 +71,11 @@ def loops(source: str, kernel: str, arch: str = "90") -> list[Loop]:
     return counted(listing(source, kernel, arch), kernel.split("<")[0])
 
 
+def code_of(source: str, kernel: str, arch: str = "90") -> str:
+    """The SASS of one instantiation. Arguments and errors as in `loops`."""
+    return section(listing(source, kernel, arch), kernel.split("<")[0])
+
+
 def listing(source: str, kernel: str, arch: str = "90") -> str:
     """What nvdisasm prints of one instantiation. Arguments and errors as in `loops`."""
     disassemble = disassembler()
@@ -87,16 +95,21 @@ def listing(source: str, kernel: str, arch: str = "90") -> str:
 
 def counted(listing: str, name: str) -> list[Loop]:
     """The loops of the kernel template `name`, from nvdisasm's text. Raises Error if it is not in there."""
+    return _loops(section(listing, name))
+
+
+def section(listing: str, name: str) -> str:
+    """The code of the kernel template `name` in nvdisasm's text. Raises Error if it is not in there."""
     wanted = f"{len(name)}{name}I"  # as it is mangled: its length, itself, template arguments
-    for section in re.split(r"\n(?=\.text\.)", listing):
-        if wanted in section.split("\n", 1)[0]:
-            return _loops(section)
+    for part in re.split(r"\n(?=\.text\.)", listing):
+        if wanted in part.split("\n", 1)[0]:
+            return part
     raise Error(f"there is no code of {name}")
 
 
-def _loops(section):
+def _loops(text):
     kinds, labels, found = [], {}, []
-    for line in section.split("\n"):
+    for line in text.split("\n"):
         if label := re.match(r"(\.L_x_\d+):", line):
             labels[label[1]] = len(kinds)
         elif code := re.match(r"\s+/\*[0-9a-f]+\*/\s+(?:@!?U?P\w+ +)?([A-Z0-9]+)(.*);", line):
@@ -146,5 +159,8 @@ def main(argv: list[str] | None = None) -> int:
     readme.add_flag(p)
     args = p.parse_args(argv)
     text = table({kernel: loops(source, kernel, args.arch) for kernel, source in KERNELS.items()})
-    readme.show_or_write("sass", text, args.readme)
+    moving = {
+        kernel: flight.count(code_of(source, kernel, args.arch)) for kernel, (source, _) in flight.KERNELS.items()
+    }
+    readme.show_or_write("sass", f"{text}\n\n{flight.NOTE}\n\n{flight.table(moving)}", args.readme)
     return 0

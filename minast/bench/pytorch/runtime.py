@@ -7,7 +7,7 @@ import numpy as np
 
 from ... import threads
 from ...errors import Error
-from ..row import Skip
+from ..row import Skip, reason
 
 
 def with_transformers():
@@ -46,8 +46,7 @@ def errors_as_skips() -> Iterator[None]:
     except (Skip, Error):
         raise
     except Exception as error:  # torch's own errors are of many classes
-        said = str(error).strip().splitlines() or [""]
-        raise Skip(f"{type(error).__name__}: {said[0][:160]}".removesuffix(": ")) from None
+        raise Skip(reason(error)) from None
 
 
 @contextmanager

@@ -1,0 +1,120 @@
+"""Loads in flight and instructions of the kernels that only move memory, counted in the compiled code.
+
+A load takes hundreds of cycles. A warp that issues several before it uses the first waits once for all of them; one
+that uses each value before the next load waits for each. Counted are an instantiation's vector loads (8 or 16 bytes a
+thread) in the longest row of instructions in which none of the loaded registers is used, and the instructions on the
+shortest way through the kernel on which the row is read and written by vectors: what a thread executes where rows are
+aligned. A loop over rows counts once.
+"""
+
+import heapq
+import re
+from typing import NamedTuple
+
+KERNELS = {  # kernel -> (its file, values of a thread on the shortest way)
+    "layernorm_forward<__nv_bfloat16,6>": ("layernorm.cu", 24),
+    "layernorm_backward<__nv_bfloat16,6>": ("layernorm.cu", 24),
+    "residual_norm_forward<__nv_bfloat16,6>": ("residual.cu", 24),
+    "residual_norm_backward<__nv_bfloat16,6>": ("residual.cu", 24),
+    "gelu_forward<__nv_bfloat16,false>": ("gelu.cu", 8),
+    "gelu_forward<float,false>": ("gelu.cu", 4),
+    "gelu_backward_sums<__nv_bfloat16,false>": ("gelu.cu", 4),
+}
+VECTOR = ("64", "128")
+NOTE = (
+    "The kernels that only move memory: vector loads issued before the first of their values is used, and instructions "
+    "of a thread on the shortest way through the code that loads and stores vectors (a loop over rows once; "
+    "optional operands, like GELU's bias, left out)."
+)
+
+
+class Instruction(NamedTuple):
+    """One line of SASS. guarded: it has a predicate; width: bits of a load or store; rest: its operands."""
+
+    kind: str
+    guarded: bool
+    width: str
+    rest: str
+
+
+class Count(NamedTuple):
+    """loads: the most vector loads in flight; instructions: on the shortest way with vectors."""
+
+    loads: int
+    instructions: int
+
+
+def parsed(section: str) -> tuple[list[Instruction], dict[str, int]]:
+    """(instructions, {label: index of the one behind it}) of one kernel's listing."""
+    code, labels = [], {}
+    for line in section.split("\n"):
+        if label := re.match(r"(\.L_x_\d+):", line):
+            labels[label[1]] = len(code)
+        elif found := re.match(r"\s+/\*[0-9a-f]+\*/\s+(@!?U?P\w+ +)?([A-Z0-9]+)(\S*)(.*);", line):
+            width = next((w for w in found[3].split(".") if w in VECTOR), "32")
+            code.append(Instruction(found[2], bool(found[1]), width, found[4]))
+    return code, labels
+
+
+def in_flight(code: list[Instruction]) -> int:
+    """The most vector loads from global memory of which no result is used before the last is issued."""
+    most, pending, count = 0, set(), 0
+    for one in code:
+        if one.kind == "LDG" and one.width in VECTOR:
+            target, address = one.rest.split(",", 1)
+            if pending & _registers(address):
+                pending, count = set(), 0
+            first, words = int(re.search(r"R(\d+)", target)[1]), int(one.width) // 32
+            pending |= set(range(first, first + words))
+            count += 1
+            most = max(most, count)
+        elif pending & _registers(one.rest.split(",", 1)[-1] if one.kind not in ("STG", "STS") else one.rest):
+            pending, count = set(), 0
+    return most
+
+
+def _registers(operands):
+    return {int(n) for n in re.findall(r"\bR(\d+)", operands)}
+
+
+def shortest(code: list[Instruction], labels: dict[str, int]) -> int:
+    """Instructions on the shortest way from the start to the end that loads and stores vectors."""
+    queue, seen = [(0, 0, False, False)], set()
+    while queue:
+        steps, at, loaded, stored = heapq.heappop(queue)
+        if (at, loaded, stored) in seen or at >= len(code):
+            continue
+        seen.add((at, loaded, stored))
+        one = code[at]
+        loaded |= one.kind == "LDG" and one.width in VECTOR
+        stored |= one.kind == "STG" and one.width in VECTOR
+        if one.kind == "EXIT":
+            if loaded and stored:
+                return steps + 1
+            if not one.guarded:
+                continue
+        jump = re.search(r"`\((\.L_x_\d+)\)", one.rest) if one.kind == "BRA" else None
+        if jump and jump[1] in labels:
+            heapq.heappush(queue, (steps + 1, labels[jump[1]], loaded, stored))
+            if not one.guarded and re.match(r"\s*`", one.rest):
+                continue
+        heapq.heappush(queue, (steps + 1, at + 1, loaded, stored))
+    return 0
+
+
+def count(section: str) -> Count:
+    """The Count of one kernel's code, from `sass.section`."""
+    code, labels = parsed(section)
+    return Count(in_flight(code), shortest(code, labels))
+
+
+def table(found: dict[str, Count]) -> str:
+    """Markdown, a row for each kernel."""
+    lines = [
+        "| kernel | vector loads in flight | instructions of a thread | for each value |",
+        "| --- | ---: | ---: | ---: |",
+    ]
+    for kernel, (loads, instructions) in found.items():
+        each = instructions / KERNELS[kernel][1]
+        lines.append(f"| `{kernel}` | {loads} | {instructions} | {each:.1f} |")
+    return "\n".join(lines)

@@ -1,0 +1,25 @@
+"""Three training steps of base on 10 s in bfloat16, launch by launch: a job for NVIDIA's profilers.
+
+ncu -k regex:attention_mma --launch-count 4 python -m tests.gpu.one_step cuda
+python -m tests.gpu.one_step emulator      a toy, without a GPU
+"""
+
+import sys
+
+from minast.bench.gpu.backends import Side
+from minast.bench.gpu.whole import REAL, TOY
+
+
+def main(backend: str, batch: int = 32, steps: int = 3) -> None:
+    """Run the steps and print the last loss."""
+    config, batch = (REAL, batch) if backend == "cuda" else (TOY, 2)
+    side = Side(backend, config, batch, "bfloat16")
+    for _ in range(steps):
+        side.model.zero_grad()
+        loss, _ = side.model.loss_and_grad(side.x, side.y)
+        side.adam.clipped_step(side.model.dw.flat, 1e-5, 0.0, copy=side.model.copy_to_update())
+    print(f"{steps} steps of {batch} clips, loss {loss:.4f}")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:2])
