@@ -1,6 +1,6 @@
 // One kernel per feature of the emulator, for test_emulator.py. Each also is legal CUDA.
 // instantiate: where threads_of_grid barrier_rounds barrier_votes shuffles votes matches lone_lanes atomics<{int,unsigned,float}>
-// instantiate: half_values<{__half,__nv_bfloat16}> tile_product<{__half,__nv_bfloat16}> tiles_loaded copies bits pair_values
+// instantiate: half_values<{__half,__nv_bfloat16}> tile_product<{__half,__nv_bfloat16}> tiles_loaded copies bits pair_values tf32_rounded tf32_product<{true,false}>
 // instantiate: past_end before_start reads_shared<float> past_static past_dynamic unsynchronised stale_tile divergent two_barriers
 // instantiate: early_return wrong_mask prints fails traps zero_division misaligned deep wild exchange last_block two_arrays
 // instantiate: vectors<float> scalars<int> optional bad_lane racing_warps endless past_row past_local address_of writes_at two_sums prints_much prints_long writes_const

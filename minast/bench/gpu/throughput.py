@@ -4,7 +4,7 @@ The queue is full: a call begins while the one before it is computed, as when ma
 latency, where the GPU waits for each call, see latency.py.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import numpy as np
@@ -14,7 +14,7 @@ from ..checks import check, difference
 from ..pytorch import model as theirs
 from ..pytorch import runtime
 from ..pytorch.memory import free_compiled
-from ..row import Skip
+from ..row import Skip, each
 from .device import Device, open_device
 from .latency import TOLERANCE, faster
 from .rows import DeviceRow, row
@@ -28,10 +28,11 @@ WAYS = {f"{EAGER}: {p}": (p, False) for p in theirs.PRECISIONS} | {
 }
 
 
-def throughput(rounds: int, backend: str | None = None) -> list[DeviceRow]:
+def throughput(rounds: int, backend: str | None = None) -> Iterator[DeviceRow]:
     """A row for each batch size."""
     device = open_device(backend)
-    return [batch_row(device, batch, rounds) for batch in (BATCHES if device.gpu else TOY_BATCHES)]
+    batches = BATCHES if device.gpu else TOY_BATCHES
+    return each((f"throughput of batch {batch}", partial(batch_row, device, batch, rounds)) for batch in batches)
 
 
 def batch_row(device: Device, batch: int, rounds: int) -> DeviceRow:
@@ -42,8 +43,8 @@ def batch_row(device: Device, batch: int, rounds: int) -> DeviceRow:
     for _ in range(3):  # a plain pass, recorded as a CUDA graph, and replayed
         check(to_numpy(ours.forward()), job.logits, TOLERANCE, name)
     calls, without = their_forwards(device, job)
-    mine, *taken = device.interleaved([ours.forward, *calls.values()], rounds)
-    beside = faster(dict(zip(calls, taken, strict=True)), (EAGER, COMPILED))
+    (mine,), taken = device.beside([ours.forward], calls, without, rounds)
+    beside = faster(taken, (EAGER, COMPILED))
     calls.clear()
     free_compiled(device)
     return row(

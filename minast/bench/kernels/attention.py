@@ -119,8 +119,13 @@ def of_dtype(
             yield name, partial(backward, name, version)
 
 
-def in_tf32(device: Device, qkv, do, heads: int, want, want_dqkv, rounds: int) -> Iterator[DeviceRow]:
-    """Rows of the TF32 kernels, forward for each number of fragments, and backward; no library computes beside them."""
+def in_tf32(
+    device: Device, qkv, do, heads: int, want, want_dqkv, rounds: int
+) -> Iterator[tuple[str, Callable[[], DeviceRow]]]:
+    """Makers of the rows of the TF32 kernels, forward for each number of fragments, and backward.
+
+    No library computes beside them.
+    """
     flop = 4 * want.shape[0] * qkv.shape[1] ** 2 * want.shape[2]  # of the two products forward
     calls = {
         f"attention, TF32, {M} fragment{'s' * (M > 1)} a warp": (
@@ -133,11 +138,15 @@ def in_tf32(device: Device, qkv, do, heads: int, want, want_dqkv, rounds: int) -
     cache = tf32.attention_forward(qkv, heads)[1]
     calls["attention backward, TF32"] = partial(tf32.attention_backward, do, cache), want_dqkv, 2.5 * flop
     ceiling, kind = device.gemm_peak(rounds, "tf32") if device.gpu else None, "cuBLAS's TF32 GEMM"
-    for name, (call, wanted, work) in calls.items():
+
+    def make(name, call, wanted, work):
         found = call()
         check(found[0] if isinstance(found, tuple) else found, wanted, TOLERANCE["tf32"], name)
         (ours,) = device.interleaved([call], rounds)
-        yield row(device, name, "tf32", ours, work, "GFLOP/s", ceiling, kind, job="attention in TF32")
+        return row(device, name, "tf32", ours, work, "GFLOP/s", ceiling, kind, job="attention in TF32")
+
+    for name, made in calls.items():
+        yield name, partial(make, name, *made)
 
 
 def rungs(dtype: str, can_run: Sequence[int]) -> list[tuple[int, int | None]]:
