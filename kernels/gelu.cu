@@ -23,9 +23,9 @@ template <typename T> struct alignas(16) Wide {
   T v[N];
 };
 
-// Phi(z), or for TANH its approximation, as 1 / (1 + exp(-2 u)) = (1 + tanh(u)) / 2: for 16-bit types, at a third of the
-// instructions of erff. u = z P(z^2), P a fit of atanh(erf(z / sqrt 2)) / z: the error of z Phi(z) is at most 7e-8, far
-// below the rounding of T. P is the polynomial of minast/fast/gelu.py; from z^2 = 30 on Phi is 0 or 1.
+// Phi(z), or for TANH its approximation, as 1 / (1 + exp(-2 u)) = (1 + tanh(u)) / 2: for 16-bit types, in fewer
+// instructions than erff. u = z P(z^2), P a fit of atanh(erf(z / sqrt 2)) / z: in exact arithmetic the error of z Phi(z)
+// is at most 7e-8, far below the rounding of T. P is the polynomial of minast/fast/gelu.py, fitted up to z^2 = 30.
 template <bool TANH> __device__ __forceinline__ float phi(float z) {
   float p;
   if (TANH) {
