@@ -76,7 +76,7 @@ def test_what_is_no_file(trained, tones, tmp_path, command):
     status, out, err = command("predict", trained / "best.npz", *names)
     lines = err.splitlines()
     assert status == 2 and len(lines) == 3 and "low/0.wav" in out
-    assert "no file matches it" in lines[0] and "this is a folder" in lines[1] and "*.wav" in lines[1]
+    assert "no file matches this pattern" in lines[0] and "this is a folder" in lines[1] and "*.wav" in lines[1]
     assert "a PNG picture" in lines[2]
 
 
