@@ -2,7 +2,8 @@
 
 import sys
 
-from .. import cli, threads
+from .. import threads
+from ..errors import Error
 from ..text import visible
 from . import catalogue, table
 from .gpu.rows import facts
@@ -31,7 +32,7 @@ def measure(
             else:
                 print(f"{name}: left out: {reason}", file=sys.stderr)
             continue
-        except cli.Error as error:
+        except Error as error:
             failed.append(f"{name}: {error}")
             continue
         except (MemoryError, RuntimeError, OSError, ImportError) as error:  # of a GPU; of a library that does not load

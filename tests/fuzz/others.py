@@ -192,12 +192,8 @@ def others():
                             ("w64", "PCM_16"), ("rf64", "PCM_24"), ("caf", "PCM_16"), ("flac", "PCM_16"),
                             ("ogg", "VORBIS"), ("ogg", "OPUS"), ("mp3", "MPEG_LAYER_III")):  # fmt: skip
         raw, rate = io.BytesIO(), 48000 if subtype == "OPUS" else 16000
-        seconds = (
-            3 if ending in ("flac", "ogg") else 0.25
-        )  # several packets and pages: some are whole before the damage
-        soundfile.write(
-            raw, noise[: int(seconds * rate)], rate, subtype, format="OGG" if ending == "ogg" else ending.upper()
-        )
+        wave = noise[: 3 * rate if ending in ("flac", "ogg") else rate // 4]  # frames and pages before the damage
+        soundfile.write(raw, wave, rate, subtype, format="OGG" if ending == "ogg" else ending.upper())
         header = [(changes.wav_header, True)] * 2 if ending == "wav" else []
         name = f"{ending} {subtype}".lower()
         recordings[name] = Reader(
