@@ -140,8 +140,8 @@ def in_model_order(data, clips, labels, checkpoint):
     lacking = [name for name in data.labels if name not in labels]
     if lacking:
         raise Error(
-            f"{data.name} has {len(lacking)} labels that {checkpoint} lacks, the first is {quoted(lacking[0], 80)}; "
-            f"the model knows {named(labels, 10)}."
+            f"{data.name} has {cli.counted(len(lacking), 'label')} that {checkpoint} lacks, the first is "
+            f"{quoted(lacking[0], 80)}; the model knows {named(labels, 10)}."
         )
     targets = np.zeros((len(clips), len(labels)), np.float32)
     targets[:, [labels.index(name) for name in data.labels]] = data.targets(clips)

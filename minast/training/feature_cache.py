@@ -31,7 +31,7 @@ class FeatureCache(Sequence):
     computed again. label: of the progress bar; quiet: no bar. bad: a list to which (clip, minast.Error) is added for
     each clip that cannot be read: it is left out, and all others are looked at. Without it, the first one is raised.
 
-    notes: [(clip, sentence)] about recordings that were read with reservations, such as those that are cut short.
+    notes: [(clip, sentence)] about recordings, such as those that are cut short.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Files that cannot be used, or were read with reservations: all are named at once, and left out where asked for."""
+"""Files that cannot be used, or about which there are notes: all are named at once, and left out where asked for."""
 
 import json
 import os
