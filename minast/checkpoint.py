@@ -17,7 +17,7 @@ from .errors import Error
 from .model import AST, LOSSES
 from .params import shapes
 from .positions import adapt_positions
-from .storage.files import atomic
+from .storage.files import absent, atomic
 from .storage.npz import Archive, write_arrays
 from .storage.schema import Flag, ListOf, Maybe, OneOf, Plain, Record, Text, Whole, as_json, checked, checked_floats
 from .storage.stored import decoding, first_bytes, unlike
@@ -175,7 +175,7 @@ def open_checkpoint(path):
     """-> Archive. Raises minast.Error that says what is at `path` instead."""
     path = os.fspath(path)
     if not os.path.exists(path):
-        raise Error(f"{path}: there is no such checkpoint.")
+        raise Error(absent(path, "checkpoint"))
     if os.path.isdir(path):
         inside = [name for name in ("best.npz", "last.npz") if os.path.exists(os.path.join(path, name))]
         hint = f"; this one contains {inside[0]}: use {os.path.join(path, inside[0])}" if inside else ""

@@ -21,6 +21,7 @@ from .datasets import DATA as DATA
 from .datasets import FOLD as FOLD
 from .datasets import SOURCES
 from .errors import Error, reason
+from .text import counted as counted
 
 DATA_NAMES = tuple(f"{name}:" if source.path else name for name, source in SOURCES.items())
 CHECKPOINT = ".npz written by train or convert"
@@ -153,8 +154,3 @@ def flushed() -> bool:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
             lost.append(error)
     return not lost
-
-
-def counted(n: int, noun: str, nouns: str | None = None) -> str:
-    """ "1 file", "2 files".   nouns: the plural, if it is not the noun with an s"""
-    return f"{n} {noun if n == 1 else nouns or noun + 's'}"

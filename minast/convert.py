@@ -18,6 +18,7 @@ from .backend import BACKENDS
 from .checkpoint import save
 from .console.arguments import MANY, SEEDS, whole
 from .datasets.content import pack
+from .errors import Error
 from .pretrained import load
 from .pretrained.adapt import RGB
 from .pretrained.known_clips import trained_before
@@ -30,7 +31,7 @@ def main(argv=None):
     args = parser().parse_args(argv)
     check_name(args.out)
     if os.path.exists(args.out) and os.path.exists(args.source) and os.path.samefile(args.source, args.out):
-        raise cli.Error(f"{args.out} is the source itself: give the converted checkpoint another name.")
+        raise Error(f"{args.out} is the source itself: give the converted checkpoint another name.")
     options = {name: value for name, value in vars(args).items() if name not in ("source", "out")}
     writable_file(args.out)
     model, info, report = load(args.source, backend=BACKENDS[0], **options)
@@ -49,12 +50,12 @@ def main(argv=None):
 def check_name(out):
     """Raises minast.Error for a name that says something else than what is written."""
     if not out:
-        raise cli.Error("OUT.npz is empty: name the checkpoint to write.")
+        raise Error("OUT.npz is empty: name the checkpoint to write.")
     stem, ending = os.path.splitext(out)
     if os.path.isdir(out) or not os.path.basename(out):
-        raise cli.Error(f"{out} is a folder: name the checkpoint to write, as {os.path.join(out, 'model.npz')}.")
+        raise Error(f"{out} is a folder: name the checkpoint to write, as {os.path.join(out, 'model.npz')}.")
     if ending.lower() != ".npz":
-        raise cli.Error(f"{out}: what is written is a minast checkpoint, a .npz file: call it {stem or out}.npz.")
+        raise Error(f"{out}: what is written is a minast checkpoint, a .npz file: call it {stem or out}.npz.")
 
 
 def grid(text):

@@ -125,14 +125,15 @@ def never_trained_on(data, split, info, checkpoint):
         return clips, None
     familiar = content.among(content.digests([clip.path for clip in clips]), known)
     count = int(familiar.sum())
-    of = f"{count} of {cli.counted(len(clips), 'clip')} of the {split} split"
     if split == "all" and count:
         cli.note(f"the model was trained on {count} of these {cli.counted(len(clips), 'clip')}.")
     if split in ("train", "all") or not count:
         return clips, count
     if count == len(clips):
         raise Error(f"{data.name}: the model was trained on every clip of the {split} split: there is nothing to test.")
-    cli.note(f"{of} are left out: the model was trained on them.")
+    verb, them = ("is", "it") if count == 1 else ("are", "them")
+    of = f"{count} of {cli.counted(len(clips), 'clip')} of the {split} split"
+    cli.note(f"{of} {verb} left out: the model was trained on {them}.")
     return [clip for clip, own in zip(clips, familiar, strict=True) if not own], count
 
 
@@ -141,8 +142,8 @@ def in_model_order(data, clips, labels, checkpoint):
     lacking = [name for name in data.labels if name not in labels]
     if lacking:
         raise Error(
-            f"{data.name} has {len(lacking)} labels that {checkpoint} lacks, the first is {quoted(lacking[0], 80)}; "
-            f"the model knows {named(labels, 10)}."
+            f"{data.name} has {cli.counted(len(lacking), 'label')} that {checkpoint} lacks, the first is "
+            f"{quoted(lacking[0], 80)}; the model knows {named(labels, 10)}."
         )
     targets = np.zeros((len(clips), len(labels)), np.float32)
     targets[:, [labels.index(name) for name in data.labels]] = data.targets(clips)

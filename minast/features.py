@@ -231,11 +231,6 @@ def segment_starts(length: int, frames: int, hop: int | None = None) -> np.ndarr
     return starts if starts[-1] == last else np.append(starts, last)
 
 
-def segment_count(length: int, frames: int) -> int:
-    """The number of segments that `segments` cuts a clip of `length` frames into."""
-    return max(1, -(-length // frames))
-
-
 def segments(mel: np.ndarray, frames: int, hop: int | None = None) -> np.ndarray:
     """A clip of any length cut into segments of the model's length, at `segment_starts`.   mel (T, F) -> (W, frames, F)
 

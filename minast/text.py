@@ -1,9 +1,15 @@
-"""Text from files and file names, made safe to show."""
+"""Text from files and file names, made safe to show; numbers of things."""
 
 import unicodedata
 
 JOINERS = "\u200c\u200d"  # zero-width: Persian and Indic spelling and composed emoji need them
-UNSAFE = ("Cc", "Cf", "Cs", "Zl", "Zp")  # controls, invisible formats, undecodable bytes, line and paragraph ends
+CONTROLS = {  # Unicode's categories of characters that no name or sentence holds
+    "Cc": "a control character",
+    "Cs": "bytes that are not UTF-8",
+    "Zl": "a line break",
+    "Zp": "a line break",
+}
+UNSAFE = (*CONTROLS, "Cf")  # and invisible formats, such as the marks of writing direction
 
 
 def visible(text: str, limit: int = 500) -> str:
@@ -17,6 +23,16 @@ def visible(text: str, limit: int = 500) -> str:
     if not text.isprintable():
         text = "".join(_escaped(c) if unicodedata.category(c) in UNSAFE and c not in JOINERS else c for c in text)
     return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def control(text: str) -> str:
+    """What kind of control character a text holds, in words; "" if it has none."""
+    return next((CONTROLS[kind] for kind in map(unicodedata.category, text) if kind in CONTROLS), "")
+
+
+def counted(n: int, noun: str, nouns: str | None = None) -> str:
+    """ "1 file", "2 files".   nouns: the plural, if it is not the noun with an s"""
+    return f"{n} {noun if n == 1 else nouns or noun + 's'}"
 
 
 def _escaped(character):

@@ -2,6 +2,7 @@
 
 import os
 
+from ..storage.signatures import recognised
 from . import pyav
 
 EXTENSIONS = (  # read always
@@ -13,17 +14,6 @@ CONVERTIBLE = (  # sound, too, but read only where PyAV is installed
     *(".avi", ".mka", ".mkv", ".mpc", ".tta", ".webm", ".spx"),
 )
 RAW = (".raw", ".pcm", ".vox", ".gsm", ".al", ".ul", ".sln", ".lpcm")  # samples alone: no rate, no coding, no channels
-MAGIC = {  # first bytes -> what it is, for files that people mistake for sound
-    b"\x89PNG": "a PNG picture",
-    b"\xff\xd8\xff": "a JPEG picture",
-    b"GIF8": "a GIF picture",
-    b"%PDF": "a PDF document",
-    b"PK\x03\x04": "a zip archive (.zip, .npz, .docx, ...)",
-    b"\x1f\x8b": "a gzip-compressed file",
-    b"version https://git-lfs": "a Git LFS pointer to it, so run `git lfs pull`",
-    b"<!DOCTYPE html": "a web page, so the download failed",
-    b"<html": "a web page, so the download failed",
-}
 
 
 def refusal(path: str, head: bytes, why: str) -> str:
@@ -32,9 +22,8 @@ def refusal(path: str, head: bytes, why: str) -> str:
     head: its first bytes. why: the decoder's reason.
     """
     suffix = os.path.splitext(path)[1].lower()
-    for magic, what in MAGIC.items():
-        if head.startswith(magic):
-            return f"this is not sound: it is {what}."
+    if found := recognised(head):
+        return f"this is not sound: it is {found}."
     if suffix in RAW:
         return (
             f"a {suffix} file holds samples alone, and does not say their rate and coding: say them while converting "

@@ -8,6 +8,8 @@ import zlib
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
+from ..text import counted
+
 HEADER = struct.Struct("<4sBBqIIIB")  # capture, version, flags, granule, serial, sequence, checksum, segments
 FIRST, LAST = 2, 4  # flags: of a stream's first page, of its last
 REVERSED = bytes(int(f"{i:08b}"[::-1], 2) for i in range(256))
@@ -29,9 +31,7 @@ class Link:
     def wrong(self) -> str:
         """Why sound is missing, or ""."""
         if self.damaged:
-            return (
-                "1 page is damaged or missing" if self.damaged == 1 else f"{self.damaged} pages are damaged or missing"
-            )
+            return counted(self.damaged, "page is damaged or missing", "pages are damaged or missing")
         return "its last page is missing" if self.open else ""
 
 

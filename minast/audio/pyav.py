@@ -6,8 +6,9 @@ from typing import BinaryIO
 
 import numpy as np
 
+from ..errors import reason
 from .notes import Note, cut_short
-from .sndfile import BROKEN, Unreadable, reason
+from .sndfile import BROKEN, Unreadable
 from .view import View
 
 FORMATS = (  # FFmpeg's demuxers that may be used: none that opens other files, or is a network protocol

@@ -5,6 +5,7 @@ from functools import cache
 
 import numpy as np
 
+from ..errors import reason
 from .view import View
 
 VALUES = 2**17  # samples, of all channels together, that are decoded at a time: 0.5 MiB
@@ -53,13 +54,6 @@ class Stream:
                     return
                 self.decoded += count
                 yield out[:count]
-
-
-def reason(error: BaseException) -> str:
-    """What a decoder's exception says, in a few words."""
-    text = str(getattr(error, "error_string", None) or getattr(error, "strerror", None) or error).strip()
-    text = text.splitlines()[0] if text else type(error).__name__
-    return text.removeprefix("Error : ").rstrip(".")
 
 
 def _filled(out):

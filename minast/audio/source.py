@@ -5,6 +5,7 @@ import stat
 from collections.abc import Iterator
 
 from ..errors import Error
+from ..storage.files import absent
 from . import chunks, claims, ogg, pyav, readers
 from .kinds import RAW, refusal
 from .notes import CUT, Note
@@ -75,8 +76,7 @@ def checked(path: str) -> int:
     try:
         about = os.stat(path)
     except FileNotFoundError:
-        pattern = " If it was meant as a pattern, no file matches it." if set("*?[") & set(path) else ""
-        raise Error(f"{path}: there is no such file.{pattern}") from None
+        raise Error(absent(path)) from None
     except (OSError, ValueError) as error:
         raise Error(f"{path}: this file cannot be read: {getattr(error, 'strerror', None) or error}.") from None
     if stat.S_ISDIR(about.st_mode):

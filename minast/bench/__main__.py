@@ -6,6 +6,7 @@ from argparse import Namespace
 from .. import cli
 from ..backend import GPU
 from ..console.arguments import whole
+from ..errors import Error
 from ..storage.files import writable_file
 from . import catalogue, outputs, runner, stored, table
 from .gpu import device
@@ -58,7 +59,7 @@ def main(argv: list[str] | None = None) -> int:
         refuse(args)
         rows, about, failed = runner.measure(args.rows, args.rounds, args.backend, args.json)
         if failed:  # the JSON file has what was measured; a table would lack what failed
-            raise cli.Error("; ".join(failed))
+            raise Error("; ".join(failed))
     outputs.write(args.readme, args.ladder, rows, about)
     return 0
 
@@ -82,11 +83,11 @@ def parse(argv: list[str]) -> Namespace:
     args = parser().parse_args(argv)
     for name in args.rows:
         if name in catalogue.TABLES:
-            raise cli.Error(f"{name} is a table, not a row: run python -m minast.bench {name} on its own.")
+            raise Error(f"{name} is a table, not a row: run python -m minast.bench {name} on its own.")
         if name not in catalogue.ROWS:
-            raise cli.Error(f"there is no row {name!r}: choose from {', '.join(catalogue.ROWS)}.")
+            raise Error(f"there is no row {name!r}: choose from {', '.join(catalogue.ROWS)}.")
     if args.source and (args.rows or args.backend):
-        raise cli.Error("--from takes the rows that are in the file: leave out the names of rows and --backend.")
+        raise Error("--from takes the rows that are in the file: leave out the names of rows and --backend.")
     return args
 
 
@@ -101,9 +102,9 @@ def refuse(args: Namespace) -> None:
     outputs.refuse_run(args.readme, args.ladder, args.rows, args.backend)
     for name in args.rows:
         if why := why_not(name, args.backend):
-            raise cli.Error(f"{name}: {why}.")
+            raise Error(f"{name}: {why}.")
     if args.backend in GPU and (why := device.why_not("cuda")):
-        raise cli.Error(f"{why}.")
+        raise Error(f"{why}.")
 
 
 def why_not(name: str, backend: str | None) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 from .. import threads
 from ..errors import Error
 from ..features import FRAME
-from ..text import visible
+from ..text import counted, visible
 from . import duplicates
 from .common import Clip, Dataset, checked, named
 from .labels import alike
@@ -81,7 +81,7 @@ class Report:
         channels = ", ".join(f"{'mono' if c == 1 else f'{c} channels'} ({n})" for c, n in sorted(self.channels.items()))
         formats = ", ".join(f"{suffix} ({n})" for suffix, n in self.formats.most_common())
         return [
-            f"{len(self.seconds)} files were read, {duration(total)} in all: "
+            f"{counted(len(self.seconds), 'file was', 'files were')} read, {duration(total)} in all: "
             f"{least:.2f} to {most:.2f} s, median {median:.2f} s",
             f"  rates: {rates}",
             f"  channels: {channels}",
@@ -137,7 +137,7 @@ def refusal(report: Report) -> str:
     except Error as error:
         return f"train refuses these data: {error}"
     if n := len(report.unreadable):
-        files = f"{n} file cannot" if n == 1 else f"{n} files cannot"
+        files = counted(n, "file cannot", "files cannot")
         return f"train stops at these data: {files} be used; --skip-bad leaves out what cannot be used."
     return ""
 

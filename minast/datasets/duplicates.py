@@ -1,6 +1,6 @@
 """Copies of recordings: files with the same bytes."""
 
-from ..text import visible
+from ..text import counted, visible
 from . import content
 from .common import Dataset, named
 
@@ -25,9 +25,9 @@ def sentences(dataset: Dataset, found: list[list[int]]) -> list[str]:
         first = min(crossed)
         one = next(i for i in first if clips[i].split == "train")
         other = next(i for i in first if clips[i].split != "train")
-        copies = "clip is a copy of a training clip" if held_out == 1 else "clips are copies of training clips"
+        copies = "held-out clip is a copy of a training clip", "held-out clips are copies of training clips"
         said.append(
-            f"{held_out} held-out {copies}, which makes results too good; such as "
+            f"{counted(held_out, *copies)}, which makes results too good; such as "
             f"{visible(clips[other].name)}, which is {visible(clips[one].name)}"
         )
     torn = [g for g in found if len({clips[i].labels for i in g}) > 1]
@@ -35,13 +35,13 @@ def sentences(dataset: Dataset, found: list[list[int]]) -> list[str]:
         first = torn[0]
         labels = sorted({dataset.labels[k] for i in first for k in clips[i].labels})
         names = " and ".join(visible(clips[i].name) for i in first[:2])
-        recordings = "1 recording has" if len(torn) == 1 else f"{len(torn)} recordings have"
+        recordings = counted(len(torn), "recording has", "recordings have")
         said.append(f"{recordings} several labels in copies; such as {names}: {named(labels)}")
     rest = sum(len(g) - 1 for g in found if tuple(g) not in crossed)
     if rest:
         kept = "; they are kept together in the split" if dataset.drawn else ""
         first = next(g for g in found if tuple(g) not in crossed)
         names = " and ".join(visible(clips[i].name) for i in first[:2])
-        files = "1 file is a copy of another" if rest == 1 else f"{rest} files are copies of others"
+        files = counted(rest, "file is a copy of another", "files are copies of others")
         said.append(f"{files}, such as {names}{kept}")
     return said

@@ -3,13 +3,10 @@
 import unicodedata
 from collections.abc import Iterable
 
+from ..config import LABEL
 from ..errors import Error
-from ..text import visible
+from ..text import control, visible
 from .common import quoted
-
-REFUSED = {"Cc": "a control character", "Cs": "bytes that are not UTF-8", "Zl": "a line break", "Zp": "a line break"}
-
-LONGEST = 1000  # characters of a label: what checkpoints hold
 
 
 def cleaned(name: str, where: str) -> str:
@@ -18,11 +15,10 @@ def cleaned(name: str, where: str) -> str:
     where: the file or folder that it comes from. Raises minast.Error for a label with control characters, undecodable
     bytes or a semicolon, which separates labels.
     """
-    for character in name:
-        if fault := REFUSED.get(unicodedata.category(character)):
-            raise Error(f"{visible(where)}: the label {quoted(name)} contains {fault}: give it a plain name.")
-    if len(name) > LONGEST:
-        raise Error(f"{visible(where)}: the label {quoted(name)} has {len(name)} characters: {LONGEST} are allowed.")
+    if fault := control(name):
+        raise Error(f"{visible(where)}: the label {quoted(name)} contains {fault}: give it a plain name.")
+    if len(name) > LABEL.most:
+        raise Error(f"{visible(where)}: the label {quoted(name)} has {len(name)} characters: {LABEL.most} are allowed.")
     if ";" in name:
         raise Error(
             f"{visible(where)}: the label {quoted(name)} contains a semicolon, which separates labels: rename it."

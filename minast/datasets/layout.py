@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 from .. import audio
 from ..errors import Error
-from ..text import visible
+from ..text import counted, visible
 from .common import Skipped, named
 from .splits import fold_of, hinted_split, split_of
 from .tree import Folder
@@ -249,7 +249,7 @@ def _nothing(top, inner):
     loose, subs = len(inner.sounds), len(inner.folders)
     convertible = convert_line(top, top.all("convertible"))
     if loose:
-        what = f"{loose} audio files but no class folders" if loose > 1 else "1 audio file but no class folders"
+        what = f"{counted(loose, 'audio file')} but no class folders"
     else:
         what = f"sub-folders ({subs}) but no audio in them" if subs else "no sub-folders"
     kinds = ", ".join(e[1:] for e in audio.EXTENSIONS[:3])

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..text import visible
+from ..text import counted, visible
 from .common import Dataset
 from .registry import listed
 
@@ -14,7 +14,7 @@ def understood(dataset: Dataset) -> list[str]:
     """Name, clips per class and split, what was assumed and what is skipped: the lines that commands print."""
     counts = dataset.counts()
     clips = ", ".join(f"{len(dataset.of(split))} {split}" for split in counts) or str(len(dataset.clips))
-    classes = f"{len(dataset.labels)} {'class' if len(dataset.labels) == 1 else 'classes'}"
+    classes = counted(len(dataset.labels), "class", "classes")
     head = f"{visible(dataset.name)}: {clips} clips, {classes}; split: {dataset.split_from}"
     return [head, *table(dataset.labels, counts), *remarks(dataset)]
 
@@ -55,7 +55,7 @@ def _gaps(dataset):
         if not lacking or len(counts) < 2:
             continue
         names = ", ".join(lacking[:5]) + (", ..." if len(lacking) > 5 else "")
-        count = "1 class has" if len(lacking) == 1 else f"{len(lacking)} classes have"
+        count = counted(len(lacking), "class has", "classes have")
         means = "cannot be learned" if split == "train" else "cannot be measured there"
         found.append(f"{count} no {'training' if split == 'train' else split} clips and {means}: {names}")
     return found

@@ -1,7 +1,8 @@
 """Tables of clips: a CSV file with columns for the file, its labels and, optionally, its split or fold.
 
 The columns may have the names that public data sets use. Files are looked for as they are written, then with Windows'
-backslashes turned, then below the table's folder, since tables move: what was done is noted.
+backslashes turned, then below the table's folder, since tables move: what was done is noted. The apostrophe that
+storage/tables.py puts before cells that spreadsheets would run, such as '-x.wav, is taken away.
 """
 
 import csv
@@ -12,7 +13,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from ..errors import Error
-from ..text import visible
+from ..storage.tables import original
+from ..text import counted, visible
 from .common import named, quoted
 from .tree import Folder, by_name, scan
 
@@ -55,7 +57,10 @@ def read(path: str) -> Table:
             reader = csv.DictReader(f, delimiter=delimiter)
             names = reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or []]
             columns, notes = _columns(path, names)
-            rows = [_row(path, reader.line_num, cells, columns) for cells in reader]
+            rows, escaped = [], 0
+            for cells in reader:
+                rows.append(_row(path, reader.line_num, cells, columns))
+                escaped += any(original(cells[name] or "") != (cells[name] or "") for name in columns.values() if name)
     except UnicodeDecodeError as error:
         raise Error(f"{visible(path)}: this cannot be read as a CSV manifest ({error}).") from None
     except csv.Error as error:
@@ -66,6 +71,9 @@ def read(path: str) -> Table:
         raise Error(f"{visible(path)}: the manifest names no files.")
     if any("," in name for row in rows for name in row.labels) and not any(len(row.labels) > 1 for row in rows):
         notes.append("some labels contain commas, which are part of the name: several labels are written a;b")
+    if escaped:
+        lines = counted(escaped, "line has", "lines have")
+        notes.append(f"{lines} an apostrophe before = + - or @, as spreadsheets need it: it is no part of the name")
     if delimiter != "," and not path.lower().endswith(".tsv"):
         notes.append(f"the columns are separated by {'tabs' if delimiter == chr(9) else 'semicolons'}")
     return Table(path, rows, notes)
@@ -116,7 +124,7 @@ def _row(path, line, cells, columns):
             f"{place(path, line)}: there are more cells than columns ({quoted(cells[None][0], 80)}); separate labels "
             "by semicolons."
         )
-    cell = {kind: (cells[name] or "").strip() if name else "" for kind, name in columns.items()}
+    cell = {kind: original(cells[name] or "").strip() if name else "" for kind, name in columns.items()}
     labels = [name.strip() for name in cell["labels"].split(";") if name.strip()]
     if not cell["file"]:
         raise Error(f"{place(path, line)}: the column {columns['file']!r} is empty.")

@@ -1,6 +1,7 @@
 """Files: written completely or not at all, and checked before long work whether they can be written."""
 
 import contextlib
+import glob
 import os
 import re
 import stat
@@ -14,6 +15,15 @@ from ..text import visible
 
 PART = re.compile(r"\.minast-[0-9a-f]{12}\.part")  # a file that is being written, whatever it will be called
 DESCRIPTOR = re.compile(r"/dev/(stdout|stderr|fd/\d+)|/proc/[^/]+/fd/\d+")  # names of streams that are open already
+
+
+def absent(path: str, what: str = "file") -> str:
+    """The sentence for a path at which nothing is, which may be a pattern that the shell handed on."""
+    if not glob.has_magic(path) or "\0" in path:
+        return f"{path}: there is no such {what}."
+    if next(glob.iglob(path), None) is not None:
+        return f"{path}: the shell did not expand this pattern: write it without quotes."
+    return f"{path}: there is no such {what}, and no file matches this pattern: check the folder and the spelling."
 
 
 @contextlib.contextmanager

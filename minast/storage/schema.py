@@ -12,7 +12,6 @@ used: settings in config.py, checkpoints in checkpoint.py, a run's state in trai
 import json
 import math
 import operator
-import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,9 +19,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import Error
-from ..text import visible
-
-INVISIBLE = ("Cc", "Cs", "Zl", "Zp")  # control characters, undecodable bytes, line and paragraph separators
+from ..text import control, visible
 
 
 class Misfit(Exception):
@@ -184,7 +181,7 @@ class Text:
         """-> str"""
         if not isinstance(value, str) or len(value) > self.most or "\0" in value:
             raise Misfit(value, self.wanted)
-        if self.plain and (not value.strip() or any(unicodedata.category(c) in INVISIBLE for c in value)):
+        if self.plain and (not value.strip() or control(value)):
             raise Misfit(value, self.wanted)
         return value
 
@@ -308,7 +305,11 @@ class Plain:
     """Anything JSON can hold, nested to a limited depth; walked without recursion."""
 
     depth: int = 32
-    wanted = "numbers, texts, lists and objects, nested at most 32 deep"
+
+    @property
+    def wanted(self) -> str:
+        """In words."""
+        return f"numbers, texts, lists and objects, nested at most {self.depth} deep"
 
     def take(self, value: Any) -> Any:
         """-> the value, unchanged"""

@@ -13,6 +13,8 @@ from typing import IO
 
 from ..errors import Error, reason
 from ..text import visible
+from .files import absent
+from .signatures import SOUNDS, recognised
 
 LARGEST_RATIO = 64  # of what is unpacked to bytes on disk; weights shrink by 1.1, a description by about 20
 SMALL = 2**26  # bytes: what an archive may unpack to, however small it is
@@ -39,8 +41,8 @@ def decoding(what: str, then: str = "the file is damaged") -> Iterator[None]:
 def first_bytes(path: str | os.PathLike, count: int) -> bytes:
     """The beginning of a file. Raises minast.Error that helps if it cannot be opened, or is mostly a hole."""
     path = os.fspath(path)
-    if not os.path.lexists(path) and any(c in path for c in "*?["):
-        raise Error(f"{path}: no file matches this pattern: check the folder and the spelling.")
+    if not os.path.lexists(path):
+        raise Error(absent(path))
     if os.path.exists(path) and not os.path.isfile(path):  # to open a pipe would wait for its writer
         raise Error(f"{path}: this is no regular file: weights are read from a file on disk.")
     try:
@@ -55,14 +57,8 @@ def unlike(start: bytes) -> str | None:
     """What a file is that begins like this and is no file of weights, and what to do; None if that is not known."""
     if not start:
         return "this file is empty: download or copy it again"
-    if start.startswith(b"version https://git-lfs"):
-        return "this is a git-lfs pointer, not the weights themselves: run git lfs pull in its folder"
-    if start.lstrip()[:1] == b"<":
-        return "this is a web page, not weights: download the file itself (on a hub, its raw or download link)"
-    if start[:4] in (b"RIFF", b"fLaC", b"OggS", b"RF64", b"FORM") or start[:3] == b"ID3":
-        return "this is a sound, not weights"
-    if start[:2] == b"\x1f\x8b":
-        return "this is a gzip archive: unpack it first"
+    if found := recognised(start) or recognised(start, SOUNDS):
+        return f"this is not a file of weights: it is {found}"
     return None
 
 

@@ -58,12 +58,12 @@ def usable(
 
 
 def say_notes(*caches: FeatureCache) -> None:
-    """Print how many recordings were read with reservations, such as those that are cut short, and which."""
+    """Print what is to be said about recordings, such as those that are cut short, and how many they are."""
     found = [(clip, note) for cache in caches for clip, note in cache.notes]
     if not found:
         return
     clips, total = len({id(clip) for clip, _ in found}), sum(map(len, caches))
     for clip, note in found[:5]:
         cli.note(f"{visible(clip.name)}: {note.rstrip('.')}.")
-    more = f", {len(found) - 5} more such notes" if len(found) > 5 else ""
-    cli.note(f"{clips} of {cli.counted(total, 'clip')} were read with such reservations{more}.")
+    shown = f"; 5 of {len(found)} are shown" if len(found) > 5 else ""
+    cli.note(f"there are notes on {clips} of {cli.counted(total, 'clip')}{shown}.")

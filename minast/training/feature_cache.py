@@ -48,7 +48,7 @@ class FeatureCache(Sequence):
     spectrograms: where features are computed. Those of a GPU differ in their last bits, so they have entries of their
     own: what a run computes depends on its backend, never on what another run has left in the cache.
 
-    notes: [(clip, sentence)] about recordings that were read with reservations, such as those that are cut short.
+    notes: [(clip, sentence)] about recordings, such as those that are cut short.
     """
 
     def __init__(

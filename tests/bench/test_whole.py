@@ -69,7 +69,7 @@ def test_latency_without_torch(no_torch):
 
 
 def test_throughput_without_torch(no_torch):
-    rows = of("throughput")
+    rows = list(of("throughput"))
     assert [r.name for r in rows] == [f"toy, forward, batch {n}, bfloat16, throughput" for n in (1, 2)]
     for n, r in zip((1, 2), rows, strict=True):
         assert r.rate == pytest.approx(n / r.ours) and r.rate_unit == "clips/s" and not r.goals

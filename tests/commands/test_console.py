@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import minast
+from minast import errors
 from minast.__main__ import COMMANDS, usage
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -146,3 +147,18 @@ def test_a_missing_shtab_is_one_sentence(console, tmp_path):
     (tmp_path / "shtab.py").write_text("raise ImportError")
     shown = console("--print-completion", first=str(tmp_path))
     assert shown.returncode == 2 and shown.stderr == "minast: shell completion needs shtab: pip install shtab.\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (KeyError("x"), "x"),
+        (ValueError("it is 'x'"), "it is 'x'"),
+        (ValueError("First line.\nSecond."), "First line"),
+        (FileNotFoundError(2, "No such file or directory", "a"), "No such file or directory"),
+        (ValueError(), "ValueError"),
+        (RuntimeError("Error : Bad format.\n"), "Bad format"),
+    ],
+)
+def test_what_another_library_says_fits_into_a_sentence(error, said):
+    assert errors.reason(error) == said

@@ -76,7 +76,7 @@ def test_what_is_no_file(trained, tones, tmp_path, command):
     status, out, err = command("predict", trained / "best.npz", *names)
     lines = err.splitlines()
     assert status == 2 and len(lines) == 3 and "low/0.wav" in out
-    assert "no file matches it" in lines[0] and "this is a folder" in lines[1] and "*.wav" in lines[1]
+    assert "no file matches this pattern" in lines[0] and "this is a folder" in lines[1] and "*.wav" in lines[1]
     assert "a PNG picture" in lines[2]
 
 
@@ -180,7 +180,7 @@ def test_evaluate_refuses_labels_that_the_model_lacks(trained, tones, tmp_path, 
     (tmp_path / "m.csv").write_text(f"file,labels,split\n{tones}/low/0.wav,low,train\n{tones}/low/1.wav,violin,test\n")
     status, _, err = command("evaluate", trained / "best.npz", tmp_path / "m.csv", "--out", tmp_path / "report")
     assert not (tmp_path / "report").exists()
-    assert status == 2 and "1 labels that" in err and "'violin'" in err
+    assert status == 2 and "1 label that" in err and "'violin'" in err
 
 
 def test_evaluate_some_of_the_models_labels(trained, tones, tmp_path, command):

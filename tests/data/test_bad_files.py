@@ -1,4 +1,4 @@
-"""Files that cannot be used, or were read with reservations: all are named at once, and left out where asked for."""
+"""Files that cannot be used, or about which there are notes: all are named at once, and left out where asked for."""
 
 import json
 import os
@@ -13,6 +13,7 @@ import soundfile
 import minast
 from minast import audio, evaluate, train
 from minast.datasets import Clip, Dataset, open_dataset
+from minast.evaluate import write_scores
 from minast.features import Spectrograms
 from minast.training import bad_files, feature_cache
 from tests.data.sounds import make, several, sound
@@ -121,7 +122,7 @@ def test_notes_are_counted_and_said_again_from_the_cache(tones, trained, tmp_pat
     for decoding in (True, False):
         status, _, err = command("evaluate", trained / "best.npz", tones, "--split", "all")
         assert status == 0 and "low/0.wav: cut short: 0.40 s could be decoded of 0.50 s." in err
-        assert "2 of 30 clips were read with such reservations" in err
+        assert "there are notes on 2 of 30 clips." in err
         if decoding:
             monkeypatch.setattr(audio, "decode", None)  # from now on all comes from the cache
 
@@ -259,3 +260,19 @@ def test_features_that_are_not_finite_are_refused_by_name():
 def test_bad_files_of_a_data_set_without_any(tones):
     data = open_dataset(str(tones))
     assert bad_files.usable(data, []) is data
+
+
+def test_scores_are_a_table_that_can_be_read_back(tmp_path):
+    """Names and labels that a spreadsheet would run are escaped in scores.csv, and found again by a manifest."""
+    names = ("-x.wav", "=1+2.wav", "@low.wav", "+b.wav", "'-quoted.wav", "plain.wav", "'=e.wav", "@@.flac")
+    make(tmp_path, names)
+    labels = ["=low", "high"]
+    clips = [Clip(name, (i % 2,), path=str(tmp_path / name)) for i, name in enumerate(names)]
+    data = Dataset("made", labels, clips)
+    write_scores(tmp_path / "scores.csv", data, labels, clips, np.full((len(names), 2), 0.5))
+    assert "'-x.wav,'=low," in (tmp_path / "scores.csv").read_text()
+    found = open_dataset(str(tmp_path / "scores.csv"))
+    assert found.labels == labels
+    wanted = {os.path.abspath(clip.path): labels[clip.labels[0]] for clip in clips}
+    assert {os.path.abspath(clip.path): found.labels[clip.labels[0]] for clip in found.clips} == wanted
+    assert any("an apostrophe before = + - or @" in note for note in found.notes)

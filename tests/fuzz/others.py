@@ -187,11 +187,12 @@ def others():
     table = "file,labels\n" + "".join(f"{name},{name.split('/')[0]}\n" for name in clips)
     csv_labels = "index,mid,display_name\n" + "".join(f'{i},/m/{i:04d},"Class, number {i}"\n' for i in range(5))
     texts = [(changes.text, True), (changes.plain, True)]
-    wave, recordings = 0.1 * np.random.default_rng(0).standard_normal((4000, 2)), {}
+    noise, recordings = 0.1 * np.random.default_rng(0).standard_normal((3 * 48000, 2)), {}
     for ending, subtype in (("wav", "PCM_16"), ("wav", "FLOAT"), ("wav", "ULAW"), ("aiff", "PCM_16"), ("au", "PCM_16"),
                             ("w64", "PCM_16"), ("rf64", "PCM_24"), ("caf", "PCM_16"), ("flac", "PCM_16"),
                             ("ogg", "VORBIS"), ("ogg", "OPUS"), ("mp3", "MPEG_LAYER_III")):  # fmt: skip
         raw, rate = io.BytesIO(), 48000 if subtype == "OPUS" else 16000
+        wave = noise[: 3 * rate if ending in ("flac", "ogg") else rate // 4]  # frames and pages before the damage
         soundfile.write(raw, wave, rate, subtype, format="OGG" if ending == "ogg" else ending.upper())
         header = [(changes.wav_header, True)] * 2 if ending == "wav" else []
         name = f"{ending} {subtype}".lower()

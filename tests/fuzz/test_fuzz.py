@@ -5,6 +5,7 @@ import os
 import socket
 import sys
 import time
+from collections import Counter
 
 import pytest
 
@@ -20,10 +21,10 @@ GROUPS = ("structures", "bench", "data", "audio", "flags")  # of readers: all
 
 def test_2000_files(tmp_path):
     table, faults = run(2000, 1, GROUPS, tmp_path, say=lambda _: None)
-    assert sum(sum(counts.values()) for counts in table.values()) == 2000
+    total = sum(table.values(), Counter())
     assert not faults, json.dumps(faults[:5], indent=1)
-    for name, counts in table.items():  # the changes are neither all harmless nor all fatal
-        assert counts["refused"] > 50 and counts["same"] + counts["changed"] > 10, name
+    assert total["refused"] > 500 and total["same"] + total["changed"] > 300  # changes, harmless and fatal
+    assert total.total() == 2000 and all(counts.total() >= 70 for counts in table.values())
 
 
 def test_a_case_follows_from_its_seed_and_number(tmp_path):

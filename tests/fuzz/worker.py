@@ -17,7 +17,6 @@ import traceback
 import unicodedata
 import warnings
 
-VERDICTS = ("refused", "same", "changed", "fault")
 FLOOR = 256 * 2**20  # bytes: below this, memory is not a fault
 LONGEST = 2000  # characters of a sentence
 

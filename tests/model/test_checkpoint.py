@@ -331,3 +331,5 @@ def test_what_cannot_be_read_back_is_not_written(tmp_path):
 def test_a_pointer_of_git_lfs(tmp_path):
     (tmp_path / "a.npz").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 3\n")
     refused(tmp_path / "a.npz", "git-lfs pointer.*git lfs pull")
+    refused(tmp_path / "*.npz", "the shell did not expand this pattern: write it without quotes")
+    refused(tmp_path / "b*.npz", "there is no such checkpoint, and no file matches this pattern")

@@ -128,6 +128,11 @@ def test_floats_are_finite_and_fit():
     assert checked_floats(np.zeros((0, 3), np.float16), "x").size == 0
 
 
+def test_a_depth_is_named_as_it_is():
+    with pytest.raises(minast.Error, match="nested at most 2 deep"):
+        checked(Plain(depth=2), [[[[]]]], "notes")
+
+
 # -- the dataclasses of config.py ----------------------------------------------------------------------------------
 
 

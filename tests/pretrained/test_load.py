@@ -449,7 +449,7 @@ def test_an_index_that_does_not_fit(tmp_path):
         assert "\n" not in str(caught.value)
 
     says({"weight_map": where | {first: "model-00003-of-00003.safetensors"}}, "which does not have it")
-    says({"weight_map": where | {first: "model-00009-of-00003.safetensors"}}, "cannot be opened: No such file")
+    says({"weight_map": where | {first: "model-00009-of-00003.safetensors"}}, "there is no such file")
     for name in ("../model.safetensors", "/etc/passwd", "..", "a/b"):
         says({"weight_map": where | {first: name}}, "the parts must be beside it")
     says({"weight_map": {}}, "lists 0 files")

@@ -143,15 +143,20 @@ def test_foreign_files(tmp_path):
         ("empty.pth", b"", "this file is empty"),
         ("text.npz", b"hello, this is text", "none of the formats"),
         ("one.npy", b"\x93NUMPY\x01\x00", "none of the formats"),
-        ("lfs.safetensors", b"version https://git-lfs.github.com/spec/v1\noid sha256:12\nsize 9\n", "run git lfs pull"),
-        ("page.pth", b"\n<!DOCTYPE html><html>", "this is a web page"),
-        ("sound.npz", b"RIFF\x00\x00\x00\x00WAVE", "this is a sound"),
+        (
+            "lfs.safetensors",
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:12\nsize 9\n",
+            "git lfs pull",
+        ),
+        ("page.pth", b"\n<!DOCTYPE html><html>", "it is a web page"),
+        ("sound.npz", b"RIFF\x00\x00\x00\x00WAVE", "it is a sound"),
         ("weights.tar.gz", b"\x1f\x8b\x08", "unpack it first"),
     ):
         (tmp_path / name).write_bytes(raw)
         refused(tmp_path / name, match)
-    refused(tmp_path / "absent.npz", "cannot be opened: No such file")
+    refused(tmp_path / "absent.npz", "there is no such file")
     refused(tmp_path / "*.wav", "no file matches this pattern")
+    refused(tmp_path / "*.pth", "the shell did not expand this pattern: write it without quotes")
     refused(tmp_path, "no model.safetensors or pytorch_model.bin in this folder: give one of its files, as .*empty.pth")
     (tmp_path / "nothing").mkdir()
     refused(tmp_path / "nothing", "there are no weights in it at all")

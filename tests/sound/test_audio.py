@@ -67,7 +67,10 @@ def test_folder(tmp_path):
 
 
 def test_a_pattern_that_the_shell_left_as_it_was(tmp_path):
-    refused(tmp_path / "*.wav", "no such file", "no file matches it")
+    refused(tmp_path / "*.wav", "no such file", "no file matches this pattern")
+    (tmp_path / "a.wav").write_bytes(b"")
+    refused(tmp_path / "*.wav", "the shell did not expand this pattern: write it without quotes.")
+    refused(tmp_path / "[b]*.wav", "no such file", "no file matches this pattern")
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no FIFOs here")

@@ -245,7 +245,7 @@ def test_normalisation_divides_by_twice_the_deviation(mean, std, padding, silenc
 def test_segments_reach_the_end_of_the_clip(length, starts):
     mel = noise(length * 3).reshape(length, 3)
     x = features.segments(mel, 10)
-    assert list(features.segment_starts(length, 10)) == starts and features.segment_count(length, 10) == len(starts)
+    assert list(features.segment_starts(length, 10)) == starts
     assert x.shape == (len(starts), 10, 3)
     for segment, start in zip(x, starts, strict=True):
         np.testing.assert_array_equal(segment, features.pad_or_trim(mel[start:], 10))
