@@ -554,11 +554,13 @@ check.fixed_walk(fixed_walk)
 # the H100's; HMMA is `mma.sync`, LDSM is `ldmatrix`):
 
 # %%
-lines = [line for line in readme.read(readme.of_kernels(), "sass").splitlines() if line.startswith("|")]
-header, _, *rows = ([c.strip(" `") for c in line.split("|")[1:-1]] for line in lines)
+first, *_ = readme.read(readme.of_kernels(), "sass").partition("\n\n")  # the second table is about other kernels
+header, _, *rows = ([c.strip(" `") for c in line.split("|")[1:-1]] for line in first.strip().splitlines())
 show.table(rows, header)
+others = header.index("others for each")
 for row in rows[:3]:
-    print(f"{row[0]}: {row[4]} others for each product")
+    print(f"{row[0]}: {row[others]} others for each product")
+assert 6 < float(rows[1][others]) < 9 and float(rows[2][others]) < 6  # as the text below says
 
 # %% [markdown]
 # In rung 5 some seven others stand beside each product. Where do they come from? Softmax takes its share: a maximum, a
