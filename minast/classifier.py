@@ -2,13 +2,13 @@
 
 import difflib
 import os
-import warnings
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from .checkpoint import Info, load, save
 from .config import FeatureConfig
+from .console.say import warn
 from .errors import Error
 from .model import AST
 from .scoring import BATCH, by_clip, clip_mean, segment_embeddings, segment_scores
@@ -147,7 +147,7 @@ class Classifier:
     def _warned(self, sound, rate):
         opened = self.open(sound, rate)
         for note in opened.notes:
-            warnings.warn(f"{opened.file}: {note.text}", stacklevel=3)
+            warn(f"{opened.file}: {note.text}")
         return opened
 
     def _predicted(self, sound, rate, chosen, top):

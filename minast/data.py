@@ -30,7 +30,9 @@ def main(argv: list[str] | None = None) -> int:
 def parser() -> cli.Parser:
     """The command line."""
     p = cli.Parser("data", __doc__)
-    p.add_argument("verb", choices=tuple(VERBS), help="; ".join(f"{verb}: {text}" for verb, text in VERBS.items()))
+    p.add_argument(
+        "verb", metavar="check", choices=tuple(VERBS), help="; ".join(f"{verb}: {text}" for verb, text in VERBS.items())
+    )
     cli.add_data(p)
     p.add_argument(
         "--seed",

@@ -20,7 +20,7 @@ from . import cli
 from .checkpoint import is_checkpoint
 from .classifier import Classifier
 from .console.arguments import MANY, whole
-from .datasets.tree import audio_files
+from .datasets.tree import scan
 from .errors import Error
 from .scoring import BATCH, by_clip, segment_embeddings, segment_times
 from .storage.files import atomic, writable_file, writable_folder
@@ -94,13 +94,23 @@ def named_files(arguments):
         failed.append(error)
 
     for path in arguments:
-        found = audio_files(path, complain) if os.path.isdir(path) else [path]
+        found = in_folder(path, complain) if os.path.isdir(path) else [path]
         if not found:
             complain(Error(f"{path}: there are no audio files in this folder."))
         files += found
     if not files:
         raise Error("there is nothing to embed: name audio files, or folders that hold some.")
     return files, len(failed)
+
+
+def in_folder(path, complain):
+    """The audio files of a folder and its sub-folders; what else may be sound is said."""
+    top = scan(path, complain)
+    for kind, why in (("convertible", "need conversion"), ("unknown", "are of a kind that is not read")):
+        if left := top.all(kind):
+            some = ", ".join(os.path.basename(each) for each in left[:3]) + (", ..." if len(left) > 3 else "")
+            cli.note(f"{path}: left out are {len(left)} files that {why}: {some}.")
+    return top.all("sounds")
 
 
 def embed_files(classifier, files, per, batch):

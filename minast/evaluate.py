@@ -3,9 +3,9 @@
   python -m minast.evaluate runs/fsdd-nano/best.npz fsdd:path/to/fsdd
   python -m minast.evaluate model.npz my_sounds/ --split all --out report
 
-Prints accuracy (for data with one label per clip), mAP, AUC and d', then a line per class. Clips that the model was
-trained on are left out, also under other names. --out also writes the scores of every clip and draws the confusion
-matrix.
+Prints accuracy (for data with one label per clip), mAP, AUC and d', then a line per class. Of the test and validation
+splits, clips that the model was trained on are left out, also under other names: files are compared byte by byte. --out
+also writes the scores of every clip and draws the confusion matrix.
 """
 
 import os
@@ -21,7 +21,7 @@ from .datasets.common import named, quoted
 from .errors import Error
 from .storage.files import writable_folder
 from .storage.tables import write_table
-from .text import visible
+from .text import counted, visible
 from .training.bad_files import say_notes, usable
 from .training.feature_cache import FeatureCache
 
@@ -176,7 +176,7 @@ def show(result, rows):
     width = max(map(len, names))
     for name, row in zip(names, rows, strict=True):
         accuracy = f"accuracy {row['accuracy']:6.1%}  " if "accuracy" in row else ""
-        print(f"  {name:{width}}  {row['clips']:5d} clips  {accuracy}AP {row['AP']:.3f}")
+        print(f"  {name:{width}}  {counted(row['clips'], 'clip'):>11}  {accuracy}AP {row['AP']:.3f}")
 
 
 def write_scores(path, data, labels, clips, scores):

@@ -40,6 +40,8 @@ def main(argv=None):
             show(result)
         if args.explain:
             explain(classifier, result, args.explain)
+            if not args.json:
+                print(f"{visible(args.explain)}: where {visible(result['labels'][0]['label'], 120)} was heard")
     if args.json:
         cli.print_json(results)
     return 2 if len(results) < len(args.files) else 0

@@ -36,6 +36,10 @@ show.style()
 with show.scratch_folder():  # the run's files go away; classifier.save("ten_sounds.npz") would keep the model
     classifier = minast.Classifier.fit("builtin", depth=4, epochs=3)
 print(classifier)
+show.say(
+    "The run lay in a scratch folder that is gone by now, so its last lines, about `runs/` and `minast.predict`, do not "
+    'apply here; `classifier.save("ten_sounds.npz")` keeps the model.'
+)
 
 # %% [markdown]
 # It began by guessing, one in ten. What has it learnt? Here is a clip that it has not met. Listen first, and decide for

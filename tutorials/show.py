@@ -87,6 +87,8 @@ def table(rows, header):
 def say(text):
     """A paragraph of Markdown, for sentences whose numbers, or whose words, the cell has computed (an f-string)."""
     text = " ".join(text.split())
+    if not in_notebook():
+        print(text)
     _display({"text/markdown": text, "text/plain": text})
 
 

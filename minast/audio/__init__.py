@@ -22,11 +22,11 @@ whatever is missing, becomes a note that the commands print.
 """
 
 import os
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
 
+from ..console.say import warn
 from ..errors import Error
 from . import pyav
 from .kinds import CONVERTIBLE as CONVERTIBLE
@@ -106,5 +106,5 @@ def read_audio(path: str | os.PathLike, rate: int | None = 16000) -> tuple[np.nd
     """`load_audio`, with the rate.   -> (wave (S,) float32, rate in Hz)"""
     found = decode(path, rate)
     for note in found.notes:
-        warnings.warn(f"{os.fspath(path)}: {note}", stacklevel=3)
+        warn(f"{os.fspath(path)}: {note}")
     return found.wave, found.rate

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import sys
+import warnings
 
 from ..text import visible
 
@@ -29,6 +30,14 @@ def note(message: object) -> None:
 def _tell(message):
     with contextlib.suppress(OSError, ValueError):  # if nobody listens, that stops nothing
         print(visible(as_started(message), LONGEST), file=sys.stderr, flush=True)
+
+
+def warn(message: str) -> None:
+    """A UserWarning at the line, outside minast, that led here: for functions that scripts call."""
+    level, frame = 2, sys._getframe(1)
+    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "minast":
+        level, frame = level + 1, frame.f_back
+    warnings.warn(visible(message), stacklevel=level)
 
 
 def print_json(value: object) -> None:

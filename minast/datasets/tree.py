@@ -127,11 +127,6 @@ def _read(folder, report):
     return links
 
 
-def audio_files(folder: str, report: Callable | None = None) -> list[str]:
-    """All audio files in a folder and its sub-folders, sorted, without hidden ones. report: as in `scan`."""
-    return scan(folder, report).all("sounds")
-
-
 def by_name(top: Folder) -> dict[str, list[str]]:
     """The sounds below a folder by file name (NFC, lower case) and by name without suffix, for look-ups."""
     found = {}
