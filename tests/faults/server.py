@@ -64,7 +64,8 @@ class Server:
         """-> its status, what it wrote to standard output and to standard error"""
         status = self._ask({"wait": child.pid})
         self.running.discard(child.pid)
-        return status, *(Path(path).read_text(errors="backslashreplace") for path in (child.out, child.err))
+        said = (Path(path) for path in (child.out, child.err))  # a process killed at once has not even opened them
+        return status, *(path.read_text(errors="backslashreplace") if path.exists() else "" for path in said)
 
     def run(self, verb: str, arguments, hook=(), environment=None) -> tuple[int, str, str]:
         """Start it and wait."""
