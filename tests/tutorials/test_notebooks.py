@@ -121,6 +121,7 @@ def test_headings_and_exercises_have_one_form(source):
         before, _, after = part.partition("your code")
         assert "# <details><summary>Hint</summary>\n#\n" in before and "# </details>\n" in before, part[:60]
         assert re.search(r"\[Solution\]\(solutions/\w+\.py\)", before) and "check." in after, part[:60]
+        assert part.count("your code: replace this line") == 1, part[:60]
     assert len(parts) == (len(exercises(source.stem[3:])) if source.stem[3:] in TOPICS else 0)
     assert not re.search(r"^(?!#).*\bdef .*your code", text, re.M), "the reader would delete the def"
 

@@ -1,5 +1,8 @@
 """Checks of 08_fast_attention. Two answers are CUDA source, run in the emulator and judged by what it counts."""
 
+import math
+import re
+
 import numpy as np
 
 from lab import ORDERS, compiled, judged_run, order_of
@@ -138,6 +141,7 @@ def fused_attention(source):
             "you scaled down the sum for a new maximum, and forgot the results": lambda a=(q, k, v, scale): _unfaded(
                 *a, 0, 1
             ),
+            "p is 1 for every key: it takes no exponential of the score": lambda a=(q, k, v, scale): _unweighted(*a),
             "this is the mean of all values": np.broadcast_to(v.astype(float).mean(axis=0), v.shape),
         }
         for modes in ORDERS if N < 1000 else ORDERS[:1]:
@@ -150,6 +154,47 @@ def fused_attention(source):
     q, k, v = _qkv(96, "ordinary scores")
     args = (q, k, v, np.empty_like(q), 96, 8**-0.5)
     _one_walk(judged_run(path, "fused", 3, 32, args, report=True, given="N=96"), 96)
+    _no_row_of_scores(source)
+
+
+_CALL = r"(\w)\s*\([^()]*\)"
+_QUALIFIED = r"(?:(?:const|constexpr|static|volatile|unsigned|__device__)\s+)*"
+_TYPE = re.compile(_QUALIFIED + r"(?:float|double|int|char|short|long|half|__half|bool)\d?\s+")
+
+
+def _arrays(source):
+    """{name: numbers} of the arrays that a CUDA source declares outside shared memory."""
+    code = re.sub(r"//[^\n]*|/\*.*?\*/", " ", source, flags=re.S)
+    known = dict(re.findall(r"#\s*define\s+(\w+)\s+(\d+)", code) + re.findall(r"\bint\s+(\w+)\s*=\s*(\d+)\s*;", code))
+    code = re.sub(r"^\s*#.*$", ";", code, flags=re.M)
+    code = re.sub(r"=\s*\{(?:[^{}]|\{[^{}]*\})*\}", " ", code)  # initial values; next, arguments of calls
+    while re.search(_CALL, code):
+        code = re.sub(_CALL, r"\1", code)
+    found = {}
+    for statement in re.split(r"[;{}]", code):
+        head = _TYPE.match(statement.strip())
+        for declared in statement.strip()[head.end() :].split(",") if head else ():
+            name, _, rest = declared.partition("[")
+            if rest and re.fullmatch(r"\w+", name.strip()):
+                sizes = re.findall(r"\[([^\]]*)\]", "[" + rest.partition("=")[0])
+                found[name.strip()] = math.prod(_size(size, known) for size in sizes)
+    return found
+
+
+def _size(text, known):
+    """What a sum of products of numbers and named numbers comes to."""
+    terms = (re.findall(r"\w+", term) for term in text.split("+"))
+    return sum(math.prod(int(n) for n in (known.get(f, f) for f in term) if n.isdecimal()) for term in terms)
+
+
+def _no_row_of_scores(source):
+    """A thread's own arrays hold a row of q, k, v or out, not a number for each key."""
+    for name, numbers in _arrays(source).items():
+        if numbers > 32:
+            raise Wrong(
+                f"the numbers are right, but `{name}` holds {numbers} numbers: that is room for a score of each key, "
+                "and ends where N is larger. The online softmax forgets a score once it is added to the sums."
+            )
 
 
 def _one_walk(found, N):
@@ -177,6 +222,13 @@ def _attention(q, k, v, scale, divided=True):
     s = q.astype(float) @ k.T.astype(float) * scale
     p = np.exp(s - s.max(axis=1, keepdims=True))
     return p @ v / (p.sum(axis=1, keepdims=True) if divided else 1)
+
+
+def _unweighted(q, k, v, scale):
+    """With p = 1 instead of exp(s - top), and the right factor for a new maximum."""
+    top = np.maximum.accumulate(q.astype(float) @ k.T.astype(float) * scale, axis=1)
+    p = np.exp(top - top[:, -1:])
+    return p @ v / p.sum(axis=1, keepdims=True)
 
 
 def _unfaded(q, k, v, scale, fade_results, fade_sum):

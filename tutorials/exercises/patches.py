@@ -37,6 +37,7 @@ def longest_clip(answer):
             "rows of the grid: the size of a patch comes off before the division, and 1 is added": 15
             + (tokens - prefix) // (bins // fstride) * tstride,
             "you took patches that do not overlap": 16 * columns,
+            "a part of a column is no column: divide with //": 15 + (tokens - prefix) / rows * tstride,
         }
         if not want:
             slips = {"not one column fits: there is no such clip, and the answer is 0": 15 + columns * tstride}
@@ -189,15 +190,15 @@ WRONG = {
         (lambda n, bins, fs, ts, prefix: _frames(n, bins, ts, fs, prefix), "swapped"),
         (lambda n, bins, fs, ts, prefix: 16 * _columns(n, bins, fs, prefix), "do not overlap"),
         (lambda n, bins, fs, ts, prefix: 15 + _columns(n, bins, fs, prefix) * ts, "the answer is 0"),
-        (lambda n, bins, fs, ts, prefix: 15 + (n - prefix) / ((bins - 16) // fs + 1) * ts, ""),
-        (lambda n, bins, fs, ts, prefix: 1024, ""),
+        (lambda n, bins, fs, ts, prefix: 15 + (n - prefix) / ((bins - 16) // fs + 1) * ts, "divide with //"),
+        (lambda n, bins, fs, ts, prefix: 1024, "is 1024, expected 595"),
     ],
     "patch_view": [
         (lambda x, size, fs, ts: _view(x, size, fs, ts).copy(), "they are a copy"),
         (lambda x, size, fs, ts: _view(x, size, fs, ts).swapaxes(0, 1), "the grid is time-major"),
         (lambda x, size, fs, ts: _view(x, size, fs, ts).swapaxes(2, 3), "inside a patch time comes first"),
         (lambda x, size, fs, ts: _fixed(x, _view(x, size, fs, ts), fs, ts), "do not come from x.strides"),
-        lambda x, size, fs, ts: _view(x, size, fs, ts).reshape(-1, size * size),
+        (lambda x, size, fs, ts: _view(x, size, fs, ts).reshape(-1, size * size), "their arrangement is not"),
     ],
     "convolve": [
         (lambda x, w, b, fs, ts: np.einsum("ftij,dij->ftd", _view(x, w.shape[1], fs, ts), w), "the bias is missing"),

@@ -132,6 +132,8 @@ def empty_filters(answer):
         got = answer(rate, fft, mels)
         if isinstance(got, (list, tuple, range, set, frozenset)):  # numbers in any order
             got = np.array(sorted(got), int)
+        if np.shape(got) == (mels,) and np.asarray(got).dtype.kind == "b":
+            raise Wrong("you return True or False for each filter: np.flatnonzero makes their numbers of it.")
         want = _empty(rate, fft, mels)
         expect(got, want, given=f"rate={rate}, fft_size={fft}, mel_bins={mels} (which has {len(want)})", slips=slips)
 
@@ -159,6 +161,7 @@ def model_input(answer):
                 np.pad(cut, ((0, missing), (0, 0)), constant_values=math.log(2.0**-23)) - mean
             )
             / (2 * std),
+            "divide by twice the deviation, not by its square": want * 2 / std,
             "you forgot the mean": want + mean / (2 * std),
             "the brackets: mel - mean / (2 std) divides the mean alone": want * 2 * std + mean - mean / (2 * std),
         }
@@ -198,11 +201,11 @@ WRONG = {
     "frame_count": [
         (lambda n, length, shift: max(0, (n - length) // shift), "the first frame is missing"),
         (lambda n, length, shift: n // shift, "without taking the frame's length off"),
-        (lambda n, length, shift: 1 + (n - length) / shift, ""),
+        (lambda n, length, shift: 1 + (n - length) / shift, "use // and int()"),
         (lambda n, length, shift: max(0, 1 + math.ceil((n - length) / shift)), "you rounded up"),
         (lambda n, length, shift: 1 + (n - length) // shift, "never less than none"),
         (lambda n, length, shift: sum(i + length < n for i in range(0, n, shift)), "<= where you have <"),
-        (lambda n, length, shift: 98, ""),
+        (lambda n, length, shift: 98, "is 98, expected 1"),
     ],
     "lowest_side_lobe": [
         (lambda length: 0.5, "Hann's"),
@@ -214,16 +217,16 @@ WRONG = {
     "empty_filters": [
         (lambda rate, fft, mels: _empty(rate, fft, mels, low=0.0), "at 20 Hz, not at 0"),
         (lambda rate, fft, mels: _empty(rate, fft, mels, narrow=True), "edge m + 2"),
-        (lambda rate, fft, mels: np.array([3]), ""),
+        (lambda rate, fft, mels: np.array([3]), "of shape (1,), expected an array of shape (4,)"),
         (lambda rate, fft, mels: len(_empty(rate, fft, mels)), "a number"),
-        (lambda rate, fft, mels: np.isin(np.arange(mels), _empty(rate, fft, mels)), ""),
-        (lambda rate, fft, mels: set(_empty(rate, fft, mels)) | {0}, ""),
+        (lambda rate, fft, mels: np.isin(np.arange(mels), _empty(rate, fft, mels)), "np.flatnonzero"),
+        (lambda rate, fft, mels: set(_empty(rate, fft, mels)) | {0}, "of shape (2,), expected an array of shape (1,)"),
     ],
     "model_input": [
         (lambda mel, frames, mean, std: _padded((mel - mean) / (2 * std), frames), "AST pads before"),
         (lambda mel, frames, mean, std: (_padded(mel, frames) - mean) / std, "twice the deviation"),
         (lambda mel, frames, mean, std: (_padded(mel, frames) - mean) / 2 * std, "takes brackets"),
-        (lambda mel, frames, mean, std: (_padded(mel, frames) - mean) / std**2, ""),
+        (lambda mel, frames, mean, std: (_padded(mel, frames) - mean) / std**2, "not by its square"),
         (lambda mel, frames, mean, std: (mel - mean) / (2 * std), "shape"),
         (lambda mel, frames, mean, std: (_padded(mel[-frames:], frames) - mean) / (2 * std), "its first frames"),
         (lambda mel, frames, mean, std: _padded(mel, frames) - mean / (2 * std), "the brackets"),

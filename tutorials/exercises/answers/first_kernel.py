@@ -13,6 +13,7 @@ __global__ void add_bias(const float* x, const float* b, float* y, int rows, int
 }
 """
 _GUARD = "if (r < rows && c < columns)"
+_ADD_OVER_THE_EDGE = _ADD % ("if (r * columns + c < rows * columns)", "c % columns")
 _ADD_CROSSED = _ADD.replace(
     "int c = blockIdx.x * blockDim.x + threadIdx.x, r = blockIdx.y * blockDim.y + threadIdx.y",
     "int r = blockIdx.x * blockDim.x + threadIdx.x, c = blockIdx.y * blockDim.y + threadIdx.y",
@@ -68,6 +69,7 @@ __global__ void reverse(const float* x, float* y, int n) {
   if (i < n) y[i] = from < n ? 2.0f * x[from] : 0.0f;
 }
 """
+_REVERSE_STORED = _REVERSE_DIRECT.replace("{\n", "{\n  __shared__ float box[64];\n  box[threadIdx.x] = 0.0f;\n", 1)
 _REVERSE_ONE = """
 __global__ void reverse(const float* x, float* y, int n) {
   __shared__ float box[64];
@@ -122,6 +124,19 @@ __global__ void log_sum_exp(const float* x, float* lse, int rows, int columns) {
   for (int c = 0; c < columns; c++) top = fmaxf(top, x[c]);
   for (int c = 0; c < columns; c++) sum += expf(x[c] - top);
   %s lse[r] = top + logf(sum);
+}
+"""
+_LSE_COPIED = """
+__global__ void log_sum_exp(const float* x, float* lse, int rows, int columns) {
+  __shared__ float row[4][128];
+  int r = blockIdx.x * blockDim.y + threadIdx.y;
+  if (r < rows) for (int c = threadIdx.x; c < columns; c += 32) row[threadIdx.y][c] = x[r * columns + c];
+  __syncthreads();
+  if (r >= rows || threadIdx.x) return;
+  float top = -INFINITY, sum = 0.0f;
+  for (int c = 0; c < columns; c++) top = fmaxf(top, row[threadIdx.y][c]);
+  for (int c = 0; c < columns; c++) sum += expf(row[threadIdx.y][c] - top);
+  lse[r] = top + logf(sum);
 }
 """
 _LSE_ONLINE = """
@@ -251,7 +266,8 @@ WRONG = {
         ((_ADD % (_GUARD, "c")).replace("blockIdx.x * blockDim.x + ", "").replace("blockIdx.y * blockDim.y + ", ""),
          "blockIdx is left out"),
         (_ADD_LOOP % "if (threadIdx.x || threadIdx.y || blockIdx.x || blockIdx.y) return;", "thread 0 alone"),
-        (_ADD_LOOP % "", "each element of y is written"),
+        (_ADD_LOOP % "", "an element of y is written"),
+        (_ADD_OVER_THE_EDGE, "for 37 x 90 an element of y is written 2 times"),
         (_ADD_BY_ROWS, "neighbouring lanes use addresses far apart"),
     ],
     "fixed_reverse": [
@@ -261,7 +277,8 @@ WRONG = {
         (_REVERSE % (_B, _B + _B, "t"), "only one was missing"),
         (_REVERSE % (_B, _B, "63 - t"), "nothing is reversed any more"),
         ((_REVERSE % (_B, _B, "t")).replace("2.0f * mine", "mine"), "nothing is doubled any more"),
-        (_REVERSE_DIRECT, "nothing goes through shared memory"),
+        (_REVERSE_DIRECT, "do not go through shared memory"),
+        (_REVERSE_STORED, "0 reads of it for 200 results"),
         (_REVERSE_ONE, "thread 0 alone"),
     ],
     "log_sum_exp": [
@@ -277,6 +294,7 @@ WRONG = {
         (_LSE_ONLINE % ("", "sum *= expf(top - highest);"), "scale down the lane's sum"),
         (_LSE_ONLINE % ("* expf(top - above)", ""), "different maxima"),
         (_LSE_ALONE % (" || threadIdx.x", ""), "lane 0 reads the whole row alone"),
+        (_LSE_COPIED, "all lanes read, and few take maxima and sums"),
         (_LSE_ALONE % ("", "if (threadIdx.x == 0)"), "each lane reads the whole row"),
         (_LSE_RIGHT.replace("if (threadIdx.x == 0) ", ""), "each result is written 32 times"),
         (_LSE_CHUNKS, "neighbouring lanes use addresses far apart"),
@@ -287,7 +305,7 @@ WRONG = {
         (lambda indices: len(np.unique(indices % 32)), "number of banks in use"),
         (lambda indices: 1, "never a conflict"),
         (lambda indices: len(np.unique(indices)), "number of different indices"),
-        (lambda indices: 32 / len(np.unique(indices % 32)), ""),
+        (lambda indices: 32 / len(np.unique(indices % 32)), "use // and int()"),
         (lambda indices: -(-len(np.unique(indices)) // 32), "never a conflict"),
         (lambda indices: int(np.bincount(np.unique(indices) // 32).max()), "it is the remainder"),
         (lambda indices: int(np.bincount(np.unique(indices) % 32).max()) - 1, "beyond the first turn"),
