@@ -178,7 +178,7 @@ assert sum(noise.values()) + sum(within.sum() for within in inside.values()) == 
 # It learnt from clips that hold one sound each, which fills most of the second. A segment that holds only the end of a
 # sound, or nothing, is unlike all of them.
 #
-# And two questions about one recording. *Where do you hear the bird? Where the telephone?* Same sound, same model; the
+# Now two questions about one recording. *Where do you hear the bird? Where the telephone?* Same sound, same model; the
 # red moves.
 
 # %%
