@@ -783,8 +783,8 @@ assert (np.diff(losses["rate too low"], axis=1) < 0).all() and (np.abs(ends["dea
 assert np.isfinite(losses["rate too high"]).all() and (ends["rate too high"] > 0.7 * math.log(10)).all()
 
 # %% [markdown]
-# Besides the check, the length of the gradient block by block shows a forgotten residual: as it should be, it does not
-# fade towards the input; with the mistake it does. (The dead head's bars have no height: all are zero.)
+# Besides the check, the length of the gradient block by block shows a forgotten residual: as it should be, it grows
+# towards the input; with the mistake it fades. (The dead head's bars have no height: all are zero.)
 
 # %%
 # varies: training depends on the processor
