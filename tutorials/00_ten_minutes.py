@@ -29,7 +29,8 @@ show.style()
 # heartbeats, alarms and a kind of speech. Each clip lasts a second, has its own pitch, speed, loudness and background
 # noise, and no two are the same. The next cell shows 2400 of them, with their names, to a small **Audio Spectrogram
 # Transformer** ([Gong, Chung, Glass 2021](https://arxiv.org/abs/2104.01778)) whose weights are random numbers. Three
-# times over, half a minute in all. Run it, and watch the accuracy on 400 clips that are held out.
+# times over, about a minute in all, less on a fast machine. Run it, and watch the accuracy on 400 clips that are held
+# out.
 
 # %%
 # varies: seconds, and in the last digits what is learnt
@@ -118,7 +119,7 @@ show.say(f"It says **{result[0]['label']}**, with a probability of {result[0]['p
 # %% [markdown]
 # Ten names are all that it knows: whatever it hears, it must choose among them, and the ten probabilities sum to one.
 # A dog is a bird to it, or a bell. Your own names take a folder of recordings for each:
-# `minast.Classifier.fit("my_sounds/")`, and the same half a minute or a few.
+# `minast.Classifier.fit("my_sounds/")`, and about as long, or a few minutes.
 #
 # ## 0.4 Where did it hear that?
 #
@@ -133,7 +134,9 @@ values = explain_plot.relevance_over_time(classifier.model, classifier.info, mel
 draw.where(mel, {f"where it hears “{name}”": values})
 
 # %% [markdown]
-# The model was never told where in a clip a sound is, nor that it has a pitch. It found that out from names.
+# The model was never told where in a clip a sound is, nor that it has a pitch. It found that out from names. Seconds
+# are judged one by one, each on its own scale times its probability; where there is less red the model need not have
+# heard less ([notebook 9](09_what_does_it_hear.ipynb)).
 #
 # ## 0.5 One recording, several questions
 #
@@ -156,8 +159,30 @@ mel = classifier.read(street)[1]
 starts, scores = scoring.scores_over_time(classifier.model, classifier.info, mel, hop=10)
 draw.when(mel, starts, scores, classifier.labels)
 
+# %%
+# varies: trained weights
+called = np.array(classifier.labels)[scores.argmax(axis=1)]  # the likeliest name of each segment
+middle = starts + 0.5  # s
+inside = {label: (start <= middle) & (middle < start + 1) for label, start in SCENE}
+for label, within in inside.items():
+    others = Counter(called[within & (called != label)].tolist()).most_common(1)
+    most = f"; most often else: {others[0][0]} ({others[0][1]})" if others else ""
+    show.say(
+        f"Of the {within.sum()} segments whose middle lies in the {label}, "
+        f"{(called[within] == label).sum()} are called {label}{most}."
+    )
+noise = Counter(called[~np.any(list(inside.values()), axis=0)].tolist())
+names = ", ".join(f"{name} ({n})" for name, n in noise.most_common())
+show.say(
+    f"Where the middle is noise and a neighbour at most reaches in, it must still choose a name (0.3). Here: {names}."
+)
+assert sum(noise.values()) + sum(within.sum() for within in inside.values()) == len(starts)
+
 # %% [markdown]
-# And two questions about one recording. *Where do you hear the bird? Where the telephone?* Same sound, same model; the
+# It learnt from clips that hold one sound each, which fills most of the second. A segment that holds only the end of a
+# sound, or nothing, is unlike all of them.
+#
+# Now two questions about one recording. *Where do you hear the bird? Where the telephone?* Same sound, same model; the
 # red moves.
 
 # %%
@@ -195,7 +220,8 @@ draw.where(mel, maps)
 #
 # ## What to remember
 #
-# * A transformer for sound trains in half a minute on two cores, from random numbers to nearly every clip.
+# * A transformer for sound trains in about a minute on two cores, less on a fast machine, from random numbers to nearly every
+#   clip.
 # * It sees a spectrogram. It must choose among its names, however strange the sound.
 # * Relevance maps show where an answer comes from. Whether they are true is a question of its own.
 #

@@ -651,7 +651,7 @@ show.spectrogram(x, "bird, 98 frames padded to 120: a model's input", unit="norm
 # * [minast/features.py](../minast/features.py): `log_mel`, `mel_filterbank`, `window_function`, `fit`, `normalise`;
 #   held against torchaudio's Kaldi features by [tests/model/test_golden.py](../tests/model/test_golden.py) and against the
 #   definition, one filter at a time, by [tests/sound/test_features.py](../tests/sound/test_features.py).
-# * [minast/audio.py](../minast/audio.py): files of any format and rate to a waveform.
+# * [minast/audio/](../minast/audio/): files of any format and rate to a waveform.
 # * [minast/datasets/synthetic/generate.py](../minast/datasets/synthetic/generate.py), [sounds.py](../minast/datasets/synthetic/sounds.py): how the ten
 #   sounds are made.
 # * [solutions/sound_to_pictures.py](solutions/sound_to_pictures.py): the exercises, solved.

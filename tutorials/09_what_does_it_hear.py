@@ -198,9 +198,7 @@ assert all(np.allclose(p.sum(axis=-1), 1, atol=1e-5) for p in maps)
 rows = {
     (layer, head): explain.patch_grid(config, p[:, head, 0])[0] for head in range(3) for layer, p in enumerate(maps)
 }
-titles = {f"layer {i + 1}, head {h + 1} ({row.sum():.0%})": row for (i, h), row in rows.items()}
-where = {"origin": "lower", "extent": (begin, begin + 0.98, 0, 128)}
-show.maps(titles, "share", "attention weight", "time (s)", "mel bin", columns=4, height=5.4, **where)
+draw.attention({f"layer {i + 1}, head {h + 1} ({row.sum():.0%})": row for (i, h), row in rows.items()}, begin)
 
 # %% [markdown]
 # All pictures share one colour scale. The number in a title says how much of the row goes to patches
@@ -575,11 +573,20 @@ for filled, curves in panels.items():
 for filled, by_map in better.items():
     words = ", ".join(f"{word} by chance if deleted by {name}" for name, word in by_map.items())
     show.say(f"{filled.capitalize()}, the logit falls {words}.")
+(_, by_mean), (_, by_least) = ((filled, falls(curves, 0.2)) for filled, curves in panels.items())
+apart = {name: versus(by_mean[name], by_least[name]) for name in by_mean if name != "chance"}
+unlike = [f"by {name} {mean:+.2f} ± {error:.2f}" for name, (mean, error) in apart.items() if abs(mean) > 2 * error]
+show.say(
+    f"The two fillings differ here; the mean makes the logit fall more or less by: {', '.join(unlike)}."
+    if unlike
+    else "The two fillings agree here, within two standard errors for each map; they need not."
+)
 
 # %% [markdown]
-# Two cautions. The two pictures ask the same question, "what if this were gone?", and differ: "gone" has no meaning for
-# a spectrogram, only "replaced by", and a clip with holes is unlike anything that the model was trained on. And with one sound in the clip, "where
-# is anything?" and "where is the bell?" have the same answer, so that even rollout, which knows no class, may do well.
+# Two cautions. Both pictures ask the same question, "what if this were gone?", and need not agree: "gone" has no
+# meaning for a spectrogram, only "replaced by", and a clip with holes is unlike anything that the model was trained on.
+# And with one sound in the clip, "where is anything?" and "where is the bell?" have the same answer, so that even
+# rollout, which knows no class, may do well.
 #
 # Clips with two sounds tell them apart. We delete what a map calls most relevant and follow the logit of *one* of the
 # two, in all clips in which the model recognises both.

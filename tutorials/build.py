@@ -205,7 +205,7 @@ def without_colours(text):
 
 
 def dumps(notebook, source):
-    """The file's text. Raises minast.Error for more than 1 MB, naming the cells with the largest outputs."""
+    """The file's text. Raises minast.Error for more than LARGEST bytes, naming the cells with the largest outputs."""
     _, _, nbformat = tools()
     text = nbformat.writes(notebook) + "\n"
     size = len(text.encode())

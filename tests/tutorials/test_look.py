@@ -18,8 +18,11 @@ import look
 import pages
 import palette
 import schematics
+from figures import fast_attention
+from figures import what_does_it_hear as hear
 from minast import encoder, positions
 from minast.config import ModelConfig
+from minast.gpu import cards
 
 
 @pytest.fixture(autouse=True)
@@ -173,3 +176,42 @@ def test_the_drawn_block_has_the_layers_of_the_code_in_their_order():
     named = {"norm1": "layernorm", "norm2": "layernorm", "GELU": "gelu"}
     drawn = [named.get(w, w.split(":")[0].split(",")[0]) for w in first]
     assert [w for w in drawn if w in ("layernorm", "linear", "attention", "gelu")] == calls
+
+
+# -- names of rungs and sounds in the notebooks' figures -------------------------------------------------------
+
+
+def boxes(axes):
+    """The texts that a panel holds, and where they lie in pixels."""
+    axes.figure.canvas.draw()
+    return [(t.get_text(), t.get_window_extent()) for t in axes.texts if t.get_text()]
+
+
+def test_sounds_that_overlap_are_marked_at_two_heights(drawn):
+    plan = [("bird", 0.4, 1.6), ("speech", 2.1, 3.7), ("bell", 3.0, 4.5), ("alarm", 5.2, 6.5)]
+    assert hear.heights(plan) == [0, 0, 1, 0]
+    assert hear.heights([("a", 0, 2), ("b", 1, 4), ("c", 3, 5), ("d", 5, 6)]) == [0, 1, 0, 0]  # touching is no overlap
+    _, axes = look.figure()
+    hear.planned(axes, plan)
+    levels = [line.get_ydata()[0] for line in axes.lines]
+    assert levels[2] > levels[1] == levels[0] == levels[3]
+
+
+def test_names_of_rungs_lie_apart_and_on_no_roof(drawn):
+    """Six rungs of both roofs, of which two share a place in memory: no name on another one, no name on its point."""
+    card = cards.A100
+    rungs = {str(i): (15 if i == 0 else 300, x, card.float32_peak) for i, x in enumerate((0.09, 0.5, 1.05, 1.9))}
+    rungs |= {f"4, 5, 6 (M = {m})": (600, x, card.tensor_peak) for m, x in ((1, 12.8), (2, 25.6))}
+    fast_attention.rooflines(rungs, card)
+    for axes in drawn[-1].axes[:2]:
+        places = boxes(axes)
+        for i, (name, box) in enumerate(places):
+            assert not [other for other, b in places[:i] if box.overlaps(b)], name
+        roofs = [axes.transData.transform(np.column_stack(line.get_data())) for line in axes.lines[:2]]
+        fine = [np.column_stack([np.interp(np.linspace(0, 1, 5000), np.linspace(0, 1, len(r)), c) for c in r.T])
+                for r in roofs]  # fmt: skip
+        named = [(name, box) for name, box in places if any(name.startswith(k) for k in rungs)]
+        assert len(named) >= 3
+        for name, box in named:
+            hit = [(box.x0 < r[:, 0]) & (r[:, 0] < box.x1) & (box.y0 < r[:, 1]) & (r[:, 1] < box.y1) for r in fine]
+            assert not np.any(hit), f"a roof runs through {name!r}"

@@ -375,3 +375,36 @@ def test_html_and_times(small, tmp_path):
         r"<!-- time:01_small -->\d+ s<!-- end --> <!-- read:01_small -->5 min<!-- end -->", readme.read_text()
     )
     assert written
+
+
+# -- links -----------------------------------------------------------------------------------------------------
+
+PAGES = [ROOT / name / "README.md" for name in ("", "minast", "kernels", "tutorials", "tests")] + SOURCES + NOTEBOOKS
+
+
+def written(path):
+    """The text of a page with its links: of a notebook the text cells, of a source its comments in Markdown."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".ipynb":
+        cells = (c for c in json.loads(text)["cells"] if c["cell_type"] == "markdown")
+        return "\n".join("".join(c["source"]) for c in cells)
+    return text if path.suffix == ".md" else "\n".join(re.findall(r"^# .*", text, re.M))
+
+
+def links_of(text):
+    """The relative links and pictures of a page, without what follows #."""
+    found = [a or b for a, b in re.findall(r"\]\(([^)\s]+)[^)]*\)|\b(?:href|src)=\"([^\"]+)\"", text)]
+    return [link.split("#")[0] for link in found if not re.match(r"[a-z]+:|#", link)]
+
+
+def test_links_of_a_page_are_found():
+    text = 'See [a](../a.py), ![b](pictures/b.svg "b"), [c](c.md#part), <img src="d.png">, [e](https://e.org), [f](#f).'
+    assert links_of(text) == ["../a.py", "pictures/b.svg", "c.md", "d.png"]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_relative_links_lead_to_a_file(page):
+    """From the page's own folder, to a file or folder of the repository."""
+    links = links_of(written(page))
+    assert links, "a page without a link: is its form still what links_of reads?"
+    assert [link for link in links if not (page.parent / link).exists()] == []

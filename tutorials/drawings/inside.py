@@ -34,7 +34,7 @@ def block():
     top, pitch, w, h = 106, 44, 170, 28
     y = [top + pitch * i for i in range(len(steps))]
     for column, centre, color in ((0, 210, INK), (1, 550, PINK)):
-        side = centre - 128 if column == 0 else centre + 128  # where the residual runs
+        side = centre - 118 if column == 0 else centre + 118  # where the residual runs
         d.words(centre, 56, f"x ({T}, {D})" if column == 0 else f"dx ({T}, {D})", 14, mono=True)
         ends = [66, *[y[i] + 14 for i, s in enumerate(steps) if s is None], y[-1] + 58]
         joins = []  # backward, the residual's gradient is added to the branch's here
@@ -70,7 +70,7 @@ def block():
     for i, words in enumerate(("residual:", "x goes on", "unchanged")):
         d.words(10, y[2] + 17 * i, words, 13, anchor="start", color=SOFT)
     for i, words in enumerate(("dy goes", "both ways;", "the two", "gradients", "add up")):
-        d.words(750, y[6] + 17 * i, words, 13, anchor="end", color=PINK)
+        d.words(753, y[6] + 17 * i, words, 12, anchor="end", color=PINK)
     return d
 
 

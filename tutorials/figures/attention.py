@@ -63,7 +63,7 @@ def online(scores, m, l, c, partial, whole):
     keys = np.arange(1, len(scores) + 1)
     _, (a, b, d) = show.figure(3, 1, height=6.2, sharex=True)
     a.plot(keys, scores, "o", markersize=4, color="0.65", label="score s")
-    a.step(keys, m, where="post", label="running\nmaximum m")
+    a.step(keys, m, where="post", label="running maximum m")
     a.set(title="One row, key by key", ylabel="score (nats)")
     b.plot(keys, l, ".-", label="running sum l")
     b.vlines(keys[c < 1], 0, l.max(), color="C1", linewidth=1, linestyle=":")

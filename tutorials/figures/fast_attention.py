@@ -5,6 +5,12 @@ import numpy as np
 
 import look
 
+# where a rung's name stands so that no line runs through it: on a slope, to its left; on the upper flat roof, above it;
+# on the lower one, below it, since the slope of the upper one goes on above
+LEFT = {"xytext": (-7, 1), "ha": "right", "va": "center"}
+ABOVE = {"xytext": (0, 6), "ha": "center", "va": "bottom"}
+BELOW = {"xytext": (2, -6), "ha": "center", "va": "top"}
+
 
 def rooflines(rungs, card):
     """Both roofs of a card, and where rungs would stand if nothing else held them back.
@@ -20,10 +26,13 @@ def rooflines(rungs, card):
         places = {}  # rungs at one place share a label
         for name, row in rungs.items():
             color = look.CYCLE[row[2] == card.tensor_peak]
-            places.setdefault((row[k], min(row[2], row[k] * width) / 1e12, color), []).append(name)
-        for (x, y, color), names in places.items():
+            flat = row[2] <= row[k] * width
+            places.setdefault((row[k], min(row[2], row[k] * width) / 1e12, color, flat), []).append(name)
+        for (x, y, color, flat), names in places.items():
             ax.plot(x, y, "o", mfc="w", color=color)
-            ax.annotate("; ".join(names), (x, y), (-5, 4), textcoords="offset points", ha="right", fontsize=9)
+            place = LEFT if not flat else ABOVE if color == look.CYCLE[1] else BELOW
+            between = "\n" if len(names) > 1 and max(map(len, names)) > 3 else "; "
+            ax.annotate(between.join(names), (x, y), textcoords="offset points", fontsize=9, **place)
     axes[0].set(xlabel="FLOP per byte of the GPU's memory", title=f"{card.name}: memory, peak figures")
     axes[0].set(ylabel="ceiling (TFLOP/s)", xlim=(0.03, 3000), ylim=(0.1, 2000))
     axes[1].set(xlabel="FLOP per byte on the chip", title="shared memory, peak figures")

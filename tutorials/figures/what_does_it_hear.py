@@ -9,16 +9,30 @@ from minast import plots
 from minast.features import bin_of
 
 
+def heights(plan):
+    """0 or 1 for each sound, so that sounds that overlap their predecessor are marked at another height."""
+    levels = []
+    for i, (_, start, _) in enumerate(plan):
+        levels.append(1 - levels[-1] if i and start < plan[i - 1][2] else 0)
+    return levels
+
+
 def planned(axes, plan, labels=None, only=None):
     """Mark in a panel what lies where.   plan: (label, from s, to s); labels: the rows of the panel, if it has rows"""
-    for label, start, stop in plan:
+    shown = [row for row in plan if only is None or row[0] == only]
+    for (label, start, stop), level in zip(shown, heights(shown), strict=True):
         if labels is not None:
             axes.plot([start, stop], [labels.index(label) + 0.5] * 2, "|-", color="C1", linewidth=1.5, markersize=12)
-        elif only is None or label == only:
-            axes.plot(
-                [start, stop], [1.02, 1.02], "|-", color="C1", transform=axes.get_xaxis_transform(), clip_on=False
-            )
-            axes.text((start + stop) / 2, 1.05, label, transform=axes.get_xaxis_transform(), ha="center", color="C1")
+        else:
+            across, y = axes.get_xaxis_transform(), 1.03 + 0.11 * level
+            axes.plot([start, stop], [y, y], "|-", color="C1", transform=across, clip_on=False)
+            axes.text((start + stop) / 2, y + 0.02, label, transform=across, ha="center", color="C1")
+
+
+def in_hz(axes, mel_bins):
+    """Mark frequencies that do not run into each other on an axis of mel bins."""
+    shown = (200, 500, 1000, 2000, 4000, 7000)
+    axes.set_yticks([bin_of(hz, 16000, mel_bins) for hz in shown], [str(hz) for hz in shown])
 
 
 def loud(mel):
@@ -29,8 +43,7 @@ def loud(mel):
 def over_spectrogram(axes, mel, values, title, pad=None, **options):
     """A map over the spectrogram that it explains, with frequencies marked that do not run into each other."""
     plots.relevance(axes, loud(mel), values, **options)
-    shown = (200, 500, 1000, 2000, 4000, 7000)
-    axes.set_yticks([bin_of(hz, 16000, mel.shape[1]) for hz in shown], [str(hz) for hz in shown])
+    in_hz(axes, mel.shape[1])
     axes.set_title(title, pad=pad)
     axes.grid(False)
 
@@ -55,6 +68,20 @@ def recording(mel, maps, plan, start):
         over_spectrogram(ax, mel, values, f"relevance for {label}", pad=20, start=start)
         planned(ax, plan, only=label)
         ax.label_outer()
+    plt.show()
+
+
+def attention(maps, start, mel_bins=128):
+    """Attention of a segment of 1 s, laid out as patches, four side by side.   maps: {title: (rows, columns)}"""
+    _, axes = show.figure(-(-len(maps) // 4), 4, height=5.4, sharex=True, sharey=True)
+    top = max(row.max() for row in maps.values())
+    for ax, (title, row) in zip(axes.flat, maps.items(), strict=True):
+        image = show.heatmap(row, "share", "", ax, title, "time (s)", "frequency (Hz)", bar=False, vmin=0, vmax=top,
+                             origin="lower", extent=(start, start + 0.98, 0, mel_bins))  # fmt: skip
+        ax.title.set_fontsize("small")  # four beside each other
+        in_hz(ax, mel_bins)
+        ax.label_outer()
+    axes[0, 0].figure.colorbar(image, ax=axes, label="attention weight")
     plt.show()
 
 
