@@ -539,7 +539,7 @@ __global__ void walk(const float* x, float* y, int tiles) {
   y[t] = sum;
 }
 """
-fixed_walk = ...  # your code: replace this line by the repaired source
+fixed_walk = ...  # your code: replace this line with the repaired source
 
 # %%
 check.fixed_walk(fixed_walk)
