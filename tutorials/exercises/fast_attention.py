@@ -122,7 +122,7 @@ def _qkv(N, kind):
 @exercise
 def fused_attention(source):
     """Compared for 1 to 2000 tokens, with growing and with huge scores, in four thread orders; and each query reads
-    each key and each value once, and writes its result once."""
+    each key and each value once, writes its result once, and keeps no row of scores."""
     path = compiled(source, "fused")
     cases = ((1, "ordinary scores"), (40, "ordinary scores"), (133, "scores that grow from key to key"),
              (70, "scores of several hundred"), (2000, "ordinary scores"))  # fmt: skip
