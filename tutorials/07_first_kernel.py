@@ -418,7 +418,7 @@ __global__ void reverse(const float* x, float* y, int n) {
   if (i < n) y[i] = box[t];
 }
 """
-fixed_reverse = ...  # your code: replace this line by the source with the barrier where it belongs
+fixed_reverse = ...  # your code: replace this line; the source with its barrier in place
 
 # %%
 check.fixed_reverse(fixed_reverse)

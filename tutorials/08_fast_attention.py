@@ -539,7 +539,7 @@ __global__ void walk(const float* x, float* y, int tiles) {
   y[t] = sum;
 }
 """
-fixed_walk = ...  # your code: replace this line by the repaired source
+fixed_walk = ...  # your code: replace this line; the repaired source
 
 # %%
 check.fixed_walk(fixed_walk)
@@ -705,7 +705,7 @@ assert error < 1e-5 and (got == again).all()
 # and keeps no more than one score at a time. No shared memory is needed; `float o[8]` is an array of the thread's own.
 # Each score is the product of q and k times `scale`. The check launches enough blocks of 32 threads along x, and feeds
 # them scores that grow from key to key, and scores of several hundred. Then it counts: each query may read each key and
-# each value once, and writes its result once.
+# each value once, and writes its result once, and no array of a thread's own may be longer than 32.
 #
 # <details><summary>Hint</summary>
 #

@@ -33,6 +33,8 @@ def test_every_wrong_answer_has_its_reason_and_every_exercise_an_unusual_right_o
         ("__device__ float scores[1000];", {"scores": 1000}),
         ("float o[2][2] = {{1, 2}, {3, 4}}, s[2048];", {"o": 4, "s": 2048}),
         ("float p = fmaf(o[0], k[j * 64 + d], f(b, c[99])), s[(2048)];", {"s": 2048}),
+        ("float s[N], t[1 << 11];", {"s": float("inf"), "t": float("inf")}),
+        ("enum { D = 8 }; float own[D] = {}, o[D + 1];", {"own": 8, "o": 9}),
         ("for (int j = 0; j < N; j++) { float s = k[j]; y[1000] = s; }", {}),
     ],
 )

@@ -122,7 +122,7 @@ def _qkv(N, kind):
 @exercise
 def fused_attention(source):
     """Compared for 1 to 2000 tokens, with growing and with huge scores, in four thread orders; and each query reads
-    each key and each value once, and writes its result once."""
+    each key and each value once, writes its result once, and keeps no row of scores."""
     path = compiled(source, "fused")
     cases = ((1, "ordinary scores"), (40, "ordinary scores"), (133, "scores that grow from key to key"),
              (70, "scores of several hundred"), (2000, "ordinary scores"))  # fmt: skip
@@ -165,7 +165,7 @@ _TYPE = re.compile(_QUALIFIED + r"(?:float|double|int|char|short|long|half|__hal
 def _arrays(source):
     """{name: numbers} of the arrays that a CUDA source declares outside shared memory."""
     code = re.sub(r"//[^\n]*|/\*.*?\*/", " ", source, flags=re.S)
-    known = dict(re.findall(r"#\s*define\s+(\w+)\s+(\d+)", code) + re.findall(r"\bint\s+(\w+)\s*=\s*(\d+)\s*;", code))
+    known = dict(re.findall(r"#\s*define\s+(\w+)\s+(\d+)", code) + re.findall(r"(\w+)\s*=\s*(\d+)\s*[;,}]", code))
     code = re.sub(r"^\s*#.*$", ";", code, flags=re.M)
     code = re.sub(r"=\s*\{(?:[^{}]|\{[^{}]*\})*\}", " ", code)  # initial values; next, arguments of calls
     while re.search(_CALL, code):
@@ -182,14 +182,18 @@ def _arrays(source):
 
 
 def _size(text, known):
-    """What a sum of products of numbers and named numbers comes to."""
-    terms = (re.findall(r"\w+", term) for term in text.split("+"))
-    return sum(math.prod(int(n) for n in (known.get(f, f) for f in term) if n.isdecimal()) for term in terms)
+    """What a sum of products of numbers and named numbers comes to; infinite if that cannot be told."""
+    text = re.sub(r"[A-Za-z_]\w*", lambda name: known.get(name[0], name[0]), text.strip(" ()"))
+    if not re.fullmatch(r"\d+(?:\s*[*+]\s*\d+)*", text):
+        return math.inf
+    return sum(math.prod(int(n) for n in re.findall(r"\d+", term)) for term in text.split("+"))
 
 
 def _no_row_of_scores(source):
     """A thread's own arrays hold a row of q, k, v or out, not a number for each key."""
     for name, numbers in _arrays(source).items():
+        if numbers == math.inf:
+            raise Wrong(f"the numbers are right, but how long is `{name}`? Write its size as a number, 32 at most.")
         if numbers > 32:
             raise Wrong(
                 f"the numbers are right, but `{name}` holds {numbers} numbers: that is room for a score of each key, "

@@ -329,6 +329,7 @@ WRONG = {
         (_ALL_SCORES, "emulator stops"),
         (_ALL_SCORES.replace("s[256]", "s[2048]"), "`s` holds 2048 numbers"),
         (_ALL_SCORES.replace("float s[256], ", "const int most = 2048;\n  float s[most], "), "`s` holds 2048 numbers"),
+        (_ALL_SCORES.replace("s[256]", "s[1 << 11]"), "how long is `s`?"),
         (_THROUGH_MEMORY, "sums go through memory"),
         (_ONE_THREAD, "only 1 of a block's 32 threads work"),
     ],

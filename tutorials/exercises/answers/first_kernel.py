@@ -190,6 +190,24 @@ __global__ void log_sum_exp(const float* x, float* lse, int rows, int columns) {
   if (threadIdx.x == 0) lse[r] = top + logf(sum);
 }
 """
+_LSE_SHARED = """
+__global__ void log_sum_exp(const float* x, float* lse, int rows, int columns) {
+  __shared__ float tops[4][32], sums[4][32];  // a lane's own two numbers; lane 0 puts 32 of them together
+  int r = blockIdx.x * blockDim.y + threadIdx.y, lane = threadIdx.x, w = threadIdx.y;
+  float top = -INFINITY, sum = 0.0f, highest = -INFINITY, total = 0.0f;
+  for (int c = lane; r < rows && c < columns; c += 32) {
+    float value = x[r * columns + c], above = fmaxf(top, value);
+    sum = sum * expf(top - above) + expf(value - above);
+    top = above;
+  }
+  tops[w][lane] = top, sums[w][lane] = sum;
+  __syncthreads();
+  if (r >= rows || lane) return;
+  for (int i = 0; i < 32; i++) highest = fmaxf(highest, tops[w][i]);
+  for (int i = 0; i < 32; i++) total += sums[w][i] * expf(tops[w][i] - highest);
+  lse[r] = highest + logf(total);
+}
+"""
 _LSE_LAST_LANE = _LSE_RIGHT.replace("if (threadIdx.x == 0)", "if (threadIdx.x == 31)").replace(
     "logf(sum)", "log2f(sum) * 0.6931471805599453f"
 )
@@ -294,7 +312,8 @@ WRONG = {
         (_LSE_ONLINE % ("", "sum *= expf(top - highest);"), "scale down the lane's sum"),
         (_LSE_ONLINE % ("* expf(top - above)", ""), "different maxima"),
         (_LSE_ALONE % (" || threadIdx.x", ""), "lane 0 reads the whole row alone"),
-        (_LSE_COPIED, "all lanes read, and few take maxima and sums"),
+        (_LSE_COPIED, "all lanes read, and few of them sum up"),
+        (_LSE_COPIED.replace("r * columns + c];", "r * columns + c] + 0.0f;"), "all lanes read, and few"),
         (_LSE_ALONE % ("", "if (threadIdx.x == 0)"), "each lane reads the whole row"),
         (_LSE_RIGHT.replace("if (threadIdx.x == 0) ", ""), "each result is written 32 times"),
         (_LSE_CHUNKS, "neighbouring lanes use addresses far apart"),
@@ -324,7 +343,7 @@ WRONG = {
 RIGHT = {
     "add_bias": [_ADD_FLAT, _ADD_EARLY],
     "fixed_reverse": [_REVERSE_OUT, _REVERSE_TWO_BOXES],
-    "log_sum_exp": [_LSE_RIGHT, _LSE_PAIRS, _LSE_LAST_LANE],
+    "log_sum_exp": [_LSE_RIGHT, _LSE_PAIRS, _LSE_LAST_LANE, _LSE_SHARED],
     "turns": [
         lambda indices: max(len({i for i in indices if i % 32 == bank}) for bank in range(32)),
         lambda indices: np.int64(np.unique(np.unique(indices) % 32, return_counts=True)[1].max()),
