@@ -575,9 +575,9 @@ for filled, by_map in better.items():
     show.say(f"{filled.capitalize()}, the logit falls {words}.")
 (_, by_mean), (_, by_least) = ((filled, falls(curves, 0.2)) for filled, curves in panels.items())
 apart = {name: versus(by_mean[name], by_least[name]) for name in by_mean if name != "chance"}
-unlike = [f"by {name} {mean:+.2f} ± {error:.2f}" for name, (mean, error) in apart.items() if abs(mean) > 2 * error]
+unlike = [f"{name} {mean:+.2f} ± {error:.2f}" for name, (mean, error) in apart.items() if abs(mean) > 2 * error]
 show.say(
-    f"The two fillings differ here; the mean makes the logit fall more or less by: {', '.join(unlike)}."
+    f"The two fillings differ here. What the mean adds to the fall of the logit, map by map: {', '.join(unlike)}."
     if unlike
     else "The two fillings agree here, within two standard errors for each map; they need not."
 )

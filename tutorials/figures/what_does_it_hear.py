@@ -78,7 +78,7 @@ def attention(maps, start, mel_bins=128):
     for ax, (title, row) in zip(axes.flat, maps.items(), strict=True):
         image = show.heatmap(row, "share", "", ax, title, "time (s)", "frequency (Hz)", bar=False, vmin=0, vmax=top,
                              origin="lower", extent=(start, start + 0.98, 0, mel_bins))  # fmt: skip
-        ax.title.set_fontsize("small")  # four beside each other
+        ax.set_title(title, fontsize=8)  # four beside each other
         in_hz(ax, mel_bins)
         ax.label_outer()
     axes[0, 0].figure.colorbar(image, ax=axes, label="attention weight")
