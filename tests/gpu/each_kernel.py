@@ -19,6 +19,7 @@ from minast.bench.kernels import attention
 from minast.bench.kernels.cases import cases
 from minast.bench.kernels.cases.case import TOY
 from minast.bench.row import reason
+from minast.cuda import tf32
 from minast.gpu import kernel_source
 from tests.kernel_cases import noting
 
@@ -40,6 +41,11 @@ def jobs(device: Device, backend: str) -> Iterator[tuple[str, Callable]]:
         for version in set(attention.BACKWARD[dtype]) & set(can_run):
             how = {} if dtype == "float32" else {"version": version}
             yield f"attention backward, {version}, {dtype}", partial(cuda.attention_backward, do, cache, **how)
+        if dtype == "float32":
+            for fragments in (1, 2):
+                yield f"attention, TF32, {fragments}", partial(tf32.attention_forward, qkv, H, fragments)
+            cache = tf32.attention_forward(qkv, H)[1]
+            yield "attention backward, TF32", partial(tf32.attention_backward, do, cache)
         yield f"training step, {dtype}", partial(training_step, backend, dtype)
 
 
