@@ -19,8 +19,11 @@ from .result import Result, group_of, quoted, remarks
 from .run import Run
 
 
-def finish(run: Run) -> str:
-    """Score the final model once, keep and draw the result, print it.   -> path of the checkpoint, best.npz"""
+def finish(run: Run, alone: bool = True) -> str:
+    """Score the final model once, keep and draw the result, print it.   -> path of the checkpoint, best.npz
+
+    alone: also print what is in the folder and how to predict; a run of many leaves that out.
+    """
     best = os.path.join(run.out, run_folder.BEST)
     model, info = load(best, run.learner.model.backend.name, run.config.dtype)
     model.cuda_graphs = True
@@ -31,9 +34,12 @@ def finish(run: Run) -> str:
     cli.try_to_draw(picture, draw)
     example = write_examples(run.out, dataset) if dataset.kind == "builtin" else shlex.quote(shown.path)
     files = [name for name in run_folder.FILES if os.path.exists(os.path.join(run.out, name))]
-    for line in [*headline(run, result), *remarks(result), f"{run.out}: {', '.join(files)}"]:
+    for line in [*headline(run, result), *remarks(result), *([f"{run.out}: {', '.join(files)}"] if alone else [])]:
         print(visible(line))  # last: what is written is written, also if nobody reads this
-    print(cli.as_started(f"Predict with:\n  python -m minast.predict {visible(shlex.quote(best))} {visible(example)}"))
+    if alone:
+        print(
+            cli.as_started(f"Predict with:\n  python -m minast.predict {visible(shlex.quote(best))} {visible(example)}")
+        )
     return best
 
 

@@ -128,9 +128,13 @@ def patience_text(run: Run) -> str:
     )
 
 
-def not_finite(run: Run, step: int, what: str) -> Error:
+class Diverged(Error):
+    """Numbers of a run that are no longer finite: other runs, with other seeds, may do better."""
+
+
+def not_finite(run: Run, step: int, what: str) -> Diverged:
     """The sentence for numbers that blew up: at which step, what to do, what is left."""
     epoch = (step - 1) // run.steps_per_epoch + 1
     saved = os.path.exists(os.path.join(run.out, run_folder.LAST))
     left = f"what was saved before is in {run.out}" if saved else "nothing was saved yet"
-    return Error(f"step {step} (epoch {epoch}): {what}; {left}. Try a lower --lr than {run.config.lr:g}.")
+    return Diverged(f"step {step} (epoch {epoch}): {what}; {left}. Try a lower --lr than {run.config.lr:g}.")

@@ -139,16 +139,16 @@ ADVICE = (
 
 
 def at_chance(result: Result) -> str:
-    """A sentence if the interval of the result does not exclude that the model knows nothing; else "".
+    """A sentence if the result does not exclude that the model knows nothing; else "".
 
-    With one label a clip, knowing nothing is always to guess the commonest class; with several, an AUC of 0.5.
+    Chance is an AUC of 0.5. With one label a clip, an accuracy that always guessing the commonest class reaches as well
+    is no better.
     """
+    chance, guess = result.intervals["AUC"][0] <= 0.5, "an AUC of 0.5"
     if result.loss == "ce":
         share = result.targets.sum(axis=0) / max(1, len(result.targets))
-        commonest, low = int(share.argmax()), result.intervals["accuracy"][0]
-        if low > share[commonest]:
-            return ""
+        commonest = int(share.argmax())
         guess = f"always guessing {visible(result.labels[commonest], 40)!r} is right for {share[commonest]:.1%}"
-        return f"This is not clearly better than chance ({guess}). {ADVICE}"
-    low = result.intervals["AUC"][0]
-    return "" if low > 0.5 else f"This is not clearly better than chance (an AUC of 0.5). {ADVICE}"
+        chance = chance and result.intervals["accuracy"][0] <= share[commonest]
+        chance = chance or result.measures["accuracy"] <= share[commonest]
+    return f"This is not clearly better than chance ({guess}). {ADVICE}" if chance else ""

@@ -29,9 +29,7 @@ def resumed_run(options: Namespace) -> Run:
     The place of its data, the backend and the number of threads may be given anew, and it may be made longer. Raises
     minast.Error for other flags, a damaged folder, and data that have changed.
     """
-    given = [name for name, value in vars(options).items() if value is not None and value is not False]
-    if others := [flag(name) for name in given if name not in ALLOWED]:
-        raise Error(f"--resume continues with the run's own settings: leave out {', '.join(others)}.")
+    refuse_others(options)
     out = options.resume
     state = run_folder.load_state_of(out)
     with damage_as_error(out):
@@ -97,6 +95,13 @@ def lengthen(run: Run, options: Namespace) -> None:
             f"the run had stopped out of patience after epoch {len(run.info.history)}: a larger --patience, or "
             "--patience 0, lets it go on."
         )
+
+
+def refuse_others(options: Namespace) -> None:
+    """Raises minast.Error for flags that may not stand beside --resume."""
+    given = [name for name, value in vars(options).items() if value is not None and value is not False]
+    if others := [flag(name) for name in given if name not in ALLOWED]:
+        raise Error(f"--resume continues with the run's own settings: leave out {', '.join(others)}.")
 
 
 @contextlib.contextmanager

@@ -20,6 +20,7 @@ from .lock import lock
 from .run import Run
 
 LAST, BEST, HISTORY = "last.npz", "best.npz", "history.csv"
+PLAN = "plan.json"  # of a folder with many runs: see many.py
 FILES = (BEST, LAST, HISTORY, "curves.png", "confusion.png", "scores.npz")  # what a finished run leaves
 
 
@@ -35,7 +36,7 @@ def new_folder(out: str | os.PathLike | None, default: str, leaving: ExitStack) 
     lock(out, leaving)
     if made_here:
         leaving.callback(remove_empty, out)  # comes before the lock is released
-    if os.path.exists(os.path.join(out, LAST)):
+    if any(os.path.exists(os.path.join(out, name)) for name in (LAST, PLAN)):
         raise Error(f"{out} already holds a training run: continue it with --resume {out}, or choose another --out.")
     if os.path.exists(os.path.join(out, BEST)):
         raise Error(f"{out} holds a {BEST} but no {LAST} to resume from: move it away, or choose another --out.")
