@@ -152,8 +152,8 @@ class AST:
         on the device instead of a float, and the host does not wait for the GPU.
         keep: patchout: the patches (B, n) of each clip that the encoder sees, rising numbers 0 to N - 1; None: all.
         Positions, and all other weights, get the gradients of what was seen.
-        Raises minast.Error for an unknown loss, for another `keep`, for inputs or targets of another shape, and for class indices that the
-        model does not have; if those are on the device and wait=False, the loss is NaN instead.
+        Raises minast.Error for an unknown loss, for another `keep`, for inputs or targets of another shape, and for
+        class indices that the model does not have; if those are on the device and wait=False, the loss is NaN instead.
         """
         x = self._checked(x)
         y = self._targets(y, (len(x), self.config.classes), loss, wait)
@@ -190,7 +190,8 @@ class AST:
     def input_grad(self, x: Array, dlogits: Array) -> Array:
         """Gradient of sum(logits * dlogits) with respect to the input.   x (B, T, F), dlogits (B, K) -> (B, T, F)
 
-        Adds to `dw` as well, whatever is frozen. The whole batch is one pass. Raises minast.Error for an x of another shape.
+        Adds to `dw` as well, whatever is frozen. The whole batch is one pass. Raises minast.Error for an x of another
+        shape.
         """
         self.encoder.refresh()
         tape = []
