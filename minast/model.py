@@ -15,7 +15,7 @@ from .config import ModelConfig
 from .errors import Error
 from .gpu.executor import Executor
 from .layers import Array
-from .params import Views, shapes, zeros
+from .params import Views, flat_size, shapes, zeros
 
 LOSSES = ("bce", "ce")
 
@@ -236,6 +236,14 @@ class AST:
     def parameters(self) -> int:
         """The number of weights, without alignment gaps."""
         return sum(view.size for view in self.w.values())
+
+    @property
+    def trained(self) -> slice:
+        """Where the weights that are not `frozen` lie in the flat arrays: those of the upper blocks and the head."""
+        names = list(shapes(self.config))
+        first = f"blocks.{self.frozen}.norm1.weight" if self.frozen < self.config.depth else "norm.weight"
+        below = names[: names.index(first)] if self.frozen else []
+        return slice(flat_size({name: self.w[name].shape for name in below}, self.dtype), None)
 
     def layout(self, flat: Array) -> Views:
         """Views of another array like `w.flat` (moments, a mask) under the weights' names."""
