@@ -83,12 +83,13 @@ TRAINING = {
     "grad_accum": Whole(1, 10**6),
     "activation_checkpointing": Flag(),
     "augment_from": COUNT,
+    "patience": COUNT,
     "seed": Whole(0, 2**63 - 1),
 }
 
 LATER = (  # fields of TrainConfig that version 0.1.0 did not have: a run that it began goes on with their defaults
     *("head_lr", "freeze", "warmup_steps_of", "average_from", "label_smoothing", "class_weights", "sampler"),
-    *("patchout", "mixup_of", "background"),
+    *("patchout", "mixup_of", "background", "patience"),
 )
 BEFORE = {"mixup_of": "power"}  # or with these
 
@@ -225,6 +226,7 @@ class TrainConfig:
     grad_accum: int = 1  # parts of a batch that are processed one after another, their gradients accumulated
     activation_checkpointing: bool = False  # recompute activations in the backward pass, to save memory
     augment_from: int = 0  # first epoch that is augmented, from 0: a transformer learns the plain clips first
+    patience: int = 0  # epochs without a better one on the validation clips after which the run ends; 0: off
     seed: int = 0  # of weights, order and augmentation
 
     def __post_init__(self):

@@ -3,6 +3,7 @@
 Source: the official code's stats.py, which calls scikit-learn; these agree with it, ties included.
 """
 
+from collections.abc import Sequence
 from statistics import NormalDist
 
 import numpy as np
@@ -126,3 +127,24 @@ def _auc(score, positive):
 def _mean(values):
     values = values[~np.isnan(values)]
     return float(values.mean()) if len(values) else np.nan
+
+
+def intervals(
+    scores: np.ndarray,
+    targets: np.ndarray,
+    loss: str,
+    groups: Sequence | None = None,
+    seed: int = 0,
+    draws: int = 1000,
+) -> dict[str, tuple[float, float]]:
+    """PLACEHOLDER until w-metrics is merged: 95 % percentile bootstrap over clips or groups."""
+    from . import scoring
+
+    groups = np.arange(len(scores)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+    members = [np.flatnonzero(groups == g) for g in range(groups.max() + 1)]
+    rng, values = np.random.default_rng(seed), {}
+    for _ in range(draws):
+        chosen = np.concatenate([members[g] for g in rng.integers(len(members), size=len(members))])
+        for name, value in scoring.measures(scores[chosen], targets[chosen], loss).items():
+            values.setdefault(name, []).append(value)
+    return {name: tuple(np.nanpercentile(v, (2.5, 97.5), method="nearest")) for name, v in values.items()}

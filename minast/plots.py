@@ -64,28 +64,31 @@ def plain(text: str, limit: int = 60) -> str:
 
 
 def learning_curves(
-    history: Sequence[dict], path: str | os.PathLike, measure: str = "accuracy", title: str = ""
+    history: Sequence[dict], path: str | os.PathLike, measure: str = "accuracy", title: str = "", scored: str = "test"
 ) -> None:
     """Draw losses (left) and accuracy or mAP (right) over epochs.
 
-    history: one dictionary per epoch, as in a checkpoint's `info.history`. measure: "accuracy" or "mAP".
+    history: one dictionary per epoch, as in a checkpoint's `info.history`. measure: "accuracy" or "mAP". scored: the
+    clips that were scored after each epoch, "validation" or "test".
     """
     fig = figure(9, 3.6)
-    draw_learning_curves(fig.subplots(1, 2), history, measure)
+    draw_learning_curves(fig.subplots(1, 2), history, measure, scored)
     fig.suptitle(plain(title), parse_math=False)
     save_figure(fig, path)
 
 
-def draw_learning_curves(axes: Sequence["Axes"], history: Sequence[dict], measure: str = "accuracy") -> None:
+def draw_learning_curves(
+    axes: Sequence["Axes"], history: Sequence[dict], measure: str = "accuracy", scored: str = "test"
+) -> None:
     """`learning_curves` on two axes of the caller's."""
     left, right = axes
     epochs = [row["epoch"] for row in history]
     left.plot(epochs, [row["train_loss"] for row in history], marker=".", label="training")
-    left.plot(epochs, [row["valid_loss"] for row in history], marker=".", label="held out")
+    left.plot(epochs, [row["valid_loss"] for row in history], marker=".", label=scored)
     left.set(xlabel="epoch", ylabel="loss (nats)")
     top1 = "training" if measure == "accuracy" else "training: top guess is a label"
     right.plot(epochs, [row["train_top1"] for row in history], marker=".", label=top1)
-    right.plot(epochs, [row[measure] for row in history], marker=".", label="held out")
+    right.plot(epochs, [row[measure] for row in history], marker=".", label=scored)
     right.set(xlabel="epoch", ylabel=measure, ylim=(0, 1.02))
     for each in (left, right):
         each.grid(alpha=0.3)

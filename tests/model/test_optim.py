@@ -7,7 +7,7 @@ import minast
 from minast import optim
 from minast.config import ModelConfig, TrainConfig
 from minast.errors import Error
-from minast.training import learner, start
+from minast.training import fitted, learner
 
 
 def test_cosine_after_a_linear_warm_up():
@@ -79,13 +79,8 @@ def model():
 
 def test_adamw_decays_the_matrices(model):
     adam = learner.new_optimizer(model, TrainConfig(weight_decay=0.25, betas=(0.8, 0.9)))
-    assert (
-        adam.decoupled
-        and adam.weight_decay == 0.25
-        and adam.betas == (0.8, 0.9)
-        and np.shares_memory(adam.w, model.w.flat)
-    )
-    assert adam.w.shape == model.w.flat.shape
+    assert adam.decoupled and adam.weight_decay == 0.25 and adam.betas == (0.8, 0.9)
+    assert adam.w.shape == model.w.flat.shape and np.shares_memory(adam.w, model.w.flat)
     decayed = {name for name, view in model.layout(adam.decay).items() if view.all()}
     assert decayed == {
         "patch_embed.proj.weight",
@@ -117,8 +112,8 @@ def test_the_two_ways_to_decay():
 
 def test_fitting_frames_fits_95_of_100_clips_within_bounds():
     lengths = np.arange(100, 201)
-    assert start.fitting_frames(lengths) == 195 and type(start.fitting_frames(lengths)) is int
-    assert start.fitting_frames([5, 6]) == 32 and start.fitting_frames([3000]) == 1024
+    assert fitted.fitting_frames(lengths) == 195 and type(fitted.fitting_frames(lengths)) is int
+    assert fitted.fitting_frames([5, 6]) == 32 and fitted.fitting_frames([3000]) == 1024
 
 
 def test_an_unknown_schedule_is_refused():
