@@ -6,6 +6,7 @@ from .. import optim
 from ..config import TrainConfig
 from ..errors import Error
 from ..model import AST
+from .averaging import WeightAverage, new_average
 from .loss_scale import LossScale, loss_scale
 
 
@@ -17,6 +18,7 @@ class Learner:
     model: AST
     optimizer: optim.Adam
     scale: LossScale
+    average: WeightAverage | None = None  # of the weights after each epoch, if they are averaged
 
     def step(self, x, y, lr: float, keep=None):
         """Gradient, clipping, update; the update is skipped if the gradient is not finite.
@@ -39,6 +41,11 @@ class Learner:
         self.scale.update(norm)
         return float(loss), norm, logits
 
+    def end_epoch(self, epoch: int) -> None:
+        """What is due after an epoch, counted from 1: its weights are counted into the average."""
+        if self.average and epoch >= self.average.first:
+            self.average.add()
+
 
 def new_learner(model: AST, config: TrainConfig) -> Learner:
     """A learner before its first step. Raises minast.Error if more blocks are to be frozen than there are."""
@@ -46,7 +53,8 @@ def new_learner(model: AST, config: TrainConfig) -> Learner:
         raise Error(f"freeze is {config.freeze}: the model has {model.config.depth} blocks.")
     model.frozen = config.freeze
     model.activation_checkpointing, model.cuda_graphs = config.activation_checkpointing, True
-    return Learner(config, model, new_optimizer(model, config), loss_scale(config.dtype))
+    average = new_average(model, config.average_from)
+    return Learner(config, model, new_optimizer(model, config), loss_scale(config.dtype), average)
 
 
 def new_optimizer(model: AST, config: TrainConfig) -> optim.Adam:
