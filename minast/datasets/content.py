@@ -17,18 +17,21 @@ PART = 64  # files
 _known: dict[str, tuple[tuple, bytes]] = {}  # path -> (size, times, place on disk), digest: a file is read once
 
 
-def digest(path: str) -> bytes:
-    """SHA-256 of a file's bytes, 32 bytes. Raises OSError if it cannot be read."""
+def digest(path: str, known=_known) -> bytes:
+    """SHA-256 of a file's bytes, 32 bytes. Raises OSError if it cannot be read.
+
+    known: a mapping in which the digests of unchanged files are found, such as storage.remembered.Remembered.
+    """
     state = os.stat(path)
     signature = (state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino, state.st_dev)
-    before, value = _known.get(path, (None, b""))
+    before, value = known.get(path, (None, b""))
     if before != signature:
         found = hashlib.sha256()
         with open(path, "rb") as f:
             while piece := f.read(2**20):
                 found.update(piece)
         value = found.digest()
-        _known[path] = signature, value
+        known[path] = signature, value
     return value
 
 

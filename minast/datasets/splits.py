@@ -10,7 +10,8 @@ import numpy as np
 
 from ..errors import Error
 from . import content
-from .common import SPLITS, Clip, Dataset
+from .clips import CODES, SPLITS, Clip
+from .common import Dataset
 
 SHARE = 0.2  # of each class is held out
 ALIASES = {"train": "train", "training": "train", "trn": "train"}
@@ -66,9 +67,9 @@ def assigned(
         if test not in folds or len(folds) < 2:
             numbers = ", ".join(map(str, folds))
             raise Error(f"{dataset.name}: fold {test} is to be the test set; there are the folds {numbers}.")
-        clips = [replace(clip, split="test" if clip.fold == test else "train") for clip in dataset.clips]
+        clips = dataset.clips.with_splits(np.where(dataset.clips.folds == test, CODES["test"], CODES["train"]))
         return replace(dataset, clips=clips, fold=test, split_from=f"{dataset.split_from}: fold {test} is the test set")
-    if all(clip.split for clip in dataset.clips):
+    if (dataset.clips.splits > 0).all():
         return dataset
     by_place = drawn_by == "position"
     clips = draw_by_position(dataset.clips, seed) if by_place else draw(dataset.clips, seed, trained_on=trained_on)

@@ -4,6 +4,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from .. import cli
 from ..datasets import Clip, Dataset
 from ..datasets.common import checked, quoted
@@ -45,9 +47,9 @@ def usable(
         )
     verb = "is" if len(sentences) == 1 else "are"
     cli.note(f"{len(sentences)} of {cli.counted(total, 'file')} {verb} left out: {per_class}.")
-    out = {id(clip) for clip, _ in bad}
-    left = replace(dataset, clips=[clip for clip in dataset.clips if id(clip) not in out], bad=())
-    kept = {k for clip in left.clips for k in clip.labels}
+    out = {clip for clip, _ in bad}
+    left = replace(dataset, clips=dataset.clips[np.array([clip not in out for clip in dataset.clips], bool)], bad=())
+    kept = set(left.clips.labels.values.tolist())
     emptied = [name for k, name in enumerate(dataset.labels) if k not in kept and name in lost]
     if emptied and training:
         raise Error(

@@ -50,14 +50,15 @@ def final_result(run: Run, model: AST, info: Info) -> Result:
     scores = scoring.clip_scores(model, info, mels)
     names, groups = [clip.name for clip in mels.clips], [group_of(clip) for clip in mels.clips]
     targets, seconds = run.data.dataset.targets(mels.clips), run.info.history[-1]["seconds"]
-    return Result(
-        scores, targets, names, groups, info.labels, split, run.scored_as, run.best, run.progress.step, seconds
-    )
+    epoch = run.averaged.last if run.averaged else run.best
+    return Result(scores, targets, names, groups, info.labels, split, run.scored_as, epoch, run.progress.step, seconds)
 
 
 def headline(run: Run, result: Result) -> list[str]:
     """What is quoted: the figure, on which clips, and what these were used for."""
     epoch, done = f"epoch {run.best} of {run.config.epochs}", quoted(result)
+    if run.averaged:
+        return [f"{result.split}: {done}; weights averaged over epochs {run.averaged.first} to {run.averaged.last}"]
     if not run.chooses:
         return [f"test: {done}, after {epoch}, the last: nothing was chosen on them"]
     chosen = f"{epoch} was chosen on {counted(len(run.data.valid), 'validation clip')}"

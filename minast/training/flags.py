@@ -160,6 +160,13 @@ def add_training_flags(g):
     )
     add(g, "warmup", whole(0, 10**9), "N", "warm-up in steps, at most a fifth of the run")
     add(
+        g,
+        "average_from",
+        whole(0, MANY),
+        "EPOCH",
+        "average the weights after this epoch, from 1, and all later ones; 0: off",
+    )
+    add(
         g, "patience", whole(0, MANY), "N", "stop after N epochs without a better one on the validation clips; 0: never"
     )
     g.add_argument(

@@ -57,6 +57,7 @@ def train(run: Run) -> None:
                 print(step_text(run, epoch, at + 1, clock), flush=True)
                 clock.said()
             if progress.step % per_epoch == 0:
+                learner.end_epoch(epoch + 1)
                 row = validate(run, epoch, lr, clock)
                 run_folder.keep(run, row)
                 bar.write(epoch_text(run, row, clock))

@@ -51,6 +51,8 @@ def resumed_run(options: Namespace) -> Run:
     with damage_as_error(out):
         learner.optimizer.load_state(state)
         learner.scale.load_state(state["counters"].get("scale", learner.scale.state()))
+        if learner.average:
+            learner.average.load_state(state)
     if options.data:  # they have moved: the next --resume finds them
         settings = replace(settings, data=options.data, folder=os.getcwd())
     where = model.backend.spectrograms(info.features.rate)
@@ -149,6 +151,9 @@ def check_consistency(run: Run) -> None:
     skipped = step - run.learner.optimizer.t  # steps whose gradient overflowed, in float16 alone
     if skipped < 0 or (skipped and run.config.dtype != "float16"):
         raise Error(f"the optimizer has done {run.learner.optimizer.t} steps, the run {step}")
+    average = run.learner.average
+    if average and average.count != max(0, done + 1 - average.first):
+        raise Error(f"{average.count} epochs are averaged, of {done} from epoch {average.first} on")
     if run.info.loss != run.config.loss:
         raise Error(f"loss is {run.info.loss!r}, but {run.config.loss!r} in the settings")
     if run.info.labels != list(run.data.dataset.labels):

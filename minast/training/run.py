@@ -14,6 +14,7 @@ from ..errors import Error
 from ..features import ON_CPU, Spectrograms
 from ..storage.schema import Flag, Maybe, Number, OneOf, Plain, Record, Text, Whole, as_json, checked
 from . import batches
+from .averaging import WeightAverage
 from .bad_files import say_notes, usable
 from .feature_cache import FeatureCache
 from .learner import Learner
@@ -161,9 +162,15 @@ class Run:
 
     @property
     def best(self) -> int:
-        """The epoch, from 1, whose weights are in best.npz, once there is one."""
+        """The epoch, from 1, whose weights are in best.npz, once there is one and unless they are `averaged`."""
         history = self.info.history
         return best_epoch(history, self.measure) if self.chooses else len(history)
+
+    @property
+    def averaged(self) -> WeightAverage | None:
+        """The average whose weights are in best.npz: once the run is finished, if weights were averaged."""
+        average = self.learner.average
+        return average if average and average.count and self.finished else None
 
     @property
     def out_of_patience(self) -> bool:

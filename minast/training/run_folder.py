@@ -83,7 +83,10 @@ def keep(run: Run, row: dict) -> None:
 def save_rest(run: Run) -> None:
     """What an epoch leaves beside last.npz, from which it follows."""
     history = run.info.history
-    if run.best == len(history):
+    if run.averaged:
+        with run.averaged.applied():
+            save_checkpoint(run, BEST)
+    elif run.best == len(history):
         save_checkpoint(run, BEST)
     with atomic(os.path.join(run.out, HISTORY)) as f:
         f.write(history_text(run))
@@ -108,16 +111,19 @@ def complete(run: Run) -> None:
 def save_last(run: Run) -> None:
     """What a run needs to go on bit for bit: weights, moments, progress, the settings it began with."""
     counters = {**run.progress.to_save(), "scale": run.learner.scale.state()}
-    state = {**run.learner.optimizer.state(), "settings": run.settings.to_save(), "counters": counters}
+    average = run.learner.average.state() if run.learner.average else {}
+    state = {**run.learner.optimizer.state(), **average, "settings": run.settings.to_save(), "counters": counters}
     save_checkpoint(run, LAST, state)
     run.progress.saved = run.progress.step
 
 
 def save_checkpoint(run: Run, name: str, state: dict | None = None) -> None:
     """Write the model as it is to last.npz or best.npz.   state: as in checkpoint.save"""
-    info = run.info
+    info, notes = run.info, run.info.notes
+    if name == BEST and run.averaged:
+        notes = {**notes, "averaged": [run.averaged.first, run.averaged.last]}
     path = os.path.join(run.out, name)
-    save(path, run.learner.model, info.labels, info.features, info.loss, info.history, info.notes, state)
+    save(path, run.learner.model, info.labels, info.features, info.loss, info.history, notes, state)
 
 
 def load_state_of(out: str) -> dict:

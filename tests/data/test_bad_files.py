@@ -15,7 +15,7 @@ from minast import audio, evaluate, train
 from minast.datasets import Clip, Dataset, open_dataset
 from minast.evaluate import write_scores
 from minast.features import Spectrograms
-from minast.training import bad_files, feature_cache
+from minast.training import bad_files, clip_cache, feature_cache
 from tests.data.sounds import make, several, sound
 
 SHORT = ["--depth", "1", "--epochs", "1"]
@@ -201,7 +201,7 @@ def test_an_entry_of_another_recording_is_not_used(cached):
 
 def test_a_damaged_entry_is_noticed_in_the_middle_of_training(cached, monkeypatch):
     clips, mels, files = cached
-    monkeypatch.setattr(feature_cache, "IN_MEMORY", 0)
+    monkeypatch.setattr(clip_cache, "IN_MEMORY", 0)
     rows = feature_cache.FeatureCache(clips, FEATURES, quiet=True)
     for path in files:
         path.write_bytes(path.read_bytes()[:-3] + b"abc")

@@ -179,11 +179,11 @@ def test_the_cache_survives_a_damaged_entry_and_an_unwritable_cache(tones, tmp_p
 
 
 def test_a_cache_on_disk_equals_one_in_memory(tones, monkeypatch):
-    from minast.training import feature_cache
+    from minast.training import clip_cache
 
     clips = open_dataset(str(tones)).clips
     memory = FeatureCache(clips, FEATURES, quiet=True)
-    monkeypatch.setattr(feature_cache, "IN_MEMORY", 10000)
+    monkeypatch.setattr(clip_cache, "IN_MEMORY", 10000)
     disk = FeatureCache(clips, FEATURES, quiet=True)
     assert disk._rows[-1] is None and memory._rows[-1] is not None
     assert all(np.array_equal(a, b) for a, b in zip(memory, disk, strict=True))
