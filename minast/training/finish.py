@@ -1,24 +1,23 @@
 """After the last step: the best checkpoint is scored and drawn, and the user is told how to use it."""
 
-import io
 import os
 import shlex
-import wave
+from dataclasses import asdict
 from functools import partial
 
-import numpy as np
-
-from .. import cli, plots, scoring
+from .. import cli, pages, plots, scoring
+from ..audio.write import wav
 from ..checkpoint import load
 from ..datasets import Dataset
 from ..storage.files import atomic
 from ..text import visible
 from . import run_folder
+from .recipes import recipe
 from .run import Run
 
 
 def finish(run: Run) -> str:
-    """Score the best checkpoint, draw confusion.png, print the results.   -> path of the best checkpoint"""
+    """Score the best checkpoint, draw and report its results, print them.   -> path of the best checkpoint"""
     best = os.path.join(run.out, run_folder.BEST)
     model, info = load(best, run.learner.model.backend.name, run.config.dtype)
     model.cuda_graphs = True
@@ -30,12 +29,17 @@ def finish(run: Run) -> str:
         f"{result[run.measure]:.2%} (mAP {result['mAP']:.3f}, AUC {result['AUC']:.4f}) "
         f"after epoch {info.history[-1]['epoch']}, chosen on these clips"
     ]
+    tested, split = valid, dataset.validation_split
     if run.data.test:
-        scores, targets = scoring.clip_scores(model, info, run.data.test), dataset.targets(run.data.test.clips)
+        tested, split = run.data.test, "test"
+        scores, targets = scoring.clip_scores(model, info, tested), dataset.targets(tested.clips)
         value = scoring.measures(scores, targets, info.loss)[run.measure]
         said.append(f"test: {run.measure} {value:.2%} on {len(targets)} clips never used before")
-    picture = os.path.join(run.out, "confusion.png")
+    picture = os.path.join(run.out, plots.PER_CLASS[info.loss])
     cli.try_to_draw(picture, partial(plots.per_class, scores, targets, info.labels, info.loss, picture))
+    chosen = "valid" if run.data.test else "test"
+    page = os.path.join(run.out, pages.HTML)
+    cli.try_to_draw(page, partial(write_report, run, model, info, tested, scores, split, chosen))
     example = write_examples(run.out, dataset) if dataset.kind == "builtin" else shlex.quote(valid.clips[0].path)
     files = [name for name in run_folder.FILES if os.path.exists(os.path.join(run.out, name))]
     said.append(f"{run.out}: {', '.join(files)}")
@@ -43,6 +47,32 @@ def finish(run: Run) -> str:
         print(visible(line))
     print(cli.as_started(f"Predict with:\n  python -m minast.predict {visible(shlex.quote(best))} {visible(example)}"))
     return best
+
+
+def write_report(run: Run, model, info, tested, scores, split: str, chosen: str) -> None:
+    """report.json and report.html of the model that is quoted; arguments as of `pages.run_record`."""
+    settings = run.settings.to_save()
+    usual, rest = recipe(run.data.dataset.kind, info.loss == "bce", {"pretrained": info.notes.get("pretrained")})
+    defaults = asdict(usual) | {"preset": rest["preset"]}
+    record = pages.run_record(
+        model,
+        info,
+        run.data.dataset,
+        tested,
+        tested.clips,
+        scores,
+        train=run.data.train,
+        train_clips=run.data.train.clips,
+        name=os.path.basename(os.path.abspath(run.out)),
+        split=split,
+        chosen=chosen,
+        measure=run.measure,
+        settings={**settings.pop("train"), **settings},
+        defaults=defaults,
+        history=run.info.history,
+        command=cli.as_typed(),
+    )
+    pages.write_report(run.out, record, pages.players(model, info, record, tested, tested.clips))
 
 
 def write_examples(out: str, dataset: Dataset) -> str:
@@ -55,15 +85,3 @@ def write_examples(out: str, dataset: Dataset) -> str:
             with atomic(os.path.join(folder, dataset.labels[clip.labels[0]] + ".wav")) as f:
                 f.write(wav(clip.wave(16000), 16000))
     return os.path.join(shlex.quote(folder), "*.wav")
-
-
-def wav(samples: np.ndarray, rate: int) -> bytes:
-    """The bytes of a wav file, one channel of 16 bits.   samples (n,) in [-1, 1], beyond that clipped; rate: in Hz
-
-    By the standard library: training on the built-in sounds needs no libsndfile.
-    """
-    stored, file = np.clip(np.floor(np.float64(samples) * 2**15), -(2**15), 2**15 - 1).astype("<i2"), io.BytesIO()
-    with wave.open(file, "wb") as out:
-        out.setparams((1, 2, rate, len(stored), "NONE", "not compressed"))
-        out.writeframes(stored.tobytes())
-    return file.getvalue()

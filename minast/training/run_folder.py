@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 
-from .. import cli, plots
+from .. import cli, pages, plots
 from ..checkpoint import load_state, save
 from ..datasets import Dataset
 from ..errors import Error
@@ -20,7 +20,7 @@ from .lock import lock
 from .run import Run
 
 LAST, BEST = "last.npz", "best.npz"
-FILES = (BEST, LAST, "history.csv", "curves.png", "confusion.png")  # what a finished run leaves
+FILES = (BEST, LAST, "history.csv", "curves.png", *plots.PER_CLASS.values(), *pages.FILES)  # what a finished run leaves
 
 
 def new_folder(out: str | os.PathLike | None, default: str, leaving: ExitStack) -> str:
@@ -87,7 +87,8 @@ def save_rest(run: Run) -> None:
     write_history(run.out, history)
     title = f"{run.data.dataset.name}, {run.settings.preset}, seed {run.config.seed}"
     picture = os.path.join(run.out, "curves.png")
-    cli.try_to_draw(picture, partial(plots.learning_curves, history, picture, run.measure, title))
+    best = best_epoch(history, run.measure)
+    cli.try_to_draw(picture, partial(plots.learning_curves, history, picture, run.measure, title, best))
 
 
 def complete(run: Run) -> None:
