@@ -6,7 +6,7 @@
 
 A class without a positive clip has no measure: its values are NaN, and means are over the other classes (`has_clips`).
 So a mean says something about the classes that were tested, and nothing about the rest; whoever prints it names them.
-Source: the official code's stats.py, which calls scikit-learn; these agree with its version 1.9 to 1e-12, ties included.
+Source: the official code's stats.py, which calls scikit-learn; these agree with version 1.9 to 1e-12, ties included.
 """
 
 from .bootstrap import Difference, intervals, measures, paired_difference

@@ -127,7 +127,7 @@ def _members(groups, count):
         return np.arange(count)
     if len(groups) != count:
         raise Error(f"there are {len(groups)} groups for {count} clips: each clip needs one.")
-    return np.unique(np.asarray(groups), return_inverse=True)[1].reshape(-1)
+    return np.unique(list(groups), return_inverse=True)[1].reshape(-1)
 
 
 def _weights(members: np.ndarray, seed: int, draws: int) -> Iterator[np.ndarray]:

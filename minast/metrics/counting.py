@@ -111,12 +111,8 @@ def outcomes(given: ArrayLike, targets: ArrayLike) -> tuple[np.ndarray, np.ndarr
 def rates(hits: np.ndarray, given: np.ndarray, positives: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Precision, recall and F1, from what `outcomes` counts; of any shape."""
     there = np.where(positives > 0, 1.0, np.nan)
-    precision = hits / np.maximum(given, 1)
-    return (
-        precision * there,
-        hits / np.maximum(positives, 1) * there,
-        2 * hits / np.maximum(given + positives, 1) * there,
-    )
+    precision, recall = hits / np.maximum(given, 1), hits / np.maximum(positives, 1)
+    return precision * there, recall * there, 2 * hits / np.maximum(given + positives, 1) * there
 
 
 def micro(hits: np.ndarray, given: np.ndarray, positives: np.ndarray) -> np.ndarray:

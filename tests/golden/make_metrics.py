@@ -23,7 +23,7 @@ warnings.simplefilter("ignore")
 
 def golden(name, scores, targets):
     there, full = targets.any(axis=0), targets.all(axis=0)
-    ap, auc, scored = (np.full(len(there), np.nan) for _ in range(3))
+    ap, auc = np.full((2, len(there)), np.nan)
     for k in np.flatnonzero(there):
         ap[k] = metrics.average_precision_score(targets[:, k], scores[:, k])
         if not full[k]:
