@@ -67,7 +67,7 @@ class Classifier:
     def save(self, path: str | os.PathLike) -> None:
         """Write the classifier as one .npz checkpoint, for `load` and the commands."""
         info = self.info
-        save(path, self.model, info.labels, info.features, info.loss, info.history, info.notes)
+        save(path, self.model, info.labels, info.features, info.loss, info.history, info.notes, None, info.decisions)
 
     # -- what it is ------------------------------------------------------------------------------------------------
 

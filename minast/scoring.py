@@ -12,20 +12,13 @@ import numpy as np
 from . import metrics
 from .checkpoint import Info
 from .config import FeatureConfig
+from .decisions.calibration import probabilities as probabilities
 from .errors import Error
 from .features import frame_count, hop_seconds, model_inputs, normalise, segment_starts, segments
-from .layers import softmax_forward
 from .model import AST
 
 BATCH = 16  # segments that go through the model together
-
-
-def probabilities(logits: np.ndarray, loss: str) -> np.ndarray:
-    """Softmax for a model trained with loss "ce", sigmoid for "bce".   logits (..., K) -> (..., K)"""
-    if loss == "ce":
-        return softmax_forward(logits)[0]
-    e = np.exp(-np.abs(logits))
-    return np.where(logits >= 0, 1 / (1 + e), e / (1 + e))
+KEPT = ("accuracy", "mAP", "AUC", "d_prime")  # measures of each epoch in history.csv
 
 
 def by_clip(function: Callable, clips: Iterable[Iterable[np.ndarray]], batch: int = BATCH) -> Iterator[np.ndarray]:
@@ -147,9 +140,5 @@ def mean_loss(scores: np.ndarray, targets: np.ndarray, loss: str) -> float:
 
 def measures(scores: np.ndarray, targets: np.ndarray, loss: str) -> dict[str, float]:
     """{name: number} of scores and targets (n, K). The first selects the best epoch: accuracy, or mAP ("bce")."""
-    shared = {
-        "mAP": metrics.mean_average_precision(scores, targets),
-        "AUC": metrics.roc_auc(scores, targets),
-        "d_prime": metrics.d_prime(scores, targets),
-    }
-    return {"accuracy": metrics.accuracy(scores, targets), **shared} if loss == "ce" else shared
+    found = metrics.measures(scores, targets, loss)
+    return {name: found[name] for name in KEPT if name in found}

@@ -17,8 +17,10 @@ from pathlib import Path
 import numpy as np
 from metric_cases import cases
 from sklearn import metrics
+from sklearn.calibration import _sigmoid_calibration
 
 warnings.simplefilter("ignore")
+PLATT = ("several 300x20", "several 17x5")  # whose scores, taken for probabilities, are calibrated
 
 
 def golden(name, scores, targets):
@@ -52,6 +54,9 @@ def golden(name, scores, targets):
                 metrics.precision_recall_fscore_support(truth, guess, average=average, **asked)[:3], np.float64
             )
         found["rates None"][:, ~there] = np.nan
+    if name in PLATT:
+        a, b = _sigmoid_calibration(np.log(scores / (1 - scores)).ravel(), targets.ravel())
+        found["Platt"] = np.array([-a, -b])  # scikit-learn's sigmoid is 1 / (1 + exp(a z + b))
     return found
 
 
