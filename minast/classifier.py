@@ -12,7 +12,7 @@ from .console.say import warn
 from .errors import Error
 from .model import AST
 from .scoring import BATCH, by_clip, clip_mean, segment_embeddings, segment_scores
-from .sounds import OpenSound
+from .streaming.sound import OpenSound
 from .text import visible
 from .training.fit import fit
 
