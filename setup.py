@@ -24,7 +24,11 @@ setup(
     # The kernels' sources travel inside the package; minast/gpu/kernel_source.py finds them.
     packages=[*find_packages(include=["minast", "minast.*"]), "minast.kernels"],
     package_dir={"minast.kernels": "kernels"},
-    package_data={"minast": ["py.typed"], "minast.kernels": ["*.cu", "*.cuh", "*.md", "*.png", "emulator/*"]},
+    package_data={
+        "minast": ["py.typed"],
+        "minast.pages": ["page.css", "page.js"],
+        "minast.kernels": ["*.cu", "*.cuh", "*.md", "*.png", "emulator/*"],
+    },
     entry_points={"console_scripts": ["minast = minast.__main__:main"]},
     install_requires=[
         "numpy>=1.26",

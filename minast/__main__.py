@@ -12,6 +12,7 @@ COMMANDS = {
     "train": "train a classifier on a folder of sounds, a manifest, or a known data set",
     "predict": "name what is heard in audio files",
     "evaluate": "measure how good a model is on labelled clips",
+    "scan": "write a table of what happens when, in long recordings and archives",
     "embed": "write the embeddings of audio files to a .npz",
     "convert": "turn pretrained ViT, DeiT or AST weights into a checkpoint",
     "data": "say what is in a data set, and what is wrong with it",

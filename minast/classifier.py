@@ -12,7 +12,7 @@ from .console.say import warn
 from .errors import Error
 from .model import AST
 from .scoring import BATCH, by_clip, clip_mean, segment_embeddings, segment_scores
-from .sounds import OpenSound
+from .streaming.sound import OpenSound
 from .text import visible
 from .training.fit import fit
 
@@ -67,7 +67,7 @@ class Classifier:
     def save(self, path: str | os.PathLike) -> None:
         """Write the classifier as one .npz checkpoint, for `load` and the commands."""
         info = self.info
-        save(path, self.model, info.labels, info.features, info.loss, info.history, info.notes)
+        save(path, self.model, info.labels, info.features, info.loss, info.history, info.notes, None, info.decisions)
 
     # -- what it is ------------------------------------------------------------------------------------------------
 

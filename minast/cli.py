@@ -13,6 +13,7 @@ from .console import early, signals
 from .console.arguments import Parser as Parser
 from .console.arguments import whole
 from .console.say import as_started as as_started
+from .console.say import as_typed as as_typed
 from .console.say import complain
 from .console.say import note as note
 from .console.say import print_json as print_json

@@ -5,7 +5,7 @@
 
 Prints accuracy (for data with one label per clip), mAP, AUC and d', then a line per class. Of the test and validation
 splits, clips that the model was trained on are left out, also under other names: files are compared byte by byte. --out
-also writes the scores of every clip and draws the confusion matrix.
+also writes the scores of every clip and draws the confusion matrix, or the average precision of each class.
 """
 
 import os
@@ -53,7 +53,7 @@ def main(argv=None):
     result, rows = scoring.measures(scores, targets, loss), by_class(info.labels, scores, targets, loss)
     if args.out:  # first: they are written also if nobody reads what is printed
         write_scores(os.path.join(args.out, "scores.csv"), data, info.labels, clips, scores)
-        picture = os.path.join(args.out, "confusion.png")
+        picture = os.path.join(args.out, plots.PER_CLASS[loss])
         cli.try_to_draw(picture, partial(plots.per_class, scores, targets, info.labels, loss, picture))
     if args.json:
         about = {"checkpoint": args.checkpoint, "data": data.name, "split": args.split, "clips": len(clips)}
@@ -83,7 +83,9 @@ def parser():
     )
     p.add_argument("--fold", type=whole(1, FOLDS), metavar="N", help=f"{cli.FOLD} (default: the model's)")
     cli.add_skip_bad(p)
-    p.add_argument("--out", metavar="DIR", help="write scores.csv and confusion.png into this folder")
+    p.add_argument(
+        "--out", metavar="DIR", help="write scores.csv and a picture of the results per class into this folder"
+    )
     p.add_argument("--json", action="store_true", help="print one JSON object")
     p.add_argument("--no-cache", action="store_true", help="do not cache features on disk")
     cli.add_backend(p)

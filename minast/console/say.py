@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shlex
 import sys
 import warnings
 
@@ -15,6 +16,15 @@ def as_started(text: str) -> str:
     """A text with `python -m minast.VERB` replaced by `minast VERB` if the console command was used."""
     console = os.path.splitext(os.path.basename(sys.argv[0]))[0] == "minast"
     return text.replace("python -m minast.", "minast ") if console else text
+
+
+def as_typed() -> str | None:
+    """The command that runs, as it can be typed again; None in a script or a notebook."""
+    path, package = os.path.realpath(sys.argv[0]), __name__.partition(".")[0]
+    name, folder = os.path.splitext(os.path.basename(path))[0], os.path.basename(os.path.dirname(path))
+    if name != package and folder != package:
+        return None
+    return shlex.join([*([name] if name == package else ["python", "-m", f"{package}.{name}"]), *sys.argv[1:]])
 
 
 def complain(message: object) -> None:

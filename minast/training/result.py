@@ -13,7 +13,6 @@ import numpy as np
 
 from .. import metrics, scoring
 from ..config import COUNT
-from ..datasets import Clip
 from ..datasets.common import named
 from ..errors import Error
 from ..storage.files import atomic
@@ -87,11 +86,6 @@ class Result:
         if not scores.shape == targets.shape == shape or len(about["groups"]) != shape[0]:
             raise Error(f"{path}: scores {scores.shape} are not one for each clip and label, {shape}.")
         return cls(scores, targets, **about)
-
-
-def group_of(clip: Clip) -> str:
-    """The recording, speaker or site that a clip belongs to; "" if the data name none."""
-    return getattr(clip, "group", "")
 
 
 def units(groups: Sequence[str], clips: Sequence[str] | None = None) -> list[str] | None:

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 
-from .. import cli, plots
+from .. import cli, pages, plots
 from ..checkpoint import load_state, save
 from ..datasets import Dataset
 from ..errors import Error
@@ -21,7 +21,7 @@ from .run import Run
 
 LAST, BEST, HISTORY = "last.npz", "best.npz", "history.csv"
 PLAN = "plan.json"  # of a folder with many runs: see many.py
-FILES = (BEST, LAST, HISTORY, "curves.png", "confusion.png", "scores.npz")  # what a finished run leaves
+FILES = (BEST, LAST, HISTORY, "curves.png", *plots.PER_CLASS.values(), "scores.npz", *pages.FILES)  # of a finished run
 
 
 def new_folder(out: str | os.PathLike | None, default: str, leaving: ExitStack) -> str:
@@ -92,7 +92,9 @@ def save_rest(run: Run) -> None:
         f.write(history_text(run))
     title = f"{run.data.dataset.name}, {run.settings.preset}, seed {run.config.seed}"
     picture = os.path.join(run.out, "curves.png")
-    cli.try_to_draw(picture, partial(plots.learning_curves, history, picture, run.measure, title, run.data.split))
+    shown = None if run.averaged else run.best
+    draw = partial(plots.learning_curves, history, picture, run.measure, title, shown, run.data.split)
+    cli.try_to_draw(picture, draw)
 
 
 def complete(run: Run) -> None:

@@ -12,7 +12,7 @@ from minast import explain, plots, scoring
 from minast.config import FeatureConfig
 from minast.datasets import open_dataset
 from minast.features import model_inputs
-from minast.sounds import OpenSound
+from minast.streaming.sound import OpenSound
 
 BANDS = ((50, 500), (4000, 8000))  # Hz: of the fixture's low and high noises
 
