@@ -20,6 +20,7 @@ from .run import Run
 def finish(run: Run) -> str:
     """Score the best checkpoint, draw confusion.png, print the results.   -> path of the best checkpoint"""
     best = os.path.join(run.out, run_folder.BEST)
+    run.data.settle()
     model, info = load(best, run.learner.model.backend.name, run.config.dtype)
     model.cuda_graphs = True
     dataset, valid, targets = run.data.dataset, run.data.valid, run.data.valid_targets

@@ -11,6 +11,7 @@ from ..errors import Error
 from ..text import visible
 from . import flags, loop, run_folder
 from .finish import finish
+from .late import FoundLate
 from .resume import resumed_run
 from .run import Run
 from .start import new_run
@@ -49,12 +50,27 @@ def train(options: Namespace) -> str:
                 run_folder.take(options.resume, leaving)
                 run = resumed_run(options)
                 run_folder.complete(run)
-            loop.train(run)
-            return finish(run)
+            try:
+                loop.train(run)
+                return finish(run)
+            except FoundLate as error:
+                raise found_late(run, error) from None
         except KeyboardInterrupt:
             with suppress(OSError):  # the terminal may be gone
                 print(cli.as_started(stopped(options, run)), flush=True)
             raise
+
+
+def found_late(run: Run, error: FoundLate) -> Error:
+    """Save a run that cannot go on because of a file.   -> the sentence that says so, and how to continue"""
+    run_folder.save_last(run)
+    resume = f"python -m minast.train --resume {visible(shlex.quote(run.out))}"
+    return Error(
+        cli.as_started(
+            f"{error} The run is saved after step {run.progress.step} of {run.steps}; to go on without what cannot be "
+            f"read: {resume} --skip-bad"
+        )
+    )
 
 
 def stopped(options: Namespace, run: Run | None) -> str:

@@ -32,6 +32,8 @@ def train(run: Run) -> None:
         Prefetcher(pin_memory(run.batch, model.xp), range(progress.step, run.steps)) as prefetcher,
         tqdm(total=run.steps, initial=progress.step, unit="step", disable=None, dynamic_ncols=True) as bar,
     ):
+        if run.unscored:
+            end_epoch(run, clock, bar)
         for (x, y), (_, labels) in to_device(prefetcher, model.xp):
             epoch, at = divmod(progress.step, per_epoch)
             if at == 0:
@@ -48,16 +50,25 @@ def train(run: Run) -> None:
             bar.set_postfix_str(bar_text(run, epoch, at + 1, clock, prefetcher.waited), refresh=False)
             bar.update()
             if progress.step % per_epoch == 0:
-                row = validate(run, epoch, lr, clock)
-                run_folder.keep(run, row)
-                bar.write(epoch_text(row, run.measure, clock.speed))
+                end_epoch(run, clock, bar)
             if stop.asked and progress.step < run.steps:
                 run_folder.save_last(run)
                 raise stop.error
 
 
+def end_epoch(run: Run, clock: Clock, bar) -> None:
+    """Score the held-out clips, save the run, print the epoch's line.   bar: the progress bar above which it appears"""
+    step, per_epoch = run.progress.step - 1, run.steps_per_epoch
+    row = validate(run, step // per_epoch, optim.schedule(run.config, step, per_epoch), clock)
+    run_folder.keep(run, row)
+    bar.write(epoch_text(row, run.measure, clock.speed))
+    if run.data.train.late and (found := run.data.train.late.report()):
+        bar.write(f"note: {found}")
+
+
 def validate(run: Run, epoch: int, lr: float, clock: Clock) -> dict:
     """Score the held-out clips at the end of an epoch, counted from 0.   -> the epoch's row of history.csv"""
+    run.data.settle()
     scores = scoring.clip_scores(run.learner.model, run.info, run.data.valid)
     if not np.isfinite(scores).all():
         raise not_finite(run, run.progress.step, "the held-out scores are no longer finite")

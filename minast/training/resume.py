@@ -19,14 +19,14 @@ from .learner import new_learner
 from .progress import Progress
 from .run import Run, Settings, TrainingData
 
-ALLOWED = ("resume", "data", "backend", "threads")  # flags that may stand beside --resume
+ALLOWED = ("resume", "data", "backend", "threads", "skip_bad")  # flags that may stand beside --resume
 
 
 def resumed_run(options: Namespace) -> Run:
     """The run in the folder `options.resume`, where it stopped, with its own settings.
 
-    Only the place of its data, the backend and the number of threads may be given anew. Raises minast.Error for other
-    flags, a damaged folder, and data that have changed.
+    Only the place of its data, the backend, the number of threads and --skip-bad may be given anew. Raises minast.Error
+    for other flags, a damaged folder, and data that have changed.
     """
     given = [name for name, value in vars(options).items() if value is not None and value is not False]
     if others := [flag(name) for name in given if name not in ALLOWED]:
@@ -45,10 +45,10 @@ def resumed_run(options: Namespace) -> Run:
         settings.fold,
         drawn_by=settings.drawn_by,
         trained_on=trained_before(info.notes),
-        skip_bad=settings.skip_bad,
+        skip_bad=settings.skip_bad or options.skip_bad,
     )
     print("\n".join(understood(dataset)))
-    if run_folder.fingerprint(dataset) != settings.fingerprint:
+    if run_folder.fingerprint(dataset, settings.fingerprint) != settings.fingerprint:
         raise Error(f"{dataset.name}: these are not the clips that {out} was trained on: start a new run.")
     learner = new_learner(model, settings.train)
     with damage_as_error(out):
@@ -56,6 +56,7 @@ def resumed_run(options: Namespace) -> Run:
         learner.scale.load_state(state["counters"].get("scale", learner.scale.state()))
     if options.data:  # they have moved: the next --resume finds them
         settings = replace(settings, data=options.data, folder=os.getcwd())
+    settings = replace(settings, skip_bad=settings.skip_bad or options.skip_bad)
     where = model.backend.spectrograms(info.features.rate)
     data = TrainingData.read(dataset, info.features, settings.cache, skip_bad=settings.skip_bad, spectrograms=where)
     run = Run(out, settings, info, data, learner, progress)
@@ -104,7 +105,7 @@ def check_history(history: list[dict]) -> None:
 def check_consistency(run: Run) -> None:
     """Raises minast.Error if the parts of a state do not belong together: steps, epochs, labels, loss."""
     done, step, each = len(run.info.history), run.progress.step, run.steps_per_epoch
-    if not done * each <= step < (done + 1) * each or step > run.steps:
+    if not done * each <= step <= (done + 1) * each or step > run.steps:
         raise Error(f"step {step} is not in epoch {done + 1} of {run.config.epochs} of {each} steps")
     if run.progress.hits > each * run.batch_size:
         raise Error(f"counters.sums[1] is {run.progress.hits}: an epoch has {each * run.batch_size} clips")

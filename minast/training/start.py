@@ -19,7 +19,8 @@ from ..pretrained.known_clips import trained_before
 from ..text import visible
 from . import run_folder
 from .bad_files import usable
-from .feature_cache import FeatureCache
+from .feature_cache import LARGE, Chosen, FeatureCache, large
+from .late import Late
 from .learner import new_learner
 from .linear_probe import fit_linear_probe
 from .progress import Progress
@@ -52,11 +53,14 @@ def new_run(options: Namespace, leaving: ExitStack) -> Run:
     describe(model, features, preset, out)
     if options.pretrained and not options.random_head:
         print("fitting the new head to frozen features (linear probe)", flush=True)
-        loss = fit_linear_probe(model, clips, dataset.targets(clips.clips), features, config.loss)
+        chosen = clips.late.sampled if clips.late else np.arange(len(clips))
+        mels, targets = Chosen(clips, chosen), data.train_targets[chosen]
+        loss = fit_linear_probe(model, mels, targets, features, config.loss)
         print(f"the new head is fitted: training loss {loss:.3f}")
 
     notes = {"data": dataset.name, "from": origin, "seed": config.seed, "fold": dataset.fold, "drawn_by": "content"}
-    notes["trained_on"] = pack(shortened(digests([clip.path for clip in clips.clips])))
+    if not clips.late:  # else they are known by and by
+        notes["trained_on"] = pack(shortened(digests([clip.path for clip in clips.clips])))
     if before is not None:
         notes["trained_before"] = pack(before)
     settings = Settings(
@@ -78,8 +82,11 @@ def new_run(options: Namespace, leaving: ExitStack) -> Run:
 
 def say_overlaps(dataset: Dataset, before: np.ndarray | None, pretrained: str | None) -> None:
     """Print which files are copies of others, and which held-out clips the pretrained weights know."""
-    for sentence in duplicates.sentences(dataset, duplicates.groups(dataset)):
-        cli.note(f"{sentence}.")
+    if len(dataset.clips) > LARGE:
+        print(f"{len(dataset.clips)} files are not compared with each other: python -m minast.data check does it")
+    else:
+        for sentence in duplicates.sentences(dataset, duplicates.groups(dataset)):
+            cli.note(f"{sentence}.")
     held_out = dataset.of("valid", "test")
     if before is not None and (n := among(digests([clip.path for clip in held_out]), before).sum()):
         cli.note(f"{pretrained} was trained on {n} of {len(held_out)} held-out clips: results on them are too good.")
@@ -96,13 +103,22 @@ def prepare_features(options: Namespace, rest: dict, dataset: Dataset) -> tuple[
     features = FeatureConfig(**{"rate": rest["rate"], **expected, **flags})
     bad = []
     where = choose(options.backend).spectrograms(features.rate)
-    clips = FeatureCache(dataset.of("train"), features, not options.no_cache, bad=bad, spectrograms=where)
+    train = dataset.of("train")
+    late = Late(options.seed or 0, options.skip_bad) if large(train, features) else None
+    clips = FeatureCache(train, features, not options.no_cache, bad=bad, spectrograms=where, late=late)
     if not len(clips):
         usable(dataset, bad, options.skip_bad, training=True, data=dataset.name)
     frames = fitting_frames(clips.lengths()) if rest["frames"] is None else rest["frames"]
     if not expected and not {"mean", "std"} <= set(flags):
         mean, std = clips.mean_std()
         features = replace(features, **{"mean": mean, "std": std, **flags})
+    if late:
+        print(
+            f"{len(clips)} training clips are computed when they are first needed"
+            f"{'' if options.no_cache else f', and kept: they will take about {clips.bytes / 1e9:.1f} GB'}; lengths, "
+            f"mean and deviation are measured on {len(late.sampled)} of {len(clips)} clips",
+            flush=True,
+        )
     return replace(features, frames=frames), clips, bad
 
 
