@@ -43,7 +43,8 @@ def starting(kind: str, multilabel: bool, given: Mapping, clips: int, frames: in
     start = {**RECIPES.get(kind, RECIPES["own"]), **(PRETRAINED if pretrained else {}), **loss}
     if clips and (kind == "own" or kind not in RECIPES):
         start |= fitted.to_count(clips, frames, given.get("batch", TrainConfig().batch), pretrained)
-        start["augment_from"] = min(start["augment_from"], given.get("epochs", start["epochs"]) // 8)
+        if any(name in given for name in GROUPS["augmentation"]):
+            start["augment_from"] = 0  # what is asked for begins at once
     return start | (ADAM if given.get("optimizer") == "adam" else {})
 
 

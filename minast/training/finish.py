@@ -28,6 +28,7 @@ def finish(run: Run, alone: bool = True) -> str:
     alone: also print what is in the folder and how to predict; a run of many leaves that out.
     """
     best = os.path.join(run.out, run_folder.BEST)
+    run.data.settle()
     model, info = load(best, run.learner.model.backend.name, run.config.dtype)
     model.cuda_graphs = True
     dataset, shown = run.data.dataset, run.data.valid.clips[0]

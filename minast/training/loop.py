@@ -38,6 +38,8 @@ def train(run: Run) -> None:
         Prefetcher(pin_memory(run.batch, model.xp), range(progress.step, run.steps)) as prefetcher,
         tqdm(total=run.steps, initial=progress.step, unit="step", disable=None, dynamic_ncols=True) as bar,
     ):
+        if run.unscored:
+            end_epoch(run, clock, bar)
         for (x, y), (_, labels) in to_device(prefetcher, model.xp):
             epoch, at = divmod(progress.step, per_epoch)
             if at == 0:
@@ -58,11 +60,7 @@ def train(run: Run) -> None:
                 clock.said()
             if progress.step % per_epoch == 0:
                 learner.end_epoch(epoch + 1)
-                row = validate(run, epoch, lr, clock)
-                run_folder.keep(run, row)
-                bar.write(epoch_text(run, row, clock))
-                sys.stdout.flush()
-                clock.said()
+                end_epoch(run, clock, bar)
                 if run.out_of_patience:
                     bar.write(patience_text(run))
                     return
@@ -71,8 +69,21 @@ def train(run: Run) -> None:
                 raise stop.error
 
 
+def end_epoch(run: Run, clock: Clock, bar) -> None:
+    """Score the clips, save the run, print the epoch's line.   bar: the progress bar above which it appears"""
+    step, per_epoch = run.progress.step - 1, run.steps_per_epoch
+    row = validate(run, step // per_epoch, optim.schedule(run.config, step, per_epoch), clock)
+    run_folder.keep(run, row)
+    bar.write(epoch_text(run, row, clock))
+    if run.data.train.late and (found := run.data.train.late.report()):
+        bar.write(f"note: {found}")
+    sys.stdout.flush()
+    clock.said()
+
+
 def validate(run: Run, epoch: int, lr: float, clock: Clock) -> dict:
     """Score the validation or test clips after an epoch, counted from 0.   -> the epoch's row of history.csv"""
+    run.data.settle()
     scores = scoring.clip_scores(run.learner.model, run.info, run.data.valid)
     if not np.isfinite(scores).all():
         raise not_finite(run, run.progress.step, f"the scores of the {run.data.split} clips are no longer finite")
@@ -118,7 +129,7 @@ def epoch_text(run: Run, row: dict, clock: Clock) -> str:
 def left_text(run: Run, clock: Clock, before: str = "") -> str:
     """How long the run will still take at this session's pace, scoring included; "" when it is over."""
     left = run.steps - run.progress.step
-    return f"{before}{duration(clock.session / clock.clips * run.batch_size * left)} left" if left else ""
+    return f"{before}{duration(run.batch_size * left / clock.speed)} left" if left and clock.clips else ""
 
 
 def patience_text(run: Run) -> str:

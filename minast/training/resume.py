@@ -20,14 +20,14 @@ from .progress import Progress
 from .run import Run, Settings, TrainingData, no_patience
 
 # Flags that may stand beside --resume: where its data are, how it is computed, how much longer it trains.
-ALLOWED = ("resume", "data", "backend", "threads", "epochs", "patience", "tensorboard")
+ALLOWED = ("resume", "data", "skip_bad", "backend", "threads", "epochs", "patience", "tensorboard")
 
 
 def resumed_run(options: Namespace) -> Run:
     """The run in the folder `options.resume`, where it stopped, with its own settings.
 
-    The place of its data, the backend and the number of threads may be given anew, and it may be made longer. Raises
-    minast.Error for other flags, a damaged folder, and data that have changed.
+    The place of its data, --skip-bad, the backend and the number of threads may be given anew, and the run may be made
+    longer. Raises minast.Error for other flags, a damaged folder, and data that have changed.
     """
     refuse_others(options)
     out = options.resume
@@ -41,11 +41,11 @@ def resumed_run(options: Namespace) -> Run:
     dataset = open_dataset(
         options.data or located(settings.data, settings.folder),
         trained_on=trained_before(info.notes),
-        skip_bad=settings.skip_bad,
+        skip_bad=settings.skip_bad or options.skip_bad,
         **settings.drawing,
     )
     print("\n".join(understood(dataset)))
-    if run_folder.fingerprint(dataset) != settings.fingerprint:
+    if run_folder.fingerprint(dataset, settings.fingerprint) != settings.fingerprint:
         raise Error(f"{dataset.name}: these are not the clips that {out} was trained on: start a new run.")
     learner = new_learner(model, settings.train)
     with damage_as_error(out):
@@ -55,6 +55,7 @@ def resumed_run(options: Namespace) -> Run:
             learner.average.load_state(state)
     if options.data:  # they have moved: the next --resume finds them
         settings = replace(settings, data=options.data, folder=os.getcwd())
+    settings = replace(settings, skip_bad=settings.skip_bad or options.skip_bad)
     where = model.backend.spectrograms(info.features.rate)
     data = TrainingData.read(dataset, info.features, settings.cache, skip_bad=settings.skip_bad, spectrograms=where)
     run = Run(out, settings, info, data, learner, progress)
@@ -144,7 +145,7 @@ def check_history(history: list[dict]) -> None:
 def check_consistency(run: Run) -> None:
     """Raises minast.Error if the parts of a state do not belong together: steps, epochs, labels, loss."""
     done, step, each = len(run.info.history), run.progress.step, run.steps_per_epoch
-    if not done * each <= step < (done + 1) * each or step > run.steps:
+    if not done * each <= step <= (done + 1) * each or step > run.steps:
         raise Error(f"step {step} is not in epoch {done + 1} of {run.config.epochs} of {each} steps")
     if run.progress.hits > each * run.batch_size:
         raise Error(f"counters.sums[1] is {run.progress.hits}: an epoch has {each * run.batch_size} clips")

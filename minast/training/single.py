@@ -7,9 +7,11 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 
 from .. import cli
+from ..errors import Error
 from ..text import visible
 from . import loop, run_folder
 from .finish import finish
+from .late import FoundLate
 from .resume import resumed_run
 from .run import Run
 from .start import new_run
@@ -34,13 +36,27 @@ def run_one(
                 run = resumed_run(options)
                 run_folder.complete(run)
             begun()
-            loop.train(run)
-            return finish(run, alone)
+            try:
+                loop.train(run)
+                return finish(run, alone)
+            except FoundLate as error:
+                raise found_late(run, error) from None
         except KeyboardInterrupt:
             if alone:
                 with suppress(OSError):  # the terminal may be gone
                     print(cli.as_started(stopped(options, run)), flush=True)
             raise
+
+
+def found_late(run: Run, error: FoundLate) -> Error:
+    """Save a run that cannot go on because of a file.   -> the sentence that says so, and how to continue"""
+    run_folder.save_last(run)
+    return Error(
+        cli.as_started(
+            f"{error} The run is saved after step {run.progress.step} of {run.steps}; to go on without what cannot be "
+            f"read: {resume_command(run.out)} --skip-bad"
+        )
+    )
 
 
 def stopped(options: Namespace, run: Run | None) -> str:

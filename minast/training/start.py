@@ -20,6 +20,7 @@ from ..text import visible
 from . import run_folder
 from .building import affordable_model, preset_of
 from .choice import described, recipe
+from .feature_cache import LARGE, Chosen
 from .inputs import expected_features, prepare_features, say_lengths
 from .learner import new_learner
 from .linear_probe import fit_linear_probe
@@ -65,11 +66,14 @@ def new_run(options: Namespace, leaving: ExitStack, split_seed: int | None = Non
     describe(model, features, preset, out)
     if options.pretrained and not rest["random_head"]:
         print("fitting the new head to frozen features (linear probe)", flush=True)
-        loss = fit_linear_probe(model, clips, data.train_targets, features, config.loss)
+        chosen = clips.late.sampled if clips.late else np.arange(len(clips))
+        mels, targets = Chosen(clips, chosen), data.train_targets[chosen]
+        loss = fit_linear_probe(model, mels, targets, features, config.loss)
         print(f"the new head is fitted: training loss {loss:.3f}")
 
     notes = {"data": dataset.name, "from": origin, "seed": seed, "fold": dataset.fold, "drawn_by": "content", **drawn}
-    notes["trained_on"] = pack(shortened(digests([clip.path for clip in clips.clips])))
+    if not clips.late:  # else they are known by and by
+        notes["trained_on"] = pack(shortened(digests([clip.path for clip in clips.clips])))
     if before is not None:
         notes["trained_before"] = pack(before)
     settings = Settings(
@@ -95,8 +99,11 @@ def new_run(options: Namespace, leaving: ExitStack, split_seed: int | None = Non
 
 def say_overlaps(dataset: Dataset, before: np.ndarray | None, pretrained: str | None) -> None:
     """Print which files are copies of others, and which held-out clips the pretrained weights know."""
-    for sentence in duplicates.sentences(dataset, duplicates.groups(dataset)):
-        cli.note(f"{sentence}.")
+    if len(dataset.clips) > LARGE:
+        print(f"{len(dataset.clips)} files are not compared with each other: python -m minast.data check does it")
+    else:
+        for sentence in duplicates.sentences(dataset, duplicates.groups(dataset)):
+            cli.note(f"{sentence}.")
     held_out = dataset.of("valid", "test")
     if before is not None and (n := among(digests([clip.path for clip in held_out]), before).sum()):
         cli.note(f"{pretrained} was trained on {n} of {len(held_out)} held-out clips: results on them are too good.")

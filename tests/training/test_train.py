@@ -29,6 +29,8 @@ def test_it_learns_and_leaves_what_it_promises(trained, tones, command):
         "curves.png",
         "history.csv",
         "last.npz",
+        "report.html",
+        "report.json",
         "scores.npz",
     ]
     _, info = minast.load(trained / "best.npz")
