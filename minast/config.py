@@ -73,8 +73,11 @@ TRAINING = {
     "grad_accum": Whole(1, 10**6),
     "activation_checkpointing": Flag(),
     "augment_from": COUNT,
+    "patience": COUNT,
     "seed": Whole(0, 2**63 - 1),
 }
+
+LATER = ("patience",)  # fields of TrainConfig that version 0.1.0 did not have
 
 
 def grid_shape(mel_bins: int, frames: int, fstride: int, tstride: int) -> tuple[int, int]:
@@ -199,6 +202,7 @@ class TrainConfig:
     grad_accum: int = 1  # parts of a batch that are processed one after another, their gradients accumulated
     activation_checkpointing: bool = False  # recompute activations in the backward pass, to save memory
     augment_from: int = 0  # first epoch that is augmented, from 0: a transformer learns the plain clips first
+    patience: int = 0  # epochs without a better one on the validation clips after which the run ends; 0: off
     seed: int = 0  # of weights, order and augmentation
 
     def __post_init__(self):
@@ -210,7 +214,7 @@ class TrainConfig:
     def from_saved(cls, saved: dict) -> "TrainConfig":
         """The settings that last.npz keeps (JSON: lists for tuples), under their present names or those of 0.1.0.
 
-        Raises minast.Error for a field that is unknown, missing or has a wrong value: all were there in 0.1.0.
+        Raises minast.Error for a field that is unknown, or was there in 0.1.0 and is missing, or has a wrong value.
         """
         values = {RENAMED.get(name, name): value for name, value in saved.items()}
-        return cls(**checked(Record(TRAINING), values, "train", as_json))
+        return cls(**checked(Record(TRAINING, optional=LATER), values, "train", as_json))

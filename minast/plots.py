@@ -77,15 +77,17 @@ def learning_curves(
     path: str | os.PathLike,
     measure: str = "accuracy",
     title: str = "",
+    scored: str = "test",
     epoch: int | None = None,
 ) -> None:
     """Draw losses (left) and accuracy or mAP (right) over epochs.
 
-    history: one dictionary per epoch, as in a checkpoint's `info.history`. measure: "accuracy" or "mAP". epoch: the one
-    that is used or quoted, which is marked; its figure ends the title.
+    history: one dictionary per epoch, as in a checkpoint's `info.history`. measure: "accuracy" or "mAP". scored: the
+    clips that were scored after each epoch, "validation" or "test". epoch: the one whose weights are kept, which is
+    marked; its figure ends the title.
     """
     fig = figure(9, 3.6)
-    draw_learning_curves(fig.subplots(1, 2), history, measure, epoch)
+    draw_learning_curves(fig.subplots(1, 2), history, measure, scored, epoch)
     if epoch:
         value = history[epoch - 1][measure]
         title += f": {measure} {f'{value:.1%}' if measure == 'accuracy' else f'{value:.3f}'} after epoch {epoch}"
@@ -94,17 +96,21 @@ def learning_curves(
 
 
 def draw_learning_curves(
-    axes: Sequence["Axes"], history: Sequence[dict], measure: str = "accuracy", epoch: int | None = None
+    axes: Sequence["Axes"],
+    history: Sequence[dict],
+    measure: str = "accuracy",
+    scored: str = "test",
+    epoch: int | None = None,
 ) -> None:
     """`learning_curves` on two axes of the caller's."""
     left, right = axes
     epochs = [row["epoch"] for row in history]
     left.plot(epochs, [row["train_loss"] for row in history], marker=".", label="training")
-    left.plot(epochs, [row["valid_loss"] for row in history], marker=".", label="held out")
+    left.plot(epochs, [row["valid_loss"] for row in history], marker=".", label=scored)
     left.set(xlabel="epoch", ylabel="loss (nats)")
     top1 = "training" if measure == "accuracy" else "training: top guess is a label"
     right.plot(epochs, [row["train_top1"] for row in history], marker=".", label=top1)
-    right.plot(epochs, [row[measure] for row in history], marker=".", label="held out")
+    right.plot(epochs, [row[measure] for row in history], marker=".", label=scored)
     right.set(xlabel="epoch", ylabel=measure, ylim=(0, 1.02))
     for each in (left, right):
         if epoch:

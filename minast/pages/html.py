@@ -64,17 +64,6 @@ def number(value: object, digits: int = 3) -> str:
     return f"{value:.{digits}f}"
 
 
-def duration(seconds: float | None) -> str:
-    """ "48 s", "12 min 5 s", "3 h 20 min" """
-    if seconds is None or seconds != seconds:
-        return NONE
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{seconds:.3g} s" if seconds < 10 else f"{rest} s"
-
-
 def size(count: int | None) -> str:
     """Bytes: "312 MB", "1.8 GB" """
     if count is None:

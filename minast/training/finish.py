@@ -1,4 +1,4 @@
-"""After the last step: the best checkpoint is scored and drawn, and the user is told how to use it."""
+"""After the last step: the final model is scored, and the user is told how good it is and how to use it."""
 
 import os
 import shlex
@@ -7,72 +7,92 @@ from functools import partial
 
 from .. import cli, pages, plots, scoring
 from ..audio.write import wav
-from ..checkpoint import load
+from ..checkpoint import Info, load
 from ..datasets import Dataset
+from ..model import AST
 from ..storage.files import atomic
-from ..text import visible
+from ..text import counted, visible
 from . import run_folder
-from .recipes import recipe
+from .choice import recipe
+from .result import Result, group_of, quoted, remarks
 from .run import Run
 
 
 def finish(run: Run) -> str:
-    """Score the best checkpoint, draw and report its results, print them.   -> path of the best checkpoint"""
+    """Score the final model once, keep and draw the result, print it.   -> path of the checkpoint, best.npz"""
     best = os.path.join(run.out, run_folder.BEST)
     model, info = load(best, run.learner.model.backend.name, run.config.dtype)
     model.cuda_graphs = True
-    dataset, valid, targets = run.data.dataset, run.data.valid, run.data.valid_targets
-    scores = scoring.clip_scores(model, info, valid)
-    result, last = scoring.measures(scores, targets, info.loss), run.info.history[-1]
-    said = [
-        f"{len(valid)} held-out clips: {run.measure} {last[run.measure]:.2%} after the last epoch, "
-        f"{result[run.measure]:.2%} (mAP {result['mAP']:.3f}, AUC {result['AUC']:.4f}) "
-        f"after epoch {info.history[-1]['epoch']}, chosen on these clips"
-    ]
-    tested, split = valid, dataset.validation_split
-    if run.data.test:
-        tested, split = run.data.test, "test"
-        scores, targets = scoring.clip_scores(model, info, tested), dataset.targets(tested.clips)
-        value = scoring.measures(scores, targets, info.loss)[run.measure]
-        said.append(f"test: {run.measure} {value:.2%} on {len(targets)} clips never used before")
-    picture = os.path.join(run.out, plots.PER_CLASS[info.loss])
-    cli.try_to_draw(picture, partial(plots.per_class, scores, targets, info.labels, info.loss, picture))
-    chosen = "valid" if run.data.test else "test"
-    page = os.path.join(run.out, pages.HTML)
-    cli.try_to_draw(page, partial(write_report, run, model, info, tested, scores, split, chosen))
-    example = write_examples(run.out, dataset) if dataset.kind == "builtin" else shlex.quote(valid.clips[0].path)
+    result = final_result(run, model, info)
+    result.save(run.out)
+    picture, dataset, shown = (
+        os.path.join(run.out, plots.PER_CLASS[result.loss]),
+        run.data.dataset,
+        run.data.valid.clips[0],
+    )
+    draw = partial(plots.per_class, result.scores, result.targets, info.labels, result.loss, picture)
+    cli.try_to_draw(picture, draw)
+    cli.try_to_draw(os.path.join(run.out, pages.HTML), partial(write_report, run, model, info, result))
+    example = write_examples(run.out, dataset) if dataset.kind == "builtin" else shlex.quote(shown.path)
     files = [name for name in run_folder.FILES if os.path.exists(os.path.join(run.out, name))]
-    said.append(f"{run.out}: {', '.join(files)}")
-    for line in said:  # last: what is written is written, also if nobody reads this
-        print(visible(line))
+    for line in [*headline(run, result), *remarks(result), f"{run.out}: {', '.join(files)}"]:
+        print(visible(line))  # last: what is written is written, also if nobody reads this
     print(cli.as_started(f"Predict with:\n  python -m minast.predict {visible(shlex.quote(best))} {visible(example)}"))
     return best
 
 
-def write_report(run: Run, model, info, tested, scores, split: str, chosen: str) -> None:
-    """report.json and report.html of the model that is quoted; arguments as of `pages.run_record`."""
+def final_result(run: Run, model: AST, info: Info) -> Result:
+    """The scores of the test clips; of the validation clips if there are no others."""
+    mels = run.data.test or run.data.valid
+    split = "test" if run.data.test or not run.chooses else "validation"
+    scores = scoring.clip_scores(model, info, mels)
+    names, groups = [clip.name for clip in mels.clips], [group_of(clip) for clip in mels.clips]
+    targets, seconds = run.data.dataset.targets(mels.clips), run.info.history[-1]["seconds"]
+    return Result(
+        scores, targets, names, groups, info.labels, split, run.scored_as, run.best, run.progress.step, seconds
+    )
+
+
+def write_report(run: Run, model: AST, info: Info, result: Result) -> None:
+    """report.json and report.html of the final model."""
+    mels, dataset = run.data.test or run.data.valid, run.data.dataset
     settings = run.settings.to_save()
-    usual, rest = recipe(run.data.dataset.kind, info.loss == "bce", {"pretrained": info.notes.get("pretrained")})
-    defaults = asdict(usual) | {"preset": rest["preset"]}
+    usual, rest = recipe(dataset.kind, info.loss == "bce", {"pretrained": info.notes.get("pretrained")})
     record = pages.run_record(
         model,
         info,
-        run.data.dataset,
-        tested,
-        tested.clips,
-        scores,
+        dataset,
+        mels,
+        mels.clips,
+        result.scores,
         train=run.data.train,
         train_clips=run.data.train.clips,
         name=os.path.basename(os.path.abspath(run.out)),
-        split=split,
-        chosen=chosen,
-        measure=run.measure,
+        split=result.split,
+        scored=run.data.split,
+        epoch=result.epoch,
+        chosen=run.chooses,
+        intervals=result.intervals,
+        groups=result.groups,
+        remarks=remarks(result),
         settings={**settings.pop("train"), **settings},
-        defaults=defaults,
+        defaults=asdict(usual) | {"preset": rest["preset"]},
         history=run.info.history,
         command=cli.as_typed(),
     )
-    pages.write_report(run.out, record, pages.players(model, info, record, tested, tested.clips))
+    pages.write_report(run.out, record, pages.players(model, info, record, mels, mels.clips))
+
+
+def headline(run: Run, result: Result) -> list[str]:
+    """What is quoted: the figure, on which clips, and what these were used for."""
+    epoch, done = f"epoch {run.best} of {run.config.epochs}", quoted(result)
+    if not run.chooses:
+        return [f"test: {done}, after {epoch}, the last: nothing was chosen on them"]
+    chosen = f"{epoch} was chosen on {counted(len(run.data.valid), 'validation clip')}"
+    if run.data.test is None:
+        return [f"validation: {done}; {chosen}: without a test split, expect less on other clips"]
+    value = run.info.history[run.best - 1][run.measure]
+    return [f"test: {done}, scored once; {chosen} ({run.measure} {value:.2%} there)"]
 
 
 def write_examples(out: str, dataset: Dataset) -> str:

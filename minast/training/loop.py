@@ -2,21 +2,25 @@
 
 import math
 import os
+import sys
 
 import numpy as np
 
 from .. import optim, scoring
 from ..errors import Error
 from ..gpu.transfer import pin_memory, to_device
+from ..text import counted, duration
 from . import batches, run_folder
 from .prefetch import Prefetcher
 from .progress import Clock
 from .run import Run
 from .stopping import Stopper
 
+SILENCE = 600  # seconds without a line after which a log says how far a long epoch is
+
 
 def train(run: Run) -> None:
-    """Train from the step that `run` has reached to its last, saving the run after each epoch.
+    """Train from the step that `run` has reached to its last, or out of patience, saving the run after each epoch.
 
     Everything random comes from (seed, epoch, step), so the loop can be entered at any step. Ctrl-C ends it after the
     current step: the run is saved, then KeyboardInterrupt is raised, as signals.Stopped. Raises minast.Error if numbers
@@ -24,6 +28,8 @@ def train(run: Run) -> None:
     """
     from tqdm import tqdm
 
+    if run.finished:
+        return
     config, learner, progress = run.config, run.learner, run.progress
     model, per_epoch, clock = learner.model, run.steps_per_epoch, Clock(run.info.history)
     with (
@@ -47,34 +53,42 @@ def train(run: Run) -> None:
             clock.clips += len(x)
             bar.set_postfix_str(bar_text(run, epoch, at + 1, clock, prefetcher.waited), refresh=False)
             bar.update()
+            if bar.disable and clock.silent > SILENCE and (at + 1) % per_epoch:
+                print(step_text(run, epoch, at + 1, clock), flush=True)
+                clock.said()
             if progress.step % per_epoch == 0:
                 row = validate(run, epoch, lr, clock)
                 run_folder.keep(run, row)
-                bar.write(epoch_text(row, run.measure, clock.speed))
-            if stop.asked and progress.step < run.steps:
+                bar.write(epoch_text(run, row, clock))
+                sys.stdout.flush()
+                clock.said()
+                if run.out_of_patience:
+                    bar.write(patience_text(run))
+                    return
+            if stop.asked and not run.finished:
                 run_folder.save_last(run)
                 raise stop.error
 
 
 def validate(run: Run, epoch: int, lr: float, clock: Clock) -> dict:
-    """Score the held-out clips at the end of an epoch, counted from 0.   -> the epoch's row of history.csv"""
+    """Score the validation or test clips after an epoch, counted from 0.   -> the epoch's row of history.csv"""
     scores = scoring.clip_scores(run.learner.model, run.info, run.data.valid)
     if not np.isfinite(scores).all():
-        raise not_finite(run, run.progress.step, "the held-out scores are no longer finite")
+        raise not_finite(run, run.progress.step, f"the scores of the {run.data.split} clips are no longer finite")
     return {
         "epoch": epoch + 1,
         "lr": lr,  # of its last step
         "train_loss": run.progress.loss_sum / run.steps_per_epoch,
         "train_top1": run.progress.hits / (run.steps_per_epoch * run.batch_size),
         "valid_loss": scoring.mean_loss(scores, run.data.valid_targets, run.config.loss),
-        **scoring.measures(scores, run.data.valid_targets, run.config.loss),
+        **scoring.measures(scores, run.data.valid_targets, run.scored_as),
         "seconds": round(clock.seconds, 1),
     }
 
 
 def bar_text(run: Run, epoch: int, steps: int, clock: Clock, waited: float) -> str:
     """What the progress bar says after `steps` steps of an epoch.   waited: seconds spent waiting for batches"""
-    top = "accuracy" if run.config.loss == "ce" else "top-1"  # fraction of clips whose top guess is one of their labels
+    top = "accuracy" if run.scored_as == "ce" else "top-1"  # fraction of clips whose top guess is one of their labels
     loss, right = run.progress.loss_sum / steps, run.progress.hits / (steps * run.batch_size)
     return (
         f"epoch {epoch + 1}/{run.config.epochs} loss {loss:.3f} {top} {right:.1%} "
@@ -82,11 +96,35 @@ def bar_text(run: Run, epoch: int, steps: int, clock: Clock, waited: float) -> s
     )
 
 
-def epoch_text(row: dict, measure: str, speed: float) -> str:
-    """The line printed after an epoch.   speed: clips per second"""
+def step_text(run: Run, epoch: int, steps: int, clock: Clock) -> str:
+    """The line printed now and then within a long epoch, where no progress bar is shown."""
     return (
-        f"epoch {row['epoch']:3d}  loss {row['train_loss']:.4f}  held out: loss {row['valid_loss']:.4f}  "
-        f"{measure} {row[measure]:.1%}  {speed:.0f} clips/s  {row['seconds']:.0f} s"
+        f"epoch {epoch + 1} of {run.config.epochs}, step {steps} of {run.steps_per_epoch}  "
+        f"loss {run.progress.loss_sum / steps:.4f}  {clock.speed:.0f} clips/s  {left_text(run, clock)}"
+    )
+
+
+def epoch_text(run: Run, row: dict, clock: Clock) -> str:
+    """The line printed after an epoch."""
+    width, measure = len(str(run.config.epochs)), run.measure
+    return (
+        f"epoch {row['epoch']:{width}d} of {run.config.epochs}  loss {row['train_loss']:.4f}  "
+        f"{run.data.split}: loss {row['valid_loss']:.4f}  {measure} {row[measure]:.1%}  "
+        f"{clock.speed:.0f} clips/s  {duration(row['seconds'])}{left_text(run, clock, ', ')}"
+    )
+
+
+def left_text(run: Run, clock: Clock, before: str = "") -> str:
+    """How long the run will still take at this session's pace, scoring included; "" when it is over."""
+    left = run.steps - run.progress.step
+    return f"{before}{duration(clock.session / clock.clips * run.batch_size * left)} left" if left else ""
+
+
+def patience_text(run: Run) -> str:
+    """Why a run ends before its last epoch."""
+    return (
+        f"stopped after epoch {len(run.info.history)} of {run.config.epochs}: none of the last "
+        f"{counted(run.config.patience, 'epoch')} was better on the validation clips than epoch {run.best}"
     )
 
 

@@ -19,8 +19,8 @@ from ..text import visible
 from .lock import lock
 from .run import Run
 
-LAST, BEST = "last.npz", "best.npz"
-FILES = (BEST, LAST, "history.csv", "curves.png", *plots.PER_CLASS.values(), *pages.FILES)  # what a finished run leaves
+LAST, BEST, HISTORY = "last.npz", "best.npz", "history.csv"
+FILES = (BEST, LAST, HISTORY, "curves.png", *plots.PER_CLASS.values(), "scores.npz", *pages.FILES)  # when finished
 
 
 def new_folder(out: str | os.PathLike | None, default: str, leaving: ExitStack) -> str:
@@ -69,7 +69,7 @@ def remove_empty(folder: str) -> None:
 
 
 def keep(run: Run, row: dict) -> None:
-    """At the end of an epoch: last.npz, best.npz if it is the best so far, history.csv, curves.png.
+    """At the end of an epoch: last.npz, best.npz if this epoch is the one to use so far, history.csv, curves.png.
 
     row: the epoch's results, as history.csv has it. last.npz comes first: whatever is missing after it, because the
     process was killed, `complete` makes again.
@@ -82,32 +82,28 @@ def keep(run: Run, row: dict) -> None:
 def save_rest(run: Run) -> None:
     """What an epoch leaves beside last.npz, from which it follows."""
     history = run.info.history
-    if best_epoch(history, run.measure) == len(history):
+    if run.best == len(history):
         save_checkpoint(run, BEST)
-    write_history(run.out, history)
+    with atomic(os.path.join(run.out, HISTORY)) as f:
+        f.write(history_text(run))
     title = f"{run.data.dataset.name}, {run.settings.preset}, seed {run.config.seed}"
     picture = os.path.join(run.out, "curves.png")
-    best = best_epoch(history, run.measure)
-    cli.try_to_draw(picture, partial(plots.learning_curves, history, picture, run.measure, title, best))
+    cli.try_to_draw(
+        picture, partial(plots.learning_curves, history, picture, run.measure, title, run.data.split, run.best)
+    )
 
 
 def complete(run: Run) -> None:
     """Make again what a resumed run lacks because it was killed between two of the files that an epoch leaves."""
-    path, history = os.path.join(run.out, "history.csv"), run.info.history
+    path = os.path.join(run.out, HISTORY)
     if run.progress.step and run.progress.step % run.steps_per_epoch == 0:  # else later epochs have begun since
         try:
             with open(path, "rb") as f:
-                done = f.read() == history_text(history)
+                done = f.read() == history_text(run)
         except OSError:
             done = False
         if not done:  # it is written after best.npz
             save_rest(run)
-
-
-def best_epoch(history: list[dict], measure: str) -> int:
-    """The epoch, from 1, with the highest measure; among equals the lowest held-out loss, then the first, wins."""
-    keys = [(row[measure], -row["valid_loss"]) for row in history]
-    return 1 + keys.index(max(keys))
 
 
 def save_last(run: Run) -> None:
@@ -138,16 +134,10 @@ def load_state_of(out: str) -> dict:
     return state
 
 
-def write_history(out: str, history: list[dict]) -> None:
-    """history.csv: one row per epoch."""
-    with atomic(os.path.join(out, "history.csv")) as f:
-        f.write(history_text(history))
-
-
-def history_text(history: list[dict]) -> bytes:
-    """The content of history.csv."""
-    text = io.StringIO()
-    write_rows(text, list(history[0]), [row.values() for row in history])
+def history_text(run: Run) -> bytes:
+    """The content of history.csv: one row per epoch. `scored` says which clips `valid_loss` and the measures are of."""
+    text, history = io.StringIO(), run.info.history
+    write_rows(text, [*history[0], "scored"], [[*row.values(), run.data.split] for row in history])
     return text.getvalue().encode()
 
 

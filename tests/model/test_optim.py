@@ -7,7 +7,7 @@ import minast
 from minast import optim
 from minast.config import ModelConfig, TrainConfig
 from minast.errors import Error
-from minast.training import learner, start
+from minast.training import fitted, learner
 
 
 def test_cosine_after_a_linear_warm_up():
@@ -111,8 +111,8 @@ def test_the_two_ways_to_decay():
 
 def test_fitting_frames_fits_95_of_100_clips_within_bounds():
     lengths = np.arange(100, 201)
-    assert start.fitting_frames(lengths) == 195 and type(start.fitting_frames(lengths)) is int
-    assert start.fitting_frames([5, 6]) == 32 and start.fitting_frames([3000]) == 1024
+    assert fitted.fitting_frames(lengths) == 195 and type(fitted.fitting_frames(lengths)) is int
+    assert fitted.fitting_frames([5, 6]) == 32 and fitted.fitting_frames([3000]) == 1024
 
 
 def test_an_unknown_schedule_is_refused():

@@ -4,8 +4,9 @@ import pytest
 
 from minast.config import TrainConfig
 from minast.errors import Error
-from minast.training.recipes import PRETRAINED, RECIPES, default, recipe
-from minast.training.run_folder import best_epoch
+from minast.training.choice import default, recipe
+from minast.training.recipes import PRETRAINED, RECIPES
+from minast.training.run import best_epoch
 
 
 @pytest.mark.parametrize("kind", RECIPES)

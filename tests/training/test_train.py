@@ -29,6 +29,7 @@ def test_it_learns_and_leaves_what_it_promises(trained, tones, command):
         "curves.png",
         "history.csv",
         "last.npz",
+        "scores.npz",
     ]
     _, info = minast.load(trained / "best.npz")
     assert info.labels == ["high", "low", "middle"] and info.head == "softmax"
