@@ -77,17 +77,17 @@ def learning_curves(
     path: str | os.PathLike,
     measure: str = "accuracy",
     title: str = "",
-    epoch: int | None = None,
     scored: str = "test",
+    epoch: int | None = None,
 ) -> None:
     """Draw losses (left) and accuracy or mAP (right) over epochs.
 
-    history: one dictionary per epoch, as in a checkpoint's `info.history`. measure: "accuracy" or "mAP". epoch: the one
-    that is used or quoted, which is marked; its figure ends the title. scored: the clips that were scored after each
-    epoch, "validation" or "test".
+    history: one dictionary per epoch, as in a checkpoint's `info.history`. measure: "accuracy" or "mAP". scored: the
+    clips that were scored after each epoch, "validation" or "test". epoch: the one whose weights are kept, which is
+    marked; its figure ends the title.
     """
     fig = figure(9, 3.6)
-    draw_learning_curves(fig.subplots(1, 2), history, measure, epoch, scored)
+    draw_learning_curves(fig.subplots(1, 2), history, measure, scored, epoch)
     if epoch:
         value = history[epoch - 1][measure]
         title += f": {measure} {f'{value:.1%}' if measure == 'accuracy' else f'{value:.3f}'} after epoch {epoch}"
@@ -99,8 +99,8 @@ def draw_learning_curves(
     axes: Sequence["Axes"],
     history: Sequence[dict],
     measure: str = "accuracy",
-    epoch: int | None = None,
     scored: str = "test",
+    epoch: int | None = None,
 ) -> None:
     """`learning_curves` on two axes of the caller's."""
     left, right = axes

@@ -148,27 +148,28 @@ def intervals(
 def reliability(bins: Sequence[dict], describe: str) -> Html:
     """How often the model is right against how sure it is, a bar per bin; below it, how many there are of each.
 
-    bins: {"low", "high", "clips", "confidence", "accuracy"}; accuracy None where there are none.
+    bins: {"count", "probability", "share"} of bins of equal width; the last two are None where there are none.
     """
     side, bottom, under = 300, 250, 300  # of the square and of the histogram
     at_x, at_y = scale(0, 1, LEFT, side), scale(0, 1, bottom, TOP)
-    most = max(b["clips"] for b in bins) or 1
-    parts = [*_y_axis([0, 0.25, 0.5, 0.75, 1], at_y, lambda v: percent(v, 0), "right", side)]
-    for b in bins:
-        x, w = at_x(b["low"]), at_x(b["high"]) - at_x(b["low"])
-        box = {"x": f"{x + 0.7:.1f}", "width": f"{w - 1.4:.1f}"}
-        tall = 36 * b["clips"] / most
+    most = max(b["count"] for b in bins) or 1
+    parts = [*_y_axis([0, 0.25, 0.5, 0.75, 1], at_y, lambda v: percent(v, 0), "", side)]
+    for i, b in enumerate(bins):
+        low, high = i / len(bins), (i + 1) / len(bins)
+        box = {"x": f"{at_x(low) + 0.7:.1f}", "width": f"{at_x(high) - at_x(low) - 1.4:.1f}"}
+        tall = 36 * b["count"] / most
         parts.append(tag("rect", y=f"{under - tall:.1f}", height=f"{tall:.1f}", class_="count", **box))
-        said = f"{percent(b['low'], 0)} to {percent(b['high'], 0)} sure: {b['clips']} times"
-        if b["clips"]:
-            y, sure = at_y(b["accuracy"]), at_y(b["confidence"])
+        said = f"{percent(low, 0)} to {percent(high, 0)}: given {number(int(b['count']))} times"
+        if b["count"]:
+            y, sure = at_y(b["share"]), at_y(b["probability"])
             parts.append(tag("rect", y=f"{y:.1f}", height=f"{bottom - y:.1f}", class_="share", **box))
             if abs(y - sure) > 0.5:
                 gap = {"y": f"{min(y, sure):.1f}", "height": f"{abs(y - sure):.1f}"}
                 parts.append(tag("rect", class_="gap", **gap, **box))
-            said += f"; on average {percent(b['confidence'])} sure, {percent(b['accuracy'])} right"
+            said += f", {percent(b['probability'])} on average; true in {percent(b['share'])}"
         parts.append(tag("rect", y=TOP, height=under - TOP, class_="band", data_tip=said, **box))
-    parts.append(tag("line", x1=at_x(0), y1=at_y(0), x2=at_x(1), y2=at_y(1), class_="mark"))
+    ends = {"x1": f"{at_x(0):.1f}", "y1": f"{at_y(0):.1f}", "x2": f"{at_x(1):.1f}", "y2": f"{at_y(1):.1f}"}
+    parts.append(tag("line", class_="mark", **ends))
     for t in (0, 0.25, 0.5, 0.75, 1):
         parts.append(tag("text", percent(t, 0), x=f"{at_x(t):.1f}", y=under + 16, text_anchor="middle"))
     parts.append(tag("text", "probability given", x=f"{at_x(0.5):.1f}", y=under + 33, text_anchor="middle"))

@@ -28,7 +28,7 @@ def joined(parts: Iterable[object]) -> Html:
     return Html("".join(escaped(part) for part in parts if part is not None and part is not False))
 
 
-def tag(name: str, *children: object, **attributes: object) -> Html:
+def tag(name: str, /, *children: object, **attributes: object) -> Html:
     """An element. Attributes: a name may end in _, other _ become -; None and False leave it out, True needs no value.
 
     Raises ValueError for children of an element that has none.
@@ -62,17 +62,6 @@ def number(value: object, digits: int = 3) -> str:
     if isinstance(value, int):
         return f"{value:,}".replace(",", "\u202f")
     return f"{value:.{digits}f}"
-
-
-def duration(seconds: float | None) -> str:
-    """ "48 s", "12 min 5 s", "3 h 20 min" """
-    if seconds is None or seconds != seconds:
-        return NONE
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{seconds:.3g} s" if seconds < 10 else f"{rest} s"
 
 
 def size(count: int | None) -> str:

@@ -66,7 +66,7 @@ def cards(record: dict, shown: dict[int, Html]) -> Html:
 
 def _card(record, entry, n, shown):
     labels, clip = record["data"]["labels"], record["clips"][entry["clip"]]
-    sigmoid = record["confusion"] is None
+    sigmoid = record["model"]["loss"] == "bce"
     head = _both(labels, entry, clip, record) if sigmoid else _single(labels, clip)
     return tag(
         "li",
@@ -99,7 +99,7 @@ def _both(labels, entry, clip, record):
 def _doubt(record, entry):
     """A sentence if the nearest training clips contradict the label."""
     near, own = entry["nearest"], set(record["clips"][entry["clip"]]["labels"])
-    if len(near) < 3 or record["confusion"] is None:
+    if len(near) < 3 or record["model"]["loss"] == "bce":
         return None
     about = sum(entry["about"] in each["labels"] for each in near)
     if about < len(near) - 1 or any(own & set(each["labels"]) for each in near):

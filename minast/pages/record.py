@@ -4,22 +4,24 @@
     name          of the run's folder; minast, written, command: by which version, when, by which command
     machine       system, processor, cores, threads, backend, python, numpy, gpu (null without one)
     settings      {name: {"value", "default"}}; default: what the data's recipe says, null for what has none
-    model         the fields of ModelConfig, and "weights", their number
+    model         the fields of ModelConfig; weights, their number; loss, "ce" (one label per clip) or "bce" (several)
     features      the fields of FeatureConfig
-    data          name, labels (K names), multilabel, split_from, splits {split: clips}, counts {split: [K numbers]},
-                  notes and skipped (sentences), longer (tested clips that are longer than the model's input),
-                  seconds [shortest, median, longest] of the tested clips
+    data          name, labels (K names), split_from, splits {split: clips}, counts {split: [K numbers]}, notes and
+                  skipped (sentences), longer (tested clips that are longer than the model's input), seconds [shortest,
+                  median, longest] of the tested clips
     history       a dictionary per epoch, as in history.csv
-    result        split, clips, epoch, chosen ("last", "valid": by the validation clips, "test": on these very clips),
-                  measure (which of the numbers is the headline), values {measure: number},
-                  intervals {measure: [low, high]} of 95 %, at chance (true if the model knows no more than the classes'
-                  frequencies; null if there is no telling)
-    classes       one per class: label, clips, AP, AUC, accuracy (one label per clip: = recall), precision, recall, F1,
-                  threshold (null: the highest probability decides)
+    result        split ("test" or "validation"), clips, groups (number of recordings or speakers, null without any),
+                  epoch (whose weights are quoted), chosen (whether validation clips chose it), scored (the split that
+                  history is of), measure (which of the numbers is the headline), values {measure: number}, intervals
+                  {measure: [low, high]} of 95 %, remarks (sentences, such as that it is at chance level)
+    classes       one per class: label, clips, AP, AUC, precision, recall, F1, threshold (null: the highest probability
+                  decides, or the label is never given)
     confusion     [[true, predicted, clips], ...] of the cells that are not empty; null for several labels per clip
-    calibration   ece, bins [{low, high, clips, confidence, accuracy}], temperature; null where it was not computed
-    clips         one per tested clip: name, content (16 hexadecimal digits of its SHA-256, null without a file), labels
-                  [numbers], loss, right, top [[number, probability], ...] the five likeliest
+    calibration   before, after {ece, bins [{count, probability, share}]}: as the model is, and as the checkpoint's
+                  decisions calibrate it with slope and bias; null where it has none
+    clips         one per tested clip: name, content (16 hexadecimal digits of its SHA-256, null without a file), group,
+                  labels [numbers], loss, right (it gets its labels and no other), top [[number, probability], ...] the
+                  five likeliest
     scores        [K probabilities] of each tested clip, in the order of `clips`; null for more than MOST_SCORES numbers
     mistakes      the clips with the highest loss, worst first: clip (place in `clips`), about (the class in question),
                   nearest [{name, labels, cosine}, ...]: training clips by the cosine of embeddings
@@ -44,6 +46,8 @@ from ..config import FeatureConfig
 from ..console.say import printable
 from ..datasets import Clip, Dataset, summary
 from ..datasets.content import digests
+from ..decisions import calibration_error
+from ..decisions.reliability import reliability
 from ..features import hop_seconds, model_inputs
 from ..model import AST
 from ..version import __version__
@@ -54,7 +58,6 @@ MISTAKES = 20
 NEAREST = 5
 MOST_COMPARED = 2000  # training clips
 TOP = 5
-BINS = 15  # of the reliability diagram
 
 
 def run_record(
@@ -65,48 +68,56 @@ def run_record(
     clips: Sequence[Clip],
     scores: np.ndarray,
     *,
-    train: Sequence[np.ndarray] = (),
-    train_clips: Sequence[Clip] = (),
     name: str,
     split: str,
-    chosen: str,
-    measure: str,
-    settings: dict,
+    epoch: int | None,
+    chosen: bool,
+    scored: str = "test",
+    train: Sequence[np.ndarray] = (),
+    train_clips: Sequence[Clip] = (),
+    intervals: dict | None = None,
+    groups: Sequence[str] | None = None,
+    remarks: Sequence[str] = (),
+    settings: dict | None = None,
     defaults: dict | None = None,
-    history: Sequence[dict] | None = None,
+    history: Sequence[dict] = (),
     command: str | None = None,
 ) -> dict:
     """What report.json holds.   tested: n log-mels (T, F) of `clips`, scores (n, K) of the model that is quoted
 
-    train, train_clips: the training clips and their log-mels, among which the nearest are looked for; without them, or
-    where there are more than MOST_COMPARED, in a sample. split, chosen, measure: as in the module's text. settings,
-    defaults: {name: value}. history: of the whole run (default: the checkpoint's).
+    train, train_clips: log-mels of the training clips, among which the nearest are looked for; of more than
+    MOST_COMPARED, in a sample. intervals: of the measures (default: computed here). groups: what each tested clip
+    belongs to. settings, defaults: {name: value}. Others: as in this module's text, under the same names.
     """
     targets, labels = dataset.targets(clips), list(info.labels)
-    loss = "bce" if dataset.multilabel else "ce"  # how it is measured: AST's recipe for words trains one label with bce
-    counts = dataset.counts()
-    each = clip_losses(scores, targets, loss)
-    thresholds = class_thresholds(info) if loss == "bce" else None
-    right = correct(scores, targets, loss, thresholds)
-    history = info.history if history is None else history
-    record = {
+    loss = info.loss if dataset.multilabel else "ce"  # by which results are measured: words are trained with bce, too
+    counts, values = dataset.counts(), scoring.measures(scores, targets, loss)
+    losses = clip_losses(scores, targets, loss)
+    given = given_labels(info, scores) if loss == info.loss else metrics.decided(scores, loss)
+    right = (given == (targets > 0.5)).all(axis=1)
+    groups = groups if groups is not None and any(groups) else None
+    if intervals is None:
+        who = groups and [group or f"clip {i}" for i, group in enumerate(groups)]
+        intervals = metrics.intervals(scores, targets, loss, who)
+    found = {
         "format": FORMAT,
         "name": name,
         "minast": __version__,
         "written": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "command": command,
         "machine": machine(model),
-        "settings": {key: {"value": value, "default": (defaults or {}).get(key)} for key, value in settings.items()},
-        "model": {**asdict(model.config), "weights": model.parameters},
+        "settings": {
+            key: {"value": value, "default": (defaults or {}).get(key)} for key, value in (settings or {}).items()
+        },
+        "model": {**asdict(model.config), "weights": model.parameters, "loss": loss},
         "features": asdict(info.features),
         "data": {
             "name": dataset.name,
             "labels": labels,
-            "multilabel": dataset.multilabel,
             "split_from": dataset.split_from,
             "splits": {s: len(dataset.of(s)) for s in counts},
             "counts": {s: [int(v) for v in n] for s, n in counts.items()},
-            "notes": summary.as_json(dataset)["notes"],
+            "notes": list(summary.as_json(dataset)["notes"]),
             "skipped": [str(each) for each in dataset.skipped],
             **lengths(tested, info.features),
         },
@@ -114,23 +125,24 @@ def run_record(
         "result": {
             "split": split,
             "clips": len(clips),
-            "epoch": info.history[-1]["epoch"] if info.history else None,
+            "groups": len(set(filter(None, groups))) if groups else None,
+            "epoch": epoch,
             "chosen": chosen,
-            "measure": measure,
-            "values": scoring.measures(scores, targets, loss),
-            "intervals": intervals(scores, targets, loss),
-            "at_chance": None,
+            "scored": scored,
+            "measure": next(iter(values)),
+            "values": values,
+            "intervals": {measure: list(pair) for measure, pair in intervals.items()},
+            "remarks": list(remarks),
         },
-        "classes": class_rows(labels, scores, targets, loss, thresholds),
+        "classes": class_rows(info, scores, targets, given),
         "confusion": confusions(scores, targets) if loss == "ce" else None,
-        "calibration": calibration(scores, targets, loss, info),
-        "clips": clip_rows(clips, scores, each, right),
+        "calibration": calibration(info, scores, targets),
+        "clips": clip_rows(clips, groups, scores, losses, right),
         "scores": [[_short(v) for v in row] for row in scores.tolist()] if scores.size <= MOST_SCORES else None,
         "cost": {"seconds": history[-1].get("seconds") if history else None, "memory_bytes": peak_memory()},
     }
-    record["result"]["at_chance"] = at_chance(record["result"], targets, loss)
-    record |= mistakes(model, info, tested, scores, targets, each, right, train, train_clips)
-    return plain(record)
+    found |= mistakes(model, info, tested, scores, targets, losses, right, train, train_clips)
+    return plain(found)
 
 
 # -- clips ---------------------------------------------------------------------------------------------------------
@@ -141,29 +153,19 @@ def clip_losses(scores: np.ndarray, targets: np.ndarray, loss: str) -> np.ndarra
     return np.array([scoring.mean_loss(s[None], t[None], loss) for s, t in zip(scores, targets, strict=True)])
 
 
-def class_thresholds(info: Info) -> np.ndarray | None:
-    """From which probability on a label is given (K,); None if a clip has exactly one, the likeliest."""
-    if info.loss == "ce":
-        return None
-    decided = getattr(getattr(info, "decisions", None), "thresholds", None)
-    return np.full(len(info.labels), 0.5) if decided is None else np.asarray(decided, float)
+def given_labels(info: Info, scores: np.ndarray) -> np.ndarray:
+    """The labels that each clip gets: the likeliest ("ce"), or those at or above their thresholds.   (n, K) bool
+
+    The thresholds are the checkpoint's, of calibrated probabilities, or 0.5.
+    """
+    if info.loss == "bce" and info.decisions is not None:
+        return info.decisions.given(info.decisions.calibrated(scores))
+    return metrics.decided(scores, info.loss)
 
 
-def guesses(scores: np.ndarray, thresholds: np.ndarray | None) -> np.ndarray:
-    """The labels that the model gives.   (n, K) -> (n, K) bool"""
-    if thresholds is not None:
-        return scores >= thresholds
-    return scores.argmax(axis=1)[:, None] == np.arange(scores.shape[1])
-
-
-def correct(scores: np.ndarray, targets: np.ndarray, loss: str, thresholds: np.ndarray | None) -> np.ndarray:
-    """Whether a clip gets its labels: the likeliest is its own ("ce"), all and no other ("bce").   -> (n,) bool"""
-    if loss == "ce":
-        return targets[np.arange(len(targets)), scores.argmax(axis=1)] > 0.5
-    return (guesses(scores, thresholds) == (targets > 0.5)).all(axis=1)
-
-
-def clip_rows(clips: Sequence[Clip], scores: np.ndarray, losses: np.ndarray, right: np.ndarray) -> list[dict]:
+def clip_rows(
+    clips: Sequence[Clip], groups: Sequence[str] | None, scores: np.ndarray, losses: np.ndarray, right: np.ndarray
+) -> list[dict]:
     """A dictionary per clip."""
     order = np.argsort(-scores, axis=1, kind="stable")[:, :TOP]
     contents = digests([clip.path for clip in clips])
@@ -171,6 +173,7 @@ def clip_rows(clips: Sequence[Clip], scores: np.ndarray, losses: np.ndarray, rig
         {
             "name": clip.name,
             "content": content.hex()[:16] if content else None,
+            "group": groups[i] if groups else "",
             "labels": [int(k) for k in clip.labels],
             "loss": _short(float(losses[i])),
             "right": bool(right[i]),
@@ -190,23 +193,17 @@ def lengths(mels: Sequence[np.ndarray], features: FeatureConfig) -> dict:
 # -- classes -------------------------------------------------------------------------------------------------------
 
 
-def class_rows(
-    labels: Sequence[str], scores: np.ndarray, targets: np.ndarray, loss: str, thresholds: np.ndarray | None
-) -> list[dict]:
-    """A dictionary per class; NaN where a number is not defined."""
+def class_rows(info: Info, scores: np.ndarray, targets: np.ndarray, given: np.ndarray) -> list[dict]:
+    """A dictionary per class; NaN where a number is not defined.   scores, targets, given (n, K)"""
     ap, auc = metrics.average_precision(scores, targets), metrics.roc_auc_per_class(scores, targets)
-    given, true = guesses(scores, thresholds), targets > 0.5
-    hits, said, there = (given & true).sum(axis=0), given.sum(axis=0), true.sum(axis=0)
-    rows = []
-    for k, label in enumerate(labels):
-        precision = hits[k] / said[k] if said[k] else np.nan
-        recall = hits[k] / there[k] if there[k] else np.nan
-        f1 = 2 * hits[k] / (said[k] + there[k]) if there[k] else np.nan
-        row = {"label": label, "clips": int(there[k]), "AP": ap[k], "AUC": auc[k]}
-        row |= {"accuracy": recall} if loss == "ce" else {}
-        row |= {"precision": precision, "recall": recall, "F1": f1}
-        rows.append({**row, "threshold": None if thresholds is None else thresholds[k]})
-    return rows
+    precision, recall, f1 = metrics.precision_recall_f1(given, targets)
+    limits = [None] * len(info.labels)
+    if info.loss == "bce":
+        limits = [0.5] * len(info.labels) if info.decisions is None else list(info.decisions.thresholds)
+    names = "label", "clips", "AP", "AUC", "precision", "recall", "F1", "threshold"
+    count = (targets > 0.5).sum(axis=0)
+    columns = info.labels, count, ap, auc, precision, recall, f1, limits
+    return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
 def confusions(scores: np.ndarray, targets: np.ndarray) -> list[list[int]]:
@@ -216,46 +213,20 @@ def confusions(scores: np.ndarray, targets: np.ndarray) -> list[list[int]]:
     return np.c_[cells, counts].tolist()
 
 
-def intervals(scores: np.ndarray, targets: np.ndarray, loss: str) -> dict:
-    """95 % bootstrap intervals over the clips: {measure: (low, high)}."""
-    if not hasattr(metrics, "intervals"):
-        return {}
-    return {name: list(pair) for name, pair in metrics.intervals(scores, targets, loss).items()}
+def calibration(info: Info, scores: np.ndarray, targets: np.ndarray) -> dict:
+    """The calibration error and the reliability diagram, as the model is and as its decisions calibrate it."""
+    found = {"before": _reliability(scores, targets, info.loss), "after": None, "slope": None, "bias": None}
+    if info.decisions is not None:
+        found["after"] = _reliability(info.decisions.calibrated(scores), targets, info.loss)
+        found |= {"slope": info.decisions.slope, "bias": info.decisions.bias}
+    return found
 
 
-def at_chance(result: dict, targets: np.ndarray, loss: str) -> bool | None:
-    """Whether the interval of the headline reaches down to what knowing the classes' frequencies gives."""
-    pair = result["intervals"].get(result["measure"])
-    if pair is None:
-        return None
-    share = targets.mean(axis=0)
-    return bool(pair[0] <= (share.max() if loss == "ce" else share[share > 0].mean()))
-
-
-def calibration(scores: np.ndarray, targets: np.ndarray, loss: str, info: Info) -> dict:
-    """How sure the model is, against how often it is right, in BINS bins of equal width.
-
-    Of "ce", the probability of the likeliest class of each clip; of "bce", every probability of every clip. ece = sum
-    over bins of their share times |accuracy - confidence|. Source: Guo et al. 2017, "On calibration of modern neural
-    networks", section 2.
-    """
-    if loss == "ce":
-        sure = scores.max(axis=1)
-        right = targets[np.arange(len(targets)), scores.argmax(axis=1)] > 0.5
-    else:
-        sure, right = scores.ravel(), targets.ravel() > 0.5
-    place = np.minimum((sure * BINS).astype(int), BINS - 1)
-    bins, ece = [], 0.0
-    for b in range(BINS):
-        own = place == b
-        n = int(own.sum())
-        confidence, accuracy = (float(sure[own].mean()), float(right[own].mean())) if n else (None, None)
-        ece += n / len(sure) * abs(accuracy - confidence) if n else 0.0
-        bins.append(
-            {"low": b / BINS, "high": (b + 1) / BINS, "clips": n, "confidence": confidence, "accuracy": accuracy}
-        )
-    temperature = getattr(getattr(info, "decisions", None), "temperature", None)
-    return {"ece": ece, "bins": bins, "temperature": temperature}
+def _reliability(scores, targets, loss):
+    bins = reliability(scores, targets, loss)
+    names = "count", "probability", "share"
+    rows = [dict(zip(names, row, strict=True)) for row in zip(*bins, strict=True)]
+    return {"ece": calibration_error(scores, targets, loss), "bins": rows}
 
 
 # -- mistakes ------------------------------------------------------------------------------------------------------

@@ -5,10 +5,11 @@ import os
 
 from ..errors import Error, reason
 from ..storage.files import atomic
+from ..text import counted, duration
 from . import mistakes
 from .builder import Column, Section, code, figure, folded, notes, page, pairs, side_by_side, stacked, table, tiles
 from .charts import Line, heat_map, line_chart, reliability
-from .html import Html, duration, joined, number, percent, size, tag
+from .html import Html, joined, number, percent, size, tag
 from .record import FORMAT
 
 JSON, HTML = "report.json", "report.html"
@@ -75,35 +76,29 @@ def headline(record: dict) -> str:
     what = f"{value} of the clips are right" if measure == "accuracy" else f"{measure} {value}"
     pair = result["intervals"].get(measure)
     between = f" (95 % interval {shows(measure, pair[0])} to {shows(measure, pair[1])})" if pair else ""
-    held = {"test": "test", "valid": "validation", "train": "training"}.get(result["split"], result["split"])
-    return f"On {number(result['clips'])} {held} clips: {what}{between}, {_when(record)}."
+    of = f" of {counted(result['groups'], 'group')}" if result["groups"] else ""
+    return f"On {counted(result['clips'], result['split'] + ' clip')}{of}: {what}{between}, {_when(record)}."
 
 
 def _when(record):
     result, epochs = record["result"], len(record["history"])
     if result["epoch"] is None:
         return "without training"
-    if result["chosen"] == "last":
-        return f"after the last of {epochs} epochs"
-    by = "the validation clips" if result["chosen"] == "valid" else "these very clips"
-    return f"after epoch {result['epoch']} of {epochs}, chosen by {by}"
+    if result["chosen"]:
+        very = "these very clips" if result["split"] == "validation" else "the validation clips"
+        return f"after epoch {result['epoch']} of {epochs}, chosen by {very}"
+    return f"after the last of {counted(epochs, 'epoch')}"
 
 
 def remarks(record: dict) -> list[str]:
     """What a reader must know before trusting the numbers."""
-    result, labels, found = record["result"], record["data"]["labels"], []
-    if result["at_chance"]:
-        found.append("The result is no better than chance: more epochs, another learning rate, or pretrained weights.")
-    if result["chosen"] == "test":
-        found.append("The epoch was chosen on the clips that are quoted: the result is too good.")
-    empty = [row["label"] for row in record["classes"] if not row["clips"]]
-    if empty:
-        names = ", ".join(empty[:12]) + (", ..." if len(empty) > 12 else "")
-        found.append(f"{len(empty)} of {len(labels)} classes have no {result['split']} clip, are in no mean: {names}.")
+    result, found = record["result"], list(record["result"]["remarks"])
+    if result["chosen"] and result["split"] == "validation":
+        found.append("The epoch was chosen on the clips that are quoted: expect less on others.")
     if longer := record["data"]["longer"]:
         seconds = record["features"]["frames"] / 100
         found.append(
-            f"{longer} of {result['clips']} clips are longer than the model's input of {seconds:.1f} s: "
+            f"{longer} of {counted(result['clips'], 'clip')} are longer than the model's input of {seconds:.1f} s: "
             "their scores are means over segments."
         )
     return found + list(record["data"]["notes"])
@@ -118,9 +113,12 @@ def _tiles(record):
         pair = result["intervals"].get(name)
         between = f"{shows(name, pair[0])} to {shows(name, pair[1])}" if pair else ""
         found.append((name, shows(name, values[name]), between))
-    ece = record["calibration"]["ece"]
-    found.append(("calibration error", percent(ece), "ECE"))
-    found.append(("training time", duration(cost["seconds"]), f"{size(cost['memory_bytes'])} of memory at most"))
+    found_calibration = record["calibration"]
+    after = found_calibration["after"]
+    calibrated = f"{percent(after['ece'])} calibrated" if after else "ECE"
+    found.append(("calibration error", percent(found_calibration["before"]["ece"]), calibrated))
+    if cost["seconds"] is not None:
+        found.append(("training time", duration(cost["seconds"]), f"at most {size(cost['memory_bytes'])} of memory"))
     return tiles(*found)
 
 
@@ -133,7 +131,8 @@ def _learning(record):
         return None
     measure, epochs = record["result"]["measure"], [row["epoch"] for row in history]
     epoch = record["result"]["epoch"]
-    mark = (epoch, f"quoted: epoch {epoch}") if len(history) > 1 else None
+    mark = (epoch, f"epoch {epoch}, {'the best' if record['result']['chosen'] else 'the last'}")
+    scored = record["result"]["scored"]
     top = "training" if measure == "accuracy" else "training: top guess is a label"
 
     def line(name, key, colour):
@@ -141,20 +140,20 @@ def _learning(record):
 
     first, last = history[0], history[-1]
     said = (
-        f"Held out, {measure} went from {shows(measure, first[measure])} after the first epoch to "
+        f"On the {scored} clips, {measure} went from {shows(measure, first[measure])} after the first epoch to "
         f"{shows(measure, last[measure])} after the last."
     )
     losses = line_chart(
-        [line("training", "train_loss", 0), line("held out", "valid_loss", 1)],
+        [line("training", "train_loss", 0), line(scored, "valid_loss", 1)],
         "epoch",
         "loss (nats)",
-        f"Loss by epoch: training from {number(first['train_loss'])} to {number(last['train_loss'])}, held out from "
+        f"Loss by epoch: training from {number(first['train_loss'])} to {number(last['train_loss'])}, {scored} from "
         f"{number(first['valid_loss'])} to {number(last['valid_loss'])}",
         low=0,
         mark=mark,
     )
     right = line_chart(
-        [line(top, "train_top1", 0), line("held out", measure, 1)],
+        [line(top, "train_top1", 0), line(scored, measure, 1)],
         "epoch",
         measure,
         said,
@@ -173,32 +172,32 @@ def _learning(record):
         mark=mark,
     )
     parts = [
-        figure(losses, "Loss. " + _overfitting(history)),
+        figure(losses, "Loss. " + _overfitting(history, scored)),
         figure(right, f"{measure[0].upper() + measure[1:]}. {said}"),
         figure(rate, "Learning rate at the end of each epoch."),
     ]
     return Section("Learning", side_by_side(*parts))
 
 
-def _overfitting(history):
-    """Where the held-out loss was lowest, in words."""
+def _overfitting(history, scored):
+    """Where the loss of the scored clips was lowest, in words."""
     losses = [row["valid_loss"] for row in history]
     best = min(range(len(losses)), key=lambda i: losses[i] if losses[i] is not None else float("inf"))
     if best == len(losses) - 1:
-        return "Held out, it was still falling at the end." if len(losses) > 1 else ""
-    return f"Held out, it was lowest after epoch {history[best]['epoch']}."
+        return f"On the {scored} clips it was still falling at the end." if len(losses) > 1 else ""
+    return f"On the {scored} clips it was lowest after epoch {history[best]['epoch']}."
 
 
 def _classes(record):
     rows = [row for row in record["classes"] if row["clips"]]
     if not rows:
         return None
-    single = record["confusion"] is not None
+    single = record["model"]["loss"] == "ce"
     columns = [Column("class"), Column("clips", number), Column("AP", number, True, "average precision")]
     keys = ["label", "clips", "AP"]
     if single:
         columns.append(Column("right", percent, True, "share of the clips of this class that are recognised: recall"))
-        keys.append("accuracy")
+        keys.append("recall")
     columns += [
         Column("precision", percent, hint="share of the clips given this label that have it"),
         *([] if single else [Column("recall", percent, hint="share of the clips with this label that get it")]),
@@ -208,7 +207,7 @@ def _classes(record):
     if any(row["threshold"] is not None for row in rows):
         columns.append(Column("threshold", number, hint="from this probability on, the label is given"))
         keys.append("threshold")
-    main = "accuracy" if single else "AP"
+    main = "recall" if single else "AP"
     rows.sort(key=lambda row: -1 if row[main] is None else row[main])
     body = table(columns, [[row[key] for key in keys] for row in rows[:MOST_ROWS]], label="Results of each class")
     worst, best = rows[0], rows[-1]
@@ -251,19 +250,21 @@ def _confusion(record):
 
 def _calibration(record):
     found = record["calibration"]
-    kind = "probability of the likeliest class" if record["confusion"] is not None else "probabilities of all labels"
-    used = [b for b in found["bins"] if b["clips"]]
-    total = sum(b["clips"] for b in used)
-    surer = sum(b["clips"] * (b["confidence"] - b["accuracy"]) for b in used) / total
-    tendency = f"On average the model is {'too sure' if surer > 0 else 'not sure enough'}, by {percent(abs(surer))}."
-    lead = f"Expected calibration error {percent(found['ece'])}. {tendency}"
-    if found.get("temperature") is not None:
-        lead += f" Temperature {number(found['temperature'], 2)}, fitted on the validation clips, is in the checkpoint."
+    single = record["model"]["loss"] == "ce"
+    kind = "the probability of the likeliest class" if single else "the probabilities of all labels"
+    used = [b for b in found["before"]["bins"] if b["count"]]
+    surer = sum(b["count"] * (b["probability"] - b["share"]) for b in used) / sum(b["count"] for b in used)
+    lead = f"Expected calibration error {percent(found['before']['ece'])}."
+    lead += f" On average, {kind} is {percent(abs(surer))} too {'high' if surer > 0 else 'low'}."
     caption = (
-        f"Reliability of the {kind}. Bars that end on the dashed line would be perfect; orange is the gap. "
-        "Below: how often each probability is given."
+        "Bars that end on the dashed line would be perfect; orange is the gap. Below: how often a probability is given."
     )
-    return Section("Calibration", side_by_side(figure(reliability(found["bins"], lead), caption)), lead)
+    parts = [figure(reliability(found["before"]["bins"], lead), f"As the model is. {caption}")]
+    if found["after"]:
+        text = f"Calibrated, with numbers that were fitted to the validation clips: {percent(found['after']['ece'])}."
+        lead += f" {text}"
+        parts.append(figure(reliability(found["after"]["bins"], text), text))
+    return Section("Calibration", side_by_side(*parts), lead)
 
 
 def _mistakes(record, shown):
@@ -271,7 +272,7 @@ def _mistakes(record, shown):
     if not entries:
         return None
     wrong = sum(not clip["right"] for clip in record["clips"])
-    several = record["confusion"] is None
+    several = record["model"]["loss"] == "bce"
     what = "do not get exactly their labels" if several else "are wrong"
     lead = f"{wrong} of {number(len(record['clips']))} clips {what}; these have the highest loss, the worst first. "
     if not wrong:
@@ -348,7 +349,7 @@ def _data(record):
     splits = list(data["counts"])
     lead = (
         f"{data['name']}: {', '.join(f'{number(n)} {split}' for split, n in data['splits'].items())} clips of "
-        f"{len(data['labels'])} classes, {SHORT['bce' if data['multilabel'] else 'ce']}. Split: {data['split_from']}."
+        f"{len(data['labels'])} classes, {SHORT[record['model']['loss']]}. Split: {data['split_from']}."
     )
     short, median, long = data["seconds"]
     lead += f" The tested clips last {short:.2f} to {long:.2f} s, half of them over {median:.2f} s."

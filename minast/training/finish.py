@@ -2,7 +2,7 @@
 
 import os
 import shlex
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -10,14 +10,13 @@ import numpy as np
 from .. import cli, pages, plots, scoring
 from ..audio.write import wav
 from ..checkpoint import Info, keep_decisions, load
-from ..console.say import printable
 from ..datasets import Dataset
 from ..decisions import decide
 from ..model import AST
 from ..storage.files import atomic
 from ..text import counted, visible
 from . import run_folder
-from .choice import recipe
+from .reporting import write_report
 from .result import Result, quoted, remarks
 from .run import Run
 
@@ -43,7 +42,9 @@ def finish(run: Run, alone: bool = True) -> str:
     picture, page = os.path.join(run.out, plots.PER_CLASS[result.loss]), os.path.join(run.out, pages.HTML)
     draw = partial(plots.per_class, result.scores, result.targets, info.labels, result.loss, picture)
     cli.try_to_draw(picture, draw)
-    cli.try_to_draw(page, partial(write_report, run, model, info, result))
+    chosen = run.chooses and not run.averaged
+    parts = run.out, run.settings, run.data, model, info, result, chosen, run.info.history, cli.as_typed()
+    cli.try_to_draw(page, partial(write_report, *parts))
     example = write_examples(run.out, dataset) if dataset.kind == "builtin" else shlex.quote(shown.path)
     files = [name for name in run_folder.FILES if os.path.exists(os.path.join(run.out, name))]
     for line in [*said, *([f"{run.out}: {', '.join(files)}"] if alone else [])]:
@@ -96,34 +97,6 @@ def decided(run: Run, info: Info, scores: np.ndarray) -> tuple[Info, str]:
         f"{what} from the {clips} are in {run_folder.BEST}: calibration error {found.ece[0]:.3f} before, "
         f"{found.ece[1]:.3f} after"
     )
-
-
-def write_report(run: Run, model: AST, info: Info, result: Result) -> None:
-    """report.json and report.html of the model that is quoted."""
-    dataset, settings, tested = run.data.dataset, run.settings.to_save(), run.data.test or run.data.valid
-    pretrained = {"pretrained": run.settings.preset if run.settings.pretrained else None}
-    usual, rest = recipe(dataset.kind, dataset.multilabel, pretrained, len(run.data.train), info.features.frames)
-    chosen = "last" if run.averaged or not run.chooses else "valid" if run.data.test else "test"
-    record = pages.run_record(
-        model,
-        info,
-        dataset,
-        tested,
-        tested.clips,
-        result.scores,
-        train=run.data.train,
-        train_clips=run.data.train.clips,
-        name=os.path.basename(os.path.abspath(run.out)),
-        split="test" if result.split == "test" else "valid",
-        chosen=chosen,
-        measure=run.measure,
-        settings={**settings.pop("train"), **settings},
-        defaults=asdict(usual) | {"preset": rest["preset"]},
-        history=run.info.history,
-        command=cli.as_typed(),
-    )
-    record["result"]["intervals"] = printable({name: list(pair) for name, pair in result.intervals.items()})
-    pages.write_report(run.out, record, pages.players(model, info, record, tested, tested.clips))
 
 
 def write_examples(out: str, dataset: Dataset) -> str:

@@ -46,7 +46,6 @@ class Settings:
     split_seed: int | None = None  # of the split and the built-in sounds (None: the seed of training)
     validation: float | None = None  # share of the training clips that was drawn as a validation split
     folds: int | None = None  # folds that were drawn, for data without any
-    pretrained: bool = False  # whether it began from pretrained weights; versions before 0.3 did not say
     tensorboard: bool = False  # whether losses and measures are also written for TensorBoard
 
     @property

@@ -95,7 +95,7 @@ def save_rest(run: Run) -> None:
     title = f"{run.data.dataset.name}, {run.settings.preset}, seed {run.config.seed}"
     picture = os.path.join(run.out, "curves.png")
     shown = None if run.averaged else run.best
-    draw = partial(plots.learning_curves, history, picture, run.measure, title, shown, run.data.split)
+    draw = partial(plots.learning_curves, history, picture, run.measure, title, run.data.split, shown)
     cli.try_to_draw(picture, draw)
 
 

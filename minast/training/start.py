@@ -89,7 +89,6 @@ def new_run(options: Namespace, leaving: ExitStack, split_seed: int | None = Non
         skip_bad=options.skip_bad,
         drawn_by="content",
         split_seed=split_seed,
-        pretrained=options.pretrained is not None,
         tensorboard=bool(options.tensorboard),
         **drawn,
     )

@@ -143,7 +143,7 @@ def test_several_labels_a_clip(tones, tmp_path):
     assert train.main([str(tmp_path / "m.csv"), "--out", str(tmp_path / "run"), *TINY_RUN]) == 0
     _, info = minast.load(tmp_path / "run" / "best.npz")
     assert info.head == "sigmoid" and "accuracy" not in info.history[0] and info.history[-1]["mAP"] > 0.5
-    assert (tmp_path / "run" / "confusion.png").stat().st_size > 1000
+    assert (tmp_path / "run" / "average_precision.png").stat().st_size > 1000
     with pytest.raises(minast.Error, match="several labels"):
         train.main([str(tmp_path / "m.csv"), "--out", str(tmp_path / "x"), "--loss", "ce"])
 
