@@ -13,7 +13,7 @@ from ..datasets.content import trained_before
 from ..errors import Error
 from ..storage.schema import ListOf, Number, Real, Record, as_json, checked
 from ..text import visible
-from . import run_folder
+from . import run_folder, tensorboard
 from .flags import flag
 from .learner import new_learner
 from .progress import Progress
@@ -30,6 +30,7 @@ def resumed_run(options: Namespace) -> Run:
     longer. Raises minast.Error for other flags, a damaged folder, and data that have changed.
     """
     refuse_others(options)
+    tensorboard.check(options.tensorboard)
     out = options.resume
     state = run_folder.load_state_of(out)
     with damage_as_error(out):

@@ -17,7 +17,7 @@ from ..errors import Error
 from ..model import AST
 from ..pretrained.known_clips import trained_before
 from ..text import visible
-from . import run_folder
+from . import run_folder, tensorboard
 from .building import affordable_model, preset_of
 from .choice import described, recipe
 from .feature_cache import LARGE, Chosen
@@ -36,6 +36,7 @@ def new_run(options: Namespace, leaving: ExitStack, split_seed: int | None = Non
     """
     if options.pretrained and any(getattr(options, name) is not None for name in ("preset", "depth", "prefix_tokens")):
         raise Error("--pretrained brings its own size: leave out --preset, --depth and --prefix-tokens.")
+    tensorboard.check(options.tensorboard)
     before = trained_before(options.pretrained)
     source = "builtin" if options.data is None else options.data
     drawn = {"validation": options.validation, "folds": options.folds if isinstance(options.folds, int) else None}
