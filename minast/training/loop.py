@@ -50,7 +50,9 @@ def train(run: Run) -> None:
             if at == 0:
                 progress.begin_epoch()
             lr = optim.schedule(config, progress.step, per_epoch)
-            loss, norm, logits = learner.step(x, y, lr)
+            patches = model.config.tokens - model.config.prefix_tokens
+            keep = batches.patches_kept(len(x), patches, config, epoch, at)
+            loss, norm, logits = learner.step(x, y, lr, keep)
             if not (math.isfinite(loss) and (math.isfinite(norm) or not learner.scale.exhausted)):
                 raise not_finite(run, progress.step + 1, f"the loss is {loss} and the gradient norm {norm}")
             progress.add(loss, batches.hits(model.numpy(logits), labels))
