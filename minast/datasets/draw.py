@@ -13,6 +13,7 @@ import numpy as np
 
 from . import content
 from .clips import Clips
+from .near import connected
 from .ragged import Ragged
 
 
@@ -30,12 +31,9 @@ class Units:
     @classmethod
     def of(cls, clips: Clips, classes: int, seed: int, found: Sequence[bytes | None], same: np.ndarray) -> "Units":
         """The units of clips.   found: their digests; same (p, 2): places of clips with the same sound"""
-        from scipy.sparse import coo_matrix
-        from scipy.sparse.csgraph import connected_components
-
-        n = len(clips)
-        links = np.concatenate([np.reshape(same, (-1, 2)), _linked(_numbers(found)), _linked(clips.groups)]).astype(int)
-        number, of_clip = connected_components(coo_matrix((np.ones(len(links)), links.T), (n, n)), directed=False)
+        links = np.concatenate([np.reshape(same, (-1, 2)), _linked(_numbers(found)), _linked(clips.groups)])
+        of_clip = connected(len(clips), links)
+        number = int(of_clip.max(initial=-1)) + 1
         order = np.full(number, 2**64 - 1, np.uint64)
         np.minimum.at(order, of_clip, _orders(clips, seed, found))
         labels = clips.labels

@@ -27,6 +27,7 @@ NEIGHBOURS = 8  # equal landmarks that each is compared with
 LEAST = 3  # landmarks that candidates share at one shift
 TRIES = 8  # candidates of a clip that turn out to be other sounds, before no more are compared
 TOGETHER = 64  # pairs that are compared at a time
+NOTHING = np.zeros((0, 2), np.uint32)  # the landmarks of silence
 
 
 class Pair(NamedTuple):
@@ -42,33 +43,58 @@ def affordable(clips: Sequence[Clip]) -> bool:
     return len(clips) <= MOST
 
 
-_last: tuple[bytes, list[Pair]] = (b"", [])  # a command asks twice: when it draws the split, and when it warns
+def connected(n: int, links: Sequence[tuple[int, int]] | np.ndarray) -> np.ndarray:
+    """A number for each of n places, the same for those that links join, directly or through others.   -> (n,)"""
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    links = np.reshape(np.asarray(links, np.int64), (-1, 2))
+    return connected_components(coo_matrix((np.ones(len(links)), links.T), (n, n)), directed=False)[1]
 
 
-def pairs(clips: Clips, found: Sequence[Recording | Error] | None = None) -> list[Pair]:
-    """Clips that hold the same sound though their files differ; enough pairs to connect all that do.
+class Listener:
+    """Hears the recordings of clips one after another, and finds those that hold the same sound.
 
-    found: what `recordings` gave for them (default: they are read, or looked up in the cache). Clips that cannot be
-    read are left out, and so are all but the first of files with the same bytes, and clips that are synthesised.
+    Of files with the same bytes the first one is heard; clips that are synthesised or cannot be read are not.
     """
-    global _last
-    known = digests(list(clips.paths()), "comparing files")
-    key = hashlib.sha256(b"".join(value or bytes(32) for value in known)).digest()
-    if _last[0] != key:
+
+    def __init__(self, clips: Clips):
+        known = digests(list(clips.paths()), "comparing files")
         first = {}
         for i, value in enumerate(known):
             if value:
                 first.setdefault(value, i)
-        places = np.array(sorted(first.values()), int)
-        some = clips[places]
-        if found is not None:
-            index = Index.of(found[i] for i in places)
-        else:
-            with recordings(some, "listening for equal sounds") as results:
-                index = Index.of(results)
-        confirmed_pairs = confirmed(some, *index.candidates())
-        _last = key, [Pair(int(places[a]), int(places[b]), same) for a, b, same in confirmed_pairs]
-    return _last[1]
+        self.clips, self.index = clips, Index()
+        self.places = np.array(sorted(first.values()), int)
+        self.wanted = np.zeros(len(clips), bool)
+        self.wanted[self.places] = True
+        self.key = hashlib.sha256(b"".join(value or bytes(32) for value in known)).digest()
+
+    def hear(self, i: int, found: Recording | Error) -> None:
+        """The recording of the next clip, at place i."""
+        if self.wanted[i]:
+            self.index.add(NOTHING if isinstance(found, Error) else found.landmarks)
+
+    def pairs(self) -> list[Pair]:
+        """Enough pairs to connect all clips that hold the same sound."""
+        global _last
+        heard = confirmed(self.clips[self.places], *self.index.candidates())
+        _last = self.key, [Pair(int(self.places[a]), int(self.places[b]), same) for a, b, same in heard]
+        return _last[1]
+
+
+_last: tuple[bytes, list[Pair]] = (b"", [])  # a command asks twice: when it draws the split, and when it warns
+
+
+def pairs(clips: Clips) -> list[Pair]:
+    """Clips that hold the same sound though their files differ; every file is read, or looked up in the cache."""
+    listener = Listener(clips)
+    if _last[0] == listener.key:
+        return _last[1]
+    with recordings(clips[listener.places], "listening") as results:
+        for i, found in zip(listener.places.tolist(), results, strict=True):
+            listener.hear(i, found)
+    return listener.pairs()
 
 
 # -- candidates ----------------------------------------------------------------------------------------------------
@@ -79,14 +105,6 @@ class Index:
 
     def __init__(self):
         self.clips, self.total, self.step = [], 0, 1
-
-    @classmethod
-    def of(cls, found) -> "Index":
-        """found: for each clip its Recording, or an Error."""
-        index = cls()
-        for each in found:
-            index.add(np.zeros((0, 2), np.uint32) if isinstance(each, Error) else each.landmarks)
-        return index
 
     def add(self, marks: np.ndarray) -> None:
         """The landmarks (n, 2) of the next clip."""
@@ -103,7 +121,7 @@ class Index:
     def candidates(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Pairs that share landmarks at one shift, those with most first.   -> a, b, shift (p,): b[t] is a[t + shift]"""
         lengths = np.array([len(each) for each in self.clips], np.int64)
-        marks = np.concatenate([np.zeros((0, 2), np.uint32), *self.clips])
+        marks = np.concatenate([NOTHING, *self.clips])
         self.clips = []
         order = np.argsort(marks[:, 0], kind="stable")
         values, frames = marks[order, 0], marks[order, 1].astype(np.int64)

@@ -12,7 +12,9 @@ from .clips import Clip
 SHARE = 0.2  # of each class is held out
 
 
-def draw_by_content(clips: list[Clip], seed: int, share: float = SHARE, trained_on: np.ndarray | None = None) -> list[Clip]:
+def draw_by_content(
+    clips: list[Clip], seed: int, share: float = SHARE, trained_on: np.ndarray | None = None
+) -> list[Clip]:
     """The clips with a split: `share` of each class (at least one clip, if it has two) is "test", the rest "train".
 
     The content of a file and the seed decide, not its name or place: clips are held out in the order of a hash of the

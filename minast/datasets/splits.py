@@ -65,10 +65,12 @@ def assigned(
     for data that cannot be divided as asked.
     """
     own = dataset.folds
-    if drawn_by == "position" and dataset.kind == "own" and fold is None:
+    if drawn_by == "position" and dataset.kind == "own" and fold is None and usual_fold is None:
         own = []  # version 0.1 knew no folds in a user's own data
     if folds is not None and own and len(own) != folds:
-        raise Error(f"{visible(dataset.name)}: these data come in {len(own)} folds, {folds} are asked for: leave that out.")
+        raise Error(
+            f"{visible(dataset.name)}: these data come in {len(own)} folds, {folds} are asked for: leave that out."
+        )
     if fold is not None and not own and folds is None:
         raise Error(f"{dataset.name}: these data have no folds: leave out --fold.")
     drawing = Drawing(dataset, seed, trained_on, alike)
@@ -80,7 +82,9 @@ def assigned(
     elif not (dataset.clips.splits > 0).all():
         if drawn_by != NOW:
             old = old_splits.draw_by_position if drawn_by == "position" else old_splits.draw_by_content
-            clips = old(dataset.clips, seed) if drawn_by == "position" else old(dataset.clips, seed, trained_on=trained_on)
+            clips = (
+                old(dataset.clips, seed) if drawn_by == "position" else old(dataset.clips, seed, trained_on=trained_on)
+            )
             return replace(dataset, clips=clips, drawn=True, split_from=f"a fifth of each class held out, seed {seed}")
         return drawing.whole(SHARE if validation is None else validation)
     if validation and not len(dataset.of("valid")):
@@ -178,9 +182,9 @@ class Drawing:
                 "class has no validation clip, and one of a single recording no test clip either"
             )
         notes = [note for note in notes if note not in dataset.notes]
-        return replace(
-            dataset, clips=clips, drawn=True, split_from=split_from, alike=dataset.alike or text
-        ).noting(*notes)
+        return replace(dataset, clips=clips, drawn=True, split_from=split_from, alike=dataset.alike or text).noting(
+            *notes
+        )
 
 
 def percent(share: float) -> str:
