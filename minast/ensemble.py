@@ -23,11 +23,9 @@ class Ensemble(Predictor):
     [{'label': 'bell', 'probability': 0.98726}]
 
     Each model gets its own features, so rates, input lengths and sizes may differ. Probabilities are calibrated if
-    those of all members are. Thresholds are not used: they were chosen for the single models. Raises minast.Error for
-    labels that differ, and for softmax beside sigmoid, whose probabilities mean different things.
+    those of all members are. Thresholds of several are not used: they were chosen for the single models. Raises
+    minast.Error for labels that differ, and for softmax beside sigmoid, whose probabilities mean different things.
     """
-
-    decisions = None
 
     def __init__(self, members: Sequence[Classifier]):
         if not members:
@@ -36,6 +34,7 @@ class Ensemble(Predictor):
         self.labels, self.head = first.labels, first.head
         self.name = " and ".join(member.name for member in members)
         self.orders = [in_order(first, member) for member in members]
+        self.decisions = first.decisions if len(members) == 1 else None
 
     def __repr__(self):
         return f"<minast.Ensemble: {len(self.members)} models, {len(self.labels)} labels, {self.head}>"
@@ -73,6 +72,29 @@ class Ensemble(Predictor):
 def load_predictor(paths: Sequence[str], backend: str | None = None, raw: bool = False) -> Predictor:
     """A `Classifier` of one checkpoint, an `Ensemble` of several. Raises minast.Error as they do."""
     return Classifier.load(paths[0], backend, raw) if len(paths) == 1 else Ensemble.load(paths, backend, raw)
+
+
+def caveats(predictor: Predictor) -> list[str]:
+    """What is to be known about probabilities: whether they mean anything, whether they are calibrated."""
+    members = predictor.members if isinstance(predictor, Ensemble) else [predictor]
+    several = len(members) > 1
+    said = [
+        f"the head of {visible(member.name) if several else 'this model'} is random, not trained yet: "
+        f"{'its' if several else 'these'} probabilities mean nothing."
+        for member in members
+        if member.info.notes.get("random_head")
+    ]
+    calibrated = sum(member.is_calibrated for member in members)
+    if predictor.decisions is not None:
+        said.append("probabilities are calibrated, and thresholds are the checkpoint's; --raw does without both.")
+    elif calibrated == len(members):
+        said.append("probabilities are calibrated, each model's by itself; thresholds of single models are not used.")
+    elif calibrated:
+        said.append(
+            f"the probabilities of {calibrated} of {len(members)} models are calibrated and those of "
+            f"{len(members) - calibrated} are not: their mean is neither. Calibrate all, or add --raw."
+        )
+    return said
 
 
 def in_order(first: Classifier, other: Classifier) -> np.ndarray:

@@ -28,6 +28,7 @@ from .text import visible
 
 MOST_CLASSES = 2000  # in a confusion matrix: about as many as its picture has pixels
 MOST_NAMES = 100  # on its axes: more would overlap
+PER_CLASS = {"ce": "confusion.png", "bce": "average_precision.png"}  # the file that `per_class` draws, by loss
 TICKS_HZ = (100, 200, 500, 1000, 2000, 4000, 7000, 15000)
 
 

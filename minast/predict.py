@@ -26,10 +26,9 @@ from . import cli
 from .classifier import Classifier
 from .console.arguments import MANY, whole
 from .console.say import JsonList
-from .ensemble import Ensemble, load_predictor
+from .ensemble import caveats, load_predictor
 from .errors import Error
 from .explain_plot import save_explanation
-from .predictor import Predictor
 from .storage.files import writable_file
 from .storage.tables import growing_table
 from .streaming.inputs import recordings
@@ -56,7 +55,8 @@ def main(argv=None):
         raise Error(f"--explain draws one file, there are {len(files)}: give one FILE.")
     predictor = load_predictor(checkpoints, args.backend, args.raw)
     predictor.numbers(labels)  # refuse unknown ones before any file is read
-    say_how(predictor)
+    for sentence in caveats(predictor):
+        cli.note(sentence)
     options = {"top": args.top, "labels": labels, "per_segment": args.json or bool(args.explain)}
     done = 0
     with (
@@ -91,14 +91,9 @@ def parser():
     p.add_argument("--csv", metavar="OUT.csv", help="write a table, too: a row for each label of each file")
     p.add_argument("--json", action="store_true", help="print one JSON list, with the labels of each segment")
     p.add_argument("--explain", metavar="PNG", help="save a picture of where the labels were heard (one FILE only)")
-    add_raw(p)
+    cli.add_raw(p)
     cli.add_backend(p)
     return p
-
-
-def add_raw(parser):
-    """--raw, for commands that use a checkpoint's calibration and thresholds."""
-    parser.add_argument("--raw", action="store_true", help="do without the checkpoint's calibration and thresholds")
 
 
 def split_arguments(checkpoint, rest):
@@ -131,26 +126,6 @@ def names(text):
     if not wanted:
         raise Error(f"--labels is {text!r}: it must name at least one label.")
     return wanted
-
-
-def say_how(predictor: Predictor) -> None:
-    """Print what is to be known about the probabilities: whether they mean anything, whether they are calibrated."""
-    members = predictor.members if isinstance(predictor, Ensemble) else [predictor]
-    for member in members:
-        if member.info.notes.get("random_head"):
-            of = f"the head of {visible(member.name)}" if len(members) > 1 else "the head of this model"
-            cli.note(f"{of} is random, not trained yet: these probabilities mean nothing.")
-    calibrated = [member.name for member in members if member.is_calibrated]
-    if predictor.decisions is not None:
-        cli.note("probabilities are calibrated, and thresholds are the checkpoint's; --raw does without both.")
-    elif len(calibrated) == len(members):
-        cli.note("probabilities are calibrated, each model's by itself; thresholds of single models are not used.")
-    elif calibrated:
-        others = len(members) - len(calibrated)
-        cli.note(
-            f"the probabilities of {len(calibrated)} of {len(members)} models are calibrated and those of {others} are "
-            "not: their mean is neither. Calibrate all, or add --raw."
-        )
 
 
 def predicted(predictor, files, options):

@@ -175,7 +175,7 @@ def test_a_random_head_is_said(tmp_path, tones, command):
 def test_evaluate(trained, tones, tmp_path, command):
     status, out, _ = command("evaluate", trained / "best.npz", tones, "--split", "all", "--out", tmp_path / "report")
     assert status == 0 and "30 clips, 3 classes" in out and "accuracy" in out
-    assert sorted(p.name for p in (tmp_path / "report").iterdir()) == ["confusion.png", "scores.csv"]
+    assert sorted(p.name for p in (tmp_path / "report").iterdir()) == ["confusion.png", "reliability.png", "scores.csv"]
     assert len((tmp_path / "report" / "scores.csv").read_text().splitlines()) == 31
 
 
