@@ -28,7 +28,7 @@ def joined(parts: Iterable[object]) -> Html:
     return Html("".join(escaped(part) for part in parts if part is not None and part is not False))
 
 
-def tag(name: str, *children: object, **attributes: object) -> Html:
+def tag(name: str, /, *children: object, **attributes: object) -> Html:
     """An element. Attributes: a name may end in _, other _ become -; None and False leave it out, True needs no value.
 
     Raises ValueError for children of an element that has none.

@@ -2,7 +2,6 @@
 
 import os
 import shlex
-from dataclasses import asdict
 from functools import partial
 
 from .. import cli, pages, plots, scoring
@@ -13,7 +12,7 @@ from ..model import AST
 from ..storage.files import atomic
 from ..text import counted, visible
 from . import run_folder
-from .choice import recipe
+from .reporting import write_report
 from .result import Result, group_of, quoted, remarks
 from .run import Run
 
@@ -32,7 +31,8 @@ def finish(run: Run) -> str:
     )
     draw = partial(plots.per_class, result.scores, result.targets, info.labels, result.loss, picture)
     cli.try_to_draw(picture, draw)
-    cli.try_to_draw(os.path.join(run.out, pages.HTML), partial(write_report, run, model, info, result))
+    parts = run.out, run.settings, run.data, model, info, result, run.chooses, run.info.history, cli.as_typed()
+    cli.try_to_draw(os.path.join(run.out, pages.HTML), partial(write_report, *parts))
     example = write_examples(run.out, dataset) if dataset.kind == "builtin" else shlex.quote(shown.path)
     files = [name for name in run_folder.FILES if os.path.exists(os.path.join(run.out, name))]
     for line in [*headline(run, result), *remarks(result), f"{run.out}: {', '.join(files)}"]:
@@ -51,36 +51,6 @@ def final_result(run: Run, model: AST, info: Info) -> Result:
     return Result(
         scores, targets, names, groups, info.labels, split, run.scored_as, run.best, run.progress.step, seconds
     )
-
-
-def write_report(run: Run, model: AST, info: Info, result: Result) -> None:
-    """report.json and report.html of the final model."""
-    mels, dataset = run.data.test or run.data.valid, run.data.dataset
-    settings = run.settings.to_save()
-    usual, rest = recipe(dataset.kind, info.loss == "bce", {"pretrained": info.notes.get("pretrained")})
-    record = pages.run_record(
-        model,
-        info,
-        dataset,
-        mels,
-        mels.clips,
-        result.scores,
-        train=run.data.train,
-        train_clips=run.data.train.clips,
-        name=os.path.basename(os.path.abspath(run.out)),
-        split=result.split,
-        scored=run.data.split,
-        epoch=result.epoch,
-        chosen=run.chooses,
-        intervals=result.intervals,
-        groups=result.groups,
-        remarks=remarks(result),
-        settings={**settings.pop("train"), **settings},
-        defaults=asdict(usual) | {"preset": rest["preset"]},
-        history=run.info.history,
-        command=cli.as_typed(),
-    )
-    pages.write_report(run.out, record, pages.players(model, info, record, mels, mels.clips))
 
 
 def headline(run: Run, result: Result) -> list[str]:
