@@ -18,6 +18,7 @@ COMMANDS = {
     "convert": "turn pretrained ViT, DeiT or AST weights into a checkpoint",
     "data": "say what is in a data set, and what is wrong with it",
     "stats": "measure the mean and standard deviation of a data set's features",
+    "report": "write the page of a training run, or one that compares several",
     "bench": "measure speed and memory",
 }
 MODULES = {"bench": "bench.__main__"}  # packages; every other command is the module of its name

@@ -5,10 +5,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from ..text import visible
 from .html import Html, number, percent, tag
 
-WIDTH, HEIGHT = 480, 290
-LEFT, RIGHT, TOP, BOTTOM = 48, 12, 14, 40  # margins
+WIDTH, HEIGHT = 370, 250
+LEFT, RIGHT, TOP, BOTTOM = 44, 10, 24, 38  # margins
 MOST_BANDS = 400  # places along x that show their values
 COLOURS = 8  # in page.css: c0 to c7
 
@@ -46,12 +47,15 @@ def line_chart(
     x0, x1 = min(xs), max(xs)
     x0, x1 = (x0 - 0.5, x1 + 0.5) if x0 == x1 else (x0, x1)
     at_x, at_y = scale(x0, x1, LEFT, WIDTH - RIGHT), scale(ticks[0], ticks[-1], HEIGHT - BOTTOM, TOP)
-    parts = [*_y_axis(ticks, at_y, show, y_name), *_x_axis(steps(x0, x1, 6), x0, x1, at_x, x_name)]
+    parts = [
+        *_y_axis(ticks, at_y, plain if show is number else show, y_name),
+        *_x_axis(steps(x0, x1, 6), x0, x1, at_x, x_name),
+    ]
     if mark:
         x = at_x(mark[0])
         end = x > WIDTH * 0.6
-        parts.append(tag("line", x1=f"{x:.1f}", x2=f"{x:.1f}", y1=TOP, y2=HEIGHT - BOTTOM, class_="mark"))
-        place = {"x": f"{x - 5 if end else x + 5:.1f}", "y": TOP + 9, "text_anchor": "end" if end else "start"}
+        parts.append(tag("line", x1=f"{x:.1f}", x2=f"{x:.1f}", y1=TOP - 3, y2=HEIGHT - BOTTOM, class_="mark"))
+        place = {"x": f"{x + 4 if end else x - 4:.1f}", "y": TOP - 6, "text_anchor": "end" if end else "start"}
         parts.append(tag("text", mark[1], class_="marked", **place))
     for line in lines:
         parts += _path(line, at_x, at_y)
@@ -120,12 +124,13 @@ def intervals(
     zero: bool = False,
 ) -> Html:
     """A dot with its interval for each row (name, value, low, high, colour).   zero: draw a line at 0"""
+    width = 560
     known = [v for row in rows for v in row[1:4] if _is(v)] + ([0.0] if zero else [])
     if not known:
         return tag("p", "There are no values to draw.", class_="note")
     ticks, left, each = steps(min(known), max(known)), 170, 28
     height = TOP + each * len(rows) + 30
-    at = scale(ticks[0], ticks[-1], left, WIDTH - 24)
+    at = scale(ticks[0], ticks[-1], left, width - 24)
     bottom = height - 26
     parts = []
     for t in ticks:
@@ -141,8 +146,8 @@ def intervals(
         if _is(value):
             parts.append(tag("circle", cx=f"{at(value):.1f}", cy=y, r=5, class_=f"dot {c}"))
         said = f"{name}: {show(value)}" + (f", {show(low)} to {show(high)}" if _is(low) and _is(high) else "")
-        parts.append(tag("rect", x=0, y=y - each / 2, width=WIDTH, height=each, class_="band", data_tip=said))
-    return svg(WIDTH, height, describe, *parts)
+        parts.append(tag("rect", x=0, y=y - each / 2, width=width, height=each, class_="band", data_tip=said))
+    return svg(width, height, describe, *parts)
 
 
 def reliability(bins: Sequence[dict], describe: str) -> Html:
@@ -182,7 +187,7 @@ def heat_map(cells: Sequence[tuple[int, int, int]], labels: Sequence[str], descr
     cell = 36 if k <= 12 else 24 if k <= 25 else 14 if k <= 60 else 9
     font = min(12, cell - 2) if k <= 60 else 7.5
     longest = min(max(len(short(name, 20)) for name in labels), 20)
-    margin = 26 + longest * font * 0.56
+    margin = 26 + longest * font * 0.6
     top, edge = 8, k * cell
     totals = [0] * k
     for true, _, n in cells:
@@ -238,9 +243,14 @@ def scale(low: float, high: float, begin: float, end: float) -> Callable[[float]
     return lambda v: begin + (v - low) / ((high - low) or 1) * (end - begin)
 
 
+def plain(value: float) -> str:
+    """A round number with no more digits than it needs."""
+    return f"{value:g}"
+
+
 def short(text: str, most: int) -> str:
-    """The text, cut in the middle if it is longer, since names often differ at their ends."""
-    half = (most - 1) // 2
+    """The text as it is shown, cut in the middle if it is longer, since names often differ at their ends."""
+    text, half = visible(text, 4 * most), (most - 1) // 2
     return text if len(text) <= most else f"{text[: most - 1 - half]}…{text[-half:]}"
 
 
@@ -249,7 +259,7 @@ def _is(value):
 
 
 def _y_axis(ticks, at_y, show, name, right=WIDTH - RIGHT):
-    parts = [tag("text", name, x=LEFT - 40, y=TOP - 3, class_="axis")] if name and at_y(ticks[-1]) > TOP + 10 else []
+    parts = [tag("text", name, x=2, y=TOP - 10, class_="axis")] if name else []
     for t in ticks:
         y = f"{at_y(t):.1f}"
         parts.append(tag("line", x1=LEFT, x2=right, y1=y, y2=y, class_="grid"))

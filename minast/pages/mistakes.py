@@ -82,8 +82,9 @@ def _single(labels, clip):
     """ "dog, heard as rain (97 %)" """
     k, p = clip["top"][0]
     true = _names(labels, clip["labels"])
-    said = "heard as " if k not in clip["labels"] else "right, but only "
-    return tag("span", tag("b", true), ", ", said, tag("b", labels[k], class_="miss"), f" ({percent(p, 0)})")
+    if k in clip["labels"]:
+        return tag("span", tag("b", true), f", right with {percent(p, 0)}")
+    return tag("span", tag("b", true), ", heard as ", tag("b", labels[k], class_="miss"), f" ({percent(p, 0)})")
 
 
 def _both(labels, entry, clip, record):

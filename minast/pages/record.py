@@ -19,7 +19,7 @@
     confusion     [[true, predicted, clips], ...] of the cells that are not empty; null for several labels per clip
     calibration   before, after {ece, bins [{count, probability, share}]}: as the model is, and as the checkpoint's
                   decisions calibrate it with slope and bias; null where it has none
-    clips         one per tested clip: name, content (16 hexadecimal digits of its SHA-256, null without a file), group,
+    clips         one per tested clip: name (its path below the data's folder), content (16 hexadecimal digits of its SHA-256, null without a file), group,
                   labels [numbers], loss, right (it gets its labels and no other), top [[number, probability], ...] the
                   five likeliest
     scores        [K probabilities] of each tested clip, in the order of `clips`; null for more than MOST_SCORES numbers
@@ -35,7 +35,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
 import numpy as np
@@ -95,6 +95,7 @@ def run_record(
     losses = clip_losses(scores, targets, loss)
     given = given_labels(info, scores) if loss == info.loss else metrics.decided(scores, loss)
     right = (given == (targets > 0.5)).all(axis=1)
+    names = short_names([*clips, *train_clips])
     groups = groups if groups is not None and any(groups) else None
     if intervals is None:
         who = groups and [group or f"clip {i}" for i, group in enumerate(groups)]
@@ -137,11 +138,11 @@ def run_record(
         "classes": class_rows(info, scores, targets, given),
         "confusion": confusions(scores, targets) if loss == "ce" else None,
         "calibration": calibration(info, scores, targets),
-        "clips": clip_rows(clips, groups, scores, losses, right),
+        "clips": clip_rows(clips, names, groups, scores, losses, right),
         "scores": [[_short(v) for v in row] for row in scores.tolist()] if scores.size <= MOST_SCORES else None,
         "cost": {"seconds": history[-1].get("seconds") if history else None, "memory_bytes": peak_memory()},
     }
-    found |= mistakes(model, info, tested, scores, targets, losses, right, train, train_clips)
+    found |= mistakes(model, info, tested, scores, targets, losses, right, train, train_clips, names)
     return plain(found)
 
 
@@ -164,23 +165,46 @@ def given_labels(info: Info, scores: np.ndarray) -> np.ndarray:
 
 
 def clip_rows(
-    clips: Sequence[Clip], groups: Sequence[str] | None, scores: np.ndarray, losses: np.ndarray, right: np.ndarray
+    clips: Sequence[Clip],
+    names: Callable[[Clip], str],
+    groups: Sequence[str] | None,
+    scores: np.ndarray,
+    losses: np.ndarray,
+    right: np.ndarray,
 ) -> list[dict]:
     """A dictionary per clip."""
     order = np.argsort(-scores, axis=1, kind="stable")[:, :TOP]
-    contents = digests([clip.path for clip in clips])
     return [
         {
-            "name": clip.name,
-            "content": content.hex()[:16] if content else None,
+            "name": names(clip),
+            "content": content,
             "group": groups[i] if groups else "",
             "labels": [int(k) for k in clip.labels],
             "loss": _short(float(losses[i])),
             "right": bool(right[i]),
             "top": [[int(k), _short(float(scores[i, k]))] for k in order[i]],
         }
-        for i, (clip, content) in enumerate(zip(clips, contents, strict=True))
+        for i, (clip, content) in enumerate(zip(clips, contents(clips), strict=True))
     ]
+
+
+def contents(clips: Sequence[Clip]) -> list[str | None]:
+    """What tells the clips' files from others: 16 hexadecimal digits of their SHA-256; None without a file."""
+    return [found.hex()[:16] if found else None for found in digests([clip.path for clip in clips])]
+
+
+def short_names(clips: Sequence[Clip]) -> Callable[[Clip], str]:
+    """The function that names a clip: by its path below the folder that all these have in common."""
+    folders = {os.path.dirname(os.path.abspath(clip.path)) for clip in clips if clip.path}
+    try:
+        common = os.path.commonpath(folders) if folders else ""
+    except ValueError:  # on several drives
+        common = ""
+    if len(folders) == 1:
+        common = os.path.dirname(common)
+    if not common:
+        return lambda clip: clip.name
+    return lambda clip: os.path.relpath(os.path.abspath(clip.path), common) if clip.path else clip.name
 
 
 def lengths(mels: Sequence[np.ndarray], features: FeatureConfig) -> dict:
@@ -242,6 +266,7 @@ def mistakes(
     right: np.ndarray,
     train: Sequence[np.ndarray],
     train_clips: Sequence[Clip],
+    names: Callable[[Clip], str],
 ) -> dict:
     """The clips with the highest loss, what is in question, and the training clips that the model finds most alike."""
     worst = np.argsort(-losses, kind="stable")
@@ -257,7 +282,7 @@ def mistakes(
         for entry, row in zip(found, own @ others.T, strict=True):
             for j in np.argsort(-row, kind="stable")[:NEAREST]:
                 clip = train_clips[sample[j]]
-                near = {"name": clip.name, "labels": [int(k) for k in clip.labels], "cosine": round(float(row[j]), 4)}
+                near = {"name": names(clip), "labels": [int(k) for k in clip.labels], "cosine": round(float(row[j]), 4)}
                 entry["nearest"].append(near)
     return {"mistakes": found, "compared": len(sample)}
 

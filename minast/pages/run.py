@@ -95,6 +95,11 @@ def remarks(record: dict) -> list[str]:
     result, found = record["result"], list(record["result"]["remarks"])
     if result["chosen"] and result["split"] == "validation":
         found.append("The epoch was chosen on the clips that are quoted: expect less on others.")
+    if result["values"].get("accuracy") == 1:
+        more = percent(min(1, 3 / result["clips"]))
+        found.append(
+            f"No clip is wrong, so the interval has no width; up to {more} of other clips may be (rule of three)."
+        )
     if longer := record["data"]["longer"]:
         seconds = record["features"]["frames"] / 100
         found.append(
@@ -118,7 +123,7 @@ def _tiles(record):
     calibrated = f"{percent(after['ece'])} calibrated" if after else "ECE"
     found.append(("calibration error", percent(found_calibration["before"]["ece"]), calibrated))
     if cost["seconds"] is not None:
-        found.append(("training time", duration(cost["seconds"]), f"at most {size(cost['memory_bytes'])} of memory"))
+        found.append(("training time", duration(cost["seconds"]), f"{size(cost['memory_bytes'])} of memory"))
     return tiles(*found)
 
 
@@ -213,6 +218,8 @@ def _classes(record):
     worst, best = rows[0], rows[-1]
     show = percent if single else number
     lead = f"Hardest: {worst['label']} ({show(worst[main])}). Easiest: {best['label']} ({show(best[main])})."
+    if worst[main] == best[main]:
+        lead = f"All classes have the same {'share of right clips' if single else 'AP'}: {show(best[main])}."
     if len(rows) > MOST_ROWS:
         lead += f" The {MOST_ROWS} hardest of {len(rows)} classes are shown; report.json has all."
     return Section("Classes" if single else "Average precision by class", body, lead)

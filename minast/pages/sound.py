@@ -17,24 +17,24 @@ MOST_SECONDS = 20.0  # of a sound in a page: 160 kB
 LEVELS = 64  # of relevance
 
 
-def data_uri(kind: str, content: bytes) -> str:
+def data_uri(kind: str, content: bytes) -> Html:
     """What a browser reads in place of a file.   kind: its media type, such as "image/png" """
-    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+    return Html(f"data:{kind};base64,{base64.b64encode(content).decode()}")
 
 
-def sound_uri(wave: np.ndarray, rate: int) -> str:
+def sound_uri(wave: np.ndarray, rate: int) -> Html:
     """A waveform as a small file.   wave (S,) in [-1, 1] at `rate` Hz; more than MOST_SECONDS is left out"""
     return data_uri(*compressed(wave[: round(MOST_SECONDS * rate)], rate))
 
 
-def spectrogram_uri(mel: np.ndarray) -> str:
+def spectrogram_uri(mel: np.ndarray) -> Html:
     """A log-mel spectrogram as a picture, a pixel a value, in the colours of `plots`.   mel (T, F)"""
     low, high = np.percentile(mel, (1, 99.8))
     levels = np.clip((mel - low) / ((high - low) or 1) * 255, 0, 255).astype(np.uint8)
     return data_uri("image/png", png(levels.T[::-1], plots.colours(plots.SPECTROGRAM, 256)))
 
 
-def relevance_uri(values: np.ndarray) -> str:
+def relevance_uri(values: np.ndarray) -> Html:
     """A relevance map as a picture to lay over its spectrogram: the more relevant, the less transparent.   (T, F) >= 0
 
     It is a quarter of the size along both axes, since relevance is known by patches of 16 x 16.
@@ -121,9 +121,7 @@ def player(
     return tag(
         "figure",
         shown if picture else None,
-        tag("audio", controls=True, preload="none" if audio.startswith("data:") else "metadata", src=audio)
-        if audio
-        else None,
+        tag("audio", controls=True, preload="metadata", src=audio) if audio else None,
         switch,
         tag("figcaption", caption) if caption else None,
         class_="player",
