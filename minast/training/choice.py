@@ -44,7 +44,7 @@ def starting(kind: str, multilabel: bool, given: Mapping, clips: int, frames: in
         return start
     pretrained = bool(given.get("pretrained"))
     start = {**RECIPES.get(kind, RECIPES["own"]), **(PRETRAINED if pretrained else {}), **loss}
-    if clips and (kind == "own" or kind not in RECIPES):
+    if clips and "epochs" not in RECIPES.get(kind, RECIPES["own"]):
         start |= fitted.to_count(clips, frames, given.get("batch", TrainConfig().batch), pretrained)
         if any(name in given for name in GROUPS["augmentation"]):
             start["augment_from"] = 0  # what is asked for begins at once

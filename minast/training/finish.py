@@ -35,9 +35,10 @@ def finish(run: Run, alone: bool = True) -> str:
     result = final_result(run, model, info, chosen_on)
     said = [*headline(run, result), *remarks(result)]
     if chosen_on is not None:
-        info, sentence = decided(run, info, chosen_on)
+        before, (info, sentence) = info.decisions, decided(run, info, chosen_on)
         said.append(sentence)
-        keep_decisions(best, info.decisions)
+        if info.decisions != before:
+            keep_decisions(best, info.decisions)
     result.save(run.out)
     picture, page = os.path.join(run.out, plots.PER_CLASS[result.loss]), os.path.join(run.out, pages.HTML)
     draw = partial(plots.per_class, result.scores, result.targets, info.labels, result.loss, picture)
@@ -89,14 +90,23 @@ def headline(run: Run, result: Result) -> list[str]:
 
 
 def decided(run: Run, info: Info, scores: np.ndarray) -> tuple[Info, str]:
-    """Calibration and thresholds from the validation clips.   scores (n, K) of these -> Info with them, a sentence"""
+    """Calibration and thresholds from the validation clips.   scores (n, K) of these -> Info with them, a sentence
+
+    With one label a clip there is calibration alone, which is kept where it helps on clips that it was not fitted to.
+    """
     targets, clips = np.asarray(run.data.valid_targets[:]), counted(len(scores), "validation clip")
     found = decide(scores, targets, info.loss, data=f"{clips} of {run.data.dataset.name}")
-    what = "calibration" if info.loss == "ce" else "calibration and thresholds (best F1)"
-    return replace(info, decisions=found), (
-        f"{what} from the {clips} are in {run_folder.BEST}: calibration error {found.ece[0]:.3f} before, "
-        f"{found.ece[1]:.3f} after"
-    )
+    before, after = found.ece
+    errors = f"calibration error {before:.3f} before, {after:.3f} after"
+    if info.loss == "bce":
+        return replace(
+            info, decisions=found
+        ), f"calibration and thresholds (best F1) were found on the {clips}: {errors}"
+    if after < before:
+        return replace(info, decisions=found), f"probabilities were calibrated on the {clips}: {errors}"
+    return replace(
+        info, decisions=None
+    ), f"probabilities are not calibrated, which does not help on the {clips}: {errors}"
 
 
 def write_examples(out: str, dataset: Dataset) -> str:

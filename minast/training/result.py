@@ -19,7 +19,7 @@ from ..storage.files import atomic
 from ..storage.npz import Archive, write_arrays
 from ..storage.schema import ListOf, OneOf, Real, Record, Text, as_json, checked
 from ..storage.stored import decoding
-from ..text import counted, visible
+from ..text import counted
 
 SCORES = "scores.npz"
 ABOUT = Record(
@@ -121,28 +121,6 @@ def remarks(result: Result) -> list[str]:
             f"{counted(len(empty), 'class', 'classes')} {verb} no {result.split} clip, and means leave {them} out: "
             f"{named(empty)}."
         )
-    if chance := at_chance(result):
+    if chance := scoring.chance(result.measures, result.intervals):
         found.append(chance)
     return found
-
-
-ADVICE = (
-    "Look whether the labels are right (python -m minast.data check), start from a pretrained model (--pretrained), "
-    "train longer (--epochs) or with another --lr."
-)
-
-
-def at_chance(result: Result) -> str:
-    """A sentence if the result does not exclude that the model knows nothing; else "".
-
-    Chance is an AUC of 0.5. With one label a clip, an accuracy that always guessing the commonest class reaches as well
-    is no better.
-    """
-    chance, guess = result.intervals["AUC"][0] <= 0.5, "an AUC of 0.5"
-    if result.loss == "ce":
-        share = result.targets.sum(axis=0) / max(1, len(result.targets))
-        commonest = int(share.argmax())
-        guess = f"always guessing {visible(result.labels[commonest], 40)!r} is right for {share[commonest]:.1%}"
-        chance = chance and result.intervals["accuracy"][0] <= share[commonest]
-        chance = chance or result.measures["accuracy"] <= share[commonest]
-    return f"This is not clearly better than chance ({guess}). {ADVICE}" if chance else ""

@@ -10,6 +10,7 @@ from ..checkpoint import Info
 from ..config import COUNT, FeatureConfig, TrainConfig
 from ..datasets import Dataset
 from ..datasets.content import distinct, pack, unpack
+from ..datasets.splits import DRAWN_BY
 from ..datasets.targets import Targets
 from ..errors import Error
 from ..features import ON_CPU, Spectrograms
@@ -25,7 +26,8 @@ from .progress import Progress
 BY_TYPE = {bool: Flag(), int: COUNT, str: Text(2**15, plain=False), int | None: Maybe(COUNT)}
 BY_TYPE[float | None] = Maybe(Number(0, 1))
 BY_NAME = {"train": Record({}, others=Plain()), "backend": OneOf(tuple(BACKENDS)), "threads": Whole(1, 1024)}
-BY_NAME["drawn_by"] = OneOf(("content", "position"))
+BY_NAME["drawn_by"] = OneOf(DRAWN_BY)
+BY_NAME["alike"] = Maybe(Text(2**26))
 
 
 @dataclass
@@ -46,6 +48,9 @@ class Settings:
     split_seed: int | None = None  # of the split and the built-in sounds (None: the seed of training)
     validation: float | None = None  # share of the training clips that was drawn as a validation split
     folds: int | None = None  # folds that were drawn, for data without any
+    alike: str | None = (
+        None  # clips with the same sound that were kept together when the split was drawn: Dataset.alike
+    )
     tensorboard: bool = False  # whether losses and measures are also written for TensorBoard
 
     @property
@@ -55,6 +60,7 @@ class Settings:
             "seed": self.train.seed if self.split_seed is None else self.split_seed,
             "fold": self.fold,
             "drawn_by": self.drawn_by,
+            "alike": self.alike or False,
             **{name: v for name in ("validation", "folds") if (v := getattr(self, name)) is not None},
         }
 

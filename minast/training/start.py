@@ -13,6 +13,7 @@ from ..checkpoint import Info
 from ..config import FeatureConfig
 from ..datasets import Dataset, duplicates, open_dataset, understood
 from ..datasets.content import among, digests, pack, shortened
+from ..datasets.splits import NOW
 from ..errors import Error
 from ..model import AST
 from ..pretrained.known_clips import trained_before
@@ -28,11 +29,11 @@ from .progress import Progress
 from .run import Run, Settings, TrainingData, no_patience
 
 
-def new_run(options: Namespace, leaving: ExitStack, split_seed: int | None = None) -> Run:
+def new_run(options: Namespace, leaving: ExitStack, split_seed: int | None = None, alike: bool | str = True) -> Run:
     """Data, features, model and optimizer, as the flags and the recipe say.   leaving: as in run_folder.new_folder
 
-    split_seed: draws the split and the built-in sounds (default: the seed of training). Raises minast.Error for
-    everything that makes training impossible; an output folder made here is then removed.
+    split_seed: draws the split and the built-in sounds (default: the seed of training). alike: as in `open_dataset`.
+    Raises minast.Error for everything that makes training impossible; an output folder made here is then removed.
     """
     if options.pretrained and any(getattr(options, name) is not None for name in ("preset", "depth", "prefix_tokens")):
         raise Error("--pretrained brings its own size: leave out --preset, --depth and --prefix-tokens.")
@@ -42,7 +43,7 @@ def new_run(options: Namespace, leaving: ExitStack, split_seed: int | None = Non
     drawn = {"validation": options.validation, "folds": options.folds if isinstance(options.folds, int) else None}
     drawn = {name: value for name, value in drawn.items() if value is not None}
     seed = (options.seed or 0) if split_seed is None else split_seed
-    dataset = open_dataset(source, seed, options.fold, trained_on=before, skip_bad=True, **drawn)
+    dataset = open_dataset(source, seed, options.fold, trained_on=before, skip_bad=True, alike=alike, **drawn)
     print("\n".join(understood(dataset)), flush=True)
     say_overlaps(dataset, before, options.pretrained)
     expected = expected_features(options.pretrained) if options.pretrained else {}
@@ -72,7 +73,8 @@ def new_run(options: Namespace, leaving: ExitStack, split_seed: int | None = Non
         loss = fit_linear_probe(model, mels, targets, features, config.loss)
         print(f"the new head is fitted: training loss {loss:.3f}")
 
-    notes = {"data": dataset.name, "from": origin, "seed": seed, "fold": dataset.fold, "drawn_by": "content", **drawn}
+    notes = {"data": dataset.name, "from": origin, "seed": seed, "fold": dataset.fold, "drawn_by": NOW, **drawn}
+    notes |= {"alike": dataset.alike} if dataset.alike else {}
     if not clips.late:  # else they are known by and by
         notes["trained_on"] = pack(shortened(digests([clip.path for clip in clips.clips])))
     if before is not None:
@@ -88,7 +90,8 @@ def new_run(options: Namespace, leaving: ExitStack, split_seed: int | None = Non
         backend=model.backend.name,
         threads=threads.count(),
         skip_bad=options.skip_bad,
-        drawn_by="content",
+        drawn_by=NOW,
+        alike=dataset.alike or None,
         split_seed=split_seed,
         tensorboard=bool(options.tensorboard),
         **drawn,

