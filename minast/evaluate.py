@@ -16,8 +16,9 @@ import numpy as np
 from . import cli, metrics, plots, scoring
 from .checkpoint import load
 from .console.arguments import FOLDS, SEEDS, whole
-from .datasets import content, open_dataset, summary, understood
+from .datasets import content, duplicates, open_dataset, summary, understood
 from .datasets.common import named, quoted
+from .datasets.splits import NOW
 from .errors import Error
 from .storage.files import writable_folder
 from .storage.tables import write_table
@@ -34,6 +35,8 @@ def main(argv=None):
     data = open_as_trained(args, info)
     in_model_order(data, [], info.labels, args.checkpoint)  # refuse foreign classes before any file is read
     clips, familiar = never_trained_on(data, args.split, info, args.checkpoint)
+    for sentence in duplicates.leaks(data):
+        cli.note(f"{sentence}.")
     if data.multilabel and info.loss == "ce":
         raise Error(
             f"{data.name} has several labels a clip, {args.checkpoint} was trained to give exactly one (softmax)."
@@ -94,7 +97,7 @@ def open_as_trained(args, info):
     """The data, with the seed and fold of the model's training: the same clips are held out."""
     notes = info.notes
     seed = notes.get("seed", 0) if args.seed is None else args.seed
-    drawn_by = notes.get("drawn_by", "position" if "seed" in notes else "content")  # version 0.1 drew by position
+    drawn_by = notes.get("drawn_by", "position" if "seed" in notes else NOW)  # version 0.1 drew by position
     return open_dataset(
         args.data,
         seed,
@@ -104,6 +107,9 @@ def open_as_trained(args, info):
         drawn_by=drawn_by,
         trained_on=content.trained_before(notes),
         skip_bad=True,
+        validation=notes.get("validation"),
+        folds=notes.get("folds"),
+        alike=notes.get("alike", ""),
     )
 
 

@@ -46,6 +46,7 @@ def resumed_run(options: Namespace) -> Run:
         drawn_by=settings.drawn_by,
         trained_on=trained_before(info.notes),
         skip_bad=settings.skip_bad,
+        alike=info.notes.get("alike", ""),
     )
     print("\n".join(understood(dataset)))
     if run_folder.fingerprint(dataset) != settings.fingerprint:

@@ -9,6 +9,7 @@ from ..backend import BACKENDS
 from ..checkpoint import Info
 from ..config import COUNT, FeatureConfig, TrainConfig
 from ..datasets import Dataset
+from ..datasets.splits import DRAWN_BY
 from ..errors import Error
 from ..features import ON_CPU, Spectrograms
 from ..storage.schema import Flag, Maybe, OneOf, Plain, Record, Text, Whole, as_json, checked
@@ -20,7 +21,7 @@ from .progress import Progress
 
 BY_TYPE = {bool: Flag(), int: COUNT, str: Text(2**15, plain=False), int | None: Maybe(COUNT)}
 BY_NAME = {"train": Record({}, others=Plain()), "backend": OneOf(tuple(BACKENDS)), "threads": Whole(1, 1024)}
-BY_NAME["drawn_by"] = OneOf(("content", "position"))
+BY_NAME["drawn_by"] = OneOf(DRAWN_BY)
 
 
 @dataclass

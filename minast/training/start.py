@@ -11,8 +11,10 @@ from .. import cli, pretrained, threads
 from ..backend import choose
 from ..checkpoint import Info
 from ..config import FeatureConfig, ModelConfig, TrainConfig
-from ..datasets import Dataset, duplicates, open_dataset, understood
+from ..datasets import Dataset, open_dataset, understood
+from ..datasets.check import dangers
 from ..datasets.content import among, digests, pack, shortened
+from ..datasets.splits import NOW
 from ..errors import Error
 from ..model import AST
 from ..pretrained.known_clips import trained_before
@@ -36,7 +38,7 @@ def new_run(options: Namespace, leaving: ExitStack) -> Run:
         raise Error("--pretrained brings its own size: leave out --preset, --depth and --prefix-tokens.")
     before = trained_before(options.pretrained)
     source = "builtin" if options.data is None else options.data
-    dataset = open_dataset(source, options.seed or 0, options.fold, trained_on=before, skip_bad=True)
+    dataset = open_dataset(source, options.seed or 0, options.fold, trained_on=before, skip_bad=True, alike=True)
     print("\n".join(understood(dataset)), flush=True)
     say_overlaps(dataset, before, options.pretrained)
     config, rest = recipe(dataset.kind, dataset.multilabel, vars(options))
@@ -55,10 +57,12 @@ def new_run(options: Namespace, leaving: ExitStack) -> Run:
         loss = fit_linear_probe(model, clips, dataset.targets(clips.clips), features, config.loss)
         print(f"the new head is fitted: training loss {loss:.3f}")
 
-    notes = {"data": dataset.name, "from": origin, "seed": config.seed, "fold": dataset.fold, "drawn_by": "content"}
+    notes = {"data": dataset.name, "from": origin, "seed": config.seed, "fold": dataset.fold, "drawn_by": NOW}
     notes["trained_on"] = pack(shortened(digests([clip.path for clip in clips.clips])))
     if before is not None:
         notes["trained_before"] = pack(before)
+    if dataset.alike:
+        notes["alike"] = dataset.alike
     settings = Settings(
         data=source,
         folder=os.getcwd(),
@@ -70,15 +74,15 @@ def new_run(options: Namespace, leaving: ExitStack) -> Run:
         backend=model.backend.name,
         threads=threads.count(),
         skip_bad=options.skip_bad,
-        drawn_by="content",
+        drawn_by=NOW,
     )
     info = Info(list(dataset.labels), features, config.loss, notes=notes)
     return Run(out, settings, info, data, learner, Progress())
 
 
 def say_overlaps(dataset: Dataset, before: np.ndarray | None, pretrained: str | None) -> None:
-    """Print which files are copies of others, and which held-out clips the pretrained weights know."""
-    for sentence in duplicates.sentences(dataset, duplicates.groups(dataset)):
+    """Print what endangers the result, and which held-out clips the pretrained weights know."""
+    for sentence in dangers(dataset):
         cli.note(f"{sentence}.")
     held_out = dataset.of("valid", "test")
     if before is not None and (n := among(digests([clip.path for clip in held_out]), before).sum()):
