@@ -19,7 +19,7 @@ from functools import partial
 import numpy as np
 
 from . import cli, metrics, plots, scoring
-from .datasets import summary, understood
+from .datasets import duplicates, summary, understood
 from .datasets.common import quoted
 from .decisions import reliability
 from .decisions.diagram import save_reliability
@@ -38,6 +38,8 @@ def main(argv=None):
     args = parser().parse_args(argv)
     ensemble = Ensemble.load(args.checkpoint, args.backend, args.raw)
     data = open_as_trained(args, ensemble)
+    for sentence in duplicates.leaks(data):
+        cli.note(f"{sentence}.")
     if args.out:
         writable_folder(args.out)
     for sentence in caveats(ensemble):

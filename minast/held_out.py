@@ -64,7 +64,7 @@ def open_as_trained(args, ensemble: Ensemble) -> Dataset:
         drawn_by=drawn_by,
         trained_on=content.trained_before(notes),
         skip_bad=True,
-        alike=notes.get("alike", False),
+        alike=notes.get("alike", ""),
         **{name: notes[name] for name in ("validation", "folds") if notes.get(name) is not None},
     )
     in_model_order(data, [], ensemble.labels, first.name)

@@ -100,7 +100,8 @@ def heard(dataset: Dataset, pair: Pair) -> str:
     """What was measured: "a.wav from 1.32 s and b.wav from 0.10 s: the same for 3.5 s, correlation 0.98"."""
     a, b = (visible(dataset.clips[i].name) for i in (pair.a, pair.b))
     start, other, seconds, correlation = pair.same
-    return f"{a} from {start:.2f} s and {b} from {other:.2f} s: the same for {seconds:.2f} s, correlation {correlation:.2f}"
+    places = f"{a} from {start:.2f} s and {b} from {other:.2f} s"
+    return f"{places}: the same for {seconds:.2f} s, correlation {correlation:.2f}"
 
 
 # -- groups on both sides --------------------------------------------------------------------------------------------
@@ -110,10 +111,12 @@ def leaked(dataset: Dataset) -> list[tuple[str, dict[str, int]]]:
     """Groups with clips in more than one split: name, {split: clips}."""
     clips = dataset.clips
     some = np.flatnonzero(clips.groups >= 0)
+    if not len(some):
+        return []
     keys, first, counts = np.unique(
         clips.groups[some].astype(np.int64) * 4 + clips.splits[some], return_index=True, return_counts=True
     )
-    number, starts = np.unique(keys // 4, return_index=True)
+    starts = np.unique(keys // 4, return_index=True)[1]
     ends = np.append(starts[1:], len(keys))
     return [
         (clips[int(some[first[i]])].group, {("", *SPLITS)[keys[k] % 4]: int(counts[k]) for k in range(i, end)})
@@ -130,10 +133,9 @@ def leaks(dataset: Dataset) -> list[str]:
     total = len(np.unique(dataset.clips.groups[dataset.clips.groups >= 0]))
     name, counts = max(found, key=lambda each: sum(each[1].values()))
     where = " and ".join(f"{n} {split}" for split, n in counts.items())
-    groups_have = (
-        "group (a speaker, recording or site) has" if len(found) == 1 else "groups (speakers, recordings, sites) have"
-    )
+    groups_have = "group has" if len(found) == 1 else "groups have"
     return [
         f"{len(found)} of {total} {groups_have} clips on both sides of the split, such as {visible(name, 80)!r} "
-        f"({where} clips): results say little about new ones. A split drawn by group (--folds) keeps them apart"
+        f"({where} clips): results say little about speakers, recordings or sites that are new. --folds K draws folds "
+        "that keep groups apart"
     ]

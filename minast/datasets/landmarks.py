@@ -68,13 +68,10 @@ def landmarks(wave: np.ndarray) -> np.ndarray:
             i = np.flatnonzero(have > b)
             j, k = follow[i, a], follow[i, b]
             value = f[i]  # 9 bits, then 5 + 5 + 6 + 6
-            for number, bits in (
-                (t[j] - t[i], 5),
-                (t[k] - t[i], 5),
-                (f[j] - f[i] + SPREAD, 6),
-                (f[k] - f[i] + SPREAD, 6),
-            ):
-                value = value << bits | number
+            for number in (t[j] - t[i], t[k] - t[i]):
+                value = value << 5 | number
+            for number in (f[j] - f[i], f[k] - f[i]):
+                value = value << 6 | number + SPREAD
             found.append(np.stack([mixed(value), t[i] % PLACES], axis=1))
     found = np.concatenate(found).astype(np.uint32)
     return thinned(found, max(KEPT, int(KEPT_PER_SECOND * len(wave) / RATE)))

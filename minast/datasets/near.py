@@ -2,8 +2,8 @@
 
 Landmarks of all clips are sorted, so that equal ones lie side by side; pairs of clips that share several at one shift
 are candidates. The waveforms of candidates are then compared (`same_sound`), so what is reported was heard, not
-guessed. Time grows with the hours of sound, not with its square: a landmark is compared with a few neighbours only, and a
-clip with a few others. A copy of a copy is found through the first.
+guessed. Time grows with the hours of sound, not with its square: a landmark is compared with a few neighbours only, and
+a clip with a few others. A copy of a copy is found through the first.
 """
 
 import hashlib
@@ -119,7 +119,10 @@ class Index:
         return marks if self.step == 1 else marks[marks[:, 0] % self.step == 0]
 
     def candidates(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Pairs that share landmarks at one shift, those with most first.   -> a, b, shift (p,): b[t] is a[t + shift]"""
+        """Pairs that share landmarks at one shift, those with most first.   -> a, b, shift, each (p,)
+
+        The shift is in frames: b[t] is a[t + shift].
+        """
         lengths = np.array([len(each) for each in self.clips], np.int64)
         marks = np.concatenate([NOTHING, *self.clips])
         self.clips = []

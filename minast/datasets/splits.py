@@ -68,9 +68,7 @@ def assigned(
     if drawn_by == "position" and dataset.kind == "own" and fold is None and usual_fold is None:
         own = []  # version 0.1 knew no folds in a user's own data
     if folds is not None and own and len(own) != folds:
-        raise Error(
-            f"{visible(dataset.name)}: these data come in {len(own)} folds, {folds} are asked for: leave that out."
-        )
+        raise Error(f"{visible(dataset.name)}: these data come in {len(own)} folds of their own, not in {folds}.")
     if fold is not None and not own and folds is None:
         raise Error(f"{dataset.name}: these data have no folds: leave out --fold.")
     drawing = Drawing(dataset, seed, trained_on, alike)
@@ -81,10 +79,7 @@ def assigned(
         dataset = by_fold(dataset, own, fold if fold is not None else usual_fold if usual_fold in own else own[0])
     elif not (dataset.clips.splits > 0).all():
         if drawn_by != NOW:
-            old = old_splits.draw_by_position if drawn_by == "position" else old_splits.draw_by_content
-            clips = (
-                old(dataset.clips, seed) if drawn_by == "position" else old(dataset.clips, seed, trained_on=trained_on)
-            )
+            clips = old_splits.drawn(dataset.clips, seed, drawn_by, trained_on)
             return replace(dataset, clips=clips, drawn=True, split_from=f"a fifth of each class held out, seed {seed}")
         return drawing.whole(SHARE if validation is None else validation)
     if validation and not len(dataset.of("valid")):

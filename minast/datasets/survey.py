@@ -42,31 +42,32 @@ class Recording(NamedTuple):
 
 
 @contextlib.contextmanager
-def recordings(clips: Clips, label: str = "reading") -> Iterator[Iterator[Recording | Error]]:
+def recordings(clips: Clips, label: str = "reading", sound: bool = True) -> Iterator[Iterator[Recording | Error]]:
     """An iterator over what is in each clip's file, in order, on all cores, with a progress bar.
 
-    A file that cannot be read gives its minast.Error.
+    A file that cannot be read gives its minast.Error. sound: False leaves the landmarks out.
     """
     from tqdm import tqdm
 
     folder = _folder()
-    with threads.ordered(lambda clip: recording(clip, folder), clips) as results:
+    with threads.ordered(lambda clip: recording(clip, folder, sound), clips) as results:
         yield iter(tqdm(results, total=len(clips), desc=label, unit="file", disable=None, leave=False, delay=0.5))
 
 
-def recording(clip: Clip, folder: str | None = None) -> Recording | Error:
+def recording(clip: Clip, folder: str | None = None, sound: bool = True) -> Recording | Error:
     """What is in the file of a clip, or why it cannot be used.   folder: of the cache, None for none"""
     path = _entry(clip, folder)
     if path and (found := _stored(path)):
         return found
     try:
-        sound = clip.read(None if clip.path else RATE)
-        seconds = len(sound.wave) / sound.rate
+        read = clip.read(None if clip.path else RATE)
+        seconds = len(read.wave) / read.rate
         if seconds < FRAME:
             raise Error(f"{visible(clip.name)}: it lasts {seconds:.3f} s, at least {FRAME} s are needed.")
-        wave = resample(sound.wave, sound.rate, RATE) if sound.rate != RATE else sound.wave
-        silent = not np.any(sound.wave)
-        found = Recording(seconds, int(sound.rate), sound.channels, silent, tuple(sound.notes), landmarks(wave))
+        about = seconds, int(read.rate), read.channels, not np.any(read.wave), tuple(read.notes)
+        if not sound:
+            return Recording(*about, np.zeros((0, 2), np.uint32))
+        found = Recording(*about, landmarks(resample(read.wave, read.rate, RATE)))
     except Error as error:
         return error
     if path and path == _entry(clip, folder):  # the file is still the one whose hash the name is

@@ -37,7 +37,6 @@ FORM = Record(
         "folds": ListOf(Maybe(COUNT), 1000),
         "drawn": Maybe(COUNT),
         "seeds": ListOf(Whole(0, 2**63 - 1), 1000),
-        "alike": Maybe(Text(2**26)),
     }
 )
 
@@ -52,7 +51,6 @@ class Plan:
     folds: list[int | None]  # [None]: the data are not divided into folds
     drawn: int | None  # folds that are drawn, for data without any
     seeds: list[int]
-    alike: str | None = None  # clips with the same sound, once the first run has looked for them: Dataset.alike
 
     @property
     def runs(self) -> list[tuple[int | None, int]]:
@@ -171,12 +169,6 @@ def each_run(plan: Plan, out: str, options: Namespace, state: dict) -> list[str]
     state: gets the number of the run in progress, "at", and how many are "done", for `stopped`.
     """
     epochs, failed = options.epochs or 0, []
-
-    def begun(run):
-        nonlocal plan
-        plan = replace(plan, alike=run.settings.alike or plan.alike)
-        plan.save(out)
-
     for at, (fold, seed) in enumerate(plan.runs, 1):
         folder, state["at"] = os.path.join(out, name_of(fold, seed)), at
         if finished(folder, epochs):
@@ -189,7 +181,7 @@ def each_run(plan: Plan, out: str, options: Namespace, state: dict) -> list[str]
             flags = nothing_given(**{**beside, "resume": folder})
             flags.data = located(plan.data, plan.folder) if options.data else None
         try:
-            run_one(flags, plan.seeds[0], True if plan.alike is None else plan.alike, False, begun)
+            run_one(flags, plan.seeds[0], alone=False, begun=lambda: plan.save(out))
             state["done"] += 1
             write(out, summarise(plan.data, results(plan, out), len(plan.runs)))
         except Diverged as error:

@@ -43,6 +43,7 @@ def resumed_run(options: Namespace) -> Run:
         options.data or located(settings.data, settings.folder),
         trained_on=trained_before(info.notes),
         skip_bad=settings.skip_bad or options.skip_bad,
+        alike=info.notes.get("alike", ""),
         **settings.drawing,
     )
     print("\n".join(understood(dataset)))

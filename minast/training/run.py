@@ -27,7 +27,6 @@ BY_TYPE = {bool: Flag(), int: COUNT, str: Text(2**15, plain=False), int | None: 
 BY_TYPE[float | None] = Maybe(Number(0, 1))
 BY_NAME = {"train": Record({}, others=Plain()), "backend": OneOf(tuple(BACKENDS)), "threads": Whole(1, 1024)}
 BY_NAME["drawn_by"] = OneOf(DRAWN_BY)
-BY_NAME["alike"] = Maybe(Text(2**26))
 
 
 @dataclass
@@ -48,9 +47,6 @@ class Settings:
     split_seed: int | None = None  # of the split and the built-in sounds (None: the seed of training)
     validation: float | None = None  # share of the training clips that was drawn as a validation split
     folds: int | None = None  # folds that were drawn, for data without any
-    alike: str | None = (
-        None  # clips with the same sound that were kept together when the split was drawn: Dataset.alike
-    )
     tensorboard: bool = False  # whether losses and measures are also written for TensorBoard
 
     @property
@@ -60,7 +56,6 @@ class Settings:
             "seed": self.train.seed if self.split_seed is None else self.split_seed,
             "fold": self.fold,
             "drawn_by": self.drawn_by,
-            "alike": self.alike or False,
             **{name: v for name in ("validation", "folds") if (v := getattr(self, name)) is not None},
         }
 

@@ -20,26 +20,25 @@ from .start import new_run
 def run_one(
     options: Namespace,
     split_seed: int | None = None,
-    alike: bool | str = True,
     alone: bool = True,
-    begun: Callable[[Run], object] = bool,
+    begun: Callable[[], object] = int,
 ) -> str:
     """Prepare, train, evaluate.   options: parsed flags -> path of its checkpoint, best.npz
 
-    split_seed, alike: as in `new_run`. alone: False for one of many runs, which says less. begun: called with the run
-    when it is prepared, before it trains. After Ctrl-C, SIGTERM or SIGHUP a run that is alone says what was saved and
+    split_seed: as in `new_run`. alone: False for one of many runs, which says less. begun: called when the run is
+    prepared, before it trains. After Ctrl-C, SIGTERM or SIGHUP a run that is alone says what was saved and
     how to continue; KeyboardInterrupt is raised, as signals.Stopped.
     """
     run = None
     with ExitStack() as leaving:
         try:
             if options.resume is None:
-                run = new_run(options, leaving, split_seed, alike)
+                run = new_run(options, leaving, split_seed)
             else:
                 run_folder.take(options.resume, leaving)
                 run = resumed_run(options)
                 run_folder.complete(run)
-            begun(run)
+            begun()
             try:
                 loop.train(run)
                 return finish(run, alone)

@@ -11,7 +11,8 @@ from .. import cli, threads
 from ..backend import choose
 from ..checkpoint import Info
 from ..config import FeatureConfig
-from ..datasets import Dataset, duplicates, open_dataset, understood
+from ..datasets import Dataset, open_dataset, understood
+from ..datasets.check import dangers
 from ..datasets.content import among, digests, pack, shortened
 from ..datasets.splits import NOW
 from ..errors import Error
@@ -29,10 +30,10 @@ from .progress import Progress
 from .run import Run, Settings, TrainingData, no_patience
 
 
-def new_run(options: Namespace, leaving: ExitStack, split_seed: int | None = None, alike: bool | str = True) -> Run:
+def new_run(options: Namespace, leaving: ExitStack, split_seed: int | None = None) -> Run:
     """Data, features, model and optimizer, as the flags and the recipe say.   leaving: as in run_folder.new_folder
 
-    split_seed: draws the split and the built-in sounds (default: the seed of training). alike: as in `open_dataset`.
+    split_seed: draws the split and the built-in sounds (default: the seed of training).
     Raises minast.Error for everything that makes training impossible; an output folder made here is then removed.
     """
     if options.pretrained and any(getattr(options, name) is not None for name in ("preset", "depth", "prefix_tokens")):
@@ -43,7 +44,7 @@ def new_run(options: Namespace, leaving: ExitStack, split_seed: int | None = Non
     drawn = {"validation": options.validation, "folds": options.folds if isinstance(options.folds, int) else None}
     drawn = {name: value for name, value in drawn.items() if value is not None}
     seed = (options.seed or 0) if split_seed is None else split_seed
-    dataset = open_dataset(source, seed, options.fold, trained_on=before, skip_bad=True, alike=alike, **drawn)
+    dataset = open_dataset(source, seed, options.fold, trained_on=before, skip_bad=True, alike=True, **drawn)
     print("\n".join(understood(dataset)), flush=True)
     say_overlaps(dataset, before, options.pretrained)
     expected = expected_features(options.pretrained) if options.pretrained else {}
@@ -74,11 +75,12 @@ def new_run(options: Namespace, leaving: ExitStack, split_seed: int | None = Non
         print(f"the new head is fitted: training loss {loss:.3f}")
 
     notes = {"data": dataset.name, "from": origin, "seed": seed, "fold": dataset.fold, "drawn_by": NOW, **drawn}
-    notes |= {"alike": dataset.alike} if dataset.alike else {}
     if not clips.late:  # else they are known by and by
         notes["trained_on"] = pack(shortened(digests([clip.path for clip in clips.clips])))
     if before is not None:
         notes["trained_before"] = pack(before)
+    if dataset.alike:
+        notes["alike"] = dataset.alike
     settings = Settings(
         data=source,
         folder=os.getcwd(),
@@ -91,7 +93,6 @@ def new_run(options: Namespace, leaving: ExitStack, split_seed: int | None = Non
         threads=threads.count(),
         skip_bad=options.skip_bad,
         drawn_by=NOW,
-        alike=dataset.alike or None,
         split_seed=split_seed,
         tensorboard=bool(options.tensorboard),
         **drawn,
@@ -101,11 +102,11 @@ def new_run(options: Namespace, leaving: ExitStack, split_seed: int | None = Non
 
 
 def say_overlaps(dataset: Dataset, before: np.ndarray | None, pretrained: str | None) -> None:
-    """Print which files are copies of others, and which held-out clips the pretrained weights know."""
+    """Print what endangers the result, and which held-out clips the pretrained weights know."""
     if len(dataset.clips) > LARGE:
         print(f"{len(dataset.clips)} files are not compared with each other: python -m minast.data check does it")
     else:
-        for sentence in duplicates.sentences(dataset, duplicates.groups(dataset)):
+        for sentence in dangers(dataset):
             cli.note(f"{sentence}.")
     held_out = dataset.of("valid", "test")
     if before is not None and (n := among(digests([clip.path for clip in held_out]), before).sum()):
