@@ -84,18 +84,20 @@ def held_out(units: Units, share: float, free: np.ndarray, never: np.ndarray, ke
         held[classes] += counts
 
     for k in np.argsort(total, kind="stable"):
-        mine = rows[entries[starts[k] : starts[k + 1]]]
-        mine = mine[able[mine] & ~chosen[mine]]
+        own = entries[starts[k] : starts[k + 1]]
+        own = own[able[rows[own]] & ~chosen[rows[own]]]
+        mine, counts = rows[own], units.counts[own]
         alone = units.classes.lengths[mine] == 1
         sums = held[k] + np.cumsum(units.size[mine])
         easy = int(np.argmin(np.append(alone & (sums <= wanted[k]) & (np.arange(len(mine)) < left[k] - keep), False)))
         chosen[mine[:easy]] = True  # the first ones at once: they are of this class alone, and all of them fit
         left[k] -= easy
         held[k] = sums[easy - 1] if easy else held[k]
-        for unit in mine[easy:]:
+        for unit, count in zip(mine[easy:].tolist(), counts[easy:].tolist(), strict=True):
             if held[k] >= wanted[k] or left[k] <= keep:
                 break
-            take(unit, wanted)
+            if held[k] + count <= wanted[k]:
+                take(unit, wanted)
         if not held[k]:
             for unit in mine[np.lexsort((units.order[mine], units.size[mine]))]:
                 if held[k]:
