@@ -65,8 +65,8 @@ def held_out(
     """The units to hold out: of each class about `share` of its clips, at least one unit.   -> (U,) bool
 
     free (U,): units to choose from; never (U,): those that stay. keep: of each class at least so many units stay; a
-    class that has no more gives none. last: take those that are last in order. Rare classes come first, and a unit is taken if no class then exceeds its share;
-    if none is small enough for a class, its smallest is taken.
+    class that has no more gives none. last: take those that are last in order. Rare classes come first, and a unit is
+    taken if no class then exceeds its share; if none is small enough for a class, its smallest is taken.
     """
     belongs = free[units.classes.rows]
     left = np.bincount(units.classes.values[belongs], minlength=len(units.total))  # units of each class that stay

@@ -22,8 +22,8 @@ def test_sound_data_pass(tones, command):
     assert status == 0 and err == ""
     lines = out.splitlines()
     assert lines[0] == (
-        f"{tones}: 18 train, 6 valid, 6 test clips, 3 classes; split: a fifth of each class for testing, a fifth of the "
-        "rest for validation, drawn with seed 0"
+        f"{tones}: 18 train, 6 valid, 6 test clips, 3 classes; split: a fifth of each class for testing, a fifth of "
+        "the rest for validation, drawn with seed 0"
     )
     assert lines[1] == "  each class has 6 train, 2 valid and 2 test: high, low, middle"
     assert "30 files were read, 15.0 s in all: 0.50 to 0.50 s, median 0.50 s" in lines
