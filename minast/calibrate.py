@@ -18,7 +18,7 @@ from . import cli, metrics
 from .checkpoint import keep_decisions
 from .console.arguments import number
 from .datasets.common import quoted
-from .decisions import FEW, Decisions, decide
+from .decisions import FEW, Decisions, cross_calibrated, decide
 from .decisions.diagram import save_reliability
 from .decisions.thresholds import UNKNOWN
 from .ensemble import Ensemble
@@ -48,7 +48,7 @@ def main(argv=None):
     found = decide(tested.raw, tested.targets, loss, goal, wanted, where)
     keep_decisions(args.checkpoint, found)
     if args.picture:
-        shown = {"before": tested.raw, "after": found.calibrated(tested.raw)}
+        shown = {"before": tested.raw, "after": cross_calibrated(tested.raw, tested.targets, loss)}
         cli.try_to_draw(args.picture, partial(save_reliability, args.picture, shown, tested.targets, loss))
     rows = by_class(ensemble.labels, found, tested)
     if args.json:
