@@ -76,6 +76,7 @@ def test_calibrate_then_evaluate(copy, mixtures, tmp_path, command):
     after, err = report(command, copy, mixtures)
     assert "probabilities are calibrated, and thresholds are the checkpoint's" in err and after["calibrated"]
     assert after["mAP"] == before["mAP"] and after["AUC"] == before["AUC"]  # the order of the clips stays
+    assert sum(after["reliability"]["count"]) == 60 and len(after["reliability"]["share"]) == 15
     assert after["ECE"] < before["ECE"] and after["ECE_raw"] == before["ECE"] and "ECE_raw" not in before
     own = dict(zip(info.labels, info.decisions.thresholds, strict=True))
     assert [row["threshold"] for row in after["classes"]] == [own[row["label"]] for row in after["classes"]]
@@ -129,6 +130,8 @@ def test_without_a_validation_split_it_says_so(trained, tones, tmp_path, command
     status, out, err = command("calibrate", tmp_path / "m.npz", tones)
     assert status == 0 and "thresholds are chosen on the test clips: figures on the same clips" in err
     assert "temperature" in out and "6 clips of the test split" in out and "There are fewer than 10 clips of" in out
+    _, out, _ = command("evaluate", tmp_path / "m.npz", tones)
+    assert "Accuracy and F1 are those of the likeliest label of each clip" in out and "threshold 0." in out
     found = minast.load(tmp_path / "m.npz")[1].decisions
     assert found.loss == "ce" and found.bias == 0 and len(found.thresholds) == 3
 
