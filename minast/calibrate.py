@@ -95,13 +95,16 @@ def by_class(labels: list[str], found: Decisions, tested: Tested) -> list[dict]:
 
 def show(checkpoint: str, labels: list[str], found: Decisions, rows: list[dict]) -> None:
     """What was found, in sentences and a table."""
-    if found.loss == "ce":
+    if not found.calibrates:
+        how = "probabilities stay as they are, since a calibration does not help on clips that it was not fitted to"
+    elif found.loss == "ce":
         how = f"temperature {1 / found.slope:.3f}"
     else:
         how = f"Platt's scaling, slope {found.slope:.3f} and bias {found.bias:.3f}"
     print(f"{visible(checkpoint)}: {how}, from {visible(found.data)}")
     before, after = found.ece
-    print(f"calibration error {before:.4f} before, {after:.4f} after, on clips that the calibration was not fitted to")
+    fitted = f" before, {after:.4f} after, on clips that the calibration was not fitted to" if found.calibrates else ""
+    print(f"calibration error {before:.4f}{fitted}")
     wanted = "the best F1" if found.goal == "F1" else f"a {found.goal} of at least {found.wanted:g}"
     print(f"thresholds for {wanted}, with precision, recall and F1 on the same clips:")
     names = [visible(row["label"], 80) for row in rows]
