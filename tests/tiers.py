@@ -24,6 +24,12 @@ SLOW = {
         "test_memory_does_not_grow_with_the_length": None,
         "test_a_long_recording_in_blocks_is_the_waveform_at_once": None,
     },
+    "commands/test_predict_batches.py": {"test_an_interrupted_batch_keeps_what_is_done": "SIGKILL"},
+    "decisions/test_commands.py": {
+        "test_an_ensemble_is_evaluated": None,
+        "test_an_ensemble_leaves_out_what_any_member_was_trained_on": None,
+    },
+    "training/test_metrics.py": {"test_the_interval_holds_the_estimate_at_chance_level": None},
     "commands/test_console.py": {
         "test_a_command_says_how_it_was_started": "train",
         "test_it_does_what_the_module_does": None,

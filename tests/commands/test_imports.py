@@ -32,7 +32,7 @@ FORBIDDEN = {
     "checkpoint": ("training", "scoring", "pretrained"),
     "pretrained": ("training", "scoring"),
     "training": (*COMMANDS, "classifier"),
-    "classifier": COMMANDS,
+    **dict.fromkeys(("predictor", "classifier", "ensemble", "held_out"), COMMANDS),
 }
 
 
