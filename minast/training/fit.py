@@ -50,19 +50,20 @@ def train(options: Namespace) -> str:
                 run_folder.take(options.resume, leaving)
                 run = resumed_run(options)
                 run_folder.complete(run)
-            try:
-                loop.train(run)
-                return finish(run)
-            except FoundLate as error:
-                raise found_late(run, error) from None
+            loop.train(run)
+            return finish(run)
+        except FoundLate as error:
+            raise found_late(run, error) from None
         except KeyboardInterrupt:
             with suppress(OSError):  # the terminal may be gone
                 print(cli.as_started(stopped(options, run)), flush=True)
             raise
 
 
-def found_late(run: Run, error: FoundLate) -> Error:
+def found_late(run: Run | None, error: FoundLate) -> Error:
     """Save a run that cannot go on because of a file.   -> the sentence that says so, and how to continue"""
+    if run is None:
+        return Error(f"{error} --skip-bad goes on without it.")
     run_folder.save_last(run)
     resume = f"python -m minast.train --resume {visible(shlex.quote(run.out))}"
     return Error(

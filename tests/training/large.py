@@ -68,7 +68,7 @@ def main() -> None:
 
     def counted(self, *arguments):
         result = step(self, *arguments)
-        times.append((time.perf_counter(), prefetchers[0].waited))
+        times.append((time.perf_counter(), prefetchers[0].waited, time.process_time()))
         if len(times) > args.steps:
             raise KeyboardInterrupt
         return result
@@ -83,11 +83,12 @@ def main() -> None:
 
     with contextlib.suppress(KeyboardInterrupt), contextlib.redirect_stdout(sys.stderr):
         train.main([f"simulated:{sounds}", "--out", str(args.folder / "run"), *rest])
-    (first, waited), (last, waited_in_all) = times[0], times[-1]
+    (first, waited, busy), (last, waited_in_all, _) = times[0], times[-1]
     scale = 2**20 if sys.platform != "darwin" else 2**30
     found = {
         "rows": args.rows,
         "first_step_s": round(first - began, 2),
+        "first_step_cpu_s": round(busy, 2),
         "step_s": round((last - first) / (len(times) - 1), 4),
         "waiting": round((waited_in_all - waited) / (last - first), 4),
         "memory_gib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / scale, 3),
