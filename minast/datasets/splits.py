@@ -58,7 +58,7 @@ def assigned(
     Arguments as in `open_dataset`. Raises minast.Error for a fold that is not there, and for any where there is none.
     """
     folds = dataset.folds
-    if drawn_by == "position" and dataset.kind == "own" and fold is None:
+    if drawn_by == "position" and dataset.kind == "own" and fold is None and usual_fold is None:
         folds = []  # version 0.1 knew no folds in a user's own data
     if fold is not None and not folds:
         raise Error(f"{dataset.name}: these data have no folds: leave out --fold.")
