@@ -185,7 +185,9 @@ def fingerprint_by_name(dataset: Dataset) -> str:
         digest.update(np.asarray(column, "<i8"))
     paths = (path or clips[i].name for i, path in enumerate(clips.paths()))
     while some := list(islice(paths, 2**16)):
-        digest.update("\0".join([os.path.basename(path) for path in some]).encode("utf-8", "surrogatepass") + b"\0")
+        digest.update(
+            "\0".join([path[path.rfind(os.sep) + 1 :] for path in some]).encode("utf-8", "surrogatepass") + b"\0"
+        )
     for i in range(0, len(clips), max(1, len(clips) // SIZES)):
         with contextlib.suppress(OSError, TypeError, ValueError):  # no file: its reading says more
             digest.update(os.path.getsize(clips.path(i)).to_bytes(8, "little"))
