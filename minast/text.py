@@ -35,5 +35,14 @@ def counted(n: int, noun: str, nouns: str | None = None) -> str:
     return f"{n} {noun if n == 1 else nouns or noun + 's'}"
 
 
+def duration(seconds: float) -> str:
+    """About how long, for people: "40 s", "17 min", "2.5 h", "3.1 days"."""
+    if seconds < 59.5:
+        return f"{seconds:.0f} s"
+    if seconds < 99.5 * 60:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 36 * 3600 else f"{seconds / 86400:.1f} days"
+
+
 def _escaped(character):
     return character.encode("unicode_escape", "surrogatepass").decode()

@@ -37,6 +37,7 @@ from .recording import Recording as Recording
 from .recording import longest
 from .resample import MAX_RATE as MAX_RATE
 from .resample import resample as resample
+from .source import streams
 
 
 def readable() -> tuple[str, ...]:
@@ -83,6 +84,17 @@ def decode(path: str | os.PathLike, rate: int | None = 16000) -> Decoded:
         raise Error(f"{recording.path}: nothing is left of {samples} after resampling to {rate} Hz.")
     texts, kinds = (tuple(note.text for note in recording.notes), tuple(note.kind for note in recording.notes))
     return Decoded(np.concatenate(blocks), rate, texts, kinds, recording.channels)
+
+
+def rate_of(path: str | os.PathLike) -> int:
+    """The sample rate of a file's first stream, in Hz; none of it is decoded. Raises minast.Error as `decode` does."""
+    found = streams(path, [])
+    try:
+        return next(found).rate
+    except StopIteration:
+        raise Error(f"{os.fspath(path)}: the file holds no sound (0 samples).") from None
+    finally:
+        found.close()
 
 
 def load_audio(path: str | os.PathLike, rate: int | None = 16000) -> np.ndarray:

@@ -66,6 +66,7 @@ def read(kind: str, path: str, seed: int = 0) -> Dataset:
         labels,
         clips(segments, files, file, row),
         multilabel=True,
+        kind="audioset",
         split_from=f"official: {' and '.join(wanted)} against {EVAL}",
         notes=tuple(notes),
         skipped=skipped(segments, files, row, elsewhere),

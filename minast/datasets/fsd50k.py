@@ -43,6 +43,7 @@ def read(path: str, seed: int = 0) -> Dataset:
         [official.spelt(name) for name in labels],
         clips,
         multilabel=True,
+        kind="fsd50k",
         split_from="official",
         notes=tuple(notes),
         bad=tuple(bad),

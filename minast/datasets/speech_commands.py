@@ -42,6 +42,7 @@ def read(path: str, seed: int = 0) -> Dataset:
         f"speech-commands:{path}",
         words,
         clips,
+        kind="speech-commands",
         split_from="official: validation_list.txt and testing_list.txt",
         notes=tuple(notes),
         skipped=tuple(skipped),

@@ -28,7 +28,7 @@ def read(path: str, seed: int = 0) -> Dataset:
         file = os.path.join(path, "audio", f"fold{fold}", row["slice_file_name"])
         clips.append(Clip(file, (labels.index(official.spelt(row["class"])),), path=file, fold=fold, group=row["fsID"]))
     clips, bad = official.found(clips, labels, table)
-    return Dataset(f"urbansound8k:{path}", labels, clips, split_from="official", bad=bad)
+    return Dataset(f"urbansound8k:{path}", labels, clips, split_from="official", kind="urbansound8k", bad=bad)
 
 
 def _recognise(path):

@@ -13,7 +13,7 @@ from .. import augment
 from ..config import FeatureConfig, TrainConfig
 from ..features import normalise, pad_or_trim
 
-ORDER, AUGMENT = 1, 2  # purposes
+ORDER, AUGMENT, PATCHES = 1, 2, 3  # purposes
 
 
 def order(clips: int, config: TrainConfig, epoch: int) -> np.ndarray:
@@ -74,6 +74,20 @@ def training_batch(
     if on and config.roll:
         x = augment.roll(x, config.roll, rng)
     return x, np.stack(rows).astype(np.float32)
+
+
+def patches_kept(clips: int, patches: int, config: TrainConfig, epoch: int, step: int) -> np.ndarray | None:
+    """Patchout: which of its `patches` each clip of a batch keeps, as `AST.loss_and_grad` takes it; None without.
+
+    -> (clips, n) int32, n = (1 - config.patchout) patches, rounded, at least 1: drawn for each clip on its own, without
+    regard to their places (unstructured). epoch, and step within it, from 0, seed the draw.
+    Source: Koutini et al. 2022, "Efficient training of audio transformers with patchout", section 2.3.
+    """
+    if not config.patchout:
+        return None
+    rng, n = np.random.default_rng([config.seed, PATCHES, epoch, step]), max(1, round((1 - config.patchout) * patches))
+    order = rng.random((clips, patches), np.float32).argpartition(n - 1, axis=1)
+    return np.sort(order[:, :n], axis=1).astype(np.int32)
 
 
 def hits(scores: np.ndarray, y: np.ndarray) -> int:

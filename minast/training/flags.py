@@ -9,7 +9,8 @@ from .. import cli
 from ..config import PRESETS, RENAMED, WINDOWS
 from ..console.arguments import FOLDS, MANY, SEEDS, EachWithin, number, whole
 from ..errors import Error
-from .recipes import default
+from .choice import default
+from .recipes import NAMED
 
 
 def parser(doc: str | None = None) -> cli.Parser:
@@ -17,17 +18,49 @@ def parser(doc: str | None = None) -> cli.Parser:
     p = cli.Parser("train", doc)
     cli.add_data(p, f"{cli.DATA} (default: builtin)", nargs="?")
     p.add_argument("--out", metavar="DIR", help="output folder (default: runs/<data>-<preset>)")
-    p.add_argument("--resume", metavar="DIR", help="resume the run in DIR; give DATA as well if the data have moved")
+    p.add_argument(
+        "--resume",
+        metavar="DIR",
+        help="resume the run or runs in DIR; a larger --epochs trains longer; give DATA as well if the data have moved",
+    )
+    p.add_argument(
+        "--recipe", choices=NAMED, help="the settings of a published experiment (default: what fits the data)"
+    )
     cli.add_backend(p)
     add(p, "seed", whole(0, SEEDS), "N", "seed of all random numbers; rounding also depends on --threads")
     p.add_argument("--fold", type=whole(1, FOLDS), metavar="N", help=f"{cli.FOLD} (default: the first)")
+    p.add_argument(
+        "--folds",
+        type=all_or_number,
+        metavar="K",
+        help="cross-validation, each fold the test set once: K folds drawn from data without any, or 'all' of theirs; "
+        "with --fold that one alone (default: one run)",
+    )
+    p.add_argument(
+        "--seeds", type=whole(1, 1000), metavar="N", help="train with N seeds, --seed and the next ones (default: 1)"
+    )
+    p.add_argument(
+        "--validation",
+        type=number(0, 1, above=True, below=True),
+        metavar="SHARE",
+        help="draw this share of the training clips as a validation split, for data without one (default: only where "
+        "the test split is drawn as well)",
+    )
     cli.add_skip_bad(p)
     p.add_argument("--no-cache", action="store_true", help="do not cache features on disk")
     p.add_argument(
         "--pretrained", metavar="FILE", help="fine-tune pretrained ViT or AST weights, in any format that convert reads"
     )
     p.add_argument(
-        "--random-head", action="store_true", help="with --pretrained: start from a random head, without a linear probe"
+        "--random-head",
+        action=argparse.BooleanOptionalAction,
+        help="with --pretrained: start from a random head, without a linear probe",
+    )
+    p.add_argument(
+        "--tensorboard",
+        action="store_true",
+        default=None,
+        help="also write losses and measures for TensorBoard, into the output folder (needs tensorboardX)",
     )
     add_model_flags(
         p.add_argument_group("model (--pretrained weights come with their own preset, depth and prefix tokens)")
@@ -100,8 +133,7 @@ def add_training_flags(g):
     add(g, "grad_accum", whole(1, MANY), "N", "gradient accumulation: process each batch in N parts to save memory")
     g.add_argument(
         "--activation-checkpointing",
-        action="store_true",
-        default=None,
+        action=argparse.BooleanOptionalAction,
         help="recompute activations in the backward pass to save memory",
     )
     add(g, "lr", number(0, 1e38, above=True), "X", "peak learning rate")
@@ -115,6 +147,14 @@ def add_training_flags(g):
         "X",
         "learning rate of a block as a fraction of that of the block above it",
     )
+    add(g, "head_lr", number(0, 1e6, above=True), "X", "learning rate of the head, as a multiple of all others'")
+    add(
+        g,
+        "freeze",
+        whole(0, 1024),
+        "N",
+        "freeze the embeddings and the N lowest blocks, which saves their backward pass; 0: train all weights",
+    )
     add(g, "max_grad_norm", number(0, 1e9), "X", "maximum gradient norm; 0 disables clipping")
     add(g, "schedule", str, None, "learning-rate schedule; milestones is AST's", choices=("cosine", "milestones"))
     add(
@@ -127,6 +167,16 @@ def add_training_flags(g):
         kinds=(number(0, MANY), number(1, MANY), number(0, 1, above=True)),
     )
     add(g, "warmup", whole(0, 10**9), "N", "warm-up in steps, at most a fifth of the run")
+    add(
+        g,
+        "average_from",
+        whole(0, MANY),
+        "EPOCH",
+        "average the weights after this epoch, from 1, and all later ones; 0: off",
+    )
+    add(
+        g, "patience", whole(0, MANY), "N", "stop after N epochs without a better one on the validation clips; 0: never"
+    )
     g.add_argument(
         "--loss",
         choices=("ce", "bce"),
@@ -136,10 +186,19 @@ def add_training_flags(g):
 
 def add_augmentation_flags(g):
     """How training clips are varied: the other fields of TrainConfig."""
+    add(
+        g,
+        "patchout",
+        number(0, 1, below=True),
+        "SHARE",
+        "leave this share of each clip's patches out in training, drawn anew in each step, which is faster",
+    )
     add(g, "mixup", number(0, 1), "P", "probability that a clip is mixed with another, 0 to 1")
     add(g, "freq_mask", whole(0, MANY), "N", "maximum width of the SpecAugment mask in frequency, in mel bins")
     add(g, "time_mask", whole(0, MANY), "N", "maximum width of the SpecAugment mask in time, in frames of 10 ms")
-    g.add_argument("--noise", action="store_true", default=None, help="add uniform noise to the normalised features")
+    g.add_argument(
+        "--noise", action=argparse.BooleanOptionalAction, help="add uniform noise to the normalised features"
+    )
     add(g, "roll", whole(0, MANY), "N", "maximum circular shift in time, in frames of 10 ms")
     add(
         g,
@@ -161,6 +220,11 @@ class Renamed(argparse.Action):
         raise Error(f"{option_string} is now {flag(self.dest)}.")
 
 
+def all_or_number(text: str) -> int | str:
+    """A `type` for argparse: the word "all", or a number of folds."""
+    return text if text == "all" else whole(2, FOLDS)(text)
+
+
 def flag(name: str) -> str:
     """max_grad_norm -> --max-grad-norm"""
     return "--" + name.replace("_", "-")
@@ -169,8 +233,9 @@ def flag(name: str) -> str:
 def from_keywords(data: str | os.PathLike | None = None, **options) -> argparse.Namespace:
     """Keyword arguments parsed as the flags of the same names: epochs=3, noise=True is --epochs 3 --noise.
 
-    None and False leave a flag out; a flag with several values takes a list or tuple. Raises minast.Error for an
-    unknown name, with the nearest one, and for a value that the flag does not accept.
+    None leaves a flag out, and so does False, except where there is a flag that says no, such as --no-noise. A flag
+    with several values takes a list or tuple. Raises minast.Error for an unknown name, with the nearest one, and for a
+    value that the flag does not accept.
     """
     p = parser()
     known = [name for name in vars(p.parse_args([])) if name != "data"]
@@ -178,7 +243,11 @@ def from_keywords(data: str | os.PathLike | None = None, **options) -> argparse.
     for name, value in options.items():
         if name not in known:
             raise Error(unknown(name, known))
-        if value is None or value is False:
+        if value is None:
+            continue
+        if value is False:
+            no = flag(f"no_{name}")
+            words += [no] if no in p._option_string_actions else []
             continue
         if isinstance(value, (list, tuple)):
             words += [flag(name), *map(str, value)]

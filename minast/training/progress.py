@@ -44,6 +44,7 @@ class Clock:
     def __init__(self, history: list[dict]):
         self.before = history[-1]["seconds"] if history else 0.0
         self.began, self.clips = time.perf_counter(), 0
+        self._said = self.began
 
     @property
     def seconds(self) -> float:
@@ -54,6 +55,15 @@ class Clock:
     def session(self) -> float:
         """Seconds since this session began, more than 0."""
         return max(time.perf_counter() - self.began, 1e-9)
+
+    @property
+    def silent(self) -> float:
+        """Seconds since `said` was last called."""
+        return time.perf_counter() - self._said
+
+    def said(self) -> None:
+        """Note that a line was printed."""
+        self._said = time.perf_counter()
 
     @property
     def speed(self) -> float:

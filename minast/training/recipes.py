@@ -1,18 +1,25 @@
-"""The settings that each kind of data starts from, and how command-line flags change them."""
+"""Recipes as data: the values that a run starts from, by data set or by name (`--recipe`).
 
-from dataclasses import fields, replace
+A recipe holds fields of TrainConfig, and of REST: the model's preset and strides, and how sound becomes features. What
+it does not hold is as in TrainConfig, ModelConfig and FeatureConfig, or fits the data (`fitted`). `choice` applies it.
+"""
 
-from ..config import TrainConfig
-from ..errors import Error
+REST = ("preset", "depth", "fstride", "tstride", "prefix_tokens", "random_head")
+REST += ("rate", "frames", "mel_bins", "window", "mean", "std")
 
-# preset, frames (None: the clips' own length), rate in Hz, and the TrainConfig fields that differ from its defaults
+# By the `kind` of a data set; "own" is for all others. Where epochs are missing they and the augmentation are fitted to
+# the number of clips, as is a missing rate or length to the files.
 RECIPES = {
     "builtin": {"preset": "nano", "frames": 98, "rate": 16000, "epochs": 3, "lr": 1e-3},
     "fsdd": {"preset": "nano", "frames": 64, "rate": 8000, "epochs": 14}
     | {"augment_from": 3, "freq_mask": 24, "time_mask": 12, "roll": 8, "gain": 0.8},
     "esc": {"preset": "tiny", "frames": 500, "rate": 16000, "epochs": 25}
     | {"freq_mask": 24, "time_mask": 96, "roll": 250},
-    "own": {"preset": "nano", "frames": None, "rate": 16000, "epochs": 25},
+    "urbansound8k": {"preset": "tiny", "frames": 400, "rate": 16000},
+    "speech-commands": {"preset": "tiny", "frames": 98, "rate": 16000},
+    "fsd50k": {"preset": "tiny", "frames": 1000, "rate": 16000},
+    "audioset": {"preset": "tiny", "frames": 998, "rate": 16000, "mixup": 0.5},
+    "own": {"preset": "nano"},
 }
 ADAM = {"betas": (0.95, 0.999), "weight_decay": 5e-7}  # AST's
 # Pretrained weights get small learning rates, smallest in the lowest blocks. Measured on ESC-10, fold 1, from a DINOv2
@@ -21,43 +28,38 @@ ADAM = {"betas": (0.95, 0.999), "weight_decay": 5e-7}  # AST's
 PRETRAINED = {"epochs": 8, "lr": 2e-4, "layer_decay": 0.7, "weight_decay": 0.0, "warmup": 20}
 PRETRAINED |= {"mixup": 0.5, "freq_mask": 0, "time_mask": 0}
 
-NAMES = {"esc": "esc10 and esc50"}  # as DATA says it, where that differs
-DESCRIBED = {"frames": "the 95th percentile of the clips' lengths, 32 to 1024"}
+# -- by name: the whole of a run, whatever the data are ------------------------------------------------------------
 
+# What AST's four recipes share. Source: the paper, section 3.1, and the official code: egs/*/run*.sh, run.py,
+# traintest.py, dataloader.py. There the weight decay is Adam's own, added to every gradient, nothing is clipped, all
+# weights learn at one rate, and the head begins at random.
+AST = {"preset": "base", "prefix_tokens": 2, "fstride": 10, "tstride": 10, "random_head": True}
+AST |= {"rate": 16000, "mel_bins": 128, "window": "hann"}
+AST |= {"optimizer": "adam", **ADAM, "layer_decay": 1.0, "head_lr": 1.0, "max_grad_norm": 0.0, "schedule": "milestones"}
+AST |= {"warmup": 0, "warmup_steps_of": 50, "augment_from": 0, "mixup_of": "waveform", "gain": 0.0, "background": 0.0}
+AST |= {"sampler": "shuffle", "class_weights": False, "label_smoothing": 0.0, "average_from": 0, "patchout": 0.0}
+AST |= {"freeze": 0, "patience": 0}
+AUDIOSET = {**AST, "frames": 1024, "mean": -4.2677393, "std": 4.5689974, "batch": 12, "loss": "bce", "warmup": 1000}
+AUDIOSET |= {"freq_mask": 48, "time_mask": 192, "mixup": 0.5, "noise": False, "roll": 0}
 
-def recipe(kind: str, multilabel: bool, given: dict) -> tuple[TrainConfig, dict]:
-    """The settings of a run: the data's recipe, changed by what the user asks for.
-
-    kind: of the data set, a key of RECIPES. multilabel: whether a clip may have several labels. given: {name: value or
-    None}, such as the parsed flags; with "pretrained", fine-tuning starts from PRETRAINED's values.
-    -> TrainConfig, {"preset", "frames", "rate"}. Raises minast.Error for a value out of range or a loss that does not
-    fit the labels.
-    """
-    start = {**RECIPES[kind], **(PRETRAINED if given.get("pretrained") else {})}
-    start["loss"] = "bce" if multilabel else "ce"
-    if given.get("optimizer") == "adam":
-        start.update(ADAM)
-    start.update({name: tuple(v) if isinstance(v, list) else v for name, v in given.items() if v is not None})
-    if multilabel and start["loss"] == "ce":
-        raise Error("some clips have several labels, which --loss ce cannot learn: leave it out or use --loss bce.")
-    config = replace(TrainConfig(), **{f.name: start[f.name] for f in fields(TrainConfig) if f.name in start})
-    return config, {name: start[name] for name in ("preset", "frames", "rate")}
-
-
-def default(name: str) -> str:
-    """A setting's default in words, with its exceptions: "25; builtin 3, fsdd 14; with --pretrained 8"."""
-    usual = RECIPES["own"].get(name, getattr(TrainConfig(), name, None))
-    words = [DESCRIBED.get(name, text(usual))]
-    own = [f"{NAMES.get(kind, kind)} {text(r[name])}" for kind, r in RECIPES.items() if r.get(name, usual) != usual]
-    words += [", ".join(own)] if own else []
-    for condition, values in (("--optimizer adam", ADAM), ("--pretrained", PRETRAINED)):
-        if name in values and (own or values[name] != usual):
-            words.append(f"with {condition} {text(values[name])}")
-    return "; ".join(words)
-
-
-def text(value) -> str:
-    """A number, a word or a tuple of them, as on a command line."""
-    if isinstance(value, tuple):
-        return " ".join(map(text, value))
-    return f"{value:g}" if isinstance(value, float) else str(value)
+NAMED = {
+    "audioset-balanced": {**AUDIOSET, "lr": 5e-5, "epochs": 25, "milestones": (10, 5, 0.5), "average_from": 6},
+    "audioset-full": {**AUDIOSET, "lr": 1e-5, "epochs": 5, "milestones": (2, 1, 0.5), "average_from": 1}
+    | {"sampler": "balanced"},
+    "esc50": {**AST, "frames": 512, "mean": -6.6268077, "std": 5.358466, "batch": 48, "loss": "ce"}
+    | {"lr": 1e-4, "epochs": 25, "milestones": (5, 1, 0.85), "freq_mask": 24, "time_mask": 96}
+    | {"mixup": 0.0, "noise": False, "roll": 0},
+    "speechcommands": {**AST, "frames": 128, "mean": -6.845978, "std": 5.5654526, "batch": 128, "loss": "bce"}
+    | {"lr": 2.5e-4, "epochs": 30, "milestones": (5, 1, 0.85), "freq_mask": 48, "time_mask": 48}
+    | {"mixup": 0.6, "noise": True, "roll": 10},
+    # A few hundred clips, and the weights of an image model.
+    "small-data": {**PRETRAINED, "fstride": 16, "tstride": 16, "average_from": 5},
+}
+FROM_AUDIO = {"esc50": {"lr": 1e-5}}  # where the pretrained weights come from sound (AST-P), not from images (AST-S)
+TITLES = {
+    "audioset-balanced": "AST on AudioSet's balanced set, 22 thousand clips",
+    "audioset-full": "AST on all of AudioSet, 2 million clips",
+    "esc50": "AST on ESC-50, one of five folds",
+    "speechcommands": "AST on Speech Commands V2, 35 words",
+    "small-data": "a few hundred clips, from a pretrained image model",
+}

@@ -5,7 +5,7 @@ import os
 from argparse import Namespace
 from dataclasses import replace
 
-from .. import cli, threads
+from .. import cli, optim, threads
 from ..checkpoint import load
 from ..config import COUNT
 from ..datasets import NAMED, open_dataset, understood
@@ -13,24 +13,24 @@ from ..datasets.content import trained_before
 from ..errors import Error
 from ..storage.schema import ListOf, Number, Real, Record, as_json, checked
 from ..text import visible
-from . import run_folder
+from . import run_folder, tensorboard
 from .flags import flag
 from .learner import new_learner
 from .progress import Progress
-from .run import Run, Settings, TrainingData
+from .run import Run, Settings, TrainingData, no_patience
 
-ALLOWED = ("resume", "data", "backend", "threads", "skip_bad")  # flags that may stand beside --resume
+# Flags that may stand beside --resume: where its data are, how it is computed, how much longer it trains.
+ALLOWED = ("resume", "data", "skip_bad", "backend", "threads", "epochs", "patience", "tensorboard")
 
 
 def resumed_run(options: Namespace) -> Run:
     """The run in the folder `options.resume`, where it stopped, with its own settings.
 
-    Only the place of its data, the backend, the number of threads and --skip-bad may be given anew. Raises minast.Error
-    for other flags, a damaged folder, and data that have changed.
+    The place of its data, --skip-bad, the backend and the number of threads may be given anew, and the run may be made
+    longer. Raises minast.Error for other flags, a damaged folder, and data that have changed.
     """
-    given = [name for name, value in vars(options).items() if value is not None and value is not False]
-    if others := [flag(name) for name in given if name not in ALLOWED]:
-        raise Error(f"--resume continues with the run's own settings: leave out {', '.join(others)}.")
+    refuse_others(options)
+    tensorboard.check(options.tensorboard)
     out = options.resume
     state = run_folder.load_state_of(out)
     with damage_as_error(out):
@@ -40,12 +40,11 @@ def resumed_run(options: Namespace) -> Run:
     with damage_as_error(out):
         check_history(info.history)
     dataset = open_dataset(
-        options.data or located(settings),
-        settings.train.seed,
-        settings.fold,
-        drawn_by=settings.drawn_by,
+        options.data or located(settings.data, settings.folder),
         trained_on=trained_before(info.notes),
         skip_bad=settings.skip_bad or options.skip_bad,
+        alike=info.notes.get("alike", ""),
+        **settings.drawing,
     )
     print("\n".join(understood(dataset)))
     if run_folder.fingerprint(dataset, settings.fingerprint) != settings.fingerprint:
@@ -54,6 +53,8 @@ def resumed_run(options: Namespace) -> Run:
     with damage_as_error(out):
         learner.optimizer.load_state(state)
         learner.scale.load_state(state["counters"].get("scale", learner.scale.state()))
+        if learner.average:
+            learner.average.load_state(state)
     if options.data:  # they have moved: the next --resume finds them
         settings = replace(settings, data=options.data, folder=os.getcwd())
     settings = replace(settings, skip_bad=settings.skip_bad or options.skip_bad)
@@ -64,7 +65,48 @@ def resumed_run(options: Namespace) -> Run:
         check_consistency(run)
     done = f"{len(info.history)} of {settings.train.epochs} epochs done"
     print(f"{visible(out)}: resuming after step {progress.step} ({done})")
+    lengthen(run, options)
     return run
+
+
+def lengthen(run: Run, options: Namespace) -> None:
+    """Give the run the epochs and the patience that --epochs and --patience ask for, and say what that means.
+
+    The schedule is that of the new number of epochs, seen from the run's first step: milestones go on as they were, and
+    a cosine that had fallen to 0 rises to where the longer one is, then falls to 0 again. Raises minast.Error for fewer
+    epochs than the run has, and for patience without a validation split.
+    """
+    config = run.config
+    wanted = {name: getattr(options, name) for name in ("epochs", "patience") if getattr(options, name) is not None}
+    if wanted.get("epochs", config.epochs) < config.epochs:
+        raise Error(
+            f"--epochs is {wanted['epochs']}: {run.out} is a run of {config.epochs} epochs, which can only become more."
+        )
+    run.settings = replace(
+        run.settings,
+        train=replace(config, **wanted),
+        tensorboard=run.settings.tensorboard or bool(options.tensorboard),
+    )
+    if run.config.patience and not run.chooses:
+        raise Error(no_patience(run.data.dataset.name))
+    if run.config.epochs > config.epochs:
+        before, now = (optim.schedule(c, run.progress.step, run.steps_per_epoch) for c in (config, run.config))
+        print(
+            f"{run.config.epochs} epochs instead of {config.epochs}: the learning rate goes on at {now:.3g} instead of "
+            f"{before:.3g}, as if the run had been this long from the start"
+        )
+    if run.out_of_patience:
+        cli.note(
+            f"the run had stopped out of patience after epoch {len(run.info.history)}: a larger --patience, or "
+            "--patience 0, lets it go on."
+        )
+
+
+def refuse_others(options: Namespace) -> None:
+    """Raises minast.Error for flags that may not stand beside --resume."""
+    given = [name for name, value in vars(options).items() if value is not None and value is not False]
+    if others := [flag(name) for name in given if name not in ALLOWED]:
+        raise Error(f"--resume continues with the run's own settings: leave out {', '.join(others)}.")
 
 
 @contextlib.contextmanager
@@ -112,6 +154,9 @@ def check_consistency(run: Run) -> None:
     skipped = step - run.learner.optimizer.t  # steps whose gradient overflowed, in float16 alone
     if skipped < 0 or (skipped and run.config.dtype != "float16"):
         raise Error(f"the optimizer has done {run.learner.optimizer.t} steps, the run {step}")
+    average = run.learner.average
+    if average and average.count != max(0, done + 1 - average.first):
+        raise Error(f"{average.count} epochs are averaged, of {done} from epoch {average.first} on")
     if run.info.loss != run.config.loss:
         raise Error(f"loss is {run.info.loss!r}, but {run.config.loss!r} in the settings")
     if run.info.labels != list(run.data.dataset.labels):
@@ -136,12 +181,11 @@ def same_machine(options: Namespace, settings: Settings) -> str:
     return backend
 
 
-def located(settings: Settings) -> str:
-    """The DATA argument as seen from today's folder: paths were relative to where the run began."""
-    data = settings.data
+def located(data: str, folder: str) -> str:
+    """The DATA argument as seen from today's folder: paths were relative to `folder`, where the run began."""
     if data == "builtin":
         return data
     kind, colon, path = data.partition(":")
     if colon and kind in NAMED:
-        return kind + colon + os.path.join(settings.folder, path)
-    return os.path.join(settings.folder, data)
+        return kind + colon + os.path.join(folder, path)
+    return os.path.join(folder, data)

@@ -1,5 +1,6 @@
 """A training run is its settings, its data, what learns, and its progress."""
 
+import math
 from dataclasses import MISSING, asdict, dataclass, fields
 
 import numpy as np
@@ -9,11 +10,13 @@ from ..checkpoint import Info
 from ..config import COUNT, FeatureConfig, TrainConfig
 from ..datasets import Dataset
 from ..datasets.content import distinct, pack, unpack
+from ..datasets.splits import DRAWN_BY
 from ..datasets.targets import Targets
 from ..errors import Error
 from ..features import ON_CPU, Spectrograms
-from ..storage.schema import Flag, Maybe, OneOf, Plain, Record, Text, Whole, as_json, checked
+from ..storage.schema import Flag, Maybe, Number, OneOf, Plain, Record, Text, Whole, as_json, checked
 from . import batches
+from .averaging import WeightAverage
 from .bad_files import say_notes, usable
 from .feature_cache import FeatureCache, large
 from .late import FoundLate, Late, StandIns
@@ -21,8 +24,9 @@ from .learner import Learner
 from .progress import Progress
 
 BY_TYPE = {bool: Flag(), int: COUNT, str: Text(2**15, plain=False), int | None: Maybe(COUNT)}
+BY_TYPE[float | None] = Maybe(Number(0, 1))
 BY_NAME = {"train": Record({}, others=Plain()), "backend": OneOf(tuple(BACKENDS)), "threads": Whole(1, 1024)}
-BY_NAME["drawn_by"] = OneOf(("content", "position"))
+BY_NAME["drawn_by"] = OneOf(DRAWN_BY)
 
 
 @dataclass
@@ -40,6 +44,20 @@ class Settings:
     threads: int
     skip_bad: bool = False  # whether files that cannot be used are left out
     drawn_by: str = "position"  # how the split was drawn: see datasets.open_dataset; version 0.1 did not say
+    split_seed: int | None = None  # of the split and the built-in sounds (None: the seed of training)
+    validation: float | None = None  # share of the training clips that was drawn as a validation split
+    folds: int | None = None  # folds that were drawn, for data without any
+    tensorboard: bool = False  # whether losses and measures are also written for TensorBoard
+
+    @property
+    def drawing(self) -> dict:
+        """The keyword arguments of `open_dataset` that give the same splits again."""
+        return {
+            "seed": self.train.seed if self.split_seed is None else self.split_seed,
+            "fold": self.fold,
+            "drawn_by": self.drawn_by,
+            **{name: v for name in ("validation", "folds") if (v := getattr(self, name)) is not None},
+        }
 
     def to_save(self) -> dict:
         """Plain values for last.npz."""
@@ -59,15 +77,29 @@ class Settings:
 
 @dataclass
 class TrainingData:
-    """Features and targets of the clips to train on, and of those held out, which are scored after each epoch."""
+    """Features and targets of the clips to train on, and of those that are scored.
+
+    Where there is a validation split, `valid` holds its clips: they are scored after each epoch and choose the best
+    one; `test` are clips that are scored once, at the end. Otherwise the test clips are in `valid`: they are scored
+    after each epoch for the curve, and choose nothing.
+    """
 
     dataset: Dataset
     train: FeatureCache
     train_targets: np.ndarray | StandIns  # (clips, K) of 0 and 1; rows made on demand where clips are computed late
     valid: FeatureCache
     valid_targets: np.ndarray
-    test: FeatureCache | None = None  # clips that are used once, at the end, where there is a validation split as well
+    test: FeatureCache | None = None
     skip_bad: bool = False
+
+    @property
+    def split(self) -> str:
+        """What `valid` holds, in words: "validation" or "test"."""
+        return "validation" if self.dataset.validation_split == "valid" else "test"
+
+    def lengths(self, mels: FeatureCache) -> np.ndarray:
+        """Frames of each clip of a split; those of training clips, repeated, where none was computed yet.   -> (n,)"""
+        return np.resize(self.train.lengths(), len(mels)) if mels.late else mels.lengths()
 
     @classmethod
     def read(
@@ -96,7 +128,7 @@ class TrainingData:
         if train is None:
             train = read(dataset.of("train"))
         split = dataset.validation_split
-        valid = read(dataset.of(split), label="held-out features")
+        valid = read(dataset.of(split), label=f"{'validation' if split == 'valid' else 'test'} features")
         kept = dataset.of("test") if split == "valid" else []
         test = read(kept, label="test features") if kept else None
         dataset = usable(dataset, bad, skip_bad, training=True)
@@ -147,9 +179,47 @@ class Run:
         return self.settings.train
 
     @property
+    def scored_as(self) -> str:
+        """How scores are measured: "ce" where a clip has one label (accuracy), "bce" where it may have several.
+
+        Runs of earlier versions whose history has no accuracy go on without.
+        """
+        history = self.info.history
+        lacking = "accuracy" not in history[0] if history else self.data.dataset.multilabel
+        return "bce" if lacking else "ce"
+
+    @property
     def measure(self) -> str:
-        """The number by which the best epoch is chosen."""
-        return "accuracy" if self.config.loss == "ce" else "mAP"
+        """The number that is quoted, and by which validation clips choose the best epoch."""
+        return "accuracy" if self.scored_as == "ce" else "mAP"
+
+    @property
+    def chooses(self) -> bool:
+        """Whether the best epoch is chosen, on a validation split; otherwise it is the last."""
+        return self.data.split == "validation"
+
+    @property
+    def best(self) -> int:
+        """The epoch, from 1, whose weights are in best.npz, once there is one and unless they are `averaged`."""
+        history = self.info.history
+        return best_epoch(history, self.measure) if self.chooses else len(history)
+
+    @property
+    def averaged(self) -> WeightAverage | None:
+        """The average whose weights are in best.npz: once the run is finished, if weights were averaged."""
+        average = self.learner.average
+        return average if average and average.count and self.finished else None
+
+    @property
+    def out_of_patience(self) -> bool:
+        """Whether no epoch of the last `patience` was better than the best before them."""
+        done, patience = len(self.info.history), self.config.patience
+        return self.chooses and bool(patience) and done > patience and done - self.best >= patience
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is nothing left to train."""
+        return (self.progress.step >= self.steps and not self.unscored) or self.out_of_patience
 
     @property
     def batch_size(self) -> int:
@@ -186,3 +256,17 @@ class Run:
         epoch, at = divmod(step, self.steps_per_epoch)
         chosen = batches.order(len(mels), self.config, epoch)[at * size : (at + 1) * size]
         return batches.training_batch(mels, targets, chosen, self.info.features, self.config, epoch, at)
+
+
+def best_epoch(history: list[dict], measure: str) -> int:
+    """The epoch, from 1, with the highest measure; among equals the lowest validation loss, then the first, wins."""
+    keys = [(-math.inf if math.isnan(row[measure]) else row[measure], -row["valid_loss"]) for row in history]
+    return 1 + keys.index(max(keys))
+
+
+def no_patience(data: str) -> str:
+    """The sentence for patience without a validation split to look at."""
+    return (
+        f"--patience needs a validation split, and {data} has none: add --validation 0.2, which draws one from the "
+        "training clips."
+    )

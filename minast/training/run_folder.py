@@ -12,7 +12,7 @@ from itertools import islice
 
 import numpy as np
 
-from .. import cli, plots
+from .. import cli, pages, plots
 from ..checkpoint import load_state, save
 from ..datasets import Dataset
 from ..errors import Error
@@ -23,8 +23,9 @@ from .feature_cache import LARGE
 from .lock import lock
 from .run import Run
 
-LAST, BEST = "last.npz", "best.npz"
-FILES = (BEST, LAST, "history.csv", "curves.png", "confusion.png")  # what a finished run leaves
+LAST, BEST, HISTORY = "last.npz", "best.npz", "history.csv"
+PLAN = "plan.json"  # of a folder with many runs: see many.py
+FILES = (BEST, LAST, HISTORY, "curves.png", *plots.PER_CLASS.values(), "scores.npz", *pages.FILES)  # of a finished run
 BY_NAME, SIZES = "names-", 10_000  # fingerprints of large data sets
 
 
@@ -40,7 +41,7 @@ def new_folder(out: str | os.PathLike | None, default: str, leaving: ExitStack) 
     lock(out, leaving)
     if made_here:
         leaving.callback(remove_empty, out)  # comes before the lock is released
-    if os.path.exists(os.path.join(out, LAST)):
+    if any(os.path.exists(os.path.join(out, name)) for name in (LAST, PLAN)):
         raise Error(f"{out} already holds a training run: continue it with --resume {out}, or choose another --out.")
     if os.path.exists(os.path.join(out, BEST)):
         raise Error(f"{out} holds a {BEST} but no {LAST} to resume from: move it away, or choose another --out.")
@@ -74,7 +75,7 @@ def remove_empty(folder: str) -> None:
 
 
 def keep(run: Run, row: dict) -> None:
-    """At the end of an epoch: last.npz, best.npz if it is the best so far, history.csv, curves.png.
+    """At the end of an epoch: last.npz, best.npz if this epoch is the one to use so far, history.csv, curves.png.
 
     row: the epoch's results, as history.csv has it. last.npz comes first: whatever is missing after it, because the
     process was killed, `complete` makes again.
@@ -87,47 +88,50 @@ def keep(run: Run, row: dict) -> None:
 def save_rest(run: Run) -> None:
     """What an epoch leaves beside last.npz, from which it follows."""
     history = run.info.history
-    if best_epoch(history, run.measure) == len(history):
+    if run.averaged:
+        with run.averaged.applied():
+            save_checkpoint(run, BEST)
+    elif run.best == len(history):
         save_checkpoint(run, BEST)
-    write_history(run.out, history)
+    with atomic(os.path.join(run.out, HISTORY)) as f:
+        f.write(history_text(run))
     title = f"{run.data.dataset.name}, {run.settings.preset}, seed {run.config.seed}"
     picture = os.path.join(run.out, "curves.png")
-    cli.try_to_draw(picture, partial(plots.learning_curves, history, picture, run.measure, title))
+    shown = None if run.averaged else run.best
+    draw = partial(plots.learning_curves, history, picture, run.measure, title, run.data.split, shown)
+    cli.try_to_draw(picture, draw)
 
 
 def complete(run: Run) -> None:
     """Make again what a resumed run lacks because it was killed between two of the files that an epoch leaves."""
-    path, history = os.path.join(run.out, "history.csv"), run.info.history
+    path = os.path.join(run.out, HISTORY)
     whole = run.progress.step and run.progress.step % run.steps_per_epoch == 0  # else later epochs have begun since
     if whole and not run.unscored:
         try:
             with open(path, "rb") as f:
-                done = f.read() == history_text(history)
+                done = f.read() == history_text(run)
         except OSError:
             done = False
         if not done:  # it is written after best.npz
             save_rest(run)
 
 
-def best_epoch(history: list[dict], measure: str) -> int:
-    """The epoch, from 1, with the highest measure; among equals the lowest held-out loss, then the first, wins."""
-    keys = [(row[measure], -row["valid_loss"]) for row in history]
-    return 1 + keys.index(max(keys))
-
-
 def save_last(run: Run) -> None:
     """What a run needs to go on bit for bit: weights, moments, progress, the settings it began with."""
     counters = {**run.progress.to_save(), "scale": run.learner.scale.state()}
-    state = {**run.learner.optimizer.state(), "settings": run.settings.to_save(), "counters": counters}
+    average = run.learner.average.state() if run.learner.average else {}
+    state = {**run.learner.optimizer.state(), **average, "settings": run.settings.to_save(), "counters": counters}
     save_checkpoint(run, LAST, state)
     run.progress.saved = run.progress.step
 
 
 def save_checkpoint(run: Run, name: str, state: dict | None = None) -> None:
     """Write the model as it is to last.npz or best.npz.   state: as in checkpoint.save"""
-    info = run.info
+    info, notes = run.info, run.notes
+    if name == BEST and run.averaged:
+        notes = {**notes, "averaged": [run.averaged.first, run.averaged.last]}
     path = os.path.join(run.out, name)
-    save(path, run.learner.model, info.labels, info.features, info.loss, info.history, run.notes, state)
+    save(path, run.learner.model, info.labels, info.features, info.loss, info.history, notes, state)
 
 
 def load_state_of(out: str) -> dict:
@@ -143,16 +147,10 @@ def load_state_of(out: str) -> dict:
     return state
 
 
-def write_history(out: str, history: list[dict]) -> None:
-    """history.csv: one row per epoch."""
-    with atomic(os.path.join(out, "history.csv")) as f:
-        f.write(history_text(history))
-
-
-def history_text(history: list[dict]) -> bytes:
-    """The content of history.csv."""
-    text = io.StringIO()
-    write_rows(text, list(history[0]), [row.values() for row in history])
+def history_text(run: Run) -> bytes:
+    """The content of history.csv: one row per epoch. `scored` says which clips `valid_loss` and the measures are of."""
+    text, history = io.StringIO(), run.info.history
+    write_rows(text, [*history[0], "scored"], [[*row.values(), run.data.split] for row in history])
     return text.getvalue().encode()
 
 

@@ -3,66 +3,84 @@
 import os
 from argparse import Namespace
 from contextlib import ExitStack
-from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
-from .. import cli, pretrained, threads
+from .. import cli, threads
 from ..backend import choose
 from ..checkpoint import Info
-from ..config import FeatureConfig, ModelConfig, TrainConfig
-from ..datasets import Dataset, duplicates, open_dataset, understood
+from ..config import FeatureConfig
+from ..datasets import Dataset, open_dataset, understood
+from ..datasets.check import dangers
 from ..datasets.content import among, digests, pack, shortened
+from ..datasets.splits import NOW
 from ..errors import Error
 from ..model import AST
 from ..pretrained.known_clips import trained_before
 from ..text import visible
-from . import run_folder
-from .bad_files import usable
-from .feature_cache import LARGE, Chosen, FeatureCache, large
-from .late import Late
+from . import run_folder, tensorboard
+from .building import affordable_model, preset_of
+from .choice import described, recipe
+from .feature_cache import LARGE, Chosen
+from .inputs import expected_features, prepare_features, say_lengths
 from .learner import new_learner
 from .linear_probe import fit_linear_probe
 from .progress import Progress
-from .recipes import recipe
-from .run import Run, Settings, TrainingData
+from .run import Run, Settings, TrainingData, no_patience
 
 
-def new_run(options: Namespace, leaving: ExitStack) -> Run:
+def new_run(options: Namespace, leaving: ExitStack, split_seed: int | None = None) -> Run:
     """Data, features, model and optimizer, as the flags and the recipe say.   leaving: as in run_folder.new_folder
 
+    split_seed: draws the split and the built-in sounds (default: the seed of training).
     Raises minast.Error for everything that makes training impossible; an output folder made here is then removed.
     """
     if options.pretrained and any(getattr(options, name) is not None for name in ("preset", "depth", "prefix_tokens")):
         raise Error("--pretrained brings its own size: leave out --preset, --depth and --prefix-tokens.")
+    tensorboard.check(options.tensorboard)
     before = trained_before(options.pretrained)
     source = "builtin" if options.data is None else options.data
-    dataset = open_dataset(source, options.seed or 0, options.fold, trained_on=before, skip_bad=True)
+    drawn = {"validation": options.validation, "folds": options.folds if isinstance(options.folds, int) else None}
+    drawn = {name: value for name, value in drawn.items() if value is not None}
+    seed = (options.seed or 0) if split_seed is None else split_seed
+    dataset = open_dataset(source, seed, options.fold, trained_on=before, skip_bad=True, alike=True, **drawn)
     print("\n".join(understood(dataset)), flush=True)
     say_overlaps(dataset, before, options.pretrained)
-    config, rest = recipe(dataset.kind, dataset.multilabel, vars(options))
+    expected = expected_features(options.pretrained) if options.pretrained else {}
+    fitting = partial(recipe, dataset.kind, dataset.multilabel, vars(options), audio=bool(expected))
+    config, rest = fitting()
     choose(options.backend).checked_dtype(config.dtype)
-    preset = stem(options.pretrained) if options.pretrained else rest["preset"]
+    if config.patience and dataset.validation_split == "test":
+        raise Error(no_patience(dataset.name))
     name = dataset.kind if dataset.kind != "own" else stem(options.data)
-    out = run_folder.new_folder(options.out, f"{name}-{preset}", leaving)
+    size = stem(options.pretrained) if options.pretrained else rest["preset"]
+    out = run_folder.new_folder(options.out, f"{name}-{size}", leaving)
 
-    features, clips, bad = prepare_features(options, rest, dataset)
+    features, clips, bad = prepare_features(options, rest, expected, dataset)
     data = TrainingData.read(dataset, features, not options.no_cache, clips, bad, options.skip_bad, clips.spectrograms)
-    model, origin = new_model(options, rest["preset"], len(dataset.labels), features, config)
+    say_lengths(data, features)
+    config, rest = fitting(clips=len(data.train), frames=features.frames)
+    if options.recipe:
+        print("\n".join(described(options.recipe, config, rest | vars(features), vars(options), bool(expected))))
+    model, origin = affordable_model(options, rest, features, config, data)
     learner = new_learner(model, config)
+    preset = size if options.pretrained else preset_of(model.config, rest["preset"])
     describe(model, features, preset, out)
-    if options.pretrained and not options.random_head:
+    if options.pretrained and not rest["random_head"]:
         print("fitting the new head to frozen features (linear probe)", flush=True)
         chosen = clips.late.sampled if clips.late else np.arange(len(clips))
         mels, targets = Chosen(clips, chosen), data.train_targets[chosen]
         loss = fit_linear_probe(model, mels, targets, features, config.loss)
         print(f"the new head is fitted: training loss {loss:.3f}")
 
-    notes = {"data": dataset.name, "from": origin, "seed": config.seed, "fold": dataset.fold, "drawn_by": "content"}
+    notes = {"data": dataset.name, "from": origin, "seed": seed, "fold": dataset.fold, "drawn_by": NOW, **drawn}
     if not clips.late:  # else they are known by and by
         notes["trained_on"] = pack(shortened(digests([clip.path for clip in clips.clips])))
     if before is not None:
         notes["trained_before"] = pack(before)
+    if dataset.alike:
+        notes["alike"] = dataset.alike
     settings = Settings(
         data=source,
         folder=os.getcwd(),
@@ -74,79 +92,25 @@ def new_run(options: Namespace, leaving: ExitStack) -> Run:
         backend=model.backend.name,
         threads=threads.count(),
         skip_bad=options.skip_bad,
-        drawn_by="content",
+        drawn_by=NOW,
+        split_seed=split_seed,
+        tensorboard=bool(options.tensorboard),
+        **drawn,
     )
     info = Info(list(dataset.labels), features, config.loss, notes=notes)
     return Run(out, settings, info, data, learner, Progress())
 
 
 def say_overlaps(dataset: Dataset, before: np.ndarray | None, pretrained: str | None) -> None:
-    """Print which files are copies of others, and which held-out clips the pretrained weights know."""
+    """Print what endangers the result, and which held-out clips the pretrained weights know."""
     if len(dataset.clips) > LARGE:
         print(f"{len(dataset.clips)} files are not compared with each other: python -m minast.data check does it")
     else:
-        for sentence in duplicates.sentences(dataset, duplicates.groups(dataset)):
+        for sentence in dangers(dataset):
             cli.note(f"{sentence}.")
     held_out = dataset.of("valid", "test")
     if before is not None and (n := among(digests([clip.path for clip in held_out]), before).sum()):
         cli.note(f"{pretrained} was trained on {n} of {len(held_out)} held-out clips: results on them are too good.")
-
-
-def prepare_features(options: Namespace, rest: dict, dataset: Dataset) -> tuple[FeatureConfig, FeatureCache, list]:
-    """How sound becomes features, the features of the training clips, and [(clip, error)] of those without.
-
-    What the flags say comes first, then what pretrained audio weights expect, then what the training clips suggest.
-    """
-    flags = {name: getattr(options, name) for name in ("rate", "mel_bins", "window", "mean", "std")}
-    flags = {name: value for name, value in flags.items() if value is not None}
-    expected = expected_features(options.pretrained) if options.pretrained else {}
-    features = FeatureConfig(**{"rate": rest["rate"], **expected, **flags})
-    bad = []
-    where = choose(options.backend).spectrograms(features.rate)
-    train = dataset.of("train")
-    late = Late(options.seed or 0, options.skip_bad) if large(train, features) else None
-    clips = FeatureCache(train, features, not options.no_cache, bad=bad, spectrograms=where, late=late)
-    if not len(clips):
-        usable(dataset, bad, options.skip_bad, training=True, data=dataset.name)
-    frames = fitting_frames(clips.lengths()) if rest["frames"] is None else rest["frames"]
-    if not expected and not {"mean", "std"} <= set(flags):
-        mean, std = clips.mean_std()
-        features = replace(features, **{"mean": mean, "std": std, **flags})
-    if late:
-        print(clips.described(), flush=True)
-    return replace(features, frames=frames), clips, bad
-
-
-def fitting_frames(lengths) -> int:
-    """The 95th percentile of clip lengths in frames, within 32 to 1024."""
-    return int(np.clip(np.percentile(lengths, 95), 32, 1024))
-
-
-def expected_features(path: str) -> dict:
-    """What pretrained weights were trained on: rate, window, mel_bins, mean, std; {} for an image model."""
-    found = pretrained.audio_features(path)
-    return {k: getattr(found, k) for k in ("rate", "window", "mel_bins", "mean", "std")} if found else {}
-
-
-def new_model(options: Namespace, preset: str, classes: int, features: FeatureConfig, config: TrainConfig):
-    """A model with random weights, or with pretrained ones and a new head.   -> AST, where its weights come from"""
-    shape = {"classes": classes, "frames": features.frames, "mel_bins": features.mel_bins}
-    own = ("fstride", "tstride", "prefix_tokens", "depth")
-    shape |= {name: getattr(options, name) for name in own if getattr(options, name) is not None}
-    if options.pretrained:
-        return fine_tuned(options, shape, config), os.path.basename(os.path.abspath(options.pretrained))
-    model = AST(ModelConfig.preset(preset, **shape), options.backend, config.seed, config.dtype)
-    return model, "random weights"
-
-
-def fine_tuned(options: Namespace, shape: dict, config: TrainConfig) -> AST:
-    """A model with pretrained weights and a new head; prints what became of every array."""
-    model, _, report = pretrained.load(
-        options.pretrained, fresh_head=True, seed=config.seed, backend=options.backend, dtype=config.dtype, **shape
-    )
-    report.notes = report.notes[:1]  # labels and features are the data's, as the lines after it say
-    print(report)
-    return model
 
 
 def describe(model: AST, features: FeatureConfig, preset: str, out: str) -> None:

@@ -127,7 +127,7 @@ def measured():
 
 def read_flags(folder):
     from minast.training import flags
-    from minast.training.recipes import recipe
+    from minast.training.choice import recipe
 
     verb, *words = json.loads(Path(folder, "argv.json").read_text())
     parser = flags.parser() if verb == "train" else importlib.import_module(f"minast.{verb}").parser()

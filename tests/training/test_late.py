@@ -102,7 +102,10 @@ def empty(path):
     soundfile.write(path, np.zeros(0), 16000)
 
 
-def test_a_bad_file_stops_the_run_and_skipping_it_goes_on_as_if_it_had_been_skipped_before(own, tmp_path, many, capsys):
+def test_a_bad_file_stops_the_run_and_skipping_it_goes_on_as_if_it_had_been_skipped_before(
+    own, tmp_path, many, monkeypatch, capsys
+):
+    monkeypatch.setattr(late, "SAMPLE", 2)  # neither of them bad
     for name in ("low/3.wav", "high/7.wav", "middle/4.wav"):  # two to train on, one held out
         empty(own / name)
     skipped = trained(own, tmp_path / "skipped", skip_bad=True, mean=-5, std=4)
@@ -117,6 +120,13 @@ def test_a_bad_file_stops_the_run_and_skipping_it_goes_on_as_if_it_had_been_skip
     minast.train.fit(None, resume=tmp_path / "run", skip_bad=True)
     assert same(state(tmp_path / "run"), skipped)
     assert minast.train.fit(None, resume=tmp_path / "run")  # --skip-bad is part of the run now
+
+
+def test_a_bad_file_in_the_sample_is_found_before_the_run_begins(own, tmp_path, many):
+    empty(own / "low" / "3.wav")
+    with pytest.raises(minast.Error, match=r"3\.wav: the file holds no sound .*--skip-bad goes on without it\."):
+        trained(own, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_bad_held_out_file_costs_no_epoch(own, tmp_path, many):

@@ -53,12 +53,12 @@ def test_a_start_that_fails_leaves_no_folder(tmp_path, monkeypatch):
     assert os.listdir(tmp_path / "runs") == []
 
 
-PLACES = ["start.open_dataset", "start.AST", "run.FeatureCache", "loop.Prefetcher"]  # as a run comes to them
+PLACES = ["start.open_dataset", "building.AST", "run.FeatureCache", "loop.Prefetcher"]  # as a run comes to them
 
 
 @pytest.fixture
 def stopping_at(monkeypatch):
-    """stopping_at("start.AST", SIGINT): the signal comes when `training.start` calls `AST`."""
+    """stopping_at("building.AST", SIGINT): the signal comes when `training.start` calls `AST`."""
 
     def patch(place, number):
         module, _, name = place.rpartition(".")
