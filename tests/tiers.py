@@ -17,6 +17,7 @@ ONE_ORDER = r"(?!reverse|random).*"  # of kernel tests: threads in one order, an
 
 # file: {test: the cases that stay in the fast tier, as a regular expression of their whole names; None: no case}
 SLOW = {
+    "training/test_large.py": {"test_a_simulated_audioset": None},
     "model/test_model.py": {"test_every_weight": "bce-.*"},
     "model/test_fast.py": {"test_worker_processes": "1-.*"},
     "commands/test_package.py": {"test_help": "train|bench", "test_wrong_flags_exit_2": "predict"},

@@ -46,12 +46,7 @@ def prepare_features(
         mean, std = clips.mean_std()
         features = replace(features, **{"mean": mean, "std": std, **known})
     if late:
-        print(
-            f"{len(clips)} training clips are computed when they are first needed"
-            f"{'' if options.no_cache else f', and kept: they will take about {clips.bytes / 1e9:.1f} GB'}; lengths, "
-            f"mean and deviation are measured on {len(late.sampled)} of {len(clips)} clips",
-            flush=True,
-        )
+        print(clips.described(), flush=True)
     return replace(features, frames=frames), clips, bad
 
 
