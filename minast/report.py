@@ -41,9 +41,10 @@ def main(argv=None):
         print(one(folders[0], out, args.backend))
         return 0
     records, lacking = [], []
+    above = os.path.dirname(os.path.commonpath([os.path.abspath(folder) for folder in folders]))
     for folder in folders:
         try:
-            records.append(record_of(folder, args.backend))
+            records.append({**record_of(folder, args.backend), "name": os.path.relpath(folder, above)})
         except Error as error:
             cli.complain(error)
             lacking.append(f"{folder} is not compared: {error}")

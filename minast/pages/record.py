@@ -19,9 +19,9 @@
     confusion     [[true, predicted, clips], ...] of the cells that are not empty; null for several labels per clip
     calibration   before, after {ece, bins [{count, probability, share}]}: as the model is, and as the checkpoint's
                   decisions calibrate it with slope and bias; null where it has none
-    clips         one per tested clip: name (its path below the data's folder), content (16 hexadecimal digits of its SHA-256, null without a file), group,
-                  labels [numbers], loss, right (it gets its labels and no other), top [[number, probability], ...] the
-                  five likeliest
+    clips         one per tested clip: name (its path below the data's folder), content (16 hexadecimal digits of its
+                  SHA-256, null without a file), group, labels [numbers], loss, right (it gets its labels and no other),
+                  top [[number, probability], ...] the five likeliest
     scores        [K probabilities] of each tested clip, in the order of `clips`; null for more than MOST_SCORES numbers
     mistakes      the clips with the highest loss, worst first: clip (place in `clips`), about (the class in question),
                   nearest [{name, labels, cosine}, ...]: training clips by the cosine of embeddings
@@ -111,7 +111,7 @@ def run_record(
         "model": {**asdict(model.config), "weights": model.parameters, "loss": loss},
         "features": asdict(info.features),
         "data": {
-            "name": dataset.name,
+            "name": os.path.basename(dataset.name.rstrip(os.sep)) or dataset.name,
             "labels": labels,
             "split_from": dataset.split_from,
             "splits": {s: len(dataset.of(s)) for s in counts},

@@ -29,6 +29,7 @@ def write_report(
     """
     mels, dataset = data.test or data.valid, data.dataset
     values, origin = settings.to_save(), info.notes.get("from")
+    del values["folder"]  # of this machine, and no setting
     given = {"pretrained": None if origin == "random weights" else origin}
     usual, rest = recipe(dataset.kind, info.loss == "bce", given, len(data.train), info.features.frames)
     record = pages.run_record(
