@@ -206,9 +206,13 @@ def heat_map(cells: Sequence[tuple[int, int, int]], labels: Sequence[str], descr
         style = {"font_size": f"{font:.1f}"}
         y = {"x": f"{margin - 6:.1f}", "y": f"{middle + font * 0.35:.1f}", "text_anchor": "end"}
         parts.append(tag("text", short(name, 20), class_="name", **y, **style))
-        x, low = margin + cell * (i + 0.5) + font * 0.35, top + edge + 6
-        turn = f"translate({x:.1f} {low:.1f}) rotate(-90)"
-        parts.append(tag("text", short(name, 20), transform=turn, text_anchor="end", class_="name", **style))
+        x, low = margin + cell * (i + 0.5), top + edge + 6
+        if longest <= 3:
+            place = {"x": f"{x:.1f}", "y": f"{low + font:.1f}", "text_anchor": "middle"}
+        else:
+            turn = f"translate({x + font * 0.35:.1f} {low:.1f}) rotate(-90)"
+            place = {"transform": turn, "text_anchor": "end"}
+        parts.append(tag("text", short(name, 20), class_="name", **place, **style))
     for true, guess, n in cells:
         x, y, share = margin + guess * cell, top + true * cell, n / totals[true]
         kind = "hit" if true == guess else "miss"

@@ -96,7 +96,7 @@ def remarks(record: dict) -> list[str]:
     if result["values"].get("accuracy") == 1:
         more = percent(min(1, 3 / result["clips"]))
         found.append(
-            f"No clip is wrong, so the interval has no width; up to {more} of other clips may be (rule of three)."
+            f"No clip is wrong, so the interval has no width. Of other clips up to {more} may be: rule of three."
         )
     if longer := record["data"]["longer"]:
         seconds = record["features"]["frames"] / 100
