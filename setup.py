@@ -45,6 +45,7 @@ setup(
         "formats": ["av>=12"],  # m4a, aac, wma, mp4, webm, ...
         "gpu": ["cupy-cuda13x>=14"],
         "gpu12": ["cupy-cuda12x>=13"],
+        "tensorboard": ["tensorboardX>=2.6"],  # train --tensorboard
         "test": test,
         "compile": compile_,
         "tutorials": [*tutorials, "jupyterlab>=4"],

@@ -1,8 +1,10 @@
-// Both ends of the encoder: patches to tokens, pooling of the prefix tokens, and their gradients; a bias in all rows.
+// Both ends of the encoder: patches to tokens, patchout, pooling of the prefix tokens, and their gradients; a bias in
+// all rows.
 //
 //   y = [prefix, x + bias] + pos         x (B, N, C) in T or float32, y (B, P + N, C) float32, P = 0, 1 or 2
 //   dx = dy without its first P tokens, in T;   dpos += sum of dy over clips,   dprefix_i += the same for token i,
 //   dbias += sum of dy over clips and patches
+//   patchout: z = the first P tokens of y and its patches keep[b, i];   dy = dz at these, 0 at all others
 //   pooled = mean of the first P tokens of x;   dx = dpooled / P for these, 0 for all others
 //   spread: y[r] = bias
 //
@@ -10,10 +12,13 @@
 //   tokens_forward    adds the bias of the patch embedding as well, so that the product need not
 //   tokens_backward   one pass over dy: a thread loops over the clips, in order. Sums for the bias are written to
 //                     partial (ceil((P + N) / 8), C), for column_finish: no atomics
+//   patchout_forward, patchout_backward   z (B, P + n, C) float32; keep (B, n) int32 rises in each row, so the gradient
+//                     of a patch is found by bisection: every entry of dy is written once, by whoever owns it
 //   pool_forward, pool_backward, spread
 // Each thread has four columns: 16-byte loads of float32.
 //
 // instantiate: tokens_forward<{float,__half,__nv_bfloat16}> tokens_backward<{float,__half,__nv_bfloat16}>
+// instantiate: patchout_forward patchout_backward
 // instantiate: pool_forward<{float,__half,__nv_bfloat16}> pool_backward<{float,__half,__nv_bfloat16}>
 // instantiate: spread<{float,__half,__nv_bfloat16}>
 #include "common.cuh"
@@ -83,6 +88,36 @@ __global__ void tokens_backward(const float* dy, T* dx, float* dfirst, float* ds
     for (int y = 1; y < 8; ++y) total += part[y][threadIdx.x][k];
     if (c + k < columns) partial[static_cast<long long>(blockIdx.y) * columns + c + k] = total;
   }
+}
+
+// stay: P + n, tokens of a clip in z.   grid: (ceil(C / 128), ceil(stay / 8), B), block: (32, 8)
+__global__ void patchout_forward(const float* y, const int* keep, float* z, int tokens, int stay, int P, int columns) {
+  const int c = (blockIdx.x * 32 + threadIdx.x) * 4, t = blockIdx.y * 8 + threadIdx.y;
+  if (t >= stay) return;
+  const long long b = blockIdx.z, from = t < P ? t : P + keep[b * (stay - P) + t - P];
+  const bool vector = fours(y, columns) && fours(z, columns);
+  float four[4];
+  load4_tail(y + (b * tokens + from) * columns, c, columns, vector, four);
+  store4_tail(z + (b * stay + t) * columns, c, columns, vector, four);
+}
+
+// grid: (ceil(C / 128), ceil((P + N) / 8), B), block: (32, 8)
+__global__ void patchout_backward(const float* dz, const int* keep, float* dy, int tokens, int stay, int P,
+                                  int columns) {
+  const int c = (blockIdx.x * 32 + threadIdx.x) * 4, t = blockIdx.y * 8 + threadIdx.y, patch = t - P;
+  if (t >= tokens) return;
+  const long long b = blockIdx.z, row = b * tokens + t;
+  keep += b * (stay - P);
+  int low = 0, high = stay - P;  // the first entry of keep that is not below `patch` is in low ... high
+  while (low < high) {
+    const int middle = (low + high) / 2;
+    if (keep[middle] < patch) low = middle + 1;
+    else high = middle;
+  }
+  const bool vector = fours(dz, columns) && fours(dy, columns), stayed = low < stay - P && keep[low] == patch;
+  float four[4] = {};
+  if (t < P || stayed) load4_tail(dz + (b * stay + (t < P ? t : P + low)) * columns, c, columns, vector, four);
+  store4_tail(dy + row * columns, c, columns, vector, four);
 }
 
 // grid: (ceil(C / 128), ceil(B / 8)), block: (32, 8)

@@ -13,6 +13,7 @@ COMMANDS = {
     "predict": "name what is heard in audio files",
     "evaluate": "measure how good a model is on labelled clips",
     "scan": "write a table of what happens when, in long recordings and archives",
+    "calibrate": "make probabilities mean what they say, and choose a threshold for each class",
     "embed": "write the embeddings of audio files to a .npz",
     "convert": "turn pretrained ViT, DeiT or AST weights into a checkpoint",
     "data": "say what is in a data set, and what is wrong with it",

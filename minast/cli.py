@@ -39,6 +39,11 @@ def add_data(parser, text=DATA, **options):
     parser.add_argument("data", metavar="DATA", help=text, **options).suggestions = DATA_NAMES
 
 
+def add_raw(parser):
+    """--raw, for commands that use a checkpoint's calibration and thresholds."""
+    parser.add_argument("--raw", action="store_true", help="do without the checkpoint's calibration and thresholds")
+
+
 def add_skip_bad(parser):
     """--skip-bad, for commands that read a data set."""
     parser.add_argument(

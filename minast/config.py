@@ -58,12 +58,22 @@ TRAINING = {
     "betas": Several((Number(least=0, below=1), Number(least=0, below=1))),
     "weight_decay": Number(0, 1e6),
     "layer_decay": Number(above=0, most=1),
+    "head_lr": Number(above=0, most=1e6),
+    "freeze": Whole(0, 1024),  # blocks
     "max_grad_norm": Number(0, 1e30),
     "schedule": OneOf(("cosine", "milestones")),
     "warmup": COUNT,
+    "warmup_steps_of": Whole(1, 10**9),
     "milestones": Several((Number(0, 1e6), Number(1, 1e6), Number(above=0, most=1))),
+    "average_from": COUNT,
     "loss": OneOf(("ce", "bce")),
+    "label_smoothing": Number(least=0, below=1),
+    "class_weights": Flag(),
+    "sampler": OneOf(("shuffle", "balanced")),
+    "patchout": Number(least=0, below=1),
     "mixup": Number(0, 1),
+    "mixup_of": OneOf(("waveform", "power")),
+    "background": Number(0, 1),
     "freq_mask": COUNT,
     "time_mask": COUNT,
     "noise": Flag(),
@@ -77,7 +87,11 @@ TRAINING = {
     "seed": Whole(0, 2**63 - 1),
 }
 
-LATER = ("patience",)  # fields of TrainConfig that version 0.1.0 did not have
+LATER = (  # fields of TrainConfig that version 0.1.0 did not have: a run that it began goes on with their defaults
+    *("head_lr", "freeze", "warmup_steps_of", "average_from", "label_smoothing", "class_weights", "sampler"),
+    *("patchout", "mixup_of", "background", "patience"),
+)
+BEFORE = {"mixup_of": "power"}  # or with these
 
 
 def grid_shape(mel_bins: int, frames: int, fstride: int, tstride: int) -> tuple[int, int]:
@@ -187,12 +201,22 @@ class TrainConfig:
     betas: tuple[float, float] = (0.9, 0.999)  # decay rates of Adam's moments; AST: (0.95, 0.999)
     weight_decay: float = 0.05
     layer_decay: float = 1.0  # learning rate of a block as a fraction of that of the block above it
+    head_lr: float = 1.0  # learning rate of the head (its layer norm and linear layer), as a multiple of all others'
+    freeze: int = 0  # the embeddings and so many lowest blocks stay as they are; 0: all weights are trained
     max_grad_norm: float = 1.0  # gradients are clipped to this global norm; 0 disables clipping
     schedule: str = "cosine"  # or "milestones": AST's
     warmup: int = 100  # steps, at most a fifth of the run
+    warmup_steps_of: int = 1  # 50, AST's: a staircase, its lr changes every 50 steps; `warmup` is then taken as it is
     milestones: tuple[float, float, float] = (10, 5, 0.5)  # AST's start epoch, epochs between decays, factor
+    average_from: int = 0  # the weights after this epoch, from 1, and all later ones are averaged; 0: no average
     loss: str = "ce"  # softmax, one label per clip; "bce": sigmoid, any number of labels
+    label_smoothing: float = 0.0  # share of a target that is spread over all classes (see training/targets.py)
+    class_weights: bool = False  # rare classes weigh more in the loss, each as much as any other in all
+    sampler: str = "shuffle"  # each clip once an epoch; "balanced": AST's, clips of rare classes are drawn more often
+    patchout: float = 0.0  # share of each clip's patches that is left out in training
     mixup: float = 0.0  # probability, 0 to 1, that a clip is mixed with another
+    mixup_of: str = "waveform"  # AST's; "power": log-mels are mixed, as if waveforms were uncorrelated: cheaper
+    background: float = 0.0  # probability, 0 to 1, that a background recording is mixed in
     freq_mask: int = 0  # maximum width, in mel bins
     time_mask: int = 0  # maximum width, in frames of 10 ms
     noise: bool = False  # uniform noise after normalisation, as in AST's Speech Commands recipe
@@ -209,6 +233,8 @@ class TrainConfig:
         check_fields(self, TRAINING)
         if self.grad_accum > self.batch:
             raise Error(f"grad_accum is {self.grad_accum}: it must be at most the batch, {self.batch} clips.")
+        if self.average_from > self.epochs:
+            raise Error(f"average_from is {self.average_from}: it must be at most the last epoch, {self.epochs}.")
 
     @classmethod
     def from_saved(cls, saved: dict) -> "TrainConfig":
@@ -216,5 +242,5 @@ class TrainConfig:
 
         Raises minast.Error for a field that is unknown, or was there in 0.1.0 and is missing, or has a wrong value.
         """
-        values = {RENAMED.get(name, name): value for name, value in saved.items()}
+        values = BEFORE | {RENAMED.get(name, name): value for name, value in saved.items()}
         return cls(**checked(Record(TRAINING, optional=LATER), values, "train", as_json))

@@ -17,11 +17,12 @@ from .params import Views, prefix_names
 class AnyEncoder(Protocol):
     """Three pairs of methods, each `y, cache = forward(x)` and `dx = backward(dy, cache)`, and the care of the weights.
 
-    Tokens are the implementation's own: an array (B, P + N, D), or whatever holds its values.
+    Tokens are the implementation's own: an array (B, P + N, D), or whatever holds its values. lowest: no weight below
+    this layer needs a gradient.
     """
 
-    def embed_forward(self, x: Array) -> tuple[Any, Cache]:
-        """Log-mel (B, T, F) -> tokens"""
+    def embed_forward(self, x: Array, keep: Array | None = None) -> tuple[Any, Cache]:
+        """Log-mel (B, T, F) -> tokens.   keep: as in `AST.loss_and_grad`, checked and on the device"""
 
     def embed_backward(self, dx: Any, cache: Cache, to_input: bool = False) -> Array | None:
         """Gradient of the tokens -> of the log-mel (B, T, F) if `to_input`, else None"""
@@ -29,7 +30,7 @@ class AnyEncoder(Protocol):
     def block_forward(self, i: int, x: Any, prefix_only: bool = False) -> tuple[Any, Cache]:
         """Block i, counted from 0: tokens -> tokens, or only those of the prefix"""
 
-    def block_backward(self, i: int, dx: Any, cache: Cache, prefix_only: bool = False) -> Any:
+    def block_backward(self, i: int, dx: Any, cache: Cache, prefix_only: bool = False, lowest: bool = False) -> Any:
         """Gradient of the tokens after block i -> before it"""
 
     def block_input(self, cache: Cache) -> Array:
@@ -38,7 +39,7 @@ class AnyEncoder(Protocol):
     def norm_forward(self, x: Any) -> tuple[Array, Cache]:
         """The final layer norm: tokens -> (B, P + N, D), or only the prefix (B, P, D)"""
 
-    def norm_backward(self, dy: Array, cache: Cache) -> Any:
+    def norm_backward(self, dy: Array, cache: Cache, lowest: bool = False) -> Any:
         """dy (B, P, D) -> gradient of the tokens"""
 
     def with_layers(self, layers: Any, dw: Views) -> "AnyEncoder":
@@ -76,17 +77,26 @@ class Encoder:
         self.recompute_width, self.lean = recompute_width, config.dim >= recompute_width
         self.blocks = [(w.under(f"blocks.{i}."), dw.under(f"blocks.{i}.")) for i in range(config.depth)]
 
-    def embed_forward(self, x: Array) -> tuple[Array, Cache]:
-        """Patches, linear embedding, prefix tokens in front, positions.   x (B, T, F) -> (B, P + N, D)"""
+    def embed_forward(self, x: Array, keep: Array | None = None) -> tuple[Array, Cache]:
+        """Patches, linear embedding, prefix tokens in front, positions.   x (B, T, F) -> (B, P + N, D)
+
+        keep (B, n) or None: patches that stay, -> (B, P + n, D). All are embedded first: that is less than a hundredth
+        of a model's work, and positions need no second way of being added.
+        """
         c, w, layers = self.config, self.w, self.layers
         x, unfold = layers.unfold_forward(x, c.fstride, c.tstride)  # (B, N, 256)
         x, linear = layers.linear_forward(x, w["patch_embed.proj.weight"], w["patch_embed.proj.bias"])  # (B, N, D)
         x, tokens = layers.tokens_forward(x, [w[name] for name in prefix_names(c)], w["pos_embed"])  # (B, P + N, D)
-        return x, (unfold, linear, tokens)
+        patchout = None
+        if keep is not None:
+            x, patchout = layers.patchout_forward(x, keep, c.prefix_tokens)  # (B, P + n, D)
+        return x, (unfold, linear, tokens, patchout)
 
     def embed_backward(self, dx: Array, cache: Cache, to_input: bool = False) -> Array | None:
-        """dx (B, P + N, D) -> gradient of the log-mel (B, T, F) if `to_input`, else None"""
-        dw, layers, (unfold, linear, tokens) = self.dw, self.layers, cache
+        """dx (B, P + N, D), or of the tokens that stayed -> gradient of the log-mel if `to_input`, else None"""
+        dw, layers, (unfold, linear, tokens, patchout) = self.dw, self.layers, cache
+        if patchout is not None:
+            dx = layers.patchout_backward(dx, patchout)
         dx = layers.tokens_backward(dx, tokens, [dw[name] for name in prefix_names(self.config)], dw["pos_embed"])
         dx = layers.linear_backward(dx, linear, dw["patch_embed.proj.weight"], dw["patch_embed.proj.bias"])
         return layers.unfold_backward(dx, unfold) if to_input else None
@@ -96,7 +106,7 @@ class Encoder:
         forward = last_block_forward if prefix_only else block_forward
         return forward(self.layers, x, self.blocks[i][0], self.config, self.lean)
 
-    def block_backward(self, i: int, dx: Array, cache: Cache, prefix_only: bool = False) -> Array:
+    def block_backward(self, i: int, dx: Array, cache: Cache, prefix_only: bool = False, lowest: bool = False) -> Array:
         """dx (B, T, D), or (B, P, D) if `prefix_only` -> (B, T, D)"""
         backward = last_block_backward if prefix_only else block_backward
         return backward(self.layers, dx, cache, *self.blocks[i], self.config)
@@ -109,7 +119,7 @@ class Encoder:
         """The final layer norm.   x (..., D) -> (..., D)"""
         return self.layers.layernorm_forward(x, self.w["norm.weight"], self.w["norm.bias"], self.config.encoder_eps)
 
-    def norm_backward(self, dy: Array, cache: Cache) -> Array:
+    def norm_backward(self, dy: Array, cache: Cache, lowest: bool = False) -> Array:
         """dy (..., D) -> (..., D)"""
         return self.layers.layernorm_backward(dy, cache, self.dw["norm.weight"], self.dw["norm.bias"])
 

@@ -297,6 +297,26 @@ def tokens_backward(dy: Array, cache: Cache, dprefix: Sequence[Array], dpos: Arr
     return dy[:, P:].copy()
 
 
+def patchout_forward(x: Array, keep: Array, prefix_tokens: int) -> tuple[Array, Cache]:
+    """y = the first P tokens of x and, of its patches, those that stay: y[b, P + i] = x[b, P + keep[b, i]].
+
+    x (B, P + N, C), keep (B, n) int32, different patches 0 to N - 1 in each row, rising -> y (B, P + n, C)
+    Source: Koutini et al. 2022, "Efficient training of audio transformers with patchout", section 2.3 (unstructured).
+    """
+    xp, P = array_module(x), prefix_tokens
+    clips = xp.arange(len(x))[:, None]
+    return xp.concatenate([x[:, :P], x[clips, P + keep]], axis=1), (x.shape, keep, P)
+
+
+def patchout_backward(dy: Array, cache: Cache) -> Array:
+    """dx = dy at the tokens that stayed, 0 at those left out.   dy (B, P + n, C) -> dx (B, P + N, C)"""
+    (shape, keep, P), xp = cache, array_module(dy)
+    dx = xp.zeros(shape, dy.dtype)
+    dx[:, :P] = dy[:, :P]
+    dx[xp.arange(len(dy))[:, None], P + keep] = dy[:, P:]
+    return dx
+
+
 def pool_forward(x: Array, prefix_tokens: int) -> tuple[Array, Cache]:
     """y = mean of the first `prefix_tokens` tokens.   x (B, T, C) -> y (B, C).   Source: the official ast_models.py"""
     return x[:, :prefix_tokens].mean(axis=1), (x.shape, prefix_tokens)

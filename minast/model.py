@@ -15,7 +15,7 @@ from .config import ModelConfig
 from .errors import Error
 from .gpu.executor import Executor
 from .layers import Array
-from .params import Views, shapes, zeros
+from .params import Views, flat_size, shapes, zeros
 
 LOSSES = ("bce", "ce")
 
@@ -42,6 +42,7 @@ class AST:
     """
 
     report: Any = None  # of pretrained.load: what became of every array
+    frozen: int = 0  # `loss_and_grad` computes no gradients of the embeddings and of so many lowest blocks; 0: of all
 
     def __init__(
         self,
@@ -101,24 +102,27 @@ class AST:
     def _tokens(self, x):
         return (self._encoder_forward(x, prefix_only=False),)
 
-    def _encoder_forward(self, x, tape=None, prefix_only=True):
+    def _encoder_forward(self, x, tape=None, prefix_only=True, keep=None, frozen=0):
         """The encoder; appends what its backward pass needs to the list `tape`, unless it is None.
 
-        prefix_only: the last block computes only the prefix tokens, all that the head reads: (B, P, D).
+        prefix_only: the last block computes only the prefix tokens, all that the head reads: (B, P, D). keep: patches
+        that stay, as in `loss_and_grad`. frozen: nothing is kept of the embeddings and of so many blocks; 0: all is.
         """
         encoder, last = self.encoder, self.config.depth - 1
         shrink = encoder.block_input if self.activation_checkpointing else None
 
-        def keep(result, shrink=None):
+        def taped(result, shrink=None, frozen=False):
             x, cache = result
-            if tape is not None:
+            if tape is not None and not frozen:
                 tape.append(shrink(cache) if shrink else cache)
             return x
 
-        x = keep(encoder.embed_forward(x))  # log-mel (B, T, F) -> patches -> tokens (B, P + N, D)
+        x = taped(
+            encoder.embed_forward(x, keep), None, frozen > 0
+        )  # log-mel (B, T, F) -> patches -> tokens (B, P + N, D)
         for i in range(self.config.depth):
-            x = keep(encoder.block_forward(i, x, prefix_only and i == last), shrink)  # attention and MLP
-        return keep(encoder.norm_forward(x))  # (B, P, D), or all tokens
+            x = taped(encoder.block_forward(i, x, prefix_only and i == last), shrink, i < frozen)  # attention and MLP
+        return taped(encoder.norm_forward(x))  # (B, P, D), or all tokens
 
     def _head_forward(self, x):
         """x (B, P + N, D), or only the prefix (B, P, D) -> logits (B, K)"""
@@ -131,7 +135,14 @@ class AST:
     # -- backward ----------------------------------------------------------------------------------------------
 
     def loss_and_grad(
-        self, x: Array, y: Array, loss: str = "bce", parts: int = 1, scale: float = 1.0, wait: bool = True
+        self,
+        x: Array,
+        y: Array,
+        loss: str = "bce",
+        parts: int = 1,
+        scale: float = 1.0,
+        wait: bool = True,
+        keep: np.ndarray | None = None,
     ) -> tuple[float | Array, Array]:
         """Forward and backward pass.   -> (loss, logits (B, K)); gradients are added to `dw`
 
@@ -139,34 +150,48 @@ class AST:
         or soft (B, K). parts: gradient accumulation over at least this many parts; the gradient is that of the whole
         batch. scale: multiplies all gradients, not the loss: loss scaling for float16. wait=False: the loss is an array
         on the device instead of a float, and the host does not wait for the GPU.
-        Raises minast.Error for an unknown loss, for inputs or targets of another shape, and for class indices that the
-        model does not have; if those are on the device and wait=False, the loss is NaN instead.
+        keep: patchout: the patches (B, n) of each clip that the encoder sees, rising numbers 0 to N - 1; None: all.
+        Positions, and all other weights, get the gradients of what was seen.
+        Raises minast.Error for an unknown loss, for another `keep`, for inputs or targets of another shape, and for
+        class indices that the model does not have; if those are on the device and wait=False, the loss is NaN instead.
         """
         x = self._checked(x)
         y = self._targets(y, (len(x), self.config.classes), loss, wait)
+        arrays = {"x": x, "y": y}
+        if keep is not None:
+            arrays["keep"] = self._checked_keep(keep, len(x))
+        tokens = self.config.tokens if keep is None else self.config.prefix_tokens + arrays["keep"].shape[1]
         total, logits = 0.0, []
-        for part in self._parts(len(x), parts):
+        for part in self._parts(len(x), parts, tokens):
             share = (part.stop - part.start) / len(x)  # the loss is a mean over all clips
-            value, out = self._run(self._step, (x[part], y[part]), (loss, share * float(scale)))
+            inputs = tuple(array[part] for array in arrays.values())
+            settings = tuple(arrays), loss, share * float(scale), self.frozen
+            value, out = self._run(self._step, inputs, settings)
             total += share * value
             logits.append(out)
         self.encoder.weights_will_change()
         logits = logits[0] if len(logits) == 1 else self.xp.concatenate(logits)
         return float(total) if wait else total, logits
 
-    def _step(self, x, y, loss, scale):
-        """Forward and backward pass for `scale` times the loss.   -> loss, logits"""
-        tape = []
-        logits, head = self._head_forward(self._encoder_forward(x, tape))
-        value, dlogits = self._loss(logits, y, loss)
+    def _step(self, *inputs_and_settings):
+        """Forward and backward pass for `scale` times the loss.   *arrays, their names, loss, scale, frozen
+
+        -> loss, logits
+        """
+        *arrays, names, loss, scale, frozen = inputs_and_settings
+        arrays, tape = dict(zip(names, arrays, strict=True)), []
+        tokens = self._encoder_forward(arrays["x"], tape, keep=arrays.get("keep"), frozen=frozen)
+        logits, head = self._head_forward(tokens)
+        value, dlogits = self._loss(logits, arrays["y"], loss)
         dlogits *= scale
-        self._encoder_backward(self._head_backward(dlogits, head), tape)
+        self._encoder_backward(self._head_backward(dlogits, head), tape, frozen=frozen)
         return value, logits
 
     def input_grad(self, x: Array, dlogits: Array) -> Array:
         """Gradient of sum(logits * dlogits) with respect to the input.   x (B, T, F), dlogits (B, K) -> (B, T, F)
 
-        Adds to `dw` as well. The whole batch is one pass. Raises minast.Error for an x of another shape.
+        Adds to `dw` as well, whatever is frozen. The whole batch is one pass. Raises minast.Error for an x of another
+        shape.
         """
         self.encoder.refresh()
         tape = []
@@ -181,16 +206,19 @@ class AST:
         dx = layers.layernorm_backward(dx, norm, dw["mlp_head.0.weight"], dw["mlp_head.0.bias"])
         return layers.pool_backward(dx, pool)
 
-    def _encoder_backward(self, dx, tape, to_input=False):
-        """Empties `tape` from its end.   dx (B, P, D) -> gradient of the log-mel (B, T, F) if `to_input`, else None"""
-        encoder, last = self.encoder, self.config.depth - 1
-        dx = encoder.norm_backward(dx, tape.pop())
-        for i in reversed(range(self.config.depth)):
+    def _encoder_backward(self, dx, tape, to_input=False, frozen=0):
+        """Empties `tape` from its end.   dx (B, P, D) -> gradient of the log-mel (B, T, F) if `to_input`, else None
+
+        frozen: as in `_encoder_forward`: the pass ends above that block.
+        """
+        encoder, depth = self.encoder, self.config.depth
+        dx = encoder.norm_backward(dx, tape.pop(), lowest=frozen == depth)
+        for i in reversed(range(frozen, depth)):
             cache = tape.pop()
             if self.activation_checkpointing:
-                _, cache = encoder.block_forward(i, cache, prefix_only=i == last)
-            dx = encoder.block_backward(i, dx, cache, prefix_only=i == last)
-        return encoder.embed_backward(dx, tape.pop(), to_input)
+                _, cache = encoder.block_forward(i, cache, prefix_only=i == depth - 1)
+            dx = encoder.block_backward(i, dx, cache, prefix_only=i == depth - 1, lowest=i == frozen)
+        return None if frozen else encoder.embed_backward(dx, tape.pop(), to_input)
 
     def loss(self, logits: Array, y: Array, loss: str = "bce") -> float:
         """The loss without gradients.   logits (B, K), y and errors as in `loss_and_grad`"""
@@ -208,6 +236,14 @@ class AST:
     def parameters(self) -> int:
         """The number of weights, without alignment gaps."""
         return sum(view.size for view in self.w.values())
+
+    @property
+    def trained(self) -> slice:
+        """Where the weights that are not `frozen` lie in the flat arrays: those of the upper blocks and the head."""
+        names = list(shapes(self.config))
+        first = f"blocks.{self.frozen}.norm1.weight" if self.frozen < self.config.depth else "norm.weight"
+        below = names[: names.index(first)] if self.frozen else []
+        return slice(flat_size({name: self.w[name].shape for name in below}, self.dtype), None)
 
     def layout(self, flat: Array) -> Views:
         """Views of another array like `w.flat` (moments, a mask) under the weights' names."""
@@ -260,9 +296,12 @@ class AST:
         """The same model on the emulator backend with unset weights: its memory is planned by a dry run."""
         return AST(self.config, "emulator", None, self.compute_dtype, self.activation_checkpointing)
 
-    def _parts(self, clips, least=1):
-        """range(clips) in at least `least` nearly equal slices, each within the backend's `batch_elements`"""
-        limit, clip = self.backend.batch_elements, self.config.tokens * self.config.dim
+    def _parts(self, clips, least=1, tokens=None):
+        """range(clips) in at least `least` nearly equal slices, each within the backend's `batch_elements`
+
+        tokens: of a clip; None: all.
+        """
+        limit, clip = self.backend.batch_elements, (tokens or self.config.tokens) * self.config.dim
         n = max(1, min(clips, max(least, -(-clips * clip // limit) if limit else 1)))
         return [slice(clips * i // n, clips * (i + 1) // n) for i in range(n)]
 
@@ -285,6 +324,15 @@ class AST:
                 f"targets range from {int(seen.min())} to {int(seen.max())}: the model has classes 0 to {shape[1] - 1}."
             )
         return y
+
+    def _checked_keep(self, keep, clips):
+        """`keep` of `loss_and_grad` as (B, n) int32 on the device; Error unless its rows are rising patch numbers."""
+        keep, patches = np.asarray(to_numpy(keep)), self.config.tokens - self.config.prefix_tokens
+        if keep.ndim != 2 or keep.dtype.kind not in "iu" or len(keep) != clips or not keep.shape[1]:
+            raise Error(f"keep is {keep.dtype} {keep.shape}: it must be patch numbers, ({clips} clips, at least one).")
+        if keep.min() < 0 or keep.max() >= patches or (np.diff(keep.astype(np.int64), axis=1) <= 0).any():
+            raise Error(f"keep has a row that does not rise within 0 to {patches - 1}, the numbers of the patches.")
+        return self.xp.asarray(keep, np.int32)
 
     def _checked(self, x):
         c = self.config

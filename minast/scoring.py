@@ -17,6 +17,7 @@ from .features import frame_count, hop_seconds, model_inputs, normalise, segment
 from .model import AST
 
 BATCH = 16  # segments that go through the model together
+CHANCE = 0.55  # AUC: what is below is of no use, even if it is no accident
 KEPT = ("accuracy", "mAP", "AUC", "d_prime")  # measures of each epoch in history.csv
 
 
@@ -154,6 +155,22 @@ def mean_loss(scores: np.ndarray, targets: np.ndarray, loss: str) -> float:
     if loss == "ce":
         return float(-(targets * np.log(p)).sum() / len(p))
     return float(-(targets * np.log(p) + (1 - targets) * np.log1p(-p)).mean())
+
+
+def chance(result: dict[str, float], intervals: dict[str, tuple[float, float]]) -> str:
+    """A sentence if a model does no better than guessing, else "".   result, intervals: of `metrics`
+
+    It does not if the interval of its AUC, which is 0.5 for any guess however frequent the classes are, reaches down to
+    0.5, or if the AUC is below CHANCE.
+    """
+    auc, (low, high) = result["AUC"], intervals["AUC"]
+    if np.isnan(auc) or (auc >= CHANCE and not low <= 0.5):
+        return ""
+    interval = "" if np.isnan(low) else f" (95 % interval {low:.3f} to {high:.3f})"
+    return (
+        f"This is chance level: AUC {auc:.3f}{interval}, and guessing gives 0.5. Train longer, or from pretrained "
+        "weights (--pretrained), and look for wrong labels with python -m minast.data check."
+    )
 
 
 def measures(scores: np.ndarray, targets: np.ndarray, loss: str) -> dict[str, float]:

@@ -55,6 +55,29 @@ def print_json(value: object) -> None:
     print(json.dumps(printable(value), indent=1))
 
 
+class JsonList:
+    """One JSON list on standard output, a value at a time: what is printed stays, whatever becomes of the rest.
+
+    with JsonList() as output:
+        output.add(value)
+
+    The text is that of `print_json` of the whole list. Leaving the block ends the list, also after Ctrl-C.
+    """
+
+    def __enter__(self) -> "JsonList":
+        self._before = "["
+        return self
+
+    def add(self, value: object) -> None:
+        """Print the next value, and pass it on at once."""
+        lines = json.dumps(printable(value), indent=1).splitlines()
+        print(self._before + "".join(f"\n {line}" for line in lines), end="", flush=True)
+        self._before = ","
+
+    def __exit__(self, *_) -> None:
+        print("[]" if self._before == "[" else "\n]", flush=True)
+
+
 def printable(value: object) -> object:
     """A value ready for JSON: NaN and infinities become null."""
     if isinstance(value, dict):

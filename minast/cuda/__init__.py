@@ -24,4 +24,12 @@ from .rowwise import (
     softmax_backward,
     softmax_forward,
 )
-from .tokens import pool_backward, pool_forward, spread, tokens_backward, tokens_forward
+from .tokens import (
+    patchout_backward,
+    patchout_forward,
+    pool_backward,
+    pool_forward,
+    spread,
+    tokens_backward,
+    tokens_forward,
+)

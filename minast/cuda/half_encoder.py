@@ -36,7 +36,7 @@ from .half import (
 )
 from .patches import unfold_backward, unfold_forward
 from .rowwise import gelu_backward, gelu_forward
-from .tokens import tokens_backward, tokens_forward
+from .tokens import patchout_backward, patchout_forward, tokens_backward, tokens_forward
 
 
 class HalfCopy:
@@ -105,20 +105,22 @@ class HalfEncoder:
 
     # -- forward and backward ----------------------------------------------------------------------------------
 
-    def embed_forward(self, x: Array) -> tuple[Array, Cache]:
-        """x (B, T, F) float32 -> tokens (B, P + N, D) float32"""
+    def embed_forward(self, x: Array, keep: Array | None = None) -> tuple[Array, Cache]:
+        """x (B, T, F) float32, keep (B, n) or None -> tokens (B, P + N, D) float32, or those that stay"""
         c, w = self.config, self.w
         x, unfold = unfold_forward(x, c.fstride, c.tstride, dtype=self.dtype)  # (B, N, 256) in T
         x, linear = linear_forward(x, self.half["patch_embed.proj.weight"], dtype=np.float32)  # (B, N, D)
         prefix = [w[name] for name in prefix_names(c)]
         x, tokens = tokens_forward(x, prefix, w["pos_embed"], w["patch_embed.proj.bias"])  # (B, P + N, D)
-        return x, (unfold, linear, tokens)
+        x, patchout = (x, None) if keep is None else patchout_forward(x, keep, c.prefix_tokens)  # (B, P + n, D)
+        return x, (unfold, linear, tokens, patchout)
 
     def embed_backward(self, dx: tuple, cache: Cache, to_input: bool = False) -> Array | None:
         """Gradient of the stream -> of the log-mel (B, T, F) if `to_input`, else None"""
-        dw, (unfold, linear, tokens) = self.dw, cache
+        dw, (unfold, linear, tokens, patchout) = self.dw, cache
         prefix, bias = [dw[name] for name in prefix_names(self.config)], dw["patch_embed.proj.bias"]
-        d = tokens_backward(dx[0], tokens, prefix, dw["pos_embed"], bias, self.dtype)
+        d = dx[0] if patchout is None else patchout_backward(dx[0], patchout)
+        d = tokens_backward(d, tokens, prefix, dw["pos_embed"], bias, self.dtype)
         d = linear_backward(d, linear, dw["patch_embed.proj.weight"], to_input=to_input)
         return unfold_backward(d, unfold) if to_input else None
 
@@ -130,9 +132,9 @@ class HalfEncoder:
         forward = last_block_forward if prefix_only else block_forward
         return forward(self.layers, stream, w, half, self.config, self.dtype, branch)
 
-    def block_backward(self, i: int, dx: tuple, cache: Cache, prefix_only: bool = False) -> tuple:
+    def block_backward(self, i: int, dx: tuple, cache: Cache, prefix_only: bool = False, lowest: bool = False) -> tuple:
         """Gradient of the stream after block i -> before it"""
-        below = self.dw[f"blocks.{i - 1}.mlp.fc2.bias"] if i else None  # the bias in the stream before the block
+        below = self._bias_below(i, lowest)
         backward = last_block_backward if prefix_only else block_backward
         return backward(self.layers, *dx, cache, self.blocks[i][2], below, self.config)
 
@@ -147,9 +149,13 @@ class HalfEncoder:
         )
         return x, cache
 
-    def norm_backward(self, dy: Array, cache: Cache) -> tuple:
+    def _bias_below(self, i, lowest):
+        """The gradient of the bias that is in the stream before block i; None if there is none to compute."""
+        return self.dw[f"blocks.{i - 1}.mlp.fc2.bias"] if i and not lowest else None
+
+    def norm_backward(self, dy: Array, cache: Cache, lowest: bool = False) -> tuple:
         """dy (B, P, D) float32 -> gradient of the stream"""
-        dw, below = self.dw, self.dw[f"blocks.{self.config.depth - 1}.mlp.fc2.bias"]
+        dw, below = self.dw, self._bias_below(self.config.depth, lowest)
         dx, _ = residual_norm_backward(dy, None, cache, dw["norm.weight"], dw["norm.bias"], below)
         return dx, narrow(dx, self.dtype)
 

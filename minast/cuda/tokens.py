@@ -1,4 +1,4 @@
-"""Kernels for both ends of the encoder: patches to tokens, pooling of prefix tokens; a bias broadcast to all rows."""
+"""Kernels for both ends of the encoder: patches to tokens, patchout, pooling of prefix tokens; a bias in all rows."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -54,6 +54,34 @@ def tokens_backward(
 
 def _pair(prefix):
     return (*prefix, None, None)[:PREFIXES]
+
+
+def _float32(x, *_, **__):
+    return x.dtype == np.float32
+
+
+@overrides(_float32)
+def patchout_forward(x: Array, keep: Array, prefix_tokens: int) -> tuple[Array, Cache]:
+    """y = the first P tokens and the patches that stay, y[b, P + i] = x[b, P + keep[b, i]].   -> y (B, P + n, C)
+
+    x (B, P + N, C) float32, keep (B, n) int32, rising in each row.
+    """
+    x, keep, P = packed(x), packed(keep), prefix_tokens
+    (B, tokens, C), stay = x.shape, P + keep.shape[1]
+    y = empty(x, (B, stay, C))
+    grid, args = (blocks(C, 128), blocks(stay, 8), B), (x, keep, y, tokens, stay, P, C)
+    launch("tokens.cu", "patchout_forward", grid, (32, 8), args)
+    return y, (x.shape, keep, P)
+
+
+@overrides(_float32)
+def patchout_backward(dy: Array, cache: Cache) -> Array:
+    """dx = dy at the tokens that stayed, 0 at those left out.   dy (B, P + n, C) float32 -> dx (B, P + N, C)"""
+    (shape, keep, P), dy = cache, packed(dy)
+    (B, tokens, C), stay, dx = shape, dy.shape[1], empty(dy, shape)
+    grid, args = (blocks(C, 128), blocks(tokens, 8), B), (dy, keep, dx, tokens, stay, P, C)
+    launch("tokens.cu", "patchout_backward", grid, (32, 8), args)
+    return dx
 
 
 @overrides()

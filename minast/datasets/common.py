@@ -1,41 +1,15 @@
-"""Clips and data sets."""
+"""Data sets: clips, and the names of their classes."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from .. import audio
 from ..errors import Error
 from ..text import visible
-
-SPLITS = ("train", "valid", "test")
-
-
-@dataclass(frozen=True)
-class Clip:
-    """One recording: its name for people, its class numbers, its split, and where its waveform comes from."""
-
-    name: str
-    labels: tuple[int, ...]  # class numbers
-    split: str = ""  # "train", "valid", "test", or "" before the split is drawn
-    path: str | None = None  # of the audio file, if there is one
-    make: Callable | None = None  # rate -> wave (S,), for sounds that are synthesised
-    fold: int | None = None  # for data that come in folds
-
-    def read(self, rate: int) -> audio.Decoded:
-        """The recording at `rate` Hz, with what is to be said about its file. Raises minast.Error as `decode` does."""
-        if self.make is not None:
-            return audio.Decoded(self.make(rate), rate)
-        try:
-            return audio.decode(self.path, rate)
-        except UnicodeError:
-            raise Error(f"{visible(self.path)}: the file's name cannot be passed to the decoder: rename it.") from None
-
-    def wave(self, rate: int) -> np.ndarray:
-        """The waveform, (S,) float32 in [-1, 1] at `rate` Hz. Raises minast.Error as `load_audio` does."""
-        return self.read(rate).wave
+from .clips import CODES, SPLITS, Clip, Clips
+from .targets import Targets
 
 
 @dataclass(frozen=True)
@@ -64,11 +38,14 @@ class Bad:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Clips, and the names of their classes. Class number k is called `labels[k]`."""
+    """Clips, and the names of their classes. Class number k is called `labels[k]`.
+
+    clips: given as any sequence of Clip, or a generator; it becomes `Clips`, which keeps them in arrays.
+    """
 
     name: str
     labels: list[str]
-    clips: list[Clip] = field(repr=False)
+    clips: Sequence[Clip] = field(repr=False)
     multilabel: bool = False  # whether a clip may have several classes
     split_from: str = "given"  # where the splits (or the folds) come from, for people
     kind: str = "own"  # which training recipe fits: "builtin", "fsdd", "esc" or "own"
@@ -77,35 +54,32 @@ class Dataset:
     notes: tuple[str, ...] = ()  # what was assumed, a sentence each
     skipped: tuple[Skipped, ...] = ()
     bad: tuple[Bad, ...] = ()  # files that are named but not there
+    alike: str = ""  # clips with the same sound that a drawn split keeps together: `content.pack_groups`
 
-    def of(self, *splits: str) -> list[Clip]:
+    def __post_init__(self):
+        object.__setattr__(self, "clips", Clips.of(self.clips))
+
+    def of(self, *splits: str) -> Clips:
         """The clips of these splits, in order."""
-        return [clip for clip in self.clips if clip.split in splits]
+        return self.clips[np.isin(self.clips.splits, [CODES[split] for split in splits])]
 
     @property
     def validation_split(self) -> str:
         """The split that is evaluated after each epoch: "valid" if there is one, else "test"."""
-        return "valid" if self.of("valid") else "test"
+        return "valid" if len(self.of("valid")) else "test"
 
     @property
     def folds(self) -> list[int]:
         """The numbers of its folds; [] if it has none."""
-        return sorted({clip.fold for clip in self.clips if clip.fold is not None})
+        return [int(fold) for fold in np.unique(self.clips.folds) if fold >= 0]
 
-    def targets(self, clips: list[Clip]) -> np.ndarray:
-        """1 for each class that a clip has, else 0.   n clips -> (n, K) float32"""
-        y = np.zeros((len(clips), len(self.labels)), np.float32)
-        for row, clip in zip(y, clips, strict=True):
-            row[list(clip.labels)] = 1
-        return y
+    def targets(self, clips: Sequence[Clip]) -> np.ndarray:
+        """1 for each class that a clip has, else 0.   n clips -> (n, K) float32. For many clips use `Targets`."""
+        return Targets.of(clips, len(self.labels))[:]
 
     def counts(self) -> dict[str, np.ndarray]:
         """Clips of each class, for each split that has any.   -> {split: (K,) int}"""
-        return {
-            split: np.bincount([k for clip in clips for k in clip.labels], minlength=len(self.labels))
-            for split in SPLITS
-            if (clips := self.of(split))
-        }
+        return {split: Targets.of(clips, len(self.labels)).counts() for split in SPLITS if len(clips := self.of(split))}
 
     def noting(self, *sentences: str) -> "Dataset":
         """The same data set with further notes."""

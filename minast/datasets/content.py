@@ -17,18 +17,21 @@ PART = 64  # files
 _known: dict[str, tuple[tuple, bytes]] = {}  # path -> (size, times, place on disk), digest: a file is read once
 
 
-def digest(path: str) -> bytes:
-    """SHA-256 of a file's bytes, 32 bytes. Raises OSError if it cannot be read."""
+def digest(path: str, known=_known) -> bytes:
+    """SHA-256 of a file's bytes, 32 bytes. Raises OSError if it cannot be read.
+
+    known: a mapping in which the digests of unchanged files are found, such as storage.remembered.Remembered.
+    """
     state = os.stat(path)
     signature = (state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino, state.st_dev)
-    before, value = _known.get(path, (None, b""))
+    before, value = known.get(path, (None, b""))
     if before != signature:
         found = hashlib.sha256()
         with open(path, "rb") as f:
             while piece := f.read(2**20):
                 found.update(piece)
         value = found.digest()
-        _known[path] = signature, value
+        known[path] = signature, value
     return value
 
 
@@ -76,6 +79,29 @@ def unpack(text: str) -> np.ndarray:
         return np.sort(np.frombuffer(base64.b64decode(text, validate=True), "<u8"))
     except (ValueError, TypeError):
         raise Error("the checkpoint's list of training clips is damaged.") from None
+
+
+def pack_groups(pairs: np.ndarray, found: Sequence[bytes | None]) -> str:
+    """Pairs of clips that belong together as a text for a checkpoint.   pairs (p, 2): places in `found`, the digests"""
+    known = [found[i][:SHORT] for pair in pairs.tolist() for i in pair]
+    return base64.b64encode(b"".join(known)).decode()
+
+
+def unpack_groups(text: str, found: Sequence[bytes | None]) -> np.ndarray:
+    """What `pack_groups` wrote, as far as both clips of a pair are still there.   -> (p, 2): places in `found`
+
+    Raises minast.Error if the text is damaged.
+    """
+    try:
+        values = base64.b64decode(text, validate=True)
+    except (ValueError, TypeError):
+        values = b"?"
+    if len(values) % (2 * SHORT):
+        raise Error("the checkpoint's list of clips with the same sound is damaged.")
+    place = {value[:SHORT]: i for i, value in enumerate(found) if value}
+    parts = [place.get(values[i : i + SHORT], -1) for i in range(0, len(values), SHORT)]
+    pairs = np.array(parts, np.int64).reshape(-1, 2)
+    return pairs[(pairs >= 0).all(axis=1)]
 
 
 def trained_on(notes: dict) -> np.ndarray | None:

@@ -89,9 +89,11 @@ def run_record(
     MOST_COMPARED, in a sample. intervals: of the measures (default: computed here). groups: what each tested clip
     belongs to. settings, defaults: {name: value}. Others: as in this module's text, under the same names.
     """
-    targets, loss, labels = dataset.targets(clips), info.loss, list(info.labels)
+    targets, labels = dataset.targets(clips), list(info.labels)
+    loss = info.loss if dataset.multilabel else "ce"  # by which results are measured: words are trained with bce, too
     counts, values = dataset.counts(), scoring.measures(scores, targets, loss)
-    losses, given = clip_losses(scores, targets, loss), given_labels(info, scores)
+    losses = clip_losses(scores, targets, loss)
+    given = given_labels(info, scores) if loss == info.loss else metrics.decided(scores, loss)
     right = (given == (targets > 0.5)).all(axis=1)
     names = short_names([*clips, *train_clips])
     groups = groups if groups is not None and any(groups) else None

@@ -41,11 +41,11 @@ def _without_home():
     return folder
 
 
-def private_folder(name: str) -> Path:
+def private_folder(name: str, sweep: bool = True) -> Path:
     """The folder `name` inside the cache, made if necessary for the user alone (mode 0700).
 
     Raises minast.Error if it cannot be made, and if it or a folder in it belongs to somebody else or is one that others
-    may write to. Temporary files that killed processes left in it are removed.
+    may write to. Temporary files that killed processes left in it are removed; sweep: also those in folders in it.
     """
     folder = cache_folder()
     try:
@@ -59,9 +59,11 @@ def private_folder(name: str) -> Path:
             f"the cache folder {visible(str(folder))} cannot be made: {error.strerror or error}. "
             "Set MINAST_CACHE to a folder of your own."
         ) from None
-    for each in (folder / name, *_folders_in(folder / name)):
+    remove_stale(folder / name)
+    for each in _folders_in(folder / name):
         check_private(each)
-        remove_stale(each)
+        if sweep:
+            remove_stale(each)
     return folder / name
 
 

@@ -4,6 +4,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from .. import cli
 from ..datasets import Clip, Dataset
 from ..datasets.common import checked, quoted
@@ -45,9 +47,9 @@ def usable(
         )
     verb = "is" if len(sentences) == 1 else "are"
     cli.note(f"{len(sentences)} of {cli.counted(total, 'file')} {verb} left out: {per_class}.")
-    out = {id(clip) for clip, _ in bad}
-    left = replace(dataset, clips=[clip for clip in dataset.clips if id(clip) not in out], bad=())
-    kept = {k for clip in left.clips for k in clip.labels}
+    out = {clip for clip, _ in bad}
+    left = replace(dataset, clips=dataset.clips[np.array([clip not in out for clip in dataset.clips], bool)], bad=())
+    kept = set(left.clips.labels.values.tolist())
     emptied = [name for k, name in enumerate(dataset.labels) if k not in kept and name in lost]
     if emptied and training:
         raise Error(
@@ -62,7 +64,7 @@ def say_notes(*caches: FeatureCache) -> None:
     found = [(clip, note) for cache in caches for clip, note in cache.notes]
     if not found:
         return
-    clips, total = len({id(clip) for clip, _ in found}), sum(map(len, caches))
+    clips, total = len({clip for clip, _ in found}), sum(map(len, caches))
     for clip, note in found[:5]:
         cli.note(f"{visible(clip.name)}: {note.rstrip('.')}.")
     shown = f"; 5 of {len(found)} are shown" if len(found) > 5 else ""

@@ -5,6 +5,7 @@ had not: there is no generator whose state would have to be saved.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -12,12 +13,20 @@ from .. import augment
 from ..config import FeatureConfig, TrainConfig
 from ..features import normalise, pad_or_trim
 
-ORDER, AUGMENT = 1, 2  # purposes
+ORDER, AUGMENT, PATCHES = 1, 2, 3  # purposes
 
 
 def order(clips: int, config: TrainConfig, epoch: int) -> np.ndarray:
     """The clips of an epoch, counted from 0, in random order.   -> (clips,) indices"""
-    return np.random.default_rng([config.seed, ORDER, epoch]).permutation(clips)
+    return permutation(clips, config.seed, epoch)
+
+
+@lru_cache(maxsize=2)  # two million numbers take 16 MB and 50 ms: as long as a step
+def permutation(clips: int, seed: int, epoch: int) -> np.ndarray:
+    """`order`, made once an epoch; read-only."""
+    found = np.random.default_rng([seed, ORDER, epoch]).permutation(clips)
+    found.flags.writeable = False
+    return found
 
 
 def steps_per_epoch(clips: int, batch: int) -> int:
@@ -65,6 +74,20 @@ def training_batch(
     if on and config.roll:
         x = augment.roll(x, config.roll, rng)
     return x, np.stack(rows).astype(np.float32)
+
+
+def patches_kept(clips: int, patches: int, config: TrainConfig, epoch: int, step: int) -> np.ndarray | None:
+    """Patchout: which of its `patches` each clip of a batch keeps, as `AST.loss_and_grad` takes it; None without.
+
+    -> (clips, n) int32, n = (1 - config.patchout) patches, rounded, at least 1: drawn for each clip on its own, without
+    regard to their places (unstructured). epoch, and step within it, from 0, seed the draw.
+    Source: Koutini et al. 2022, "Efficient training of audio transformers with patchout", section 2.3.
+    """
+    if not config.patchout:
+        return None
+    rng, n = np.random.default_rng([config.seed, PATCHES, epoch, step]), max(1, round((1 - config.patchout) * patches))
+    order = rng.random((clips, patches), np.float32).argpartition(n - 1, axis=1)
+    return np.sort(order[:, :n], axis=1).astype(np.int32)
 
 
 def hits(scores: np.ndarray, y: np.ndarray) -> int:

@@ -1,194 +1,176 @@
-"""Features of many clips, computed once, on all cores or a GPU, and cached on disk under a hash of the audio file."""
+"""Features of many clips, and their waveforms: computed once, on all cores or a GPU, and kept on disk.
 
-import hashlib
-import json
+`clip_cache` says how they are kept, `late` when they are computed.
+"""
+
 import os
-from collections.abc import Sequence
-from itertools import chain
-from threading import Lock
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
 import numpy as np
 
-from .. import threads
+from .. import audio, threads
 from ..config import FeatureConfig
-from ..console.say import note
 from ..datasets import Clip
-from ..datasets.content import digest
 from ..errors import Error
-from ..features import ON_CPU, Spectrograms, checked_wave
-from ..storage.cache import private_folder
-from ..text import visible
+from ..features import ON_CPU, Spectrograms, hop_seconds
 from . import cache_entry
+from .clip_cache import ClipCache
 
-VERSION = 3  # of the features and of their files: raise it when `log_mel` or `decode` return other numbers or notes
-IN_MEMORY = 2**31  # bytes of features kept in memory; the rest is read from disk when needed
-TOGETHER = 2**24  # samples of clips that wait to be computed together, 64 MiB in each thread
-
-Found = tuple[bool, np.ndarray, tuple[str, ...]]  # whether it is on disk, log-mel, notes
-
-
-class Sound(NamedTuple):
-    """A clip whose features are to be computed, and the entry that they will have.   key, path: None if none"""
-
-    clip: Clip
-    wave: np.ndarray
-    notes: tuple[str, ...]
-    key: str | None
-    path: str | None
+LARGE = 50_000  # clips: more are computed late
+LARGE_FILES, LARGE_FEATURES = 2**32, 2**35  # so are fewer, if their files and their features have more bytes than this
+LOOKED_AT = 8  # files whose lengths are measured to estimate the latter
 
 
-class FeatureCache(Sequence):
+class FeatureCache(ClipCache):
     """A sequence: `mels[i]` is the log-mel (T, F) of `clips[i]`, whole and not normalised, float32 in nats.
 
-    clips: the recordings. features: its rate, mel_bins and window matter here. cache: whether to read from and write
-    to disk; an entry is found by the file's content, so a moved or renamed file costs nothing and a changed one is
-    computed again. label: of the progress bar; quiet: no bar. bad: a list to which (clip, minast.Error) is added for
-    each clip that cannot be read: it is left out, and all others are looked at. Without it, the first one is raised.
-    spectrograms: where features are computed. Those of a GPU differ in their last bits, so they have entries of their
-    own: what a run computes depends on its backend, never on what another run has left in the cache.
+    clips: the recordings. features: its rate, mel_bins and window matter here. spectrograms: where features are
+    computed. Those of a GPU differ in their last bits, so they have entries of their own: what a run computes depends
+    on its backend, never on what another run has left in the cache. options: as for `ClipCache`.
 
-    notes: [(clip, sentence)] about recordings, such as those that are cut short.
+    The log-mel of a long recording is mapped into memory: a crop of it reads that part alone from the disk.
     """
 
     def __init__(
-        self,
-        clips: Sequence[Clip],
-        features: FeatureConfig,
-        cache: bool = True,
-        label: str = "features",
-        quiet: bool = False,
-        bad: list[tuple[Clip, Error]] | None = None,
-        spectrograms: Spectrograms = ON_CPU,
+        self, clips: Sequence[Clip], features: FeatureConfig, *args, spectrograms: Spectrograms = ON_CPU, **options
     ):
+        self.features, self.spectrograms, self._measured = features, spectrograms, None
+        maker = [] if spectrograms == ON_CPU else [spectrograms.made_by]
+        settings = [features.rate, features.mel_bins, features.window, *maker]
+        super().__init__(clips, settings, features.rate, *args, together=spectrograms.together, **options)
+
+    def _compute(self, waves):
+        f = self.features
+        return self.spectrograms.log_mels(waves, f.rate, f.mel_bins, f.window)
+
+    def _fault(self, row):
+        return None if np.isfinite(row).all() else "its spectrogram is not finite: are its samples within -1 to 1?"
+
+    @property
+    def measured(self) -> "Measured":
+        """Lengths, mean and deviation of all clips, or of the sample of those that are computed late."""
+        if self._measured is None:
+            chosen = self.late.sampled if self.late else range(len(self))
+            with self._sums(chosen) as found:
+                self._measured = Measured.of(found)
+        return self._measured
+
+    @contextmanager
+    def _sums(self, chosen) -> Iterator[Iterable]:
+        if not self.late:
+            yield (sums(self[i]) for i in chosen)
+            return
         from tqdm import tqdm
 
-        self.clips, self.features, self.notes = [], features, []
-        self.spectrograms = spectrograms
-        maker = [] if spectrograms == ON_CPU else [spectrograms.made_by]
-        self.settings = json.dumps([VERSION, features.rate, features.mel_bins, features.window, *maker])
-        self.folder = self._folder() if cache else None
-        self._rows, self._bytes, self._lock = [], 0, Lock()
-        together = spectrograms.together
-        groups = [clips[i : i + together] for i in range(0, len(clips), together)]
-        with threads.ordered(self._get, groups) as found_groups:  # decoding, FFT and products all release the GIL
-            results = chain.from_iterable(found_groups)
-            bar = tqdm(results, total=len(clips), desc=label, unit="clip", disable=quiet or None, leave=False)
-            for clip, found in zip(clips, bar, strict=True):
-                if not isinstance(found, Error):
-                    self._add(clip, *found)
-                elif bad is None:
-                    raise found
-                else:
-                    bad.append((clip, found))
-
-    def _add(self, clip, on_disk, mel, notes):
-        self._bytes += mel.nbytes
-        self._rows.append(None if on_disk and self._bytes > IN_MEMORY else mel)
-        self.clips.append(clip)
-        self.notes += [(clip, note) for note in notes]
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, i: int) -> np.ndarray:
-        row = self._rows[i]
-        if row is not None:
-            return row
-        found = self._get([self.clips[i]])[0]
-        if isinstance(found, Error):
-            raise found
-        return found[1]
+        with threads.ordered(lambda i: sums(self[i]), chosen) as found:
+            yield tqdm(found, total=len(chosen), desc="measuring", unit="clip", disable=self.quiet or None, leave=False)
 
     def lengths(self) -> np.ndarray:
-        """Frames of each clip.   -> (n,)"""
-        return np.array([len(self[i]) for i in range(len(self))])
+        """Frames of each clip.   -> (n,)
+
+        If they are computed late: those of the sampled ones, repeated until there are n, for percentiles and sums.
+        """
+        return np.resize(self.measured.lengths, len(self))
+
+    @property
+    def bytes(self) -> int:
+        """How many the entries of all clips take on disk, estimated from the sample if they are computed late."""
+        return int(4 * self.features.mel_bins * self.lengths().sum(dtype=np.int64))
 
     def mean_std(self) -> tuple[float, float]:
         """Mean and standard deviation over every frame and mel bin of all clips, without padding; sums in float64.
 
-        Raises minast.Error if all values are the same, as for silence.
+        Of the sampled clips if they are computed late. Raises minast.Error if all values are the same, as for silence.
         """
-        count = total = squares = 0.0
-        for i in range(len(self)):
-            mel = self[i].astype(np.float64)
-            count, total, squares = count + mel.size, total + mel.sum(), squares + (mel * mel).sum()
-        mean = total / count
-        std = float(np.sqrt(max(squares / count - mean * mean, 0.0)))
-        if std == 0:
-            raise Error(f"all {len(self)} clips are the same constant {mean:.4g}: are they silent?")
-        return float(mean), std
+        if self.measured.std == 0:
+            raise Error(f"all {len(self)} clips are the same constant {self.measured.mean:.4g}: are they silent?")
+        return self.measured.mean, self.measured.std
 
-    def _folder(self) -> str | None:
-        try:
-            return os.fspath(private_folder("features"))
-        except Error as error:  # costs time, not the run
-            note(f"features are not kept on disk: {error}")
-            return None
 
-    def _get(self, clips: Sequence[Clip]) -> list[Found | Error]:
-        """Of each clip its features, or why there are none; those that are not on disk are computed together."""
-        found, waiting = [], []
+class Waves(ClipCache):
+    """A sequence: `waves[i]` is the waveform (S,) of `clips[i]` at the model's rate, one channel, float32.
 
-        def compute():
-            f, waves = self.features, [found[i].wave for i in waiting]
-            for i, mel in zip(waiting, self.spectrograms.log_mels(waves, f.rate, f.mel_bins, f.window), strict=True):
-                found[i] = self._finish(found[i], mel)
-            waiting.clear()
+    On disk samples have 16 bits where nothing is lost by it, which is so for 16-bit mono files at the model's rate: all
+    are multiples of 2**-15 within [-1, 1). Else, and for recordings long enough to be mapped into memory, they have 32,
+    so that a run with the cache is a run without it, bit for bit. options: as for `ClipCache`.
+    """
 
-        for i, clip in enumerate(clips):
-            found.append(self._start(clip))
-            if isinstance(found[i], Sound):
-                waiting.append(i)
-            if sum(len(found[j].wave) for j in waiting) >= TOGETHER:
-                compute()
-        compute()
-        return found
+    ending, axes = ".wave", 1
 
-    def _start(self, clip: Clip) -> Found | Sound | Error:
-        """The clip's entry, or what to make it of. An entry that cannot be used is made anew."""
-        folder = self.folder  # another thread may set it to None
-        key = self._key(clip) if folder else None
-        path = os.path.join(folder, key[:2], key + ".mel") if key else None
-        if path:
-            try:
-                return True, *cache_entry.read(path, key)
-            except (OSError, cache_entry.Damaged):
-                pass
-        try:
-            recording = clip.read(self.features.rate)
-        except Error as error:
-            return error
-        try:
-            return Sound(clip, checked_wave(recording.wave, self.features.rate), recording.notes, key, path)
-        except Error as error:
-            return Error(f"{visible(clip.name)}: {error}")
+    def __init__(self, clips: Sequence[Clip], features: FeatureConfig, *args, label: str = "waveforms", **options):
+        super().__init__(clips, ["wave", features.rate], features.rate, *args, label=label, **options)
 
-    def _finish(self, sound: Sound, mel: np.ndarray) -> Found | Error:
-        clip, key, path = sound.clip, sound.key, sound.path
-        if not np.isfinite(mel).all():
-            return Error(f"{visible(clip.name)}: its spectrogram is not finite: are its samples within -1 to 1?")
-        unchanged = path is not None and self._key(clip) == key  # the file is still the one whose hash the key is
-        return unchanged and self._keep(path, key, mel, sound.notes), mel, sound.notes
+    def _compute(self, waves):
+        return waves
 
-    def _keep(self, path: str, key: str, mel: np.ndarray, notes: tuple[str, ...]) -> bool:
-        """Write an entry.   -> whether it is on disk. A full disk costs time, not the run."""
-        try:
-            os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-            cache_entry.write(path, key, mel, notes)
-            return True
-        except (OSError, Error) as error:
-            with self._lock:
-                if self.folder is not None:
-                    note(f"features are not kept on disk: {error}")
-                self.folder = None
-            return False
+    def _packed(self, row):
+        if row.nbytes > cache_entry.MAPPED or not len(row):
+            return row
+        scaled = row * np.float32(2**15)
+        small = scaled.astype(np.int16) if scaled.min() >= -(2**15) and scaled.max() < 2**15 else None
+        return row if small is None or not np.array_equal(small, scaled) else small
 
-    def _key(self, clip: Clip) -> str | None:
-        """What an entry is found by: the file's content and the settings. None without a file that can be read."""
-        if clip.path is None:
-            return None
-        try:
-            return hashlib.sha256(digest(clip.path) + self.settings.encode()).hexdigest()
-        except OSError:
-            return None  # reading the clip will raise a clearer error
+    def _unpacked(self, stored):
+        return stored if stored.dtype == np.float32 else stored * np.float32(2**-15)
+
+
+class Chosen(Sequence):
+    """Some rows of a cache, in another order.   rows: anything that is indexed by a number; places (k,)"""
+
+    def __init__(self, rows: Sequence[np.ndarray], places: np.ndarray):
+        self.rows, self.places = rows, places
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, i: int) -> np.ndarray:
+        return self.rows[int(self.places[i])]
+
+
+def large(clips: Sequence[Clip], features: FeatureConfig) -> bool:
+    """Whether clips are to be computed late: there are more than LARGE, or their features have many bytes.
+
+    The bounds are fixed, and no share of this machine's memory: mean and deviation then come from a sample, and what a
+    run computes must not depend on where it runs. Few and long recordings are judged by a few of them.
+    """
+    if len(clips) > LARGE:
+        return True
+    sizes, seconds = [], []
+    for i in np.unique(np.linspace(0, len(clips) - 1, LOOKED_AT).astype(int)) if len(clips) else ():
+        with suppress(OSError, TypeError):  # no file, or none that can be read
+            sizes.append(os.path.getsize(clips[i].path))
+    if not sizes or np.mean(sizes) * len(clips) < LARGE_FILES:
+        return False
+    for i in np.unique(np.linspace(0, len(clips) - 1, LOOKED_AT).astype(int)):
+        with suppress(Error, TypeError):
+            seconds.append(audio.Recording(clips[i].path).seconds)
+    each = 4 * features.mel_bins / hop_seconds(features.rate)  # bytes a second
+    return bool(seconds) and np.mean(seconds) * each * len(clips) > LARGE_FEATURES
+
+
+def sums(mel: np.ndarray) -> tuple[int, int, float, float]:
+    """Frames, numbers, their sum and that of their squares, in float64, of a log-mel (T, F)."""
+    exact = mel.astype(np.float64)
+    return len(mel), mel.size, float(exact.sum()), float((exact * exact).sum())
+
+
+class Measured(NamedTuple):
+    """What is known of many log-mels.   lengths: in frames, (n,)"""
+
+    lengths: np.ndarray
+    mean: float
+    std: float
+
+    @classmethod
+    def of(cls, found: Iterable[tuple[int, int, float, float]]) -> "Measured":
+        """From what `sums` returned, in this order."""
+        lengths, count, total, squares = [], 0.0, 0.0, 0.0
+        for frames, numbers, each, square in found:
+            lengths.append(frames)
+            count, total, squares = count + numbers, total + each, squares + square
+        mean = total / count if count else 0.0
+        return cls(
+            np.array(lengths), float(mean), float(np.sqrt(max(squares / count - mean * mean, 0.0))) if count else 0.0
+        )

@@ -2,60 +2,84 @@
 
 import os
 import shlex
+from dataclasses import replace
 from functools import partial
+
+import numpy as np
 
 from .. import cli, pages, plots, scoring
 from ..audio.write import wav
-from ..checkpoint import Info, load
+from ..checkpoint import Info, keep_decisions, load
 from ..datasets import Dataset
+from ..decisions import decide
 from ..model import AST
 from ..storage.files import atomic
 from ..text import counted, visible
 from . import run_folder
 from .reporting import write_report
-from .result import Result, group_of, quoted, remarks
+from .result import Result, quoted, remarks
 from .run import Run
 
 
-def finish(run: Run) -> str:
-    """Score the final model once, keep and draw the result, print it.   -> path of the checkpoint, best.npz"""
+def finish(run: Run, alone: bool = True) -> str:
+    """Score the final model once, decide thresholds, keep, draw and report it.   -> path of the checkpoint, best.npz
+
+    alone: also print what is in the folder and how to predict; a run of many leaves that out.
+    """
     best = os.path.join(run.out, run_folder.BEST)
+    run.data.settle()
     model, info = load(best, run.learner.model.backend.name, run.config.dtype)
     model.cuda_graphs = True
-    result = final_result(run, model, info)
+    dataset, shown = run.data.dataset, run.data.valid.clips[0]
+    chosen_on = scoring.clip_scores(model, info, run.data.valid) if run.chooses else None
+    result = final_result(run, model, info, chosen_on)
+    said = [*headline(run, result), *remarks(result)]
+    if chosen_on is not None:
+        before, (info, sentence) = info.decisions, decided(run, info, chosen_on)
+        said.append(sentence)
+        if info.decisions != before:
+            keep_decisions(best, info.decisions)
     result.save(run.out)
-    picture, dataset, shown = (
-        os.path.join(run.out, plots.PER_CLASS[result.loss]),
-        run.data.dataset,
-        run.data.valid.clips[0],
-    )
+    picture, page = os.path.join(run.out, plots.PER_CLASS[result.loss]), os.path.join(run.out, pages.HTML)
     draw = partial(plots.per_class, result.scores, result.targets, info.labels, result.loss, picture)
     cli.try_to_draw(picture, draw)
-    parts = run.out, run.settings, run.data, model, info, result, run.chooses, run.info.history, cli.as_typed()
-    cli.try_to_draw(os.path.join(run.out, pages.HTML), partial(write_report, *parts))
+    chosen = run.chooses and not run.averaged
+    parts = run.out, run.settings, run.data, model, info, result, chosen, run.info.history, cli.as_typed()
+    cli.try_to_draw(page, partial(write_report, *parts))
     example = write_examples(run.out, dataset) if dataset.kind == "builtin" else shlex.quote(shown.path)
     files = [name for name in run_folder.FILES if os.path.exists(os.path.join(run.out, name))]
-    for line in [*headline(run, result), *remarks(result), f"{run.out}: {', '.join(files)}"]:
+    for line in [*said, *([f"{run.out}: {', '.join(files)}"] if alone else [])]:
         print(visible(line))  # last: what is written is written, also if nobody reads this
-    print(cli.as_started(f"Predict with:\n  python -m minast.predict {visible(shlex.quote(best))} {visible(example)}"))
+    if alone:
+        command = f"python -m minast.predict {visible(shlex.quote(best))} {visible(example)}"
+        print(cli.as_started(f"Predict with:\n  {command}"))
     return best
 
 
-def final_result(run: Run, model: AST, info: Info) -> Result:
-    """The scores of the test clips; of the validation clips if there are no others."""
-    mels = run.data.test or run.data.valid
-    split = "test" if run.data.test or not run.chooses else "validation"
-    scores = scoring.clip_scores(model, info, mels)
-    names, groups = [clip.name for clip in mels.clips], [group_of(clip) for clip in mels.clips]
-    targets, seconds = run.data.dataset.targets(mels.clips), run.info.history[-1]["seconds"]
+def final_result(run: Run, model: AST, info: Info, chosen_on: np.ndarray | None) -> Result:
+    """The scores of the test clips; of the validation clips, `chosen_on`, if there are no others."""
+    mels, split, scores = run.data.valid, run.data.split, chosen_on
+    if run.data.test:
+        mels, split, scores = run.data.test, "test", None
     return Result(
-        scores, targets, names, groups, info.labels, split, run.scored_as, run.best, run.progress.step, seconds
+        scores=scoring.clip_scores(model, info, mels) if scores is None else scores,
+        targets=np.asarray(run.data.dataset.targets(mels.clips)[:]),
+        clips=[clip.name for clip in mels.clips],
+        groups=[clip.group for clip in mels.clips],
+        labels=info.labels,
+        split=split,
+        loss=run.scored_as,
+        epoch=run.averaged.last if run.averaged else run.best,
+        step=run.progress.step,
+        seconds=run.info.history[-1]["seconds"],
     )
 
 
 def headline(run: Run, result: Result) -> list[str]:
     """What is quoted: the figure, on which clips, and what these were used for."""
     epoch, done = f"epoch {run.best} of {run.config.epochs}", quoted(result)
+    if run.averaged:
+        return [f"{result.split}: {done}; weights averaged over epochs {run.averaged.first} to {run.averaged.last}"]
     if not run.chooses:
         return [f"test: {done}, after {epoch}, the last: nothing was chosen on them"]
     chosen = f"{epoch} was chosen on {counted(len(run.data.valid), 'validation clip')}"
@@ -65,8 +89,28 @@ def headline(run: Run, result: Result) -> list[str]:
     return [f"test: {done}, scored once; {chosen} ({run.measure} {value:.2%} there)"]
 
 
+def decided(run: Run, info: Info, scores: np.ndarray) -> tuple[Info, str]:
+    """Calibration and thresholds from the validation clips.   scores (n, K) of these -> Info with them, a sentence
+
+    With one label a clip there is calibration alone, which is kept where it helps on clips that it was not fitted to.
+    """
+    targets, clips = np.asarray(run.data.valid_targets[:]), counted(len(scores), "validation clip")
+    found = decide(scores, targets, info.loss, data=f"{clips} of {run.data.dataset.name}")
+    before, after = found.ece
+    errors = f"calibration error {before:.3f} before, {after:.3f} after"
+    if info.loss == "bce":
+        return replace(
+            info, decisions=found
+        ), f"calibration and thresholds (best F1) were found on the {clips}: {errors}"
+    if after < before:
+        return replace(info, decisions=found), f"probabilities were calibrated on the {clips}: {errors}"
+    return replace(
+        info, decisions=None
+    ), f"probabilities are not calibrated, which does not help on the {clips}: {errors}"
+
+
 def write_examples(out: str, dataset: Dataset) -> str:
-    """One held-out sound of each class as a wav file, to listen to and to predict.   -> a glob that matches them"""
+    """One test sound of each class as a wav file, to listen to and to predict.   -> a glob that matches them"""
     folder, seen = os.path.join(out, "examples"), set()
     os.makedirs(folder, exist_ok=True)
     for clip in dataset.of("test"):

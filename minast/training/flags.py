@@ -147,6 +147,14 @@ def add_training_flags(g):
         "X",
         "learning rate of a block as a fraction of that of the block above it",
     )
+    add(g, "head_lr", number(0, 1e6, above=True), "X", "learning rate of the head, as a multiple of all others'")
+    add(
+        g,
+        "freeze",
+        whole(0, 1024),
+        "N",
+        "freeze the embeddings and the N lowest blocks, which saves their backward pass; 0: train all weights",
+    )
     add(g, "max_grad_norm", number(0, 1e9), "X", "maximum gradient norm; 0 disables clipping")
     add(g, "schedule", str, None, "learning-rate schedule; milestones is AST's", choices=("cosine", "milestones"))
     add(
@@ -160,6 +168,13 @@ def add_training_flags(g):
     )
     add(g, "warmup", whole(0, 10**9), "N", "warm-up in steps, at most a fifth of the run")
     add(
+        g,
+        "average_from",
+        whole(0, MANY),
+        "EPOCH",
+        "average the weights after this epoch, from 1, and all later ones; 0: off",
+    )
+    add(
         g, "patience", whole(0, MANY), "N", "stop after N epochs without a better one on the validation clips; 0: never"
     )
     g.add_argument(
@@ -171,6 +186,13 @@ def add_training_flags(g):
 
 def add_augmentation_flags(g):
     """How training clips are varied: the other fields of TrainConfig."""
+    add(
+        g,
+        "patchout",
+        number(0, 1, below=True),
+        "SHARE",
+        "leave this share of each clip's patches out in training, drawn anew in each step, which is faster",
+    )
     add(g, "mixup", number(0, 1), "P", "probability that a clip is mixed with another, 0 to 1")
     add(g, "freq_mask", whole(0, MANY), "N", "maximum width of the SpecAugment mask in frequency, in mel bins")
     add(g, "time_mask", whole(0, MANY), "N", "maximum width of the SpecAugment mask in time, in frames of 10 ms")

@@ -31,7 +31,7 @@ def write_report(
     values, origin = settings.to_save(), info.notes.get("from")
     del values["folder"]  # of this machine, and no setting
     given = {"pretrained": None if origin == "random weights" else origin}
-    usual, rest = recipe(dataset.kind, info.loss == "bce", given, len(data.train), info.features.frames)
+    usual, rest = recipe(dataset.kind, dataset.multilabel, given, len(data.train), info.features.frames)
     record = pages.run_record(
         model,
         info,

@@ -13,25 +13,24 @@ from ..datasets.content import trained_before
 from ..errors import Error
 from ..storage.schema import ListOf, Number, Real, Record, as_json, checked
 from ..text import visible
-from . import run_folder
+from . import run_folder, tensorboard
 from .flags import flag
 from .learner import new_learner
 from .progress import Progress
 from .run import Run, Settings, TrainingData, no_patience
 
 # Flags that may stand beside --resume: where its data are, how it is computed, how much longer it trains.
-ALLOWED = ("resume", "data", "backend", "threads", "epochs", "patience", "tensorboard")
+ALLOWED = ("resume", "data", "skip_bad", "backend", "threads", "epochs", "patience", "tensorboard")
 
 
 def resumed_run(options: Namespace) -> Run:
     """The run in the folder `options.resume`, where it stopped, with its own settings.
 
-    The place of its data, the backend and the number of threads may be given anew, and it may be made longer. Raises
-    minast.Error for other flags, a damaged folder, and data that have changed.
+    The place of its data, --skip-bad, the backend and the number of threads may be given anew, and the run may be made
+    longer. Raises minast.Error for other flags, a damaged folder, and data that have changed.
     """
-    given = [name for name, value in vars(options).items() if value is not None and value is not False]
-    if others := [flag(name) for name in given if name not in ALLOWED]:
-        raise Error(f"--resume continues with the run's own settings: leave out {', '.join(others)}.")
+    refuse_others(options)
+    tensorboard.check(options.tensorboard)
     out = options.resume
     state = run_folder.load_state_of(out)
     with damage_as_error(out):
@@ -43,18 +42,22 @@ def resumed_run(options: Namespace) -> Run:
     dataset = open_dataset(
         options.data or located(settings.data, settings.folder),
         trained_on=trained_before(info.notes),
-        skip_bad=settings.skip_bad,
+        skip_bad=settings.skip_bad or options.skip_bad,
+        alike=info.notes.get("alike", ""),
         **settings.drawing,
     )
     print("\n".join(understood(dataset)))
-    if run_folder.fingerprint(dataset) != settings.fingerprint:
+    if run_folder.fingerprint(dataset, settings.fingerprint) != settings.fingerprint:
         raise Error(f"{dataset.name}: these are not the clips that {out} was trained on: start a new run.")
     learner = new_learner(model, settings.train)
     with damage_as_error(out):
         learner.optimizer.load_state(state)
         learner.scale.load_state(state["counters"].get("scale", learner.scale.state()))
+        if learner.average:
+            learner.average.load_state(state)
     if options.data:  # they have moved: the next --resume finds them
         settings = replace(settings, data=options.data, folder=os.getcwd())
+    settings = replace(settings, skip_bad=settings.skip_bad or options.skip_bad)
     where = model.backend.spectrograms(info.features.rate)
     data = TrainingData.read(dataset, info.features, settings.cache, skip_bad=settings.skip_bad, spectrograms=where)
     run = Run(out, settings, info, data, learner, progress)
@@ -99,6 +102,13 @@ def lengthen(run: Run, options: Namespace) -> None:
         )
 
 
+def refuse_others(options: Namespace) -> None:
+    """Raises minast.Error for flags that may not stand beside --resume."""
+    given = [name for name, value in vars(options).items() if value is not None and value is not False]
+    if others := [flag(name) for name in given if name not in ALLOWED]:
+        raise Error(f"--resume continues with the run's own settings: leave out {', '.join(others)}.")
+
+
 @contextlib.contextmanager
 def damage_as_error(out: str):
     """What is wrong with a state, as a sentence that names the file and says what to do."""
@@ -137,13 +147,16 @@ def check_history(history: list[dict]) -> None:
 def check_consistency(run: Run) -> None:
     """Raises minast.Error if the parts of a state do not belong together: steps, epochs, labels, loss."""
     done, step, each = len(run.info.history), run.progress.step, run.steps_per_epoch
-    if not done * each <= step < (done + 1) * each or step > run.steps:
+    if not done * each <= step <= (done + 1) * each or step > run.steps:
         raise Error(f"step {step} is not in epoch {done + 1} of {run.config.epochs} of {each} steps")
     if run.progress.hits > each * run.batch_size:
         raise Error(f"counters.sums[1] is {run.progress.hits}: an epoch has {each * run.batch_size} clips")
     skipped = step - run.learner.optimizer.t  # steps whose gradient overflowed, in float16 alone
     if skipped < 0 or (skipped and run.config.dtype != "float16"):
         raise Error(f"the optimizer has done {run.learner.optimizer.t} steps, the run {step}")
+    average = run.learner.average
+    if average and average.count != max(0, done + 1 - average.first):
+        raise Error(f"{average.count} epochs are averaged, of {done} from epoch {average.first} on")
     if run.info.loss != run.config.loss:
         raise Error(f"loss is {run.info.loss!r}, but {run.config.loss!r} in the settings")
     if run.info.labels != list(run.data.dataset.labels):

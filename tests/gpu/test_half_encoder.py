@@ -63,6 +63,26 @@ def test_gradients_of_the_whole_model(backend, dtype, config):
     assert np.linalg.norm(dx - exact) < WORST[dtype] * np.linalg.norm(exact)
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("frozen", [0, 1, 2])
+def test_patchout_and_frozen_blocks(backend, frozen):
+    x, y = batch()
+    plain, ours = model("numpy"), model(backend, dtype="bfloat16")
+    keep = np.array([[0, 2, 5], [1, 2, 3], [0, 1, 5]])
+    plain.frozen = ours.frozen = frozen
+    ours.dw.flat[...] = 1
+    plain.loss_and_grad(x, y, "ce", keep=keep)
+    ours.loss_and_grad(x, y, "ce", keep=keep)
+    for view in ours.dw.values():
+        view -= 1
+    trained = {name for name, dw in plain.dw.items() if dw.any()}
+    assert not any(get(ours.dw[name]).any() for name in plain.dw if name not in trained)  # to the last bias
+    assert len(trained) == {0: len(plain.dw), 1: 18, 2: 6}[frozen]
+    for name in trained:
+        gap = np.linalg.norm(get(ours.dw[name]) - plain.dw[name])
+        assert gap < WORST["bfloat16"] * np.linalg.norm(plain.dw[name]), name
+
+
 @pytest.mark.parametrize("place", ORDERS)
 @pytest.mark.parametrize("dtype", HALF_DTYPES)
 def test_gradients_in_every_order(dtype, place):

@@ -45,6 +45,25 @@ def test_gradients_of_the_whole_model(backend, loss):
     )
 
 
+@pytest.mark.parametrize("frozen", [0, 1, 12])
+@pytest.mark.parametrize("backend", ["fast", *BACKENDS])
+def test_patchout_and_frozen_blocks(backend, frozen):
+    """Other clips than before on the same model: its memory is planned anew for each number of patches and blocks."""
+    plain, ours, rng = model("numpy"), model(backend), np.random.default_rng(4)
+    x, y = batch("ce")
+    patches = CONFIG.tokens - CONFIG.prefix_tokens
+    for stay in (patches, 3, 5, 3):
+        keep = np.stack([np.sort(rng.choice(patches, stay, replace=False)) for _ in x])
+        plain.frozen = ours.frozen = frozen
+        for m in (plain, ours):
+            m.dw.flat[...] = 1
+        (want, _), (got, _) = plain.loss_and_grad(x, y, "ce", keep=keep), ours.loss_and_grad(x, y, "ce", keep=keep)
+        assert got == pytest.approx(want, rel=1e-5)
+        for name, dw in plain.dw.items():
+            scale = np.abs(dw - 1).max() + 1e-6
+            assert np.abs(get(ours.dw[name]) - dw).max() <= 1e-3 * scale, name
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_ten_steps_of_training(backend):
     """12 layers, AdamW with clipping: the losses of the numpy backend to 1e-4."""

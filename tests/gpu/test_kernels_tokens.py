@@ -59,6 +59,23 @@ def test_the_gradient_is_float32_unless_another_type_is_named(put, rng):
     assert dx.dtype == np.float32
 
 
+def check_patchout(put, rng, P, B, N, stay, C):
+    x, dy = floats(rng, B, P + N, C), floats(rng, B, P + stay, C)
+    keep = np.sort(rng.permuted(np.tile(np.arange(N, dtype=np.int32), (B, 1)), axis=1)[:, :stay], axis=1)
+    y, cache = cuda.patchout_forward(put(x), put(keep), P)
+    dx = cuda.patchout_backward(put(dy), cache)
+    assert (get(y) == layers.patchout_forward(x, keep, P)[0]).all()  # only copied
+    assert (get(dx) == layers.patchout_backward(dy, (x.shape, keep, P))).all()
+
+
+@pytest.mark.parametrize("P", [0, 1, 2])
+@pytest.mark.parametrize(
+    "B,N,stay,C", [(1, 1, 1, 1), (3, 7, 3, 13), (2, 12, 12, 96), (9, 40, 1, 130), (1, 1212, 606, 48)]
+)
+def test_patchout(put, rng, P, B, N, stay, C):
+    check_patchout(put, rng, P, B, N, stay, C)
+
+
 def check_pool(put, rng, dtype, P, B, T, C):
     x, dy = (CASTS[dtype](rng.standard_normal(shape)) for shape in [(B, T, C), (B, C)])
     y, cache = cuda.pool_forward(put(x), P)

@@ -129,6 +129,12 @@ MUTATIONS = {
     "tokens behind the prefix are left unwritten": (
         "tokens.cu", ("const long long b = blockIdx.z;\n", "const long long b = blockIdx.z;\n  if (t >= P) return;\n"),
         check(test_kernels_tokens.check_pool, "float32", 2, 2, 130, 20)),
+    "a patch's gradient goes to the one above it": (
+        "tokens.cu", ("if (keep[middle] < patch)", "if (keep[middle] <= patch)"),
+        check(test_kernels_tokens.check_patchout, 1, 3, 7, 3, 13)),
+    "patches left out keep what was in memory": (
+        "tokens.cu", ("  store4_tail(dy + row", "  if (t < P || stayed) store4_tail(dy + row"),
+        check(test_kernels_tokens.check_patchout, 1, 3, 7, 3, 13)),
     "a query too many gets its bias": (
         "attention_mma.cuh", ("if (r >= rows) break;", "if (r > rows) break;"), biased("float16", 4)),
     "keys that are not there weigh in a few queries' gradient": (

@@ -64,6 +64,85 @@ def test_every_weight(name, kind):
         assert check.error < TIGHT, check
 
 
+KEEP = {"one token": np.array([[0, 1], [2, 3], [0, 3]]), "two tokens": np.array([[0], [1], [1]])}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("frozen", [0, 1, 12])
+@pytest.mark.parametrize("patchout", [False, True])
+def test_every_weight_with_patchout_and_frozen_blocks(name, frozen, patchout):
+    """The pass that is trained: gradients of what was seen and is not frozen, and of nothing else."""
+    net, x, targets = setting(name)
+    keep = KEEP[name] if patchout else None
+    net.frozen = frozen
+    net.dw.flat[...] = 0.5
+    try:
+        net.loss_and_grad(x, targets["soft"], "ce", keep=keep)
+    finally:
+        net.frozen = 0
+    gradients = {key: view - 0.5 for key, view in net.dw.items()}
+    lowest = list(net.w).index(f"blocks.{frozen}.norm1.weight" if frozen < 12 else "norm.weight") if frozen else 0
+    frozen_names, trained = list(net.w)[:lowest], list(net.w)[lowest:]
+    assert not any(gradients[key].any() for key in frozen_names)
+
+    def f():  # no part of the pass under test but the layers
+        return net.loss(net._head_forward(net._encoder_forward(x, keep=keep))[0], targets["soft"], "ce")
+
+    rng = np.random.default_rng(15)
+    check = gradcheck.directional(f, [net.w[k] for k in trained], [gradients[k] for k in trained], rng)
+    assert check.error < TIGHT, check
+    for key in trained:
+        check = gradcheck.per_entry(f, net.w[key], gradients[key], name=key, entries=1, rng=rng)
+        assert check.error < TIGHT, check
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_patchout_shows_the_encoder_the_patches_that_stay(name):
+    """As if the sequence had been built of them: with all patches nothing changes; positions are the patches' own."""
+    net, x, targets = setting(name)
+    P, N = net.config.prefix_tokens, net.config.tokens - net.config.prefix_tokens
+    tokens = net.encoder.embed_forward(x)[0]
+    seen = net.encoder.embed_forward(x, KEEP[name])[0]
+    for clip, row, all_tokens in zip(seen, KEEP[name], tokens, strict=True):
+        np.testing.assert_array_equal(clip, all_tokens[[*range(P), *(P + row)]])
+    results = []
+    for keep in (None, np.tile(np.arange(N), (3, 1))):
+        net.zero_grad()
+        results.append((net.loss_and_grad(x, targets["hard"], "ce", keep=keep)[0], net.dw.flat.copy()))
+    assert results[0][0] == results[1][0] and np.array_equal(results[0][1], results[1][1])
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_patchout_in_parts_and_with_checkpointing(name):
+    net, x, targets = setting(name)
+    wanted = None
+    for parts, checkpointing in ((1, False), (3, False), (1, True), (2, True)):
+        net.activation_checkpointing = checkpointing
+        net.zero_grad()
+        loss, _ = net.loss_and_grad(x, targets["bce"], parts=parts, keep=KEEP[name])
+        wanted = wanted or (loss, net.dw.flat.copy())
+        assert loss == pytest.approx(wanted[0], rel=1e-14)
+        close(net.dw.flat, wanted[1], 1e-12)
+    net.activation_checkpointing = False
+
+
+@pytest.mark.parametrize(
+    ("keep", "message"),
+    [
+        (np.zeros((3, 0), int), r"int64 \(3, 0\)"),
+        (np.zeros((2, 1), int), "3 clips"),
+        (np.zeros((3, 1)), "float64"),
+        (np.array([[0, 1], [0, 1], [1, 1]]), "rise within 0 to 5"),
+        (np.array([[0, 1], [0, 1], [5, 6]]), "rise within 0 to 5"),
+        (np.array([[0, 1], [-1, 1], [0, 1]]), "rise within 0 to 5"),
+    ],
+)
+def test_wrong_patches(keep, message):
+    net, x, targets = setting("one token")
+    with pytest.raises(minast.Error, match=message):
+        net.loss_and_grad(x, targets["bce"], keep=keep)
+
+
 @pytest.mark.parametrize("name", SHAPES)
 def test_input_gradient(name):
     net, x, _ = setting(name)

@@ -79,7 +79,8 @@ def model():
 
 def test_adamw_decays_the_matrices(model):
     adam = learner.new_optimizer(model, TrainConfig(weight_decay=0.25, betas=(0.8, 0.9)))
-    assert adam.decoupled and adam.weight_decay == 0.25 and adam.betas == (0.8, 0.9) and adam.w is model.w.flat
+    assert adam.decoupled and adam.weight_decay == 0.25 and adam.betas == (0.8, 0.9)
+    assert adam.w.shape == model.w.flat.shape and np.shares_memory(adam.w, model.w.flat)
     decayed = {name for name, view in model.layout(adam.decay).items() if view.all()}
     assert decayed == {
         "patch_embed.proj.weight",
@@ -143,3 +144,45 @@ def test_without_layer_decay_there_are_no_rates():
     assert learner.new_optimizer(model, TrainConfig()).rates is None
     with pytest.raises(minast.Error, match=r"layer_decay is 1[.]5"):
         TrainConfig(layer_decay=1.5)
+
+
+def test_the_head_has_a_learning_rate_of_its_own():
+    model = minast.AST(ModelConfig.preset("nano", depth=2, frames=32, classes=4), backend="numpy")
+    rates = model.layout(learner.new_optimizer(model, TrainConfig(layer_decay=0.5, head_lr=10)).rates)
+    for name, view in rates.items():
+        wanted = 10 if name.startswith("mlp_head.") else {"norm": 1, "blocks.1": 0.5, "blocks.0": 0.25}.get(name[:8], 1)
+        if name.startswith(("mlp_head.", "blocks.", "norm.")):
+            assert (view == wanted).all(), name
+    assert (rates["pos_embed"] == 0.125).all()
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw"])
+@pytest.mark.parametrize("backend", ["numpy", "fast"])
+def test_frozen_weights_stay_exactly_as_they_are(optimizer, backend):
+    """No decay either; the rest takes the step that it would take alone, and the norm is its own."""
+    config = ModelConfig.preset("nano", depth=3, frames=32, classes=4)
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((4, 32, 128)).astype(np.float32), np.eye(4, dtype=np.float32)
+    settings = {"optimizer": optimizer, "weight_decay": 0.3, "max_grad_norm": 1e-3, "layer_decay": 0.9}
+    after = {}
+    for freeze in (0, 2):
+        model = minast.AST(config, backend=backend, seed=1)
+        before = model.layout(model.w.flat.copy())
+        student = learner.new_learner(model, TrainConfig(freeze=freeze, **settings))
+        norms = [student.step(x, y, 1e-2)[1]]
+        after[freeze] = model, before, norms[0], model.dw
+    model, before, norm, _ = after[2]
+    frozen = [name for name in model.w if not name.startswith(("blocks.2.", "norm.", "mlp_head."))]
+    assert len(frozen) == 28
+    for name, view in model.w.items():
+        assert np.array_equal(view, before[name]) == (name in frozen), name
+    squares = sum((np.square(dw, dtype=float)).sum() for name, dw in after[0][3].items() if name not in frozen)
+    clipped = np.sqrt(sum(np.square(dw, dtype=float).sum() for dw in after[0][3].values()))
+    assert norm == pytest.approx(after[0][2] * np.sqrt(squares) / clipped, rel=1e-4)
+    assert model.trained.start == after[0][0].w.flat.size - student.optimizer.m.size
+
+
+def test_no_more_blocks_are_frozen_than_there_are():
+    model = minast.AST(ModelConfig.preset("nano", depth=2, frames=32, classes=4), backend="numpy")
+    with pytest.raises(Error, match="freeze is 3: the model has 2 blocks"):
+        learner.new_learner(model, TrainConfig(freeze=3))

@@ -94,7 +94,7 @@ def test_bad_manifests(tmp_path):
         ([["a.wav", "a.wav", "y"]], ("path", "filename", "label"), "'filename', 'path' could all hold the file"),
         ([["a.wav", "x", "3b"]], ("path", "class", "fold"), "line 2: the fold is '3b'"),
         ([["b.wav", "x", ""]], None, "line 2.*no file .*b.wav"),
-        ([["a.wav", "", ""]], None, "line 2.*'labels' is empty"),
+        ([["a.wav", "", ""]], None, "line 2: the labels are empty, a.wav needs one"),
         ([["", "x", ""]], None, "line 2.*'file' is empty"),
         ([["a.wav", "x", "train"], ["b.flac", "y", "exam"]], None, "line 3.*'exam'"),
         ([["a.wav", "x", "train"], ["b.flac", "y", ""]], None, "1 of 2 rows have no split"),
@@ -179,11 +179,11 @@ def test_the_cache_survives_a_damaged_entry_and_an_unwritable_cache(tones, tmp_p
 
 
 def test_a_cache_on_disk_equals_one_in_memory(tones, monkeypatch):
-    from minast.training import feature_cache
+    from minast.training import clip_cache
 
     clips = open_dataset(str(tones)).clips
     memory = FeatureCache(clips, FEATURES, quiet=True)
-    monkeypatch.setattr(feature_cache, "IN_MEMORY", 10000)
+    monkeypatch.setattr(clip_cache, "IN_MEMORY", 10000)
     disk = FeatureCache(clips, FEATURES, quiet=True)
     assert disk._rows[-1] is None and memory._rows[-1] is not None
     assert all(np.array_equal(a, b) for a, b in zip(memory, disk, strict=True))

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from minast.config import FeatureConfig, TrainConfig
+from minast.errors import Error
 from minast.features import model_inputs
 from minast.training import batches
 
@@ -125,3 +126,20 @@ def test_model_inputs_reach_the_end_and_are_padded_and_normalised():
         flat = x.reshape(-1, 8)
         assert np.allclose(flat[:frames], (-1 + 4) / 5) and np.allclose(flat[max(frames, 12) :], (-1 + 4) / 5)
         assert np.allclose(flat[frames:12], ZERO)  # only a clip shorter than a segment is padded
+
+
+def test_patchout_keeps_other_patches_of_each_clip_in_each_step():
+    config = TrainConfig(patchout=0.4, seed=3)
+    keep = batches.patches_kept(500, 12, config, 2, 5)
+    assert keep.shape == (500, 7) and keep.dtype == np.int32
+    assert (np.diff(keep, axis=1) > 0).all() and keep.min() == 0 and keep.max() == 11
+    assert np.bincount(keep.ravel()) / 500 == pytest.approx(np.full(12, 7 / 12), abs=0.1)  # 4.5 standard deviations
+    assert len(np.unique(keep, axis=0)) > 300  # of 792
+    assert np.array_equal(keep, batches.patches_kept(500, 12, config, 2, 5))
+    for seed, epoch, step in ((4, 2, 5), (3, 1, 5), (3, 2, 4)):
+        other = batches.patches_kept(500, 12, TrainConfig(patchout=0.4, seed=seed), epoch, step)
+        assert not np.array_equal(keep, other)
+    assert batches.patches_kept(5, 12, TrainConfig(), 0, 0) is None
+    assert batches.patches_kept(5, 12, TrainConfig(patchout=0.99), 0, 0).shape == (5, 1)
+    with pytest.raises(Error, match="patchout is 1"):
+        TrainConfig(patchout=1)

@@ -29,6 +29,8 @@ def test_it_learns_and_leaves_what_it_promises(trained, tones, command):
         "curves.png",
         "history.csv",
         "last.npz",
+        "report.html",
+        "report.json",
         "scores.npz",
     ]
     _, info = minast.load(trained / "best.npz")
@@ -87,6 +89,34 @@ def test_resume_bit_for_bit(tones, trained, tmp_path, stop_at, monkeypatch, caps
     assert np.array_equal(minast.load(out / "last.npz")[0].w.flat, minast.load(trained / "last.npz")[0].w.flat)
 
 
+def test_patchout_and_freeze_train_what_is_left(tones, tmp_path, monkeypatch):
+    """Frozen weights are the first ones to the bit; the encoder sees half of the patches; a resumed run is the same."""
+    flags, seen = [*TINY_RUN, "--patchout", "0.5", "--freeze", "1", "--head-lr", "2"], []
+    real, step = minast.AST.loss_and_grad, optim.Adam.step
+
+    def noting(self, *args, keep=None, **options):
+        seen.extend([] if keep is None else [keep])  # the estimate of the time has none
+        return real(self, *args, keep=keep, **options)
+
+    def stopping(self, g, lr):
+        step(self, g, lr)
+        if self.t == 5:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(minast.AST, "loss_and_grad", noting)
+    assert train.main([str(tones), "--out", str(tmp_path / "a"), *flags]) == 0
+    model, _ = minast.load(tmp_path / "a" / "last.npz")
+    assert len(seen) == 12 and len({keep.tobytes() for keep in seen}) == 12
+    assert {keep.shape[1] for keep in seen} == {(model.config.tokens - 1) // 2}
+    fresh = minast.AST(model.config, seed=minast.TrainConfig().seed)
+    same = {name for name in model.w if np.array_equal(model.w[name], fresh.w[name])}
+    assert same == {name for name in model.w if not name.startswith(("norm.", "mlp_head.", "blocks.1."))}
+    monkeypatch.setattr(optim.Adam, "step", stopping)
+    assert train.main([str(tones), "--out", str(tmp_path / "b"), *flags]) == 130
+    assert train.main(["--resume", str(tmp_path / "b")]) == 0
+    assert np.array_equal(minast.load(tmp_path / "b" / "last.npz")[0].w.flat, model.w.flat)
+
+
 def test_resume_with_augmentation(tones, tmp_path, monkeypatch):
     flags = [
         *TINY_RUN,
@@ -141,7 +171,7 @@ def test_several_labels_a_clip(tones, tmp_path):
     assert train.main([str(tmp_path / "m.csv"), "--out", str(tmp_path / "run"), *TINY_RUN]) == 0
     _, info = minast.load(tmp_path / "run" / "best.npz")
     assert info.head == "sigmoid" and "accuracy" not in info.history[0] and info.history[-1]["mAP"] > 0.5
-    assert (tmp_path / "run" / "confusion.png").stat().st_size > 1000
+    assert (tmp_path / "run" / "average_precision.png").stat().st_size > 1000
     with pytest.raises(minast.Error, match="several labels"):
         train.main([str(tmp_path / "m.csv"), "--out", str(tmp_path / "x"), "--loss", "ce"])
 

@@ -63,7 +63,7 @@ def memory(config: ModelConfig, batch: int, dtype: str) -> str:
 
 def _planned(model, x, y, checkpointing):
     model.activation_checkpointing = checkpointing
-    return planned(model._step, (x, y), ("bce", 1.0)).bytes
+    return planned(model._step, (x, y), (("x", "y"), "bce", 1.0, 0)).bytes
 
 
 def table(done: list[Work]) -> str:

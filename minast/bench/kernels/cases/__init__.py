@@ -11,7 +11,7 @@ from .case import Case, Sizes
 from .class_attention import few_queries
 from .losses import losses
 from .norms import norms, residuals
-from .patches import patches, tokens
+from .patches import patches, patchout, tokens
 from .pointwise import gelus, softmaxes
 from .reductions import adam, columns
 from .spectrograms import spectrograms
@@ -19,6 +19,6 @@ from .spectrograms import spectrograms
 
 def cases(device: Device, sizes: Sizes, dtype: str) -> Iterator[Case]:
     """All cases of a dtype. Adam, its norm and spectrograms are float32 alone, the fused residual and norm 16 bits."""
-    for make in (patches, norms, gelus, softmaxes, losses, columns, tokens, few_queries, spectrograms):
+    for make in (patches, norms, gelus, softmaxes, losses, columns, tokens, patchout, few_queries, spectrograms):
         yield from make(device, sizes, dtype)
     yield from (adam if dtype == "float32" else residuals)(device, sizes, dtype)

@@ -43,6 +43,36 @@ def patches(device: Device, s: Sizes, dtype: str) -> Iterator[Case]:
     )
 
 
+def patchout(device: Device, s: Sizes, dtype: str) -> Iterator[Case]:
+    """Half of the patches of each clip, and the gradient of all; always float32."""
+    if dtype != "float32":
+        return
+    P, C, xp = 2, s.H * s.D, device.xp
+    N, stay = s.N - P, (s.N - P) // 2
+    keep = xp.asarray(np.tile(np.arange(0, 2 * stay, 2, dtype=np.int32), (s.B, 1)))
+    x, dy = device.normal(s.B, s.N, C), device.normal(s.B, P + stay, C, seed=1)
+
+    def function(t):
+        at = to_torch(t, keep).long()[..., None].expand(-1, -1, C)
+        return lambda x: t.cat([x[:, :P], x[:, P:].gather(1, at)], 1)
+
+    yield Case(
+        "patchout",
+        lambda: cuda.patchout_forward(x, keep, P)[:1],
+        lambda: layers.patchout_forward(x, keep, P)[:1],
+        8 * dy.size,
+        torch=lambda t: in_torch.forward(t, function(t), x),
+    )
+    cache = ((s.B, P + N, C), keep, P)
+    yield Case(
+        "patchout backward",
+        lambda: (cuda.patchout_backward(dy, cache),),
+        lambda: (layers.patchout_backward(dy, cache),),
+        4 * (dy.size + x.size),
+        torch=lambda t: in_torch.backward(t, function(t), dy, x),
+    )
+
+
 def tokens(device: Device, s: Sizes, dtype: str) -> Iterator[Case]:
     """Projected patches -> tokens (B, N, C), always float32; backwards the gradient of the patches in dtype."""
     P, C, xp = 2, s.H * s.D, device.xp
