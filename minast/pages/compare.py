@@ -16,6 +16,7 @@ from .charts import COLOURS, Line, intervals, line_chart
 from .html import Html, number, percent, tag
 from .run import JSON, shows, titled, written
 
+COMPARISON = "comparison.html"
 NOT_SETTINGS = {"fingerprint", "threads", "cache", "tensorboard"}  # they change no result, or only rounding
 REPEATED = {"seed", "fold", "split_seed"}  # runs that differ in these alone are one entry
 ENDS = re.compile(r"([-_./ ]*(fold|seed)?[-_./ ]*)*$")  # of what names of folds and seeds have in common

@@ -82,6 +82,8 @@ def _when(record):
     result, epochs = record["result"], len(record["history"])
     if result["epoch"] is None:
         return "without training"
+    if result["averaged"]:
+        return "with weights averaged over epochs {} to {}".format(*result["averaged"])
     if result["chosen"]:
         very = "these very clips" if result["split"] == "validation" else "the validation clips"
         return f"after epoch {result['epoch']} of {epochs}, chosen by {very}"
@@ -134,7 +136,10 @@ def _learning(record):
         return None
     measure, epochs = record["result"]["measure"], [row["epoch"] for row in history]
     epoch = record["result"]["epoch"]
-    mark = (epoch, f"epoch {epoch}, {'the best' if record['result']['chosen'] else 'the last'}")
+    kind = "the best" if record["result"]["chosen"] else "the last"
+    if record["result"]["averaged"]:
+        kind = f"averaged from {record['result']['averaged'][0]}"
+    mark = (epoch, f"epoch {epoch}, {kind}")
     scored = record["result"]["scored"]
     top = "training" if measure == "accuracy" else "training: top guess is a label"
 
@@ -255,7 +260,7 @@ def _confusion(record):
 
 def _calibration(record):
     found = record["calibration"]
-    single = record["model"]["loss"] == "ce"
+    single = record["model"]["head"] == "softmax"
     kind = "the probability of the likeliest class is" if single else "the probabilities of all labels are"
     used = [b for b in found["before"]["bins"] if b["count"]]
     surer = sum(b["count"] * (b["probability"] - b["share"]) for b in used) / sum(b["count"] for b in used)

@@ -7,6 +7,8 @@ from dataclasses import asdict
 from .. import pages
 from ..checkpoint import Info
 from ..model import AST
+from ..pages.compare import COMPARISON, compare_page
+from ..storage.files import atomic
 from .choice import recipe
 from .result import Result, remarks
 from .run import Settings, TrainingData
@@ -56,3 +58,13 @@ def write_report(
     )
     pages.write_report(out, record, pages.players(model, info, record, mels, mels.clips))
     return record
+
+
+def write_comparison(out: str, folders: Sequence[str]) -> None:
+    """comparison.html of the runs in these folders below `out`, of those that have a report."""
+    parent = os.path.basename(os.path.abspath(out))
+    paths = {f"{parent}/{name}": os.path.join(out, name, pages.JSON) for name in folders}
+    records = [{**pages.load_record(path), "name": name} for name, path in paths.items() if os.path.exists(path)]
+    if records:
+        with atomic(os.path.join(out, COMPARISON), "w", encoding="utf-8") as f:
+            f.write(compare_page(records))

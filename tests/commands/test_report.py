@@ -28,6 +28,26 @@ def test_training_leaves_a_report(trained):
     assert str(trained.parent) not in json.dumps(record["clips"])  # names do not tell where the data lie
 
 
+def test_a_swapped_label_comes_first(tones, tmp_path, command):
+    """One test clip of the low noises is called high: of a run that has learned the three, it is the worst mistake."""
+    rows = ["file,label,split"]
+    for name in ("low", "middle", "high"):
+        for i in range(10):
+            label = "high" if (name, i) == ("low", 9) else name
+            rows.append(f"{tones / name / f'{i}.wav'},{label},{'test' if i > 6 else 'train'}")
+    (tmp_path / "clips.csv").write_text("\n".join(rows) + "\n")
+    arguments = [tmp_path / "clips.csv", "--out", tmp_path / "run", "--depth", "2", "--epochs", "4", "--batch", "4"]
+    assert command("train", *arguments, "--lr", "1e-3")[0] == 0
+    record = json.loads((tmp_path / "run" / "report.json").read_text())
+    labels, worst = record["data"]["labels"], record["mistakes"][0]
+    clip = record["clips"][worst["clip"]]
+    assert (
+        clip["name"].endswith("low/9.wav") and labels[clip["labels"][0]] == "high" and labels[worst["about"]] == "low"
+    )
+    assert [labels[near["labels"][0]] for near in worst["nearest"]].count("low") >= 4
+    assert "is the label right?" in (tmp_path / "run" / "report.html").read_text("utf-8")
+
+
 def test_one_run_is_written_again_the_same(run, command):
     before = (run / "report.html").read_text("utf-8")
     (run / "report.html").unlink()
@@ -51,10 +71,10 @@ def test_the_page_says_what_it_lacks_without_the_data(run, command, monkeypatch)
     from minast import report
     from minast.errors import Error
 
-    def gone(*_):
+    def gone(*_, **__):
         raise Error("the data are gone.")
 
-    monkeypatch.setattr(report, "dataset_of", gone)
+    monkeypatch.setattr(report, "same_data", gone)
     status, _, err = command("report", run, "--out", run / "other.html")
     assert status == 0 and "pictures and sounds are left out: the data are gone." in err
     page = (run / "other.html").read_text("utf-8")

@@ -126,7 +126,7 @@ def test_thresholds_and_calibration_of_the_checkpoint():
     with_them = type(info)(info.labels, info.features, "bce", decisions=decided)
     given = given_labels(with_them, scores)
     assert np.array_equal(given, decided.given(decided.calibrated(scores)))
-    rows = class_rows(with_them, scores, targets, given)
+    rows = class_rows(with_them, scores, targets, given, "bce")
     assert [row["threshold"] for row in rows] == list(decided.thresholds)
     found = calibration(with_them, scores, targets)
     assert found["after"]["ece"] < found["before"]["ece"] and found["slope"] == decided.slope
