@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 import minast
-from minast import train
 from minast.config import ModelConfig, TrainConfig
 from minast.datasets import open_dataset
 from minast.training import building, choice, estimate, fitted
@@ -167,5 +166,4 @@ def test_the_headline_of_a_run_names_clips_and_interval(trained, command, tmp_pa
     status, said, _ = command("train", "--resume", tmp_path / "run")
     line = next(line for line in said.splitlines() if line.startswith("test: "))
     form = r"test: accuracy [\d.]+% \(95% interval [\d.]+% to [\d.]+%\), mAP [\d.]+, AUC [\d.]+ on 6 test clips, "
-    assert status == 0 and re.match(form + "after epoch 3 of 3, the last: nothing was chosen on them", line), line
-    assert train.main(["--resume", str(tmp_path / "run")]) == 0
+    assert status == 0 and re.match(form + "scored once; epoch [123] of 3 was chosen on 6 validation clips", line), line
