@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from .. import pages
+from .. import cli, pages
 from ..checkpoint import Info
 from ..model import AST
 from ..pages.compare import COMPARISON, compare_page
@@ -56,7 +56,13 @@ def write_report(
         history=history,
         command=command,
     )
-    pages.write_report(out, record, pages.players(model, info, record, mels, mels.clips))
+    shown = {}  # without Matplotlib, the page has no pictures
+
+    def draw():
+        shown.update(pages.players(model, info, record, mels, mels.clips))
+
+    cli.try_to_draw(f"{os.path.join(out, pages.HTML)}: a picture", draw)
+    pages.write_report(out, record, shown)
     return record
 
 
