@@ -146,8 +146,9 @@ def _results(found, measure):
     columns, rows = _without(columns, rows, [] if several else ["runs", "deviation"])
     describe = f"{measure} of each run with its 95 % interval"
     chart = intervals(dots, describe, lambda v: shows(measure, v), _tick(measure), measure)
-    caption = f"{titled(measure)} with 95 % intervals. Intervals that overlap may still hide a clear "
-    caption += "difference: see below."
+    caption = f"{titled(measure)} with {'95 % intervals' if len(found) > 1 else 'its 95 % interval'}."
+    if len(found) > 1:
+        caption += " Intervals that overlap may still hide a clear difference: see below."
     return Section("Results", stacked(figure(chart, caption, True), table(columns, rows, label="Results")))
 
 
@@ -196,7 +197,9 @@ def _curves(found, measure):
             if not history or len(scored) >= MOST_LINES:
                 continue
             x, colour = [row["epoch"] for row in history], entry.colour if several else i % COLOURS
-            name = entry.name if several and i == 0 else "" if several else run["name"]
+            name = entry.name if i == 0 else ""
+            if not several:
+                name = run["name"].removeprefix(entry.name).lstrip("-_./ ") or run["name"]
             scored.append(Line(name, x, [row.get(measure) for row in history], colour))
             losses.append(Line(name, x, [row.get("train_loss") for row in history], colour))
     if not scored:
@@ -298,7 +301,7 @@ def _aligned(run, labels):
     for row, clip in zip(targets, run["clips"], strict=True):
         row[clip["labels"]] = 1
     keys = [f"{run['data']['name']} {_unit(clip)}" for clip in run["clips"]]
-    units = [f"group {clip['group']}" if clip["group"] else key for clip, key in zip(run["clips"], keys, strict=True)]
+    units = [f"group {clip['group']}" if clip["group"] else f"clip {clip['name']}" for clip in run["clips"]]
     return Aligned(np.array(run["scores"])[:, order], targets[:, order], keys, units)
 
 

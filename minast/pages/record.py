@@ -87,8 +87,8 @@ def run_record(
 ) -> dict:
     """What report.json holds.   tested: n log-mels (T, F) of `clips`, scores (n, K) of the model that is quoted
 
-    train, train_clips: log-mels of the training clips, among which the nearest are looked for; of more than
-    MOST_COMPARED, in a sample. intervals: of the measures (default: computed here). groups: what each tested clip
+    train, train_clips: log-mels of the training clips, among which the nearest are looked for; of many, in a
+    sample (`drawn`). intervals: of the measures (default: computed here). groups: what each tested clip
     belongs to. settings, defaults: {name: value}. Others: as in this module's text, under the same names.
     """
     targets, labels = np.asarray(dataset.targets(clips)[:]), list(info.labels)
@@ -97,7 +97,7 @@ def run_record(
     losses = clip_losses(scores, targets, loss)
     given = given_labels(info, scores) if loss == info.loss else metrics.decided(scores, loss)
     right = (given == (targets > 0.5)).all(axis=1)
-    sample = drawn(len(train))
+    sample = drawn(len(train), len(history))
     names = short_names([*clips, *(train_clips[i] for i in sample)])
     groups = groups if groups is not None and any(groups) else None
     if intervals is None:
@@ -289,11 +289,16 @@ def mistakes(
     return {"mistakes": found, "compared": len(sample)}
 
 
-def drawn(count: int) -> np.ndarray:
-    """Which training clips are looked at: all, or MOST_COMPARED of them by chance, in order."""
-    if count <= MOST_COMPARED:
+def drawn(count: int, epochs: int) -> np.ndarray:
+    """Which training clips are looked at: all, or some by chance, in order.
+
+    An embedding takes about a third of a training step. So that they take at most a twentieth of the training's time,
+    there are at most 0.15 for each clip of each epoch, and MOST_COMPARED; but 100 at any rate.
+    """
+    most = max(100, min(MOST_COMPARED, int(0.15 * count * epochs)))
+    if count <= most:
         return np.arange(count)
-    return np.sort(np.random.default_rng(0).choice(count, MOST_COMPARED, replace=False))
+    return np.sort(np.random.default_rng(0).choice(count, most, replace=False))
 
 
 def in_question(scores: np.ndarray, targets: np.ndarray, loss: str) -> int:

@@ -139,3 +139,11 @@ def test_a_report_that_cannot_be_read(tmp_path):
         path.write_text(text)
         with pytest.raises(Error, match=said):
             pages.load_record(path)
+
+
+@pytest.mark.parametrize("count, epochs, seen", [(300, 25, 300), (2400, 3, 1080), (10**6, 5, 2000), (5000, 0, 100)])
+def test_how_many_training_clips_are_looked_at(count, epochs, seen):
+    from minast.pages.record import drawn
+
+    found = drawn(count, epochs)
+    assert len(found) == len(set(found.tolist())) == seen and found.max() < count and (np.diff(found) > 0).all()
