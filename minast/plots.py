@@ -187,8 +187,7 @@ def class_bars(
     for i, k in enumerate(order):
         axes.text(min(values[k] + 0.01, 0.93), i, f"{values[k]:.2f}", va="center", fontsize=8)
     axes.set_yticks(range(len(order)), [plain(labels[k]) for k in order], parse_math=False)
-    axes.invert_yaxis()
-    axes.set(xlabel=name, xlim=(0, 1))
+    axes.set(xlabel=name, xlim=(0, 1), ylim=(len(order) - 0.4, -0.6))
     axes.grid(alpha=0.3, axis="x")
     mean = f", mean {values[there].mean():.3f}" if len(there) else ""
     axes.set_title(f"{name} of {len(there)} classes{mean}", fontsize=11)

@@ -11,24 +11,22 @@ on the clips that all of them tested. The pages are single files, to be opened i
 
 import os
 
+import numpy as np
+
 from . import cli, pages, scoring
 from .checkpoint import Info, load, load_state
-from .datasets import open_dataset
-from .datasets.content import trained_before
 from .errors import Error
 from .model import AST
-from .pages.compare import compare_page
+from .pages.compare import COMPARISON, compare_page
 from .pages.record import contents
 from .storage.files import atomic, writable_file
 from .text import counted, visible
 from .training.feature_cache import FeatureCache
 from .training.reporting import write_report
-from .training.result import Result, group_of
-from .training.resume import located
+from .training.result import Result
+from .training.resume import same_data
 from .training.run import Settings, TrainingData
 from .training.run_folder import BEST, LAST
-
-COMPARISON = "comparison.html"
 
 
 def main(argv=None):
@@ -41,9 +39,10 @@ def main(argv=None):
         print(one(folders[0], out, args.backend))
         return 0
     records, lacking = [], []
+    above = os.path.dirname(os.path.commonpath([os.path.abspath(folder) for folder in folders]))
     for folder in folders:
         try:
-            records.append(record_of(folder, args.backend))
+            records.append({**record_of(folder, args.backend), "name": os.path.relpath(folder, above)})
         except Error as error:
             cli.complain(error)
             lacking.append(f"{folder} is not compared: {error}")
@@ -116,7 +115,7 @@ def one(folder, out, backend):
 def players(folder, record, backend):
     """Pictures and sounds of a run's worst mistakes, from its checkpoint and its data."""
     model, info, settings = opened(folder, backend)
-    data = dataset_of(settings, info)
+    data = same_data(settings, info, skip_bad=True)
     held = list(data.of("valid", "test"))
     clips = {content or clip.name: clip for content, clip in zip(contents(held), held, strict=True)}
     wanted = [record["clips"][entry["clip"]] for entry in record["mistakes"]]
@@ -146,25 +145,21 @@ def opened(folder, backend) -> tuple[AST, Info, Settings]:
     return model, info, Settings.from_saved(state["settings"])
 
 
-def dataset_of(settings, info):
-    """The data that a run was trained with, with the same splits."""
-    data, known = located(settings.data, settings.folder), trained_before(info.notes)
-    return open_dataset(data, **settings.drawing, trained_on=known, skip_bad=True)
-
-
 def score(folder, backend):
     """Score a run that has no report.json, and write it.   -> what it holds"""
     model, info, settings = opened(folder, backend)
     _, last = load(os.path.join(folder, LAST), backend)
-    dataset = dataset_of(settings, info)
+    dataset = same_data(settings, info, skip_bad=True)
     data = TrainingData.read(dataset, info.features, settings.cache, skip_bad=True)
+    data.settle()
     mels, epoch = data.test or data.valid, info.history[-1]["epoch"]
     chosen = data.split == "validation" or epoch < last.history[-1]["epoch"]  # versions up to 0.3 chose on test clips
     split = "test" if data.test or not chosen else "validation"
-    scores, targets = scoring.clip_scores(model, info, mels), data.dataset.targets(mels.clips)
-    names, groups = [clip.name for clip in mels.clips], [group_of(clip) for clip in mels.clips]
+    scores, targets = scoring.clip_scores(model, info, mels), np.asarray(data.dataset.targets(mels.clips)[:])
+    names, groups = [clip.name for clip in mels.clips], [clip.group for clip in mels.clips]
     seconds = last.history[-1].get("seconds", 0.0)
-    result = Result(scores, targets, names, groups, info.labels, split, info.loss, epoch, 0, seconds)
+    loss = info.loss if data.dataset.multilabel else "ce"
+    result = Result(scores, targets, names, groups, info.labels, split, loss, epoch, 0, seconds)
     return write_report(folder, settings, data, model, info, result, chosen, last.history)
 
 

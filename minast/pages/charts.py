@@ -64,9 +64,10 @@ def line_chart(
 
 
 def legend(lines: Sequence[Line]) -> Html | None:
-    """The names of the lines; nothing for a single one without a name."""
+    """The names of the lines, of those that have one; nothing for a single line."""
     if len(lines) == 1:
         return None
+    lines = [n for n in lines if n.name]
     items = [
         tag("li", tag("i", class_=f"key c{n.colour % COLOURS}{' dash' if n.dashed else ''}"), n.name) for n in lines
     ]
@@ -97,7 +98,7 @@ def _bands(lines, at_x, x_name, show):
     for line in lines:
         for x, y in zip(line.x, line.y, strict=True):
             if _is(y):
-                table.setdefault(x, []).append(f"{line.name}: {show(y)}")
+                table.setdefault(x, []).append(f"{line.name}: {show(y)}".removeprefix(": "))
     xs = sorted(table)
     if len(xs) > MOST_BANDS:
         return []
@@ -121,33 +122,40 @@ def intervals(
     rows: Sequence[tuple[str, float, float | None, float | None, int]],
     describe: str,
     show: Callable[[float], str] = percent,
+    tick: Callable[[float], str] | None = None,
+    axis: str = "",
     zero: bool = False,
 ) -> Html:
-    """A dot with its interval for each row (name, value, low, high, colour).   zero: draw a line at 0"""
-    width = 560
+    """A dot with its interval for each row (name, value, low, high, colour).
+
+    show, tick: how a value, and a number at the axis, is written. axis: its name. zero: draw a line at 0.
+    """
+    width, tick = 470, tick or show
     known = [v for row in rows for v in row[1:4] if _is(v)] + ([0.0] if zero else [])
     if not known:
         return tag("p", "There are no values to draw.", class_="note")
-    ticks, left, each = steps(min(known), max(known)), 170, 28
-    height = TOP + each * len(rows) + 30
+    ticks, left, each = steps(min(known), max(known)), 150, 26
+    height = 6 + each * len(rows) + (44 if axis else 26)
     at = scale(ticks[0], ticks[-1], left, width - 24)
-    bottom = height - 26
+    top, bottom = 6, 6 + each * len(rows)
     parts = []
     for t in ticks:
-        parts.append(tag("line", x1=f"{at(t):.1f}", x2=f"{at(t):.1f}", y1=TOP, y2=bottom, class_="grid"))
-        parts.append(tag("text", show(t), x=f"{at(t):.1f}", y=bottom + 16, text_anchor="middle"))
+        parts.append(tag("line", x1=f"{at(t):.1f}", x2=f"{at(t):.1f}", y1=top, y2=bottom, class_="grid"))
+        parts.append(tag("text", tick(t), x=f"{at(t):.1f}", y=bottom + 16, text_anchor="middle"))
+    if axis:
+        parts.append(tag("text", axis, x=(left + width - 24) / 2, y=bottom + 34, text_anchor="middle", class_="axis"))
     if zero:
-        parts.append(tag("line", x1=f"{at(0):.1f}", x2=f"{at(0):.1f}", y1=TOP, y2=bottom, class_="mark"))
+        parts.append(tag("line", x1=f"{at(0):.1f}", x2=f"{at(0):.1f}", y1=top, y2=bottom, class_="mark"))
     for i, (name, value, low, high, colour) in enumerate(rows):
-        y, c = TOP + each * (i + 0.5), f"c{colour % COLOURS}"
-        parts.append(tag("text", short(name, 26), x=left - 10, y=y + 4, text_anchor="end", class_="name"))
+        y, c = top + each * (i + 0.5), f"c{colour % COLOURS}"
+        parts.append(tag("text", short(name, 22), x=left - 10, y=y + 4, text_anchor="end", class_="name"))
         if _is(low) and _is(high):
             parts.append(tag("line", x1=f"{at(low):.1f}", x2=f"{at(high):.1f}", y1=y, y2=y, class_=f"span {c}"))
         if _is(value):
             parts.append(tag("circle", cx=f"{at(value):.1f}", cy=y, r=5, class_=f"dot {c}"))
         said = f"{name}: {show(value)}" + (f", {show(low)} to {show(high)}" if _is(low) and _is(high) else "")
         parts.append(tag("rect", x=0, y=y - each / 2, width=width, height=each, class_="band", data_tip=said))
-    return svg(width, height, describe, *parts)
+    return svg(width, height, describe, *parts, class_="dots")
 
 
 def reliability(bins: Sequence[dict], describe: str) -> Html:
@@ -167,10 +175,10 @@ def reliability(bins: Sequence[dict], describe: str) -> Html:
         said = f"{percent(low, 0)} to {percent(high, 0)}: given {number(int(b['count']))} times"
         if b["count"]:
             y, sure = at_y(b["share"]), at_y(b["probability"])
-            parts.append(tag("rect", y=f"{y:.1f}", height=f"{bottom - y:.1f}", class_="share", **box))
-            if abs(y - sure) > 0.5:
-                gap = {"y": f"{min(y, sure):.1f}", "height": f"{abs(y - sure):.1f}"}
-                parts.append(tag("rect", class_="gap", **gap, **box))
+            low_end = max(y, sure)
+            parts.append(tag("rect", y=f"{low_end:.1f}", height=f"{bottom - low_end:.1f}", class_="share", **box))
+            parts.append(tag("rect", y=f"{min(y, sure):.1f}", height=f"{abs(y - sure):.1f}", class_="gap", **box))
+            parts.append(tag("rect", y=f"{y - 1:.1f}", height=2, class_="true", **box))
             said += f", {percent(b['probability'])} on average; true in {percent(b['share'])}"
         parts.append(tag("rect", y=TOP, height=under - TOP, class_="band", data_tip=said, **box))
     ends = {"x1": f"{at_x(0):.1f}", "y1": f"{at_y(0):.1f}", "x2": f"{at_x(1):.1f}", "y2": f"{at_y(1):.1f}"}
@@ -198,9 +206,13 @@ def heat_map(cells: Sequence[tuple[int, int, int]], labels: Sequence[str], descr
         style = {"font_size": f"{font:.1f}"}
         y = {"x": f"{margin - 6:.1f}", "y": f"{middle + font * 0.35:.1f}", "text_anchor": "end"}
         parts.append(tag("text", short(name, 20), class_="name", **y, **style))
-        x, low = margin + cell * (i + 0.5) + font * 0.35, top + edge + 6
-        turn = f"translate({x:.1f} {low:.1f}) rotate(-90)"
-        parts.append(tag("text", short(name, 20), transform=turn, text_anchor="end", class_="name", **style))
+        x, low = margin + cell * (i + 0.5), top + edge + 6
+        if longest <= 3:
+            place = {"x": f"{x:.1f}", "y": f"{low + font:.1f}", "text_anchor": "middle"}
+        else:
+            turn = f"translate({x + font * 0.35:.1f} {low:.1f}) rotate(-90)"
+            place = {"transform": turn, "text_anchor": "end"}
+        parts.append(tag("text", short(name, 20), class_="name", **place, **style))
     for true, guess, n in cells:
         x, y, share = margin + guess * cell, top + true * cell, n / totals[true]
         kind = "hit" if true == guess else "miss"

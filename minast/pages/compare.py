@@ -3,6 +3,7 @@
 Runs that differ in nothing but seed and fold are one entry: its figure is the mean over its runs.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,10 +14,12 @@ from ..text import counted, duration
 from .builder import Column, Section, figure, notes, page, side_by_side, stacked, table
 from .charts import COLOURS, Line, intervals, line_chart
 from .html import Html, number, percent, tag
-from .run import JSON, shows, written
+from .run import JSON, shows, titled, written
 
-NOT_SETTINGS = {"folder", "fingerprint", "threads", "cache", "tensorboard"}  # they change no result, or only rounding
+COMPARISON = "comparison.html"
+NOT_SETTINGS = {"fingerprint", "threads", "cache", "tensorboard"}  # they change no result, or only rounding
 REPEATED = {"seed", "fold", "split_seed"}  # runs that differ in these alone are one entry
+ENDS = re.compile(r"([-_./ ]*(fold|seed)?[-_./ ]*)*$")  # of what names of folds and seeds have in common
 MOST_LINES = 24  # in a chart
 
 
@@ -91,7 +94,7 @@ def _lead(found, measure):
         more = f", standard deviation {_points(measure, spread)}" if spread is not None else ""
         return f"Mean {measure} {shows(measure, best.value(measure))} over {counted(len(best.runs), 'run')}{more}."
     of = f", mean of {len(best.runs)} runs" if len(best.runs) > 1 else ""
-    return f"The highest {measure} has “{best.name}”: {shows(measure, best.value(measure))}{of}."
+    return f"“{best.name}” has the highest {measure}: {shows(measure, best.value(measure))}{of}."
 
 
 def _warnings(found, data):
@@ -141,9 +144,11 @@ def _results(found, measure):
     ]
     several = len({len(entry.runs) for entry in found} | {1}) > 1
     columns, rows = _without(columns, rows, [] if several else ["runs", "deviation"])
-    chart = intervals(dots, f"{measure} of each run with its 95 % interval", lambda v: shows(measure, v))
-    caption = f"{measure[0].upper() + measure[1:]} with 95 % intervals. Intervals that overlap may still hide a clear "
-    caption += "difference: see below."
+    describe = f"{measure} of each run with its 95 % interval"
+    chart = intervals(dots, describe, lambda v: shows(measure, v), _tick(measure), measure)
+    caption = f"{titled(measure)} with {'95 % intervals' if len(found) > 1 else 'its 95 % interval'}."
+    if len(found) > 1:
+        caption += " Intervals that overlap may still hide a clear difference: see below."
     return Section("Results", stacked(figure(chart, caption, True), table(columns, rows, label="Results")))
 
 
@@ -176,7 +181,9 @@ def _differences(found, measure):
         )
     if not rows:
         return Section("Paired differences", tag("p", "There is nothing to pair."), lead)
-    chart = intervals(dots, f"Difference in {measure} to {first.name}", lambda v: _points(measure, v, True), zero=True)
+    axis = "percentage points" if measure == "accuracy" else measure
+    describe = f"Difference in {measure} to {first.name}"
+    chart = intervals(dots, describe, lambda v: _points(measure, v, True), _tick(measure, "+"), axis, zero=True)
     body = stacked(figure(chart, "Right of the dashed line: better.", True), table(columns, rows, label="Differences"))
     return Section("Paired differences", body, lead)
 
@@ -190,7 +197,9 @@ def _curves(found, measure):
             if not history or len(scored) >= MOST_LINES:
                 continue
             x, colour = [row["epoch"] for row in history], entry.colour if several else i % COLOURS
-            name = entry.name if several and i == 0 else "" if several else run["name"]
+            name = entry.name if i == 0 else ""
+            if not several:
+                name = run["name"].removeprefix(entry.name).lstrip("-_./ ") or run["name"]
             scored.append(Line(name, x, [row.get(measure) for row in history], colour))
             losses.append(Line(name, x, [row.get("train_loss") for row in history], colour))
     if not scored:
@@ -199,7 +208,7 @@ def _curves(found, measure):
     parts = [
         figure(
             line_chart(scored, "epoch", measure, f"{measure} by epoch of each run", show, low=0, high=1),
-            f"{measure[0].upper() + measure[1:]} on the clips that are scored after each epoch.",
+            f"{titled(measure)} on the clips that are scored after each epoch.",
         ),
         figure(
             line_chart(losses, "epoch", "loss (nats)", "Training loss by epoch of each run", low=0), "Training loss."
@@ -292,7 +301,7 @@ def _aligned(run, labels):
     for row, clip in zip(targets, run["clips"], strict=True):
         row[clip["labels"]] = 1
     keys = [f"{run['data']['name']} {_unit(clip)}" for clip in run["clips"]]
-    units = [f"group {clip['group']}" if clip["group"] else key for clip, key in zip(run["clips"], keys, strict=True)]
+    units = [f"group {clip['group']}" if clip["group"] else f"clip {clip['name']}" for clip in run["clips"]]
     return Aligned(np.array(run["scores"])[:, order], targets[:, order], keys, units)
 
 
@@ -322,7 +331,7 @@ def _names(groups):
         common = names[0]
         while not all(name.startswith(common) for name in names):
             common = common[:-1]
-        name = names[0] if len(runs) == 1 else common.rstrip("-_. ") or names[0]
+        name = names[0] if len(runs) == 1 else ENDS.sub("", common) or names[0]
         n = found.count(name) + 1
         found.append(name if n == 1 else f"{name} ({n})")
     return found
@@ -331,6 +340,13 @@ def _names(groups):
 def _keyed(entry):
     """The name of an entry behind its colour."""
     return entry.name, tag("span", tag("i", class_=f"key c{entry.colour}"), entry.name)
+
+
+def _tick(measure, sign=""):
+    """How a number at an axis is written."""
+    return lambda v: (
+        f"{100 * v:{sign if v else ''}g}" + ("" if sign else "\u202f%") if measure == "accuracy" else f"{v:g}"
+    )
 
 
 def _points(measure, value, signed=False):

@@ -1,5 +1,6 @@
 """The worst mistakes of a run, to look at and to listen to: spectrogram, sound, and what the model heard where."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -73,6 +74,7 @@ def _card(record, entry, n, shown):
         tag("h3", f"{n}. ", head),
         tag("p", clip["name"], f" · loss {number(clip['loss'], 2)}", class_="file"),
         shown.get(entry["clip"]),
+        _alike(labels, entry),
         _doubt(record, entry),
         folded("What the model gave, and the nearest training clips", _given(labels, clip), _nearest(labels, entry)),
     )
@@ -95,6 +97,15 @@ def _both(labels, entry, clip, record):
         p = record["scores"][entry["clip"]][k]
     what = "not heard: " if k in clip["labels"] else "heard, not labelled: "
     return tag("span", what, tag("b", labels[k], class_="miss"), f" ({percent(p, 0)})" if p is not None else "")
+
+
+def _alike(labels, entry):
+    """The labels of the nearest training clips, the most frequent first."""
+    counts = Counter(k for each in entry["nearest"] for k in each["labels"]).most_common(6)
+    if not counts:
+        return None
+    words = [(tag("b", labels[k]), f" ×{n}" if n > 1 else "", ", ") for k, n in counts]
+    return tag("p", "Most alike in training: ", *[part for word in words for part in word][:-1], class_="alike")
 
 
 def _doubt(record, entry):

@@ -4,24 +4,26 @@
     name          of the run's folder; minast, written, command: by which version, when, by which command
     machine       system, processor, cores, threads, backend, python, numpy, gpu (null without one)
     settings      {name: {"value", "default"}}; default: what the data's recipe says, null for what has none
-    model         the fields of ModelConfig; weights, their number; loss, "ce" (one label per clip) or "bce" (several)
+    model         the fields of ModelConfig; weights, their number; head, "softmax" or "sigmoid"; loss, by which results
+                  are measured: "ce" (one label per clip) or "bce" (several)
     features      the fields of FeatureConfig
     data          name, labels (K names), split_from, splits {split: clips}, counts {split: [K numbers]}, notes and
                   skipped (sentences), longer (tested clips that are longer than the model's input), seconds [shortest,
                   median, longest] of the tested clips
     history       a dictionary per epoch, as in history.csv
     result        split ("test" or "validation"), clips, groups (number of recordings or speakers, null without any),
-                  epoch (whose weights are quoted), chosen (whether validation clips chose it), scored (the split that
-                  history is of), measure (which of the numbers is the headline), values {measure: number}, intervals
-                  {measure: [low, high]} of 95 %, remarks (sentences, such as that it is at chance level)
+                  epoch (whose weights are quoted), chosen (whether validation clips chose it), averaged ([first, last]
+                  epoch whose weights are averaged, or null), scored (the split that history is of), measure (which of
+                  the numbers is the headline), values {measure: number}, intervals {measure: [low, high]} of 95 %,
+                  remarks (sentences, such as that it is at chance level)
     classes       one per class: label, clips, AP, AUC, precision, recall, F1, threshold (null: the highest probability
                   decides, or the label is never given)
     confusion     [[true, predicted, clips], ...] of the cells that are not empty; null for several labels per clip
     calibration   before, after {ece, bins [{count, probability, share}]}: as the model is, and as the checkpoint's
                   decisions calibrate it with slope and bias; null where it has none
-    clips         one per tested clip: name (its path below the data's folder), content (16 hexadecimal digits of its SHA-256, null without a file), group,
-                  labels [numbers], loss, right (it gets its labels and no other), top [[number, probability], ...] the
-                  five likeliest
+    clips         one per tested clip: name (its path below the data's folder), content (16 hexadecimal digits of its
+                  SHA-256, null without a file), group, labels [numbers], loss, right (it gets its labels and no other),
+                  top [[number, probability], ...] the five likeliest
     scores        [K probabilities] of each tested clip, in the order of `clips`; null for more than MOST_SCORES numbers
     mistakes      the clips with the highest loss, worst first: clip (place in `clips`), about (the class in question),
                   nearest [{name, labels, cosine}, ...]: training clips by the cosine of embeddings
@@ -85,17 +87,18 @@ def run_record(
 ) -> dict:
     """What report.json holds.   tested: n log-mels (T, F) of `clips`, scores (n, K) of the model that is quoted
 
-    train, train_clips: log-mels of the training clips, among which the nearest are looked for; of more than
-    MOST_COMPARED, in a sample. intervals: of the measures (default: computed here). groups: what each tested clip
+    train, train_clips: log-mels of the training clips, among which the nearest are looked for; of many, in a
+    sample (`drawn`). intervals: of the measures (default: computed here). groups: what each tested clip
     belongs to. settings, defaults: {name: value}. Others: as in this module's text, under the same names.
     """
-    targets, labels = dataset.targets(clips), list(info.labels)
+    targets, labels = np.asarray(dataset.targets(clips)[:]), list(info.labels)
     loss = info.loss if dataset.multilabel else "ce"  # by which results are measured: words are trained with bce, too
     counts, values = dataset.counts(), scoring.measures(scores, targets, loss)
     losses = clip_losses(scores, targets, loss)
     given = given_labels(info, scores) if loss == info.loss else metrics.decided(scores, loss)
     right = (given == (targets > 0.5)).all(axis=1)
-    names = short_names([*clips, *train_clips])
+    sample = drawn(len(train), len(history))
+    names = short_names([*clips, *(train_clips[i] for i in sample)])
     groups = groups if groups is not None and any(groups) else None
     if intervals is None:
         who = groups and [group or f"clip {i}" for i, group in enumerate(groups)]
@@ -110,10 +113,10 @@ def run_record(
         "settings": {
             key: {"value": value, "default": (defaults or {}).get(key)} for key, value in (settings or {}).items()
         },
-        "model": {**asdict(model.config), "weights": model.parameters, "loss": loss},
+        "model": {**asdict(model.config), "weights": model.parameters, "head": info.head, "loss": loss},
         "features": asdict(info.features),
         "data": {
-            "name": dataset.name,
+            "name": os.path.basename(dataset.name.rstrip(os.sep)) or dataset.name,
             "labels": labels,
             "split_from": dataset.split_from,
             "splits": {s: len(dataset.of(s)) for s in counts},
@@ -129,20 +132,21 @@ def run_record(
             "groups": len(set(filter(None, groups))) if groups else None,
             "epoch": epoch,
             "chosen": chosen,
+            "averaged": info.notes.get("averaged"),
             "scored": scored,
             "measure": next(iter(values)),
             "values": values,
             "intervals": {measure: list(pair) for measure, pair in intervals.items()},
             "remarks": list(remarks),
         },
-        "classes": class_rows(info, scores, targets, given),
+        "classes": class_rows(info, scores, targets, given, loss),
         "confusion": confusions(scores, targets) if loss == "ce" else None,
         "calibration": calibration(info, scores, targets),
         "clips": clip_rows(clips, names, groups, scores, losses, right),
         "scores": [[_short(v) for v in row] for row in scores.tolist()] if scores.size <= MOST_SCORES else None,
         "cost": {"seconds": history[-1].get("seconds") if history else None, "memory_bytes": peak_memory()},
     }
-    found |= mistakes(model, info, tested, scores, targets, losses, right, train, train_clips, names)
+    found |= mistakes(model, info, tested, scores, targets, losses, right, train, train_clips, sample, names)
     return plain(found)
 
 
@@ -217,12 +221,12 @@ def lengths(mels: Sequence[np.ndarray], features: FeatureConfig) -> dict:
 # -- classes -------------------------------------------------------------------------------------------------------
 
 
-def class_rows(info: Info, scores: np.ndarray, targets: np.ndarray, given: np.ndarray) -> list[dict]:
+def class_rows(info: Info, scores: np.ndarray, targets: np.ndarray, given: np.ndarray, loss: str) -> list[dict]:
     """A dictionary per class; NaN where a number is not defined.   scores, targets, given (n, K)"""
     ap, auc = metrics.average_precision(scores, targets), metrics.roc_auc_per_class(scores, targets)
     precision, recall, f1 = metrics.precision_recall_f1(given, targets)
     limits = [None] * len(info.labels)
-    if info.loss == "bce":
+    if loss == "bce":
         limits = [0.5] * len(info.labels) if info.decisions is None else list(info.decisions.thresholds)
     names = "label", "clips", "AP", "AUC", "precision", "recall", "F1", "threshold"
     count = (targets > 0.5).sum(axis=0)
@@ -266,6 +270,7 @@ def mistakes(
     right: np.ndarray,
     train: Sequence[np.ndarray],
     train_clips: Sequence[Clip],
+    sample: np.ndarray,
     names: Callable[[Clip], str],
 ) -> dict:
     """The clips with the highest loss, what is in question, and the training clips that the model finds most alike."""
@@ -273,18 +278,27 @@ def mistakes(
     worst = [int(i) for i in worst if not right[i]][:MISTAKES] or [int(i) for i in worst[: MISTAKES // 4]]
     about = [in_question(scores[i], targets[i], info.loss) for i in worst]
     found = [{"clip": i, "about": k, "nearest": []} for i, k in zip(worst, about, strict=True)]
-    sample = np.arange(len(train))
-    if len(train) > MOST_COMPARED:
-        sample = np.sort(np.random.default_rng(0).choice(len(train), MOST_COMPARED, replace=False))
     if len(sample):
         own = unit(embeddings(model, info, [tested[i] for i in worst]))
         others = unit(embeddings(model, info, train, sample))
         for entry, row in zip(found, own @ others.T, strict=True):
             for j in np.argsort(-row, kind="stable")[:NEAREST]:
-                clip = train_clips[sample[j]]
+                clip = train_clips[int(sample[j])]
                 near = {"name": names(clip), "labels": [int(k) for k in clip.labels], "cosine": round(float(row[j]), 4)}
                 entry["nearest"].append(near)
     return {"mistakes": found, "compared": len(sample)}
+
+
+def drawn(count: int, epochs: int) -> np.ndarray:
+    """Which training clips are looked at: all, or some by chance, in order.
+
+    An embedding takes about a third of a training step. So that they take at most a twentieth of the training's time,
+    there are at most 0.15 for each clip of each epoch, and MOST_COMPARED; but 100 at any rate.
+    """
+    most = max(100, min(MOST_COMPARED, int(0.15 * count * epochs)))
+    if count <= most:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(0).choice(count, most, replace=False))
 
 
 def in_question(scores: np.ndarray, targets: np.ndarray, loss: str) -> int:

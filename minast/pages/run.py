@@ -61,11 +61,9 @@ def shows(measure: str, value: float | None) -> str:
     return percent(value) if measure == "accuracy" else number(value)
 
 
-def with_interval(result: dict, measure: str) -> str:
-    """ "93.8 % (87.5 % to 97.5 %)" """
-    pair = result["intervals"].get(measure)
-    value = shows(measure, result["values"].get(measure))
-    return f"{value} ({shows(measure, pair[0])} to {shows(measure, pair[1])})" if pair else value
+def titled(measure: str) -> str:
+    """A measure at the beginning of a sentence."""
+    return "Accuracy" if measure == "accuracy" else measure
 
 
 def headline(record: dict) -> str:
@@ -84,6 +82,8 @@ def _when(record):
     result, epochs = record["result"], len(record["history"])
     if result["epoch"] is None:
         return "without training"
+    if result["averaged"]:
+        return "with weights averaged over epochs {} to {}".format(*result["averaged"])
     if result["chosen"]:
         very = "these very clips" if result["split"] == "validation" else "the validation clips"
         return f"after epoch {result['epoch']} of {epochs}, chosen by {very}"
@@ -98,7 +98,7 @@ def remarks(record: dict) -> list[str]:
     if result["values"].get("accuracy") == 1:
         more = percent(min(1, 3 / result["clips"]))
         found.append(
-            f"No clip is wrong, so the interval has no width; up to {more} of other clips may be (rule of three)."
+            f"No clip is wrong, so the interval has no width. Of other clips up to {more} may be: rule of three."
         )
     if longer := record["data"]["longer"]:
         seconds = record["features"]["frames"] / 100
@@ -106,7 +106,7 @@ def remarks(record: dict) -> list[str]:
             f"{longer} of {counted(result['clips'], 'clip')} are longer than the model's input of {seconds:.1f} s: "
             "their scores are means over segments."
         )
-    return found + list(record["data"]["notes"])
+    return found
 
 
 def _tiles(record):
@@ -136,7 +136,10 @@ def _learning(record):
         return None
     measure, epochs = record["result"]["measure"], [row["epoch"] for row in history]
     epoch = record["result"]["epoch"]
-    mark = (epoch, f"epoch {epoch}, {'the best' if record['result']['chosen'] else 'the last'}")
+    kind = "the best" if record["result"]["chosen"] else "the last"
+    if record["result"]["averaged"]:
+        kind = f"averaged from {record['result']['averaged'][0]}"
+    mark = (epoch, f"epoch {epoch}, {kind}")
     scored = record["result"]["scored"]
     top = "training" if measure == "accuracy" else "training: top guess is a label"
 
@@ -178,7 +181,7 @@ def _learning(record):
     )
     parts = [
         figure(losses, "Loss. " + _overfitting(history, scored)),
-        figure(right, f"{measure[0].upper() + measure[1:]}. {said}"),
+        figure(right, f"{titled(measure)}. {said}"),
         figure(rate, "Learning rate at the end of each epoch."),
     ]
     return Section("Learning", side_by_side(*parts))
@@ -257,14 +260,15 @@ def _confusion(record):
 
 def _calibration(record):
     found = record["calibration"]
-    single = record["model"]["loss"] == "ce"
-    kind = "the probability of the likeliest class" if single else "the probabilities of all labels"
+    single = record["model"]["head"] == "softmax"
+    kind = "the probability of the likeliest class is" if single else "the probabilities of all labels are"
     used = [b for b in found["before"]["bins"] if b["count"]]
     surer = sum(b["count"] * (b["probability"] - b["share"]) for b in used) / sum(b["count"] for b in used)
     lead = f"Expected calibration error {percent(found['before']['ece'])}."
-    lead += f" On average, {kind} is {percent(abs(surer))} too {'high' if surer > 0 else 'low'}."
+    lead += f" On average, {kind} {100 * abs(surer):.1f} points too {'high' if surer > 0 else 'low'}."
     caption = (
-        "Bars that end on the dashed line would be perfect; orange is the gap. Below: how often a probability is given."
+        "A bar is how often what was said with a probability is true; orange is the gap to perfect, the dashed line. "
+        "Below: how often each probability is given."
     )
     parts = [figure(reliability(found["before"]["bins"], lead), f"As the model is. {caption}")]
     if found["after"]:
@@ -363,7 +367,7 @@ def _data(record):
     rows = [[label, *(data["counts"][s][k] for s in splits)] for k, label in enumerate(data["labels"])]
     columns = [Column("class"), *(Column(split, number) for split in splits)]
     body = table(columns, rows[:MOST_ROWS], "Clips per class", fold=12)
-    return Section("Data", joined([body, notes(data["skipped"])]), lead)
+    return Section("Data", joined([notes([*data["notes"], *data["skipped"]]), body]), lead)
 
 
 def _origin(record):

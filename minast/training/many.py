@@ -20,6 +20,7 @@ from ..text import counted, duration, visible
 from . import run_folder
 from .flags import parser
 from .loop import Diverged
+from .reporting import COMPARISON, write_comparison
 from .result import Result
 from .resume import ALLOWED, located, refuse_others
 from .run_folder import LAST, PLAN
@@ -119,8 +120,10 @@ def run_all(options: Namespace) -> str:
             raise
         summary = summarise(plan.data, results(plan, out), len(plan.runs))
         write(out, summary)
+        page = os.path.join(out, COMPARISON)
+        cli.try_to_draw(page, lambda: write_comparison(out, [row["folder"] for row in summary.get("runs", ())]))
         print("\n".join(show(summary)))
-        print(visible(f"{out}: {SUMMARY}, and a folder for each run"))
+        print(visible(f"{out}: {SUMMARY}, {COMPARISON}, and a folder for each run"))
         if failed:
             raise Error(f"{len(failed)} of {len(plan.runs)} runs did not end well: {', '.join(failed)}.")
         return os.path.join(out, SUMMARY)

@@ -4,9 +4,11 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from .. import pages
+from .. import cli, pages
 from ..checkpoint import Info
 from ..model import AST
+from ..pages.compare import COMPARISON, compare_page
+from ..storage.files import atomic
 from .choice import recipe
 from .result import Result, remarks
 from .run import Settings, TrainingData
@@ -29,6 +31,7 @@ def write_report(
     """
     mels, dataset = data.test or data.valid, data.dataset
     values, origin = settings.to_save(), info.notes.get("from")
+    del values["folder"]  # of this machine, and no setting
     given = {"pretrained": None if origin == "random weights" else origin}
     usual, rest = recipe(dataset.kind, dataset.multilabel, given, len(data.train), info.features.frames)
     record = pages.run_record(
@@ -53,5 +56,21 @@ def write_report(
         history=history,
         command=command,
     )
-    pages.write_report(out, record, pages.players(model, info, record, mels, mels.clips))
+    shown = {}  # without Matplotlib, the page has no pictures
+
+    def draw():
+        shown.update(pages.players(model, info, record, mels, mels.clips))
+
+    cli.try_to_draw(f"{os.path.join(out, pages.HTML)}: a picture", draw)
+    pages.write_report(out, record, shown)
     return record
+
+
+def write_comparison(out: str, folders: Sequence[str]) -> None:
+    """comparison.html of the runs in these folders below `out`, of those that have a report."""
+    parent = os.path.basename(os.path.abspath(out))
+    paths = {f"{parent}/{name}": os.path.join(out, name, pages.JSON) for name in folders}
+    records = [{**pages.load_record(path), "name": name} for name, path in paths.items() if os.path.exists(path)]
+    if records:
+        with atomic(os.path.join(out, COMPARISON), "w", encoding="utf-8") as f:
+            f.write(compare_page(records))

@@ -6,9 +6,9 @@ from argparse import Namespace
 from dataclasses import replace
 
 from .. import cli, optim, threads
-from ..checkpoint import load
+from ..checkpoint import Info, load
 from ..config import COUNT
-from ..datasets import NAMED, open_dataset, understood
+from ..datasets import NAMED, Dataset, open_dataset, understood
 from ..datasets.content import trained_before
 from ..errors import Error
 from ..storage.schema import ListOf, Number, Real, Record, as_json, checked
@@ -39,13 +39,7 @@ def resumed_run(options: Namespace) -> Run:
     model, info = load(os.path.join(out, run_folder.LAST), backend, settings.train.dtype)
     with damage_as_error(out):
         check_history(info.history)
-    dataset = open_dataset(
-        options.data or located(settings.data, settings.folder),
-        trained_on=trained_before(info.notes),
-        skip_bad=settings.skip_bad or options.skip_bad,
-        alike=info.notes.get("alike", ""),
-        **settings.drawing,
-    )
+    dataset = same_data(settings, info, options.data, options.skip_bad)
     print("\n".join(understood(dataset)))
     if run_folder.fingerprint(dataset, settings.fingerprint) != settings.fingerprint:
         raise Error(f"{dataset.name}: these are not the clips that {out} was trained on: start a new run.")
@@ -67,6 +61,17 @@ def resumed_run(options: Namespace) -> Run:
     print(f"{visible(out)}: resuming after step {progress.step} ({done})")
     lengthen(run, options)
     return run
+
+
+def same_data(settings: Settings, info: Info, data: str | None = None, skip_bad: bool = False) -> Dataset:
+    """The data of a run with the splits that it had.   data: where they are now, if they have moved"""
+    return open_dataset(
+        data or located(settings.data, settings.folder),
+        trained_on=trained_before(info.notes),
+        skip_bad=settings.skip_bad or skip_bad,
+        alike=info.notes.get("alike", ""),
+        **settings.drawing,
+    )
 
 
 def lengthen(run: Run, options: Namespace) -> None:

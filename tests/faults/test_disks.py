@@ -33,11 +33,11 @@ def test_a_disk_that_is_full_from_some_write_on(server, few, undisturbed, tmp_pa
 
 
 def test_a_disk_with_no_room_for_a_picture(server, few, undisturbed, tmp_path):
-    """The last write of the run is confusion.png's."""
+    """The last write of the run is report.html's."""
     out, writes = tmp_path / "run", undisturbed.events.count("w")
     status, said, err = server.run("train", runs.begin(few, out), ["full_disk", writes - 1])
-    assert status == 0 and "confusion.png" not in said and runs.same(runs.weights(out), undisturbed)
-    assert err == f"note: {out}/confusion.png cannot be written: No space left on device.\n"
+    assert status == 0 and "report.html" not in said and runs.same(runs.weights(out), undisturbed)
+    assert err == f"note: {out}/report.html cannot be written: No space left on device.\n"
 
 
 def test_broken_matplotlib(server, few, undisturbed, tmp_path):

@@ -49,7 +49,7 @@ def weights(out):
 
 
 def test_every_fold_is_the_test_set_once_for_each_seed(done, folds):
-    assert sorted(os.listdir(done)) == sorted([*NAMES, "plan.json", "summary.json"])
+    assert sorted(os.listdir(done)) == sorted([*NAMES, "comparison.html", "plan.json", "summary.json"])
     found = summary(done)
     assert [(r["fold"], r["seed"]) for r in found["runs"]] == [(f, s) for s in (0, 1) for f in (1, 2, 3)]
     assert [r["clips"] for r in found["runs"]] == [12, 9, 9, 12, 9, 9] and found["finished"] == found["planned"] == 6
