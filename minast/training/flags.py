@@ -169,6 +169,13 @@ def add_training_flags(g):
     add(g, "warmup", whole(0, 10**9), "N", "warm-up in steps, at most a fifth of the run")
     add(
         g,
+        "warmup_steps_of",
+        whole(1, 10**9),
+        "N",
+        "AST's warm-up, a staircase with stairs of N steps (AST: 50), which takes exactly --warmup steps",
+    )
+    add(
+        g,
         "average_from",
         whole(0, MANY),
         "EPOCH",
