@@ -233,6 +233,8 @@ class TrainConfig:
         check_fields(self, TRAINING)
         if self.grad_accum > self.batch:
             raise Error(f"grad_accum is {self.grad_accum}: it must be at most the batch, {self.batch} clips.")
+        if self.background and self.mixup and self.mixup_of == "power":
+            raise Error('background recordings are mixed with waveforms: mixup_of must be "waveform" beside them.')
         if self.average_from > self.epochs:
             raise Error(f"average_from is {self.average_from}: it must be at most the last epoch, {self.epochs}.")
 

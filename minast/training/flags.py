@@ -201,6 +201,22 @@ def add_augmentation_flags(g):
         "leave this share of each clip's patches out in training, drawn anew in each step, which is faster",
     )
     add(g, "mixup", number(0, 1), "P", "probability that a clip is mixed with another, 0 to 1")
+    add(
+        g,
+        "mixup_of",
+        str,
+        None,
+        "what mixup mixes: waveforms, as AST does, or the powers of spectrograms, which is cheaper",
+        choices=("waveform", "power"),
+    )
+    add(
+        g,
+        "background",
+        number(0, 1),
+        "P",
+        "probability that a recording of --background-dir is mixed in, 0 to 20 dB below the clip; 0.5 with that alone",
+    )
+    g.add_argument("--background-dir", metavar="DIR", help="folder with background recordings, which have no labels")
     add(g, "freq_mask", whole(0, MANY), "N", "maximum width of the SpecAugment mask in frequency, in mel bins")
     add(g, "time_mask", whole(0, MANY), "N", "maximum width of the SpecAugment mask in time, in frames of 10 ms")
     g.add_argument(

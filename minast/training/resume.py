@@ -18,9 +18,10 @@ from .flags import flag
 from .learner import new_learner
 from .progress import Progress
 from .run import Run, Settings, TrainingData, no_patience
+from .waveforms import background_recordings, fingerprint, waveforms
 
 # Flags that may stand beside --resume: where its data are, how it is computed, how much longer it trains.
-ALLOWED = ("resume", "data", "backend", "threads", "epochs", "patience", "tensorboard")
+ALLOWED = ("resume", "data", "background_dir", "backend", "threads", "epochs", "patience", "tensorboard")
 
 
 def resumed_run(options: Namespace) -> Run:
@@ -55,10 +56,16 @@ def resumed_run(options: Namespace) -> Run:
         learner.scale.load_state(state["counters"].get("scale", learner.scale.state()))
         if learner.average:
             learner.average.load_state(state)
-    if options.data:  # they have moved: the next --resume finds them
-        settings = replace(settings, data=options.data, folder=os.getcwd())
+    folder = options.background_dir or (settings.background_dir and located(settings.background_dir, settings.folder))
+    recordings = background_recordings(folder, settings.train)
+    if recordings and fingerprint(folder, recordings) != settings.background_fingerprint:
+        raise Error(f"{visible(folder)}: these are not the background recordings of {out}: start a new run.")
+    if options.data or options.background_dir:  # they have moved: the next --resume finds them
+        moved = options.data or located(settings.data, settings.folder), folder
+        settings = replace(settings, data=moved[0], background_dir=moved[1], folder=os.getcwd())
     where = model.backend.spectrograms(info.features.rate)
     data = TrainingData.read(dataset, info.features, settings.cache, skip_bad=settings.skip_bad, spectrograms=where)
+    data.waves = waveforms(settings.train, info.features, data.train, settings.cache, recordings)
     run = Run(out, settings, info, data, learner, progress)
     with damage_as_error(out):
         check_consistency(run)

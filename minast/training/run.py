@@ -19,9 +19,11 @@ from .bad_files import say_notes, usable
 from .feature_cache import FeatureCache
 from .learner import Learner
 from .progress import Progress
+from .waveforms import NO_WAVES, Waveforms
 
 BY_TYPE = {bool: Flag(), int: COUNT, str: Text(2**15, plain=False), int | None: Maybe(COUNT)}
 BY_TYPE[float | None] = Maybe(Number(0, 1))
+BY_TYPE[str | None] = Maybe(BY_TYPE[str])
 BY_NAME = {"train": Record({}, others=Plain()), "backend": OneOf(tuple(BACKENDS)), "threads": Whole(1, 1024)}
 BY_NAME["drawn_by"] = OneOf(("content", "position"))
 
@@ -44,6 +46,8 @@ class Settings:
     split_seed: int | None = None  # of the split and the built-in sounds (None: the seed of training)
     validation: float | None = None  # share of the training clips that was drawn as a validation split
     folds: int | None = None  # folds that were drawn, for data without any
+    background_dir: str | None = None  # of background recordings, relative to `folder`
+    background_fingerprint: str = ""  # of these recordings: see waveforms.fingerprint
     tensorboard: bool = False  # whether losses and measures are also written for TensorBoard
 
     @property
@@ -87,6 +91,7 @@ class TrainingData:
     valid: FeatureCache
     valid_targets: np.ndarray
     test: FeatureCache | None = None
+    waves: Waveforms = NO_WAVES
 
     @property
     def split(self) -> str:
@@ -203,7 +208,9 @@ class Run:
         mels, targets, size = self.data.train, self.data.train_targets, self.batch_size
         epoch, at = divmod(step, self.steps_per_epoch)
         chosen = batches.order(len(mels), self.config, epoch)[at * size : (at + 1) * size]
-        return batches.training_batch(mels, targets, chosen, self.info.features, self.config, epoch, at)
+        return batches.training_batch(
+            mels, targets, chosen, self.info.features, self.config, epoch, at, waves=self.data.waves
+        )
 
 
 def best_epoch(history: list[dict], measure: str) -> int:
