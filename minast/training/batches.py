@@ -72,7 +72,7 @@ def training_batch(
         if on and config.gain:
             mel = augment.gain(mel, config.gain, rng)
         clips.append(pad_or_trim(mel, features.frames))
-        rows.append(y)
+        rows.append(smoothed(y, config))
     x = np.stack(clips)
     if on and config.freq_mask:
         x = augment.mask(x, config.freq_mask, 2, rng)
@@ -84,6 +84,16 @@ def training_batch(
     if on and config.roll:
         x = augment.roll(x, config.roll, rng)
     return x, np.stack(rows).astype(np.float32)
+
+
+def smoothed(y: np.ndarray, config: TrainConfig) -> np.ndarray:
+    """Targets with label smoothing e: (1 - e) y + e / K for "ce", (1 - e) y + e / 2 for "bce".   y (K,) -> the same
+
+    Each is the mixture with the target of someone who knows nothing: all K classes alike, or yes and no alike for each.
+    Source: Szegedy et al. 2016, "Rethinking the inception architecture", section 7.
+    """
+    e = config.label_smoothing
+    return (1 - e) * y + e / (len(y) if config.loss == "ce" else 2) if e else y
 
 
 def piece(waves: Waveforms, i: int, start: int, features: FeatureConfig) -> np.ndarray:

@@ -184,6 +184,26 @@ def add_training_flags(g):
     add(
         g, "patience", whole(0, MANY), "N", "stop after N epochs without a better one on the validation clips; 0: never"
     )
+    add(
+        g,
+        "sampler",
+        str,
+        None,
+        "clips of an epoch: shuffle takes each once; balanced, AST's, draws clips of rare classes more often",
+        choices=("shuffle", "balanced"),
+    )
+    g.add_argument(
+        "--class-weights",
+        action=argparse.BooleanOptionalAction,
+        help="weigh classes in the loss by how rare they are (default: no)",
+    )
+    add(
+        g,
+        "label_smoothing",
+        number(0, 1, below=True),
+        "SHARE",
+        "share of each target that goes to all classes alike; with --loss bce, to yes and no alike",
+    )
     g.add_argument(
         "--loss",
         choices=("ce", "bce"),
@@ -216,7 +236,11 @@ def add_augmentation_flags(g):
         "P",
         "probability that a recording of --background-dir is mixed in, 0 to 20 dB below the clip; 0.5 with that alone",
     )
-    g.add_argument("--background-dir", metavar="DIR", help="folder with background recordings, which have no labels")
+    g.add_argument(
+        "--background-dir",
+        metavar="DIR",
+        help="folder with background recordings, which have no labels (default: none)",
+    )
     add(g, "freq_mask", whole(0, MANY), "N", "maximum width of the SpecAugment mask in frequency, in mel bins")
     add(g, "time_mask", whole(0, MANY), "N", "maximum width of the SpecAugment mask in time, in frames of 10 ms")
     g.add_argument(

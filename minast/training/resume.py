@@ -50,12 +50,6 @@ def resumed_run(options: Namespace) -> Run:
     print("\n".join(understood(dataset)))
     if run_folder.fingerprint(dataset) != settings.fingerprint:
         raise Error(f"{dataset.name}: these are not the clips that {out} was trained on: start a new run.")
-    learner = new_learner(model, settings.train)
-    with damage_as_error(out):
-        learner.optimizer.load_state(state)
-        learner.scale.load_state(state["counters"].get("scale", learner.scale.state()))
-        if learner.average:
-            learner.average.load_state(state)
     folder = options.background_dir or (settings.background_dir and located(settings.background_dir, settings.folder))
     recordings = background_recordings(folder, settings.train)
     if recordings and fingerprint(folder, recordings) != settings.background_fingerprint:
@@ -65,6 +59,12 @@ def resumed_run(options: Namespace) -> Run:
         settings = replace(settings, data=moved[0], background_dir=moved[1], folder=os.getcwd())
     where = model.backend.spectrograms(info.features.rate)
     data = TrainingData.read(dataset, info.features, settings.cache, skip_bad=settings.skip_bad, spectrograms=where)
+    learner = new_learner(model, settings.train, data.train_targets)
+    with damage_as_error(out):
+        learner.optimizer.load_state(state)
+        learner.scale.load_state(state["counters"].get("scale", learner.scale.state()))
+        if learner.average:
+            learner.average.load_state(state)
     data.waves = waveforms(settings.train, info.features, data.train, settings.cache, recordings)
     run = Run(out, settings, info, data, learner, progress)
     with damage_as_error(out):

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import MISSING, asdict, dataclass, fields
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from ..backend import BACKENDS
 from ..checkpoint import Info
 from ..config import COUNT, FeatureConfig, TrainConfig
 from ..datasets import Dataset
+from ..datasets.targets import Targets
 from ..errors import Error
 from ..features import ON_CPU, Spectrograms
 from ..storage.schema import Flag, Maybe, Number, OneOf, Plain, Record, Text, Whole, as_json, checked
@@ -19,6 +20,7 @@ from .bad_files import say_notes, usable
 from .feature_cache import FeatureCache
 from .learner import Learner
 from .progress import Progress
+from .sampling import Sampler
 from .waveforms import NO_WAVES, Waveforms
 
 BY_TYPE = {bool: Flag(), int: COUNT, str: Text(2**15, plain=False), int | None: Maybe(COUNT)}
@@ -87,7 +89,7 @@ class TrainingData:
 
     dataset: Dataset
     train: FeatureCache
-    train_targets: np.ndarray  # (clips, K) of 0 and 1
+    train_targets: Targets  # (clips, K) of 0 and 1
     valid: FeatureCache
     valid_targets: np.ndarray
     test: FeatureCache | None = None
@@ -126,7 +128,8 @@ class TrainingData:
         if not len(valid):
             raise Error(f"{dataset.name}: no file of the {split} split can be used.")
         say_notes(*filter(None, (train, valid, test)))
-        return cls(dataset, train, dataset.targets(train.clips), valid, dataset.targets(valid.clips), test or None)
+        targets = Targets.of(train.clips, len(dataset.labels))
+        return cls(dataset, train, targets, valid, dataset.targets(valid.clips), test or None)
 
 
 @dataclass
@@ -203,11 +206,16 @@ class Run:
         """Optimizer steps from the first epoch to the last."""
         return self.steps_per_epoch * self.config.epochs
 
+    @cached_property
+    def sampler(self) -> Sampler:
+        """Draws the clips of each epoch."""
+        return Sampler(self.config, self.data.train_targets)
+
     def batch(self, step: int) -> tuple[np.ndarray, np.ndarray]:
         """The batch of a step, a pure function of its number.   -> x (B, frames, F), y (B, K)"""
         mels, targets, size = self.data.train, self.data.train_targets, self.batch_size
         epoch, at = divmod(step, self.steps_per_epoch)
-        chosen = batches.order(len(mels), self.config, epoch)[at * size : (at + 1) * size]
+        chosen = self.sampler(epoch)[at * size : (at + 1) * size]
         return batches.training_batch(
             mels, targets, chosen, self.info.features, self.config, epoch, at, waves=self.data.waves
         )

@@ -67,12 +67,12 @@ def new_run(options: Namespace, leaving: ExitStack, split_seed: int | None = Non
         print("\n".join(described(options.recipe, config, rest | vars(features), vars(options), bool(expected))))
     model, origin = affordable_model(options, rest, features, config, data)
     data.waves = waveforms(config, features, data.train, not options.no_cache, recordings)
-    learner = new_learner(model, config)
+    learner = new_learner(model, config, data.train_targets)
     preset = size if options.pretrained else preset_of(model.config, rest["preset"])
     describe(model, features, preset, out)
     if options.pretrained and not rest["random_head"]:
         print("fitting the new head to frozen features (linear probe)", flush=True)
-        loss = fit_linear_probe(model, clips, data.train_targets, features, config.loss)
+        loss = fit_linear_probe(model, clips, data.train_targets[:], features, config.loss)
         print(f"the new head is fitted: training loss {loss:.3f}")
 
     notes = {"data": dataset.name, "from": origin, "seed": seed, "fold": dataset.fold, "drawn_by": "content", **drawn}
