@@ -162,6 +162,7 @@ class AST:
         arrays, whole = {"x": x, "y": y}, {}
         if class_weights is not None:
             whole["class_weights"] = self._checked_weights(class_weights)
+            arrays["y"] = self._soft(y)
         if keep is not None:
             arrays["keep"] = self._checked_keep(keep, len(x))
         tokens = self.config.tokens if keep is None else self.config.prefix_tokens + arrays["keep"].shape[1]
@@ -338,6 +339,14 @@ class AST:
         if keep.min() < 0 or keep.max() >= patches or (np.diff(keep.astype(np.int64), axis=1) <= 0).any():
             raise Error(f"keep has a row that does not rise within 0 to {patches - 1}, the numbers of the patches.")
         return self.xp.asarray(keep, np.int32)
+
+    def _soft(self, y):
+        """Class indices (B,) as soft targets (B, K): NaN, and so the loss, for a class that is none."""
+        if y.ndim == 2:
+            return y
+        classes, y = self.xp.arange(self.config.classes), y[:, None]
+        known = (y >= 0) & (y < self.config.classes)
+        return self.xp.where(known, y == classes, np.nan).astype(self.dtype)
 
     def _checked_weights(self, weights):
         """`class_weights` of `loss_and_grad` on the device; Error unless there is one for each class."""
