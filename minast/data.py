@@ -9,7 +9,7 @@ skipped and why. Then come rates, channels and lengths, files that cannot be rea
 classes with few clips. The exit status is 0 if train would take the data as they are, else 2.
 
 get downloads a data set, checks it and unpacks it. A download that was interrupted goes on where it stopped when the
-same command runs again.
+same command runs again, if the server can do that.
 """
 
 import shlex
@@ -17,7 +17,7 @@ import shlex
 from . import cli
 from .console.arguments import FOLDS, SEEDS, whole
 from .datasets import SOURCES, check, open_dataset
-from .datasets.registry import listed
+from .datasets.registry import listed, titles
 from .errors import Error
 from .text import visible
 
@@ -56,7 +56,7 @@ def _get(args):
 
 def parser() -> cli.Parser:
     """The command line."""
-    p = cli.Parser("data", __doc__)
+    p = cli.Parser("data", f"{__doc__}\nData sets that are known by name:\n{titles()}\n")
     p.add_argument(
         "verb",
         metavar="|".join(VERBS),
