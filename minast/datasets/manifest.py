@@ -29,13 +29,16 @@ def read(path: str, seed: int = 0) -> Dataset:
 
 def from_tables(name: str, tables: Sequence[tuple[table.Table, str]], finder: table.Finder) -> Dataset:
     """The clips of tables, each of them a split if one is named beside it. name: of the data set."""
+    from tqdm import tqdm
+
     bad, folders, hashes, origins = [], {}, array("q"), array("q")
     labels, own, spellings, several = _labels(tables)
 
     def found():
         for i, (each, split) in enumerate(tables):
             meant = {}  # split and fold as they are written: what they mean
-            for k, row in enumerate(each.rows):
+            bar = tqdm(each.rows, desc="looking for clips", unit="file", disable=None, leave=False, delay=1)
+            for k, row in enumerate(bar):
                 key = row.split, row.fold
                 if key not in meant:
                     meant[key] = _split(each.path, row, split), _fold(each.path, row)
