@@ -99,7 +99,7 @@ def checked(dataset: Dataset) -> Dataset:
         if not dataset.of(split):
             raise Error(
                 f"{visible(dataset.name)}: no clip is in the {split} split (there are {len(dataset.clips)} clips in "
-                f"all){'; a class needs two different recordings for one to be held out' if dataset.drawn else ''}."
+                f"all){'; a class needs two different recordings or groups for one to be held out' if dataset.drawn else ''}."
             )
     counts = dataset.counts()
     untrained = [name for name, n in zip(dataset.labels, counts["train"], strict=True) if n == 0]
