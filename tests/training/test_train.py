@@ -302,10 +302,10 @@ SHORT = ["--depth", "1", "--epochs", "2", "--batch", "4", "--lr", "1e-3", "--bac
 
 @pytest.fixture
 def few(tones, tmp_path):
-    """Four sounds of each class of `tones`: the emulator is slow."""
+    """Six sounds of each class of `tones`: the emulator is slow."""
     import shutil
 
-    for path in sorted(tones.glob("*/[0-3].wav")):
+    for path in sorted(tones.glob("*/[0-5].wav")):
         (tmp_path / "few" / path.parent.name).mkdir(parents=True, exist_ok=True)
         shutil.copy(path, tmp_path / "few" / path.parent.name)
     return tmp_path / "few"
