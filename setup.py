@@ -24,7 +24,11 @@ setup(
     # The kernels' sources travel inside the package; minast/gpu/kernel_source.py finds them.
     packages=[*find_packages(include=["minast", "minast.*"]), "minast.kernels"],
     package_dir={"minast.kernels": "kernels"},
-    package_data={"minast": ["py.typed"], "minast.kernels": ["*.cu", "*.cuh", "*.md", "*.png", "emulator/*"]},
+    package_data={
+        "minast": ["py.typed"],
+        "minast.pages": ["page.css", "page.js"],
+        "minast.kernels": ["*.cu", "*.cuh", "*.md", "*.png", "emulator/*"],
+    },
     entry_points={"console_scripts": ["minast = minast.__main__:main"]},
     install_requires=[
         "numpy>=1.26",
@@ -41,6 +45,7 @@ setup(
         "formats": ["av>=12"],  # m4a, aac, wma, mp4, webm, ...
         "gpu": ["cupy-cuda13x>=14"],
         "gpu12": ["cupy-cuda12x>=13"],
+        "tensorboard": ["tensorboardX>=2.6"],  # train --tensorboard
         "test": test,
         "compile": compile_,
         "tutorials": [*tutorials, "jupyterlab>=4"],

@@ -34,11 +34,13 @@ from .version import __version__
 
 if TYPE_CHECKING:
     from .classifier import Classifier
+    from .ensemble import Ensemble
     from .explain import attention_maps, input_relevance, relevance, rollout
 
 __all__ = [
     "AST",
     "Classifier",
+    "Ensemble",
     "Error",
     "FeatureConfig",
     "ModelConfig",
@@ -56,7 +58,7 @@ __all__ = [
     "save",
 ]
 # name: the module that has it, imported when the name is first asked for
-LAZY = {"Classifier": "classifier"}
+LAZY = {"Classifier": "classifier", "Ensemble": "ensemble"}
 LAZY |= dict.fromkeys(("attention_maps", "input_relevance", "relevance", "rollout"), "explain")
 
 

@@ -12,10 +12,13 @@ COMMANDS = {
     "train": "train a classifier on a folder of sounds, a manifest, or a known data set",
     "predict": "name what is heard in audio files",
     "evaluate": "measure how good a model is on labelled clips",
+    "scan": "write a table of what happens when, in long recordings and archives",
+    "calibrate": "make probabilities mean what they say, and choose a threshold for each class",
     "embed": "write the embeddings of audio files to a .npz",
     "convert": "turn pretrained ViT, DeiT or AST weights into a checkpoint",
     "data": "say what is in a data set, and what is wrong with it",
     "stats": "measure the mean and standard deviation of a data set's features",
+    "report": "write the page of a training run, or one that compares several",
     "bench": "measure speed and memory",
 }
 MODULES = {"bench": "bench.__main__"}  # packages; every other command is the module of its name

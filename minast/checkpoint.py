@@ -13,6 +13,7 @@ import numpy as np
 
 from . import threads
 from .config import CLASSES, COUNT, FEATURES, LABEL, MODEL, FeatureConfig, ModelConfig
+from .decisions import SAVED, Decisions
 from .errors import Error
 from .model import AST, LOSSES
 from .params import shapes
@@ -42,7 +43,9 @@ DESCRIPTION = Record(
         "history": HISTORY,
         "notes": NOTES,
         "state": Record({}, others=Plain()),
+        "decisions": Maybe(Record(SAVED)),
     },
+    optional=("decisions",),  # since 0.3
     others=Plain(),
 )
 
@@ -57,10 +60,17 @@ class Info:
     history: list = field(default_factory=list)  # a dictionary per epoch
     notes: dict = field(default_factory=dict)  # where the weights come from; `random_head: true` until it is trained
     version: str = ""  # of minast, when it was saved
+    decisions: Decisions | None = None  # calibration and thresholds, where they were found
 
     def __post_init__(self):
         for name, kind in (("labels", LABELS), ("loss", LOSS), ("history", HISTORY), ("notes", NOTES)):
             object.__setattr__(self, name, checked(kind, getattr(self, name), name))
+        found = self.decisions
+        if found is not None and (found.loss, len(found.thresholds)) != (self.loss, len(self.labels)):
+            raise Error(
+                f"decisions are for {len(found.thresholds)} classes and loss {found.loss}, the model has "
+                f"{len(self.labels)} and {self.loss}."
+            )
 
     def __getitem__(self, name):
         return getattr(self, name)
@@ -80,6 +90,7 @@ def save(
     history: Sequence[dict] = (),
     notes: dict | None = None,
     state: dict | None = None,
+    decisions: Decisions | None = None,
 ) -> None:
     """Write `model` and everything needed to use it to one .npz file, atomically.
 
@@ -88,7 +99,7 @@ def save(
     labels: K names (default: numbers). features: a FeatureConfig or a dict of its fields (rate in Hz, frames of 10 ms,
     mel bins, mean, std); default: AudioSet's at the model's size. loss: "ce" or "bce", what the head was trained with.
     history: a dictionary per epoch. notes: anything JSON can hold. state: arrays and plain values by name, to continue
-    a training run.
+    a training run. decisions: calibration and thresholds (`decisions.decide`), found with these very weights.
 
     Raises minast.Error if labels or features do not fit the model, or if the file cannot be written.
     """
@@ -96,7 +107,7 @@ def save(
     labels = [str(k) for k in range(config.classes)] if labels is None else [str(name) for name in labels]
     if len(labels) != config.classes:
         raise Error(f"there are {len(labels)} labels for the model's {config.classes} classes.")
-    info = Info(labels, _feature_config(features, config), loss, list(history), notes or {}, __version__)
+    info = Info(labels, _feature_config(features, config), loss, list(history), notes or {}, __version__, decisions)
     state = state or {}
     arrays = {name: value for name, value in state.items() if hasattr(value, "ndim")}
     about = {
@@ -109,14 +120,34 @@ def save(
         "history": info.history,
         "notes": info.notes,
         "state": {name: value for name, value in state.items() if name not in arrays},
+        **({} if decisions is None else {"decisions": decisions.to_save()}),
     }
     weights = {f"w/{name}": model.numpy(view) for name, view in model.w.items()}
     moments = {f"state/{name}": model.numpy(value) for name, value in arrays.items()}
+    _write(path, about, {**weights, **moments})
+
+
+def keep_decisions(path: str | os.PathLike, decisions: Decisions | None) -> None:
+    """Put decisions into a checkpoint in the place of those it has; None takes them out. All else stays, bit for bit.
+
+    Raises minast.Error as `load` and `save` do, and for decisions that do not fit the model.
+    """
+    with open_checkpoint(path) as archive:
+        about = description(archive)
+        about.pop("decisions", None)
+        replace(info_from(archive.path, about), decisions=decisions)  # refuses those of other models
+        if decisions is not None:
+            about["decisions"] = decisions.to_save()
+        arrays = {name: archive.read(name) for name in archive.names if name != "minast"}
+    _write(path, about, arrays)
+
+
+def _write(path, about, arrays):
     text = json.dumps(about)
     if len(text) > LONGEST:
         raise Error(f"{path}: labels, history and notes have {len(text)} characters: at most {LONGEST} can be kept.")
     with atomic(path) as f:
-        write_arrays(f, {"minast": np.array(text), **weights, **moments})
+        write_arrays(f, {"minast": np.array(text), **arrays})
 
 
 def _feature_config(features, config):
@@ -157,7 +188,8 @@ def load(
         check_arrays(archive, saved)
         model = AST(config, backend=backend, seed=None, dtype=dtype)
         read_weights(archive, model, saved)
-    return model, replace(info, features=replace(info.features, frames=config.frames))
+    decided = info.decisions if config.frames == saved.frames else None  # of clips of another length nothing is known
+    return model, replace(info, features=replace(info.features, frames=config.frames), decisions=decided)
 
 
 def load_state(path: str | os.PathLike) -> dict:
@@ -241,7 +273,12 @@ def info_from(path, about):
             f"{path}: the checkpoint's features have {features.frames} frames of {features.mel_bins} mel bins, its "
             f"model takes {model['frames']} of {model['mel_bins']}: the file is damaged."
         )
-    return Info(labels, features, about["loss"], about["history"], about["notes"], about["version"])
+    try:
+        decided = about.get("decisions")
+        decided = None if decided is None else Decisions.from_saved(decided)
+        return Info(labels, features, about["loss"], about["history"], about["notes"], about["version"], decided)
+    except Error as error:
+        raise Error(f"{path}: the checkpoint's settings are damaged: {error}") from None
 
 
 def check_arrays(archive, saved):

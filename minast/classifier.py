@@ -1,25 +1,21 @@
 """A trained model as scripts and notebooks use it: sounds in, names out. The commands are built on it."""
 
-import difflib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from .checkpoint import Info, load, save
 from .config import FeatureConfig
 from .console.say import warn
-from .errors import Error
 from .model import AST
-from .scoring import BATCH, by_clip, clip_mean, segment_embeddings, segment_scores
-from .sounds import OpenSound
-from .text import visible
+from .predictor import Heard, Predictor, Sound, listed, whole
+from .scoring import BATCH, by_clip, clip_mean, segment_embeddings, segment_scores, segment_times
+from .streaming.sound import OpenSound
 from .training.fit import fit
 
-Sound = str | os.PathLike | np.ndarray  # the path of an audio file, or a waveform (S,)
 
-
-class Classifier:
+class Classifier(Predictor):
     """A model with its labels and its features.
 
     >>> classifier = minast.Classifier.load("runs/builtin-nano/best.npz")
@@ -31,26 +27,29 @@ class Classifier:
     A sound is the path of an audio file, or a waveform: a float array (S,) in [-1, 1]. Sounds longer than the model's
     input are cut into segments, the last one flush with the end, and their results averaged; files are read in blocks,
     so that memory does not grow with their length. model: AST, any backend. info: what `minast.load` returns
-    beside it. name: the model's name in error messages.
+    beside it. name: the model's name in error messages. raw: leave out the calibration and the thresholds that a
+    checkpoint may have (`info.decisions`); otherwise probabilities are calibrated.
     """
 
-    def __init__(self, model: AST, info: Info, name: str = "this model"):
+    def __init__(self, model: AST, info: Info, name: str = "this model", raw: bool = False):
         self.model, self.info, self.name = model, info, name
+        self.decisions = None if raw else info.decisions
 
     def __repr__(self):
         size = f"{self.model.parameters / 1e6:.1f} M weights"
         return f"<minast.Classifier: {len(self.labels)} labels, {self.head}, {size}, backend {self.model.backend.name}>"
 
     @classmethod
-    def load(cls, path: str | os.PathLike, backend: str | None = None) -> "Classifier":
+    def load(cls, path: str | os.PathLike, backend: str | None = None, raw: bool = False) -> "Classifier":
         """The classifier in a checkpoint that `train`, `convert` or `save` wrote.
 
-        backend: "numpy", "fast", "cupy", "cuda" or "emulator" (default: the best this machine has). Raises minast.Error
-        for a file that is missing or damaged, and for a backend that this machine cannot run.
+        backend: "numpy", "fast", "cupy", "cuda" or "emulator" (default: the best this machine has). raw: as for the
+        class. Raises minast.Error for a file that is missing or damaged, and for a backend that this machine cannot
+        run. Several checkpoints are one `Ensemble`.
         """
         model, info = load(path, backend)
         model.cuda_graphs = True
-        return cls(model, info, os.fspath(path))
+        return cls(model, info, os.fspath(path), raw)
 
     @classmethod
     def fit(cls, data: str | os.PathLike, *, out: str | os.PathLike | None = None, **options) -> "Classifier":
@@ -67,7 +66,8 @@ class Classifier:
     def save(self, path: str | os.PathLike) -> None:
         """Write the classifier as one .npz checkpoint, for `load` and the commands."""
         info = self.info
-        save(path, self.model, info.labels, info.features, info.loss, info.history, info.notes)
+        more = {"history": info.history, "notes": info.notes, "decisions": info.decisions}
+        save(path, self.model, info.labels, info.features, info.loss, **more)
 
     # -- what it is ------------------------------------------------------------------------------------------------
 
@@ -86,26 +86,25 @@ class Classifier:
         """ "softmax": exactly one label a sound; "sigmoid": any number of labels, each with its own probability."""
         return self.info.head
 
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether probabilities are calibrated."""
+        return self.decisions is not None
+
     # -- what it does ----------------------------------------------------------------------------------------------
 
-    def predict(
-        self, sounds: Sound | Sequence[Sound], top: int = 5, rate: float | None = None, labels: Sequence[str] = ()
-    ) -> dict | list[dict]:
-        """The likeliest labels of a sound, or of each of a list of sounds.
+    def hear(self, sound: Sound, rate: float | None = None) -> Heard:
+        """All probabilities of a sound: of its segments, and their mean. rate and errors as for `predict`.
 
-        top: how many labels, best first. rate: Hz, of waveforms that are not at the model's (`features.rate`); files
-        say their own. labels: choose among these names only; their probabilities stay as they are.
-        -> {"file": path or None, "seconds": float, "segments": int, "head": "softmax" or "sigmoid",
-        "labels": [{"label": str, "probability": float}, ...], "notes": [str, ...]}, or a list of such dictionaries;
-        notes: what to know about the file, such as that it is cut short (`minast.audio`).
-        Raises minast.Error for a file that cannot be read, a waveform that is not one channel of floats or shorter than
-        25 ms, and a label that the model lacks.
+        Where probabilities are calibrated, that of the sound is the calibrated mean, as decisions are found with.
         """
-        whole("top", top)
-        labels = [labels] if isinstance(labels, str) else list(labels)
-        chosen = self.numbers(labels) if labels else np.arange(len(self.labels))
-        results = [self._predicted(sound, rate, chosen, top) for sound in _listed(sounds)]
-        return results[0] if _is_one(sounds) else results
+        opened = self.open(sound, rate)
+        rows = next(by_clip(segment_scores(self.model, self.info.loss), [opened.segments()]))
+        scores = clip_mean(rows)
+        if self.decisions is not None:
+            rows, scores = self.decisions.calibrated(rows), self.decisions.calibrated(scores)
+        starts, ends = segment_times(opened.seconds, self.features)
+        return Heard(opened.seconds, starts, ends, rows, scores, [note.text for note in opened.notes])
 
     def embed(self, sounds: Sound | Sequence[Sound], rate: float | None = None, batch: int = BATCH) -> np.ndarray:
         """Embeddings: what the head sees of each sound, averaged over its segments.   n sounds -> (n, D) float32
@@ -115,7 +114,7 @@ class Classifier:
         `predict` does.
         """
         whole("batch", batch)
-        clips = (self._warned(sound, rate).segments() for sound in _listed(sounds))
+        clips = (self._warned(sound, rate).segments() for sound in listed(sounds))
         rows = [rows.mean(axis=0) for rows in by_clip(segment_embeddings(self.model), clips, batch)]
         return np.array(rows, np.float32).reshape(len(rows), self.model.config.dim)
 
@@ -131,63 +130,8 @@ class Classifier:
         mel = opened.mel()
         return opened.seconds, mel
 
-    def numbers(self, labels: Sequence[str]) -> np.ndarray:
-        """Class numbers of labels given by name. Raises minast.Error, with the nearest names, for an unknown one."""
-        for name in labels:
-            if name not in self.labels:
-                close = difflib.get_close_matches(name, self.labels, 3, 0.5)
-                known = ", ".join(visible(each, 80) for each in self.labels[:10])
-                known += ", ..." if len(self.labels) > 10 else ""
-                hint = (
-                    f"did you mean {', '.join(visible(each, 80) for each in close)}?" if close else f"it has {known}."
-                )
-                raise Error(f"{self.name} has no label {name!r}: {hint}")
-        return np.array([self.labels.index(name) for name in labels])
-
     def _warned(self, sound, rate):
         opened = self.open(sound, rate)
         for note in opened.notes:
             warn(f"{opened.file}: {note.text}")
         return opened
-
-    def _predicted(self, sound, rate, chosen, top):
-        opened = self.open(sound, rate)
-        rows = next(by_clip(segment_scores(self.model, self.info.loss), [opened.segments()]))
-        scores = clip_mean(rows)
-        if not np.isfinite(scores).all():
-            message = "the model's scores are not numbers: its weights are damaged or were never trained."
-            raise Error(_about(sound, message))
-        best = chosen[np.argsort(-scores[chosen], kind="stable")][:top]
-        return {
-            "file": None if isinstance(sound, np.ndarray) else os.fspath(sound),
-            "seconds": round(opened.seconds, 3),
-            "segments": len(rows),
-            "head": self.head,
-            "labels": [{"label": self.labels[k], "probability": round(float(scores[k]), 6)} for k in best],
-            "notes": [note.text for note in opened.notes],
-        }
-
-
-def _is_one(sounds):
-    return isinstance(sounds, (str, os.PathLike, np.ndarray))
-
-
-def _listed(sounds):
-    """A list of sounds, of one or of many; minast.Error for what cannot be one."""
-    if not _is_one(sounds) and not isinstance(sounds, Iterable):
-        raise Error(f"a sound must be a path or a float array (samples,), this is {type(sounds).__name__}.")
-    found = [sounds] if _is_one(sounds) else list(sounds)
-    for sound in found:
-        if not _is_one(sound):
-            raise Error(f"a sound must be a path or a float array (samples,), this is {type(sound).__name__}.")
-    return found
-
-
-def whole(name, value):
-    """minast.Error unless the value is a whole number of at least 1."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise Error(f"{name} is {value!r}: it must be a whole number of at least 1.")
-
-
-def _about(sound, message):
-    return message if isinstance(sound, np.ndarray) else f"{os.fspath(sound)}: {message}"

@@ -13,6 +13,7 @@ from .console import early, signals
 from .console.arguments import Parser as Parser
 from .console.arguments import whole
 from .console.say import as_started as as_started
+from .console.say import as_typed as as_typed
 from .console.say import complain
 from .console.say import note as note
 from .console.say import print_json as print_json
@@ -36,6 +37,11 @@ def add_backend(parser):
 def add_data(parser, text=DATA, **options):
     """DATA, what `open_dataset` takes; shells complete the names of data sets."""
     parser.add_argument("data", metavar="DATA", help=text, **options).suggestions = DATA_NAMES
+
+
+def add_raw(parser):
+    """--raw, for commands that use a checkpoint's calibration and thresholds."""
+    parser.add_argument("--raw", action="store_true", help="do without the checkpoint's calibration and thresholds")
 
 
 def add_skip_bad(parser):

@@ -15,7 +15,7 @@ from argparse import ArgumentTypeError
 
 from . import cli
 from .backend import BACKENDS
-from .checkpoint import save
+from .checkpoint import description, is_checkpoint, open_checkpoint, save
 from .console.arguments import MANY, SEEDS, whole
 from .datasets.content import pack
 from .errors import Error
@@ -37,6 +37,10 @@ def main(argv=None):
     model, info, report = load(args.source, backend=BACKENDS[0], **options)
     before = trained_before(args.source)  # evaluate must go on leaving these clips out
     notes = info.notes if before is None else {**info.notes, "trained_before": pack(before)}
+    if has_decisions(args.source):
+        cli.note(
+            "calibration and thresholds are left out: they are for the source as it is. Run minast calibrate again."
+        )
     if os.path.isfile(args.out):
         cli.note(f"{args.out} was there already, and is replaced.")
     save(args.out, model, info.labels, info.features, info.loss, notes=notes)
@@ -45,6 +49,14 @@ def main(argv=None):
     tokens = f"{c.prefix_tokens} + {c.grid[0]} x {c.grid[1]} tokens from {c.frames} frames"
     print(f"{visible(args.out)}: {model.parameters / 1e6:.2f} M weights, {c.classes} classes, {tokens}")
     return 0
+
+
+def has_decisions(source):
+    """Whether the source is a checkpoint with calibration and thresholds, which do not fit another head or length."""
+    if not is_checkpoint(source):
+        return False
+    with open_checkpoint(source) as archive:
+        return description(archive).get("decisions") is not None
 
 
 def check_name(out):

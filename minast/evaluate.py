@@ -2,10 +2,15 @@
 
   python -m minast.evaluate runs/fsdd-nano/best.npz fsdd:path/to/fsdd
   python -m minast.evaluate model.npz my_sounds/ --split all --out report
+  python -m minast.evaluate seed0.npz seed1.npz seed2.npz my_sounds/
 
-Prints accuracy (for data with one label per clip), mAP, AUC and d', then a line per class. Of the test and validation
-splits, clips that the model was trained on are left out, also under other names: files are compared byte by byte. --out
-also writes the scores of every clip and draws the confusion matrix.
+Prints accuracy (for data with one label per clip), mAP, AUC, d', F1 and the calibration error, with 95 % intervals from
+drawing clips, or groups of clips, with replacement; then a line per class. Means are over the classes that have clips;
+the others are named. Of the test and validation splits, clips that the model was trained on are left out, also under
+other names: files are compared byte by byte. Several checkpoints are an ensemble: the mean of their probabilities.
+
+--out also writes the scores of every clip, draws the confusion matrix, or the average precision of each class for data
+with several labels a clip, and a reliability diagram.
 """
 
 import os
@@ -14,169 +19,172 @@ from functools import partial
 import numpy as np
 
 from . import cli, metrics, plots, scoring
-from .checkpoint import load
-from .console.arguments import FOLDS, SEEDS, whole
-from .datasets import content, open_dataset, summary, understood
-from .datasets.common import named, quoted
-from .errors import Error
+from .datasets import duplicates, summary, understood
+from .datasets.common import quoted
+from .decisions import reliability
+from .decisions.diagram import save_reliability
+from .ensemble import Ensemble, caveats
+from .held_out import Tested, add_labelled_data, open_as_trained, scored
 from .storage.files import writable_folder
 from .storage.tables import write_table
 from .text import counted, visible
-from .training.bad_files import say_notes, usable
-from .training.feature_cache import FeatureCache
+
+NAMES = {"balanced_accuracy": "balanced accuracy", "d_prime": "d'", "F1": "F1, macro", "F1_micro": "F1, micro"}
+COLUMNS = ("accuracy", "precision", "recall", "F1", "AP", "ECE", "threshold")  # of a class, if it has them
 
 
 def main(argv=None):
     """The command.   -> exit status"""
     args = parser().parse_args(argv)
-    model, info = load(args.checkpoint, args.backend)
-    model.cuda_graphs = True
-    data = open_as_trained(args, info)
-    in_model_order(data, [], info.labels, args.checkpoint)  # refuse foreign classes before any file is read
-    clips, familiar = never_trained_on(data, args.split, info, args.checkpoint)
-    if data.multilabel and info.loss == "ce":
-        raise Error(
-            f"{data.name} has several labels a clip, {args.checkpoint} was trained to give exactly one (softmax)."
-        )
+    ensemble = Ensemble.load(args.checkpoint, args.backend, args.raw)
+    data = open_as_trained(args, ensemble)
+    for sentence in duplicates.leaks(data):
+        cli.note(f"{sentence}.")
     if args.out:
         writable_folder(args.out)
-    bad = []
-    where = model.backend.spectrograms(info.features.rate)
-    mels = FeatureCache(clips, info.features, not args.no_cache, bad=bad, spectrograms=where)
-    usable(data, bad, args.skip_bad)
-    if not len(mels):
-        raise Error(f"{data.name}: no file of the {args.split} split can be used.")
-    say_notes(mels)
-    clips, targets = mels.clips, in_model_order(data, mels.clips, info.labels, args.checkpoint)
-    scores = progress_scores(model, info, mels)
+    for sentence in caveats(ensemble):
+        cli.note(sentence)
+    tested = scored(ensemble, data, args.split, args)
     loss = "bce" if data.multilabel else "ce"
-    result, rows = scoring.measures(scores, targets, loss), by_class(info.labels, scores, targets, loss)
+    limits = 0.5 if ensemble.decisions is None else ensemble.decisions.limits
+    result = overall(tested, loss, limits)
+    rows = by_class(ensemble, tested, loss, limits)
+    left_out = [ensemble.labels[k] for k in np.flatnonzero(~metrics.has_clips(tested.targets))]
     if args.out:  # first: they are written also if nobody reads what is printed
-        write_scores(os.path.join(args.out, "scores.csv"), data, info.labels, clips, scores)
-        picture = os.path.join(args.out, "confusion.png")
-        cli.try_to_draw(picture, partial(plots.per_class, scores, targets, info.labels, loss, picture))
+        write_files(args.out, data, ensemble, tested, loss)
     if args.json:
-        about = {"checkpoint": args.checkpoint, "data": data.name, "split": args.split, "clips": len(clips)}
-        about |= {"trained_on": familiar, "unreadable": len(bad)}
-        cli.print_json({**about, **result, "classes": rows, "understood": summary.as_json(data)})
+        about = {"checkpoint": args.checkpoint[0] if len(args.checkpoint) == 1 else args.checkpoint, "data": data.name}
+        about |= {"split": args.split, "clips": len(tested.clips), "trained_on": tested.familiar}
+        about |= {"unreadable": tested.unreadable, "calibrated": ensemble.is_calibrated, "fold": data.fold}
+        chance = scoring.chance(result, result["intervals"])
+        tail = {"classes": rows, "left_out": left_out, "at_chance": bool(chance), "understood": summary.as_json(data)}
+        cli.print_json({**about, **result, **tail})
     else:
-        counts = f"{cli.counted(len(clips), 'clip')}, {cli.counted(len(rows), 'class', 'classes')}"
+        counts = f"{counted(len(tested.clips), 'clip')}, {counted(len(rows), 'class', 'classes')}"
         print("\n".join(understood(data)))
         print(f"{visible(data.name)}, {args.split} split: {counts} ({data.split_from})")
-        show(result, rows)
+        show_overall(result, len(tested.clips))
+        for sentence in sentences(ensemble, data, tested, result, left_out):
+            print(cli.as_started(visible(sentence, 1000)))
+        show_classes(rows)
     return 0
 
 
 def parser():
     """The command line."""
     p = cli.Parser("evaluate", __doc__)
-    p.add_argument("checkpoint", metavar="CHECKPOINT", help=cli.CHECKPOINT)
-    cli.add_data(p)
+    p.add_argument("checkpoint", nargs="+", metavar="CHECKPOINT", help=f"{cli.CHECKPOINT}; of several, an ensemble")
+    add_labelled_data(p)
     p.add_argument(
         "--split", choices=("test", "valid", "train", "all"), default="test", help="the clips to score (default: test)"
     )
-    p.add_argument(
-        "--seed",
-        type=whole(0, SEEDS),
-        metavar="N",
-        help="seed of the split, if the data have none (default: the model's)",
-    )
-    p.add_argument("--fold", type=whole(1, FOLDS), metavar="N", help=f"{cli.FOLD} (default: the model's)")
-    cli.add_skip_bad(p)
-    p.add_argument("--out", metavar="DIR", help="write scores.csv and confusion.png into this folder")
+    cli.add_raw(p)
+    p.add_argument("--out", metavar="DIR", help="write scores.csv and pictures of the results into this folder")
     p.add_argument("--json", action="store_true", help="print one JSON object")
-    p.add_argument("--no-cache", action="store_true", help="do not cache features on disk")
     cli.add_backend(p)
     return p
 
 
-def open_as_trained(args, info):
-    """The data, with the seed and fold of the model's training: the same clips are held out."""
-    notes = info.notes
-    seed = notes.get("seed", 0) if args.seed is None else args.seed
-    drawn_by = notes.get("drawn_by", "position" if "seed" in notes else "content")  # version 0.1 drew by position
-    return open_dataset(
-        args.data,
-        seed,
-        args.fold,
-        training=False,
-        usual_fold=notes.get("fold"),
-        drawn_by=drawn_by,
-        trained_on=content.trained_before(notes),
-        skip_bad=True,
-    )
+# -- what is measured ----------------------------------------------------------------------------------------------
 
 
-def never_trained_on(data, split, info, checkpoint):
-    """The clips of a split without those that the model was trained on; of "train" and "all", all.
-
-    -> clips, how many of the split the model was trained on (None if its checkpoint does not say). Clips are compared
-    by content, so that renamed, added and deleted files, and copies, are recognised. Prints what was left out. Raises
-    minast.Error if nothing is left.
-    """
-    clips = data.clips if split == "all" else data.of(split)
-    if not clips:
-        raise Error(f"{data.name} has no clips in the {split} split.")
-    known = content.trained_on(info.notes)
-    if known is None:
-        trained = info.history or (info.notes.get("pretrained") and not info.notes.get("random_head"))
-        if trained and any(clip.path for clip in clips):
-            cli.note(f"{checkpoint} does not say which clips it was trained on: they may be among the scored ones.")
-        return clips, None
-    familiar = content.among(content.digests([clip.path for clip in clips]), known)
-    count = int(familiar.sum())
-    if split == "all" and count:
-        cli.note(f"the model was trained on {count} of these {cli.counted(len(clips), 'clip')}.")
-    if split in ("train", "all") or not count:
-        return clips, count
-    if count == len(clips):
-        raise Error(f"{data.name}: the model was trained on every clip of the {split} split: there is nothing to test.")
-    verb, them = ("is", "it") if count == 1 else ("are", "them")
-    of = f"{count} of {cli.counted(len(clips), 'clip')} of the {split} split"
-    cli.note(f"{of} {verb} left out: the model was trained on {them}.")
-    return [clip for clip, own in zip(clips, familiar, strict=True) if not own], count
+def overall(tested: Tested, loss: str, limits: np.ndarray | float) -> dict:
+    """All measures, their intervals, what these are over, and the calibration error."""
+    scores, targets, groups = tested.scores, tested.targets, tested.groups
+    found = metrics.measures(scores, targets, loss, limits)
+    found["ECE"] = reliability.calibration_error(scores, targets, loss)
+    if tested.scores is not tested.raw and not np.array_equal(tested.scores, tested.raw):
+        found["ECE_raw"] = reliability.calibration_error(tested.raw, targets, loss)
+    found["groups"] = None if groups is None else len(set(groups))
+    found["intervals"] = metrics.intervals(scores, targets, loss, groups, thresholds=limits)
+    return found
 
 
-def in_model_order(data, clips, labels, checkpoint):
-    """Targets (n, K) with a column for each class of the model; minast.Error if it lacks a class of the data."""
-    lacking = [name for name in data.labels if name not in labels]
-    if lacking:
-        raise Error(
-            f"{data.name} has {cli.counted(len(lacking), 'label')} that {checkpoint} lacks, the first is "
-            f"{quoted(lacking[0], 80)}; the model knows {named(labels, 10)}."
-        )
-    targets = np.zeros((len(clips), len(labels)), np.float32)
-    targets[:, [labels.index(name) for name in data.labels]] = data.targets(clips)
-    return targets
-
-
-def progress_scores(model, info, mels):
-    """Scores (n, K) of all clips, with a progress bar."""
-    from tqdm import tqdm
-
-    with tqdm(total=len(mels), desc="scores", unit="clip", disable=None, leave=False) as bar:
-        return scoring.clip_scores(model, info, mels, bar=bar)
-
-
-def by_class(labels, scores, targets, loss):
-    """A dictionary for each class that has clips: label, clips, AP and, for loss "ce", accuracy."""
-    ap, count = metrics.average_precision(scores, targets), targets.sum(axis=0).astype(int)
-    rows = [{"label": labels[k], "clips": int(count[k]), "AP": float(ap[k])} for k in np.flatnonzero(count)]
+def by_class(ensemble: Ensemble, tested: Tested, loss: str, limits: np.ndarray | float) -> list[dict]:
+    """A dictionary for each class that has clips: label, clips, AP, precision, recall, F1, ECE; accuracy for "ce"."""
+    scores, targets = tested.scores, tested.targets
+    values = dict(zip(("precision", "recall", "F1"), _rates(scores, targets, loss, limits), strict=True))
+    values |= {"AP": metrics.average_precision(scores, targets), "ECE": reliability.class_errors(scores, targets)}
     if loss == "ce":
-        truth, guess = targets.argmax(axis=1), scores.argmax(axis=1)
+        values = {"accuracy": values.pop("recall"), **values}
+    count = (targets > 0.5).sum(axis=0)
+    rows = [
+        {"label": ensemble.labels[k], "clips": int(count[k]), **{name: float(each[k]) for name, each in values.items()}}
+        for k in np.flatnonzero(count)
+    ]
+    if ensemble.decisions is not None:
         for row, k in zip(rows, np.flatnonzero(count), strict=True):
-            row["accuracy"] = float((guess[truth == k] == k).mean())
+            row["threshold"] = ensemble.decisions.thresholds[k]
     return rows
 
 
-def show(result, rows):
-    """Measures in one line, then a line per class."""
-    print("  ".join(f"{name} {value:.4f}" for name, value in result.items()))
+def _rates(scores, targets, loss, limits):
+    return metrics.precision_recall_f1(metrics.decided(scores, loss, limits), targets)
+
+
+# -- what is said --------------------------------------------------------------------------------------------------
+
+
+def show_overall(result: dict, clips: int) -> None:
+    """A line per measure, with its interval."""
+    of = counted(clips, "clip") if result["groups"] is None else counted(result["groups"], "group")
+    print(f"{'':17}  {'':8}  95 % interval over {of}")
+    for name, (low, high) in result["intervals"].items():
+        interval = "" if np.isnan(low + high) else f"{low:.4f} to {high:.4f}"
+        print(f"{NAMES.get(name, name):17}  {result[name]:<8.4f}  {interval}".rstrip())
+    before = f"; without calibration {result['ECE_raw']:.4f}" if "ECE_raw" in result else ""
+    print(f"{'calibration error':17}  {result['ECE']:.4f}{before}")
+
+
+def sentences(ensemble: Ensemble, data, tested: Tested, result: dict, left_out: list[str]) -> list[str]:
+    """What is to be known about the figures, a sentence each."""
+    said = []
+    if left_out:
+        total = len(ensemble.labels)
+        names = ", ".join(quoted(name, 40) for name in left_out[:20]) + (", ..." if len(left_out) > 20 else "")
+        said.append(f"Means are over {total - len(left_out)} of {total} classes; without a clip here: {names}.")
+    if full := [name for name, each in zip(ensemble.labels, (tested.targets > 0.5).all(axis=0), strict=True) if each]:
+        said.append(f"AUC is not defined for {', '.join(map(quoted, full))}: every clip has this label.")
+    if data.multilabel:
+        used = ensemble.decisions
+        said.append(
+            "F1 is that of a threshold of 0.5 for each class; python -m minast.calibrate finds better ones."
+            if used is None
+            else f"F1 is that of the checkpoint's thresholds, chosen on {used.data or 'other clips'}."
+        )
+    if chance := scoring.chance(result, result["intervals"]):
+        said.append(chance)
+    return said
+
+
+def show_classes(rows: list[dict]) -> None:
+    """A table with a line per class."""
     names = [visible(row["label"], 80) for row in rows]
     width = max(map(len, names))
     for name, row in zip(names, rows, strict=True):
-        accuracy = f"accuracy {row['accuracy']:6.1%}  " if "accuracy" in row else ""
-        print(f"  {name:{width}}  {counted(row['clips'], 'clip'):>11}  {accuracy}AP {row['AP']:.3f}")
+        cells = [f"{column} {_cell(column, row[column])}" for column in COLUMNS if column in row]
+        print(f"  {name:{width}}  {counted(row['clips'], 'clip'):>11}  {'  '.join(cells)}")
+
+
+def _cell(column, value):
+    if value is None:
+        return "never"
+    return f"{value:6.1%}" if column == "accuracy" else f"{value:.3f}"
+
+
+# -- what is written -----------------------------------------------------------------------------------------------
+
+
+def write_files(out: str, data, ensemble: Ensemble, tested: Tested, loss: str) -> None:
+    """scores.csv and the pictures."""
+    scores, targets = tested.scores, tested.targets
+    write_scores(os.path.join(out, "scores.csv"), data, ensemble.labels, tested.clips, scores)
+    picture = os.path.join(out, plots.PER_CLASS[loss])
+    cli.try_to_draw(picture, partial(plots.per_class, scores, targets, ensemble.labels, loss, picture))
+    picture = os.path.join(out, "reliability.png")
+    calibrated = not np.array_equal(scores, tested.raw)
+    shown = {"as the model says": tested.raw, "calibrated": scores} if calibrated else {"probabilities": scores}
+    cli.try_to_draw(picture, partial(save_reliability, picture, shown, targets, loss))
 
 
 def write_scores(path, data, labels, clips, scores):

@@ -1,6 +1,7 @@
-"""The picture of `predict --explain`: where in a recording a label was heard."""
+"""The picture of `predict --explain`: where in a recording labels were heard."""
 
 import os
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -35,22 +36,36 @@ def relevance_over_time(model: AST, info: Info, mel: np.ndarray, label: int) -> 
 
 
 def save_explanation(
-    path: str | os.PathLike, model: AST, info: Info, mel: np.ndarray, label: int, title: str = ""
+    path: str | os.PathLike,
+    model: AST,
+    info: Info,
+    mel: np.ndarray,
+    labels: Sequence[int],
+    titles: Sequence[str],
+    over_time: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> None:
-    """Draw `relevance_over_time` over the recording's spectrogram into a PNG.
+    """Draw `relevance_over_time` of each label over the recording's spectrogram, one below the other, into a PNG.
 
-    Of a recording with more than COLUMNS frames, each column of the picture is the mean of several. Raises minast.Error
-    as `atomic` does.
+    labels: numbers of classes; titles: one for each. over_time: where the segments start (W,) s, and their
+    probabilities (W, K), which are drawn below for these labels. Of a recording with more than COLUMNS frames, each
+    column of the picture is the mean of several. Raises minast.Error as `atomic` does.
     """
-    fig = plots.figure(10, 4)
-    axes = fig.subplots()
-    values, rate = relevance_over_time(model, info, mel, label), info.features.rate
-    plots.relevance(axes, in_columns(mel), in_columns(values), rate)
+    rows = len(labels) + (over_time is not None)
+    fig = plots.figure(10, 4 if rows == 1 else 1 + 2.6 * rows)
+    panels = fig.subplots(rows, 1, squeeze=False, sharex=over_time is None)[:, 0]
+    rate, spectrogram = info.features.rate, in_columns(mel)
     begin, seconds = (FRAME - hop_seconds(rate)) / 2, len(mel) * hop_seconds(rate)
-    for image in axes.images:
-        image.set_extent((begin, begin + seconds, -0.5, mel.shape[1] - 0.5))
-    axes.set_xlim(begin, begin + seconds)
-    axes.set_title(plots.plain(title), parse_math=False)
+    for axes, label, title in zip(panels, labels, titles, strict=False):
+        plots.relevance(axes, spectrogram, in_columns(relevance_over_time(model, info, mel, label)), rate)
+        for image in axes.images:
+            image.set_extent((begin, begin + seconds, -0.5, mel.shape[1] - 0.5))
+        axes.set_xlim(begin, begin + seconds)
+        axes.set_title(plots.plain(title, 100), parse_math=False)
+    if over_time is not None:
+        starts, scores = over_time
+        names = [info.labels[k] for k in labels]
+        plots.scores(panels[-1], starts, scores[:, labels], names, info.features.frames * hop_seconds(rate))
+        panels[-1].set_xlim(begin, begin + seconds)
     plots.save_figure(fig, path)
 
 

@@ -28,6 +28,8 @@ from .text import visible
 
 MOST_CLASSES = 2000  # in a confusion matrix: about as many as its picture has pixels
 MOST_NAMES = 100  # on its axes: more would overlap
+PER_CLASS = {"ce": "confusion.png", "bce": "average_precision.png"}  # the file that `per_class` draws, by loss
+SPECTROGRAM, RELEVANCE, SIGNED, SHARE = "viridis", "autumn_r", "coolwarm", "Blues"  # colour maps, the same everywhere
 TICKS_HZ = (100, 200, 500, 1000, 2000, 4000, 7000, 15000)
 
 
@@ -36,6 +38,13 @@ def figure(width: float = 7.0, height: float = 4.0) -> "Figure":
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
+
+
+def colours(name: str, count: int) -> np.ndarray:
+    """The colours of a map, from its lowest value to its highest.   -> (count, 3) uint8"""
+    from matplotlib import colormaps
+
+    return (colormaps[name](np.linspace(0, 1, count))[:, :3] * 255 + 0.5).astype(np.uint8)
 
 
 def save_figure(fig: "Figure", path: str | os.PathLike) -> None:
@@ -64,21 +73,34 @@ def plain(text: str, limit: int = 60) -> str:
 
 
 def learning_curves(
-    history: Sequence[dict], path: str | os.PathLike, measure: str = "accuracy", title: str = "", scored: str = "test"
+    history: Sequence[dict],
+    path: str | os.PathLike,
+    measure: str = "accuracy",
+    title: str = "",
+    scored: str = "test",
+    epoch: int | None = None,
 ) -> None:
     """Draw losses (left) and accuracy or mAP (right) over epochs.
 
     history: one dictionary per epoch, as in a checkpoint's `info.history`. measure: "accuracy" or "mAP". scored: the
-    clips that were scored after each epoch, "validation" or "test".
+    clips that were scored after each epoch, "validation" or "test". epoch: the one whose weights are kept, which is
+    marked; its figure ends the title.
     """
     fig = figure(9, 3.6)
-    draw_learning_curves(fig.subplots(1, 2), history, measure, scored)
-    fig.suptitle(plain(title), parse_math=False)
+    draw_learning_curves(fig.subplots(1, 2), history, measure, scored, epoch)
+    if epoch:
+        value = history[epoch - 1][measure]
+        title += f": {measure} {f'{value:.1%}' if measure == 'accuracy' else f'{value:.3f}'} after epoch {epoch}"
+    fig.suptitle(visible(title, 100), parse_math=False)
     save_figure(fig, path)
 
 
 def draw_learning_curves(
-    axes: Sequence["Axes"], history: Sequence[dict], measure: str = "accuracy", scored: str = "test"
+    axes: Sequence["Axes"],
+    history: Sequence[dict],
+    measure: str = "accuracy",
+    scored: str = "test",
+    epoch: int | None = None,
 ) -> None:
     """`learning_curves` on two axes of the caller's."""
     left, right = axes
@@ -91,6 +113,8 @@ def draw_learning_curves(
     right.plot(epochs, [row[measure] for row in history], marker=".", label=scored)
     right.set(xlabel="epoch", ylabel=measure, ylim=(0, 1.02))
     for each in (left, right):
+        if epoch:
+            each.axvline(epoch, color="0.4", linestyle=":", linewidth=1.2, label=f"epoch {epoch}")
         each.grid(alpha=0.3)
         each.legend()
         each.xaxis.get_major_locator().set_params(integer=True)
@@ -122,7 +146,7 @@ def draw_confusion(axes: "Axes", matrix: np.ndarray, labels: Sequence[str]) -> "
     """`confusion` on axes of the caller's.   -> the image, for a colour bar"""
     k = len(labels)
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    image = axes.imshow(share, vmin=0, vmax=1, cmap="Blues")
+    image = axes.imshow(share, vmin=0, vmax=1, cmap=SHARE)
     axes.set(xlabel="predicted", ylabel="true")
     named = range(0, k, -(-k // MOST_NAMES))
     names = [plain(labels[i]) for i in named]
@@ -152,16 +176,25 @@ def class_bars(
 ) -> None:
     """Draw one bar per class, the best 100 classes first.   values (K,) in [0, 1], NaN for a class without clips
 
-    For clips with several labels, where a confusion matrix is not defined.
+    For clips with several labels, where a confusion matrix is not defined. Classes without clips are named, not drawn.
     """
-    order = np.argsort(-np.nan_to_num(values, nan=-1))[:100]
-    fig = figure(7, min(20.0, 1.5 + 0.25 * len(order)))
+    values = np.asarray(values, float)
+    there = np.flatnonzero(~np.isnan(values))
+    order = there[np.argsort(-values[there], kind="stable")][:MOST_NAMES]
+    fig = figure(7, min(20.0, 2 + 0.25 * len(order)))
     axes = fig.subplots()
-    axes.barh(range(len(order)), np.nan_to_num(values)[order])
+    axes.barh(range(len(order)), values[order])
+    for i, k in enumerate(order):
+        axes.text(min(values[k] + 0.01, 0.93), i, f"{values[k]:.2f}", va="center", fontsize=8)
     axes.set_yticks(range(len(order)), [plain(labels[k]) for k in order], parse_math=False)
     axes.invert_yaxis()
     axes.set(xlabel=name, xlim=(0, 1))
     axes.grid(alpha=0.3, axis="x")
+    mean = f", mean {values[there].mean():.3f}" if len(there) else ""
+    axes.set_title(f"{name} of {len(there)} classes{mean}", fontsize=11)
+    if lacking := [plain(labels[k], 30) for k in np.flatnonzero(np.isnan(values))]:
+        some = ", ".join(lacking[:8]) + (", ..." if len(lacking) > 8 else "")
+        fig.supxlabel(visible(f"not drawn, no clips: {some}", 110), fontsize=8, parse_math=False)
     save_figure(fig, path)
 
 
@@ -190,9 +223,8 @@ def spectrogram(
     hop = hop_seconds(rate)
     begin = start + FRAME / 2 - hop / 2
     extent = (begin, begin + T * hop, -0.5, F - 0.5)
-    image = axes.imshow(
-        mel.T, **{"origin": "lower", "aspect": "auto", "interpolation": "nearest", "extent": extent, **style}
-    )
+    style = {"origin": "lower", "aspect": "auto", "interpolation": "nearest", "cmap": SPECTROGRAM, **style}
+    image = axes.imshow(mel.T, extent=extent, **style)
     axes.set(xlabel="time (s)", ylabel="frequency (Hz)" if hz else "mel bin")
     if hz:
         shown = [f for f in TICKS_HZ if bin_of(f, rate, F) < F - 0.5]
@@ -226,7 +258,7 @@ def relevance(
     limit = limit or np.percentile(np.abs(values), 99.5) or np.abs(values).max() or 1.0
     signed = values.min() < 0
     alpha = 0.8 * np.clip(np.abs(values) / limit, 0, 1).T  # where nothing is relevant the spectrogram shows through
-    style = {"cmap": "coolwarm", "vmin": -limit} if signed else {"cmap": "autumn_r", "vmin": 0}
+    style = {"cmap": SIGNED, "vmin": -limit} if signed else {"cmap": RELEVANCE, "vmin": 0}
     image = spectrogram(axes, values, rate, start, hz, None, vmax=limit, alpha=alpha, **style)
     if label:
         from matplotlib.cm import ScalarMappable
@@ -261,7 +293,7 @@ def scores(
     first, last = (starts[1] - starts[0], starts[-1] - starts[-2]) if len(starts) > 1 else (seconds, seconds)
     edges = np.r_[middles[0] - first / 2, (middles[1:] + middles[:-1]) / 2, middles[-1] + last / 2]
     image = axes.pcolormesh(
-        edges, np.arange(len(labels) + 1), values.T, **{"vmin": 0, "vmax": 1, "cmap": "viridis", **style}
+        edges, np.arange(len(labels) + 1), values.T, **{"vmin": 0, "vmax": 1, "cmap": SPECTROGRAM, **style}
     )
     axes.set_yticks(np.arange(len(labels)) + 0.5, [plain(name) for name in labels], parse_math=False)
     axes.invert_yaxis()

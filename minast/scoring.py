@@ -4,7 +4,6 @@ A clip longer than the model's input is cut into segments (`features.segment_sta
 clip's end; the result of a clip is the mean over its segments.
 """
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
@@ -12,50 +11,63 @@ import numpy as np
 from . import metrics
 from .checkpoint import Info
 from .config import FeatureConfig
+from .decisions.calibration import probabilities as probabilities
 from .errors import Error
 from .features import frame_count, hop_seconds, model_inputs, normalise, segment_starts, segments
-from .layers import softmax_forward
 from .model import AST
 
 BATCH = 16  # segments that go through the model together
+CHANCE = 0.55  # AUC: what is below is of no use, even if it is no accident
+KEPT = ("accuracy", "mAP", "AUC", "d_prime")  # measures of each epoch in history.csv
 
 
-def probabilities(logits: np.ndarray, loss: str) -> np.ndarray:
-    """Softmax for a model trained with loss "ce", sigmoid for "bce".   logits (..., K) -> (..., K)"""
-    if loss == "ce":
-        return softmax_forward(logits)[0]
-    e = np.exp(-np.abs(logits))
-    return np.where(logits >= 0, 1 / (1 + e), e / (1 + e))
+def in_batches(function: Callable, items: Iterable[tuple], batch: int = BATCH) -> Iterator[tuple]:
+    """`function` of a stream of segments, in their order.   (segment (frames, F), tag) -> (its row (...), tag)
+
+    function: (B, frames, F) -> (B, ...) NumPy. It is called with `batch` segments at a time, whichever sounds they
+    belong to, so that many short ones take no longer than a few long ones; no more than that many are held. An item
+    whose segment is None comes out as it is, in its place: it tells, for example, that a sound has ended.
+    """
+    waiting, segments = [], []
+
+    def computed():
+        rows = iter(function(np.stack(segments)) if segments else ())
+        for segment, tag in waiting:
+            yield (None if segment is None else next(rows)), tag
+        waiting.clear()
+        segments.clear()
+
+    for item in items:
+        if item[0] is None and not waiting:
+            yield item
+            continue
+        waiting.append(item)
+        if item[0] is not None:
+            segments.append(item[0])
+        if len(segments) == batch:
+            yield from computed()
+    yield from computed()
 
 
 def by_clip(function: Callable, clips: Iterable[Iterable[np.ndarray]], batch: int = BATCH) -> Iterator[np.ndarray]:
-    """`function` of the segments of each clip, clip by clip.   clips of segments (frames, F) -> arrays (W, ...)
+    """`in_batches`, clip by clip.   clips of segments (frames, F) -> arrays (W, ...)
 
-    function: (B, frames, F) -> (B, ...) NumPy. It is called with `batch` segments at a time, whichever clips they
-    belong to, so that many short clips take no longer than a few long ones. clips may be a generator, and so may each
-    clip: no more than `batch` segments are held at a time. A clip without segments gives an empty array.
+    clips may be a generator, and so may each clip. A clip without segments gives an empty array.
     """
-    waiting, unfinished = [], deque()  # segments with their clip's rows; each clip's rows and how many there will be
 
-    def compute():
-        for (_, rows), row in zip(waiting, function(np.stack([x for x, _ in waiting])), strict=True):
+    def items():
+        for clip in clips:
+            for segment in clip:
+                yield segment, False
+            yield None, True
+
+    rows = []
+    for row, ended in in_batches(function, items(), batch):
+        if ended:
+            yield np.array(rows)
+            rows = []
+        else:
             rows.append(row)
-        waiting.clear()
-
-    for clip in clips:
-        rows, count = [], 0
-        for segment in clip:
-            count += 1
-            waiting.append((segment, rows))
-            if len(waiting) == batch:
-                compute()
-        unfinished.append((rows, count))
-        while unfinished and len(unfinished[0][0]) == unfinished[0][1]:
-            yield np.array(unfinished.popleft()[0])
-    if waiting:
-        compute()
-    for rows, _ in unfinished:
-        yield np.array(rows)
 
 
 def segment_scores(model: AST, loss: str) -> Callable[[np.ndarray], np.ndarray]:
@@ -145,11 +157,23 @@ def mean_loss(scores: np.ndarray, targets: np.ndarray, loss: str) -> float:
     return float(-(targets * np.log(p) + (1 - targets) * np.log1p(-p)).mean())
 
 
+def chance(result: dict[str, float], intervals: dict[str, tuple[float, float]]) -> str:
+    """A sentence if a model does no better than guessing, else "".   result, intervals: of `metrics`
+
+    It does not if the interval of its AUC, which is 0.5 for any guess however frequent the classes are, reaches down to
+    0.5, or if the AUC is below CHANCE.
+    """
+    auc, (low, high) = result["AUC"], intervals["AUC"]
+    if np.isnan(auc) or (auc >= CHANCE and not low <= 0.5):
+        return ""
+    interval = "" if np.isnan(low) else f" (95 % interval {low:.3f} to {high:.3f})"
+    return (
+        f"This is chance level: AUC {auc:.3f}{interval}, and guessing gives 0.5. Train longer, or from pretrained "
+        "weights (--pretrained), and look for wrong labels with python -m minast.data check."
+    )
+
+
 def measures(scores: np.ndarray, targets: np.ndarray, loss: str) -> dict[str, float]:
     """{name: number} of scores and targets (n, K). The first selects the best epoch: accuracy, or mAP ("bce")."""
-    shared = {
-        "mAP": metrics.mean_average_precision(scores, targets),
-        "AUC": metrics.roc_auc(scores, targets),
-        "d_prime": metrics.d_prime(scores, targets),
-    }
-    return {"accuracy": metrics.accuracy(scores, targets), **shared} if loss == "ce" else shared
+    found = metrics.measures(scores, targets, loss)
+    return {name: found[name] for name in KEPT if name in found}

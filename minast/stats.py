@@ -17,7 +17,7 @@ from .training.feature_cache import FeatureCache
 def main(argv=None):
     """The command.   -> exit status"""
     args = parser().parse_args(argv)
-    data = open_dataset(args.data, args.seed, args.fold, skip_bad=True)
+    data = open_dataset(args.data, args.seed, args.fold, skip_bad=True, alike=True)
     features = FeatureConfig(rate=args.rate, mel_bins=args.mel_bins, window=args.window)
     bad = []
     clips = FeatureCache(data.of("train"), features, not args.no_cache, bad=bad)

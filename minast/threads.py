@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import copy_context
 from functools import cache, partial
-from itertools import pairwise
+from itertools import islice, pairwise, repeat
 from queue import SimpleQueue
 from typing import Any
 
@@ -221,22 +221,51 @@ def run(task: Callable[[Any], object], items: Iterable) -> None:
 
 
 @contextmanager
-def ordered(function: Callable[[Any], Any], items: Iterable) -> Iterator[Iterator]:
+def ordered(function: Callable[[Any], Any], items: Iterable, ahead: int | None = None) -> Iterator[Iterator]:
     """An iterator over function(item) of every item, in order, computed ahead by `count()` threads.
 
         with ordered(read, paths) as results:
             for found in results:
 
-    An exception is raised when its result is due. When the block is left early, say by Ctrl-C, items that were not
-    begun are cancelled, and those in progress are not waited for.
+    ahead: how many results may wait at most; items are then taken from `items` as they are needed (default: all). An
+    exception is raised when its result is due. When the block is left early, say by Ctrl-C, items that were not begun
+    are cancelled, and those in progress are not waited for.
     """
+    with _pool_of(count()) as pool:
+        yield pool.map(function, items) if ahead is None else _window(pool, function, items, ahead)
+
+
+@contextmanager
+def in_background(items: Iterable, ahead: int) -> Iterator[Iterator]:
+    """An iterator over `items`, which one thread beside this one computes; `ahead`: how many may wait at most.
+
+    Otherwise as `ordered`.
+    """
+    source, end = iter(items), object()
+    with _pool_of(1) as pool:
+        found = _window(pool, lambda _: next(source, end), repeat(None), ahead)
+        yield iter(partial(next, found), end)
+
+
+@contextmanager
+def _pool_of(threads):
     from concurrent.futures import ThreadPoolExecutor
 
-    pool = ThreadPoolExecutor(count(), initializer=stay_single_threaded)
+    pool = ThreadPoolExecutor(threads, initializer=stay_single_threaded)
     try:
-        yield pool.map(function, items)
+        yield pool
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _window(pool, function, items, ahead):
+    """pool.map with no more than `ahead` results, begun or waiting."""
+    items = iter(items)
+    waiting = deque(pool.submit(function, item) for item in islice(items, ahead))
+    while waiting:
+        result = waiting.popleft().result()
+        waiting.extend(pool.submit(function, item) for item in islice(items, 1))
+        yield result
 
 
 def spans(n: int, align: int = 1, parts: int | None = None) -> list[slice]:

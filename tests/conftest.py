@@ -72,7 +72,7 @@ def tones(tmp_path_factory):
     return folder
 
 
-TINY_RUN = ["--depth", "2", "--epochs", "3", "--batch", "6", "--lr", "1e-3"]
+TINY_RUN = ["--depth", "2", "--epochs", "3", "--batch", "4", "--lr", "1e-3"]
 
 
 @pytest.fixture(scope="session")

@@ -104,6 +104,8 @@ SLOW = {
     "bench/test_bench.py": {"test_peak_memory_is_the_process_s_own": None, "test_functions_alternate": None},
     "bench/test_goals.py": {"test_an_idle_device_and_memory_apart": None},
     "fuzz/test_fuzz.py": {"test_2000_files": None, "test_every_kind_of_fault_is_noticed": None},
+    "data/test_audioset.py": {"test_many_segments": r"20000-.*"},
+    "data/test_official.py": {"test_a_new_data_set_is_evaluated_on_its_fold_of_training": "own"},
     "data/test_bad_files.py": {"test_many_writers_and_readers": None},
     "data/test_identity.py": {"test_fine_tuning_holds_out_what_the_weights_have_not_seen": None},
     "training/test_train.py": {

@@ -15,7 +15,7 @@ from ..errors import Error
 from . import folder, manifest
 from .common import Clip, Dataset, checked
 from .registry import SOURCES, data_help, fold_help
-from .splits import assigned
+from .splits import NOW, assigned
 from .summary import understood
 
 for _module in sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.ispkg):
@@ -35,23 +35,36 @@ def open_dataset(
     training: bool = True,
     *,
     usual_fold: int | None = None,
-    drawn_by: str = "content",
+    drawn_by: str = NOW,
     trained_on: np.ndarray | None = None,
     skip_bad: bool = False,
+    validation: float | None = None,
+    folds: int | None = None,
+    alike: bool | str = False,
 ) -> Dataset:
     """Find the clips of a data set, their labels and their splits. Nothing is decoded yet.
 
     data: "builtin", "NAME:PATH" for a name in `SOURCES`, a folder, or a CSV manifest. seed: draws the split of data
     without one, and the built-in sounds. fold: the test fold of data that come in folds (default: `usual_fold`, else
     the first). training: also refuse data that cannot be trained on: a single class, no clips to train or validate
-    on, a class without training clips. drawn_by: "content" of the files, or "position" in the list, as version 0.1
-    drew splits. trained_on: clips (`content.trained_on`) that a split that is drawn does not hold out. skip_bad: go on
-    without files that are named and not there; they are in `bad`.
+    on, a class without training clips. trained_on: clips (`content.trained_on`) that a split that is drawn does not
+    hold out. skip_bad: go on without files that are named and not there; they are in `bad`.
+
+    What is drawn never tears a `group` or the copies of a file apart. Data without splits or folds are divided into
+    train, validation and test: a fifth of each class is for testing, a fifth of the rest for validation. validation:
+    another share of the training clips, 0 for none, also for data that have a test split or folds and no validation
+    split. folds: so many are drawn, and a split that the data have is not used. alike: whether clips with the same
+    sound are looked for and kept together as well, which reads all files (up to `near.MOST`); or what
+    `Dataset.alike` was when the split was drawn before. drawn_by: "content" or "position" draw train and test alone,
+    as earlier versions did.
     Raises minast.Error for these, and for data that are missing, malformed or could mean several things.
     """
     if seed < 0:
         raise Error(f"the seed is {seed}: it must be 0 or more.")
-    found = assigned(_read(str(data), seed, fold), seed, fold, usual_fold, drawn_by, trained_on)
+    if validation is not None and not 0 <= validation < 1:
+        raise Error(f"the share of validation clips is {validation:g}: it must be 0 or more, and below 1.")
+    read = _read(str(data), seed, fold if folds is None else None)
+    found = assigned(read, seed, fold, usual_fold, drawn_by, trained_on, validation, folds, alike)
     if found.bad and not skip_bad:
         rest = len(found.bad) - 1
         more = f" {rest} more {'file is' if rest == 1 else 'files are'} missing." if rest else ""

@@ -186,9 +186,18 @@ class Clips(Sequence):
 
     def with_splits(self, splits: np.ndarray) -> "Clips":
         """The same clips in other splits.   splits (n,): CODES"""
-        columns, splits = self._columns, np.asarray(splits, np.int8)
-        if self._rows is not None:
-            everywhere = columns.splits.copy()
-            everywhere[self._rows] = splits
-            splits = everywhere
-        return Clips(replace(columns, splits=splits), self._rows)
+        return Clips(replace(self._columns, splits=self._put(self._columns.splits, splits, np.int8)), self._rows)
+
+    def with_folds(self, folds: np.ndarray) -> "Clips":
+        """The same clips in other folds.   folds (n,): from 1"""
+        before = self._columns.folds
+        before = np.full(len(self._columns.splits), -1, np.int32) if before is None else before
+        return Clips(replace(self._columns, folds=self._put(before, folds, np.int32)), self._rows)
+
+    def _put(self, column, values, dtype):
+        """A whole column in which these clips have other values."""
+        if self._rows is None:
+            return np.asarray(values, dtype)
+        everywhere = column.copy()
+        everywhere[self._rows] = values
+        return everywhere

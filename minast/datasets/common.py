@@ -54,6 +54,7 @@ class Dataset:
     notes: tuple[str, ...] = ()  # what was assumed, a sentence each
     skipped: tuple[Skipped, ...] = ()
     bad: tuple[Bad, ...] = ()  # files that are named but not there
+    alike: str = ""  # clips with the same sound that a drawn split keeps together: `content.pack_groups`
 
     def __post_init__(self):
         object.__setattr__(self, "clips", Clips.of(self.clips))

@@ -81,6 +81,29 @@ def unpack(text: str) -> np.ndarray:
         raise Error("the checkpoint's list of training clips is damaged.") from None
 
 
+def pack_groups(pairs: np.ndarray, found: Sequence[bytes | None]) -> str:
+    """Pairs of clips that belong together as a text for a checkpoint.   pairs (p, 2): places in `found`, the digests"""
+    known = [found[i][:SHORT] for pair in pairs.tolist() for i in pair]
+    return base64.b64encode(b"".join(known)).decode()
+
+
+def unpack_groups(text: str, found: Sequence[bytes | None]) -> np.ndarray:
+    """What `pack_groups` wrote, as far as both clips of a pair are still there.   -> (p, 2): places in `found`
+
+    Raises minast.Error if the text is damaged.
+    """
+    try:
+        values = base64.b64decode(text, validate=True)
+    except (ValueError, TypeError):
+        values = b"?"
+    if len(values) % (2 * SHORT):
+        raise Error("the checkpoint's list of clips with the same sound is damaged.")
+    place = {value[:SHORT]: i for i, value in enumerate(found) if value}
+    parts = [place.get(values[i : i + SHORT], -1) for i in range(0, len(values), SHORT)]
+    pairs = np.array(parts, np.int64).reshape(-1, 2)
+    return pairs[(pairs >= 0).all(axis=1)]
+
+
 def trained_on(notes: dict) -> np.ndarray | None:
     """The clips that a model was trained on, its pretrained weights included.   -> (n,) uint64, sorted
 

@@ -1,14 +1,20 @@
-"""A CSV file with the columns file, labels and, optionally, split or fold. Several labels are written a;b."""
+"""A CSV file with the columns file, labels and, optionally, split or fold, and group. Several labels are written a;b.
+
+If some clip has several labels, clips without any are allowed: their row has empty labels and is 0 for every class.
+`background` is a class like any other, since nobody can tell from outside whether it is meant to be recognised.
+"""
 
 import os
 from collections.abc import Sequence
 
 from ..errors import Error
-from ..text import visible
+from ..text import counted, visible
 from . import labels as names
 from . import table
 from .common import Bad, Clip, Dataset, named, quoted
 from .splits import fold_of, split_of
+
+NOTHING = ("background", "none", "nothing")  # labels that may mean that there is none
 
 
 def read(path: str, seed: int = 0) -> Dataset:
@@ -21,7 +27,13 @@ def from_tables(name: str, tables: Sequence[tuple[table.Table, str]], finder: ta
     """The clips of tables, each of them a split if one is named beside it. name: of the data set."""
     clips, bad, lines, spellings, folders = [], [], {}, [], {}
     rows = [(each.path, split, row) for each, split in tables for row in each.rows]
+    several = any(len(row.labels) > 1 for _, _, row in rows)
     for path, _, row in rows:
+        if not row.labels and not several:
+            raise Error(
+                f"{table.place(path, row.line)}: the labels are empty, {visible(row.file, 80)} needs one: only where "
+                "some clips have several labels, a;b, may others have none."
+            )
         spellings += row.labels
         row.labels = [names.cleaned(label, f"{path}, line {row.line}") for label in row.labels]
     labels = sorted({label for _, _, row in rows for label in row.labels})
@@ -41,7 +53,7 @@ def from_tables(name: str, tables: Sequence[tuple[table.Table, str]], finder: ta
             raise Error(f"{where}: {shown} is already in line {lines[real]}: give it one line with all its labels.")
         lines[real] = row.line
         own = tuple(sorted({number[label] for label in row.labels}))
-        clips.append(Clip(full, own, split, path=full, fold=fold))
+        clips.append(Clip(full, own, split, full, fold=fold, group=row.group))
     notes = [note for each, _ in tables for note in each.notes] + names.merged(spellings)
     notes += _moved(finder)
     for kind, given in (("split", [bool(clip.split) for clip in clips]), ("fold", [c.fold is not None for c in clips])):
@@ -50,9 +62,21 @@ def from_tables(name: str, tables: Sequence[tuple[table.Table, str]], finder: ta
                 f"{visible(name)}: {given.count(False)} of {len(clips)} rows have no {kind}: give all of them one, or "
                 "none."
             )
-    several = any(len(row.labels) > 1 for _, _, row in rows)
+    if several:
+        notes += _no_class(clips, labels)
     origin = "folds given by the manifest" if any(clip.fold is not None for clip in clips) else "given by the manifest"
     return Dataset(name, labels, clips, several, origin, notes=tuple(dict.fromkeys(notes)), bad=tuple(bad))
+
+
+def _no_class(clips, labels):
+    """Notes on clips of none of the classes, in multi-label data"""
+    notes = []
+    if empty := sum(not clip.labels for clip in clips):
+        notes.append(f"{counted(empty, 'clip has', 'clips have')} no label: none of the classes is to be heard there")
+    for name in labels:
+        if name.casefold() in NOTHING:
+            notes.append(f"{quoted(name)} is learned as a class; leave the labels empty where no class is to be heard")
+    return notes
 
 
 def real_path(path: str, folders: dict[str, str]) -> str:

@@ -7,6 +7,17 @@ from .common import Dataset
 
 
 @dataclass(frozen=True)
+class Download:
+    """Where the archive of a data set is published, and what is known about it."""
+
+    url: str  # of a .zip or .tar.gz
+    licence: str
+    clips: int  # how many it holds: what is unpacked is counted
+    size: int | None = None  # bytes
+    sha256: str | None = None  # only from a source that documents it; None: what came is recorded, not compared
+
+
+@dataclass(frozen=True)
 class Source:
     """A data set that is given as NAME or NAME:PATH."""
 
@@ -16,6 +27,7 @@ class Source:
     path: bool = True  # whether a path follows the name
     folds: tuple[int, ...] = ()  # numbers of its folds; one of them is the test set
     recognise: Callable[[str], bool] | None = None  # whether a folder that was given without the name looks like it
+    download: Download | None = None  # for `data get`
 
     @property
     def usage(self) -> str:
@@ -43,6 +55,12 @@ def data_help() -> str:
     named = [source.usage for source in SOURCES.values() if source.path]
     alone = [source.usage for source in SOURCES.values() if not source.path]
     return listed([*alone, "a folder", "a .csv manifest", *named])
+
+
+def titles() -> str:
+    """A line for each data set: how it is given, and what it is."""
+    width = max(len(source.usage) for source in SOURCES.values())
+    return "\n".join(f"  {source.usage:{width}}  {source.title}" for source in SOURCES.values())
 
 
 def fold_help() -> str:

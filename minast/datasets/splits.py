@@ -1,19 +1,22 @@
 """Who is trained on and who is held out: names of splits and folds, and a split for data that come without one."""
 
-import hashlib
 import re
 import unicodedata
-from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 
 from ..errors import Error
-from . import content
-from .clips import CODES, SPLITS, Clip
+from ..text import counted, visible
+from . import content, near, old_splits
+from .clips import CODES, SPLITS, Clips
 from .common import Dataset
+from .draw import Units, dealt, held_out
 
-SHARE = 0.2  # of each class is held out
+SHARE = 0.2  # of each class is for testing, and of the rest for validation
+NOW = "groups"  # how splits are drawn now; "content" and "position" are those of earlier versions
+DRAWN_BY = (NOW, "content", "position")
 ALIASES = {"train": "train", "training": "train", "trn": "train"}
 ALIASES |= {"valid": "valid", "validation": "valid", "validate": "valid", "val": "valid", "dev": "valid"}
 ALIASES |= {"test": "test", "testing": "test", "tst": "test", "eval": "test", "evaluation": "test"}
@@ -50,82 +53,138 @@ def assigned(
     seed: int,
     fold: int | None = None,
     usual_fold: int | None = None,
-    drawn_by: str = "content",
+    drawn_by: str = NOW,
     trained_on: np.ndarray | None = None,
+    validation: float | None = None,
+    folds: int | None = None,
+    alike: bool | str = False,
 ) -> Dataset:
     """The data set with a split for each clip: its own, the fold's, or one drawn by `seed`.
 
-    Arguments as in `open_dataset`. Raises minast.Error for a fold that is not there, and for any where there is none.
+    Arguments as in `open_dataset`. Raises minast.Error for a fold that is not there, for any where there is none, and
+    for data that cannot be divided as asked.
     """
-    folds = dataset.folds
-    if drawn_by == "position" and dataset.kind == "own" and fold is None:
-        folds = []  # version 0.1 knew no folds in a user's own data
-    if fold is not None and not folds:
+    own = dataset.folds
+    if drawn_by == "position" and dataset.kind == "own" and fold is None and usual_fold is None:
+        own = []  # version 0.1 knew no folds in a user's own data
+    if folds is not None and own and len(own) != folds:
+        raise Error(f"{visible(dataset.name)}: these data come in {len(own)} folds of their own, not in {folds}.")
+    if fold is not None and not own and folds is None:
         raise Error(f"{dataset.name}: these data have no folds: leave out --fold.")
-    if folds:
-        test = fold if fold is not None else usual_fold if usual_fold in folds else folds[0]
-        if test not in folds or len(folds) < 2:
-            numbers = ", ".join(map(str, folds))
-            raise Error(f"{dataset.name}: fold {test} is to be the test set; there are the folds {numbers}.")
-        clips = dataset.clips.with_splits(np.where(dataset.clips.folds == test, CODES["test"], CODES["train"]))
-        return replace(dataset, clips=clips, fold=test, split_from=f"{dataset.split_from}: fold {test} is the test set")
-    if (dataset.clips.splits > 0).all():
-        return dataset
-    by_place = drawn_by == "position"
-    clips = draw_by_position(dataset.clips, seed) if by_place else draw(dataset.clips, seed, trained_on=trained_on)
-    return replace(dataset, clips=clips, drawn=True, split_from=f"a fifth of each class held out, seed {seed}")
+    drawing = Drawing(dataset, seed, trained_on, alike)
+    if folds is not None and not own:
+        dataset = drawing.folds(folds)
+        own = dataset.folds
+    if own:
+        dataset = by_fold(dataset, own, fold if fold is not None else usual_fold if usual_fold in own else own[0])
+    elif not (dataset.clips.splits > 0).all():
+        if drawn_by != NOW:
+            clips = old_splits.drawn(dataset.clips, seed, drawn_by, trained_on)
+            return replace(dataset, clips=clips, drawn=True, split_from=f"a fifth of each class held out, seed {seed}")
+        return drawing.whole(SHARE if validation is None else validation)
+    if validation and not len(dataset.of("valid")):
+        return validated(dataset, validation, seed, trained_on, alike)
+    return dataset
 
 
-def draw(clips: list[Clip], seed: int, share: float = SHARE, trained_on: np.ndarray | None = None) -> list[Clip]:
-    """The clips with a split: `share` of each class (at least one clip, if it has two) is "test", the rest "train".
-
-    The content of a file and the seed decide, not its name or place: clips are held out in the order of a hash of the
-    two, round(share * n) of a class of n. So renaming moves no clip, and adding or deleting one moves at most one other
-    of its class, since round(share * n) then changes. Copies of a file go together; where they do not fit in, fewer
-    are held out. A clip with several labels counts for its rarest one. trained_on: clips (`content.shortened`) that are
-    never held out.
-    """
-    found = content.digests([clip.path for clip in clips], "drawing the split")
-    never = set() if trained_on is None else set(np.flatnonzero(content.among(found, trained_on)))
-    units = {}  # the places of all copies of a recording
-    for i, (clip, value) in enumerate(zip(clips, found, strict=True)):
-        units.setdefault(value or clip.name.encode("utf-8", "surrogateescape"), []).append(i)
-    counts = np.bincount([k for clip in clips for k in clip.labels])
-    classes = {}
-    for value, members in units.items():
-        labels = [k for i in members for k in clips[i].labels]
-        rarest = min(labels, key=lambda k: (counts[k], k), default=-1)
-        order = hashlib.sha256(b"%d:" % seed + value).digest()
-        classes.setdefault(rarest, []).append((order, members))
-    test = {i for k in classes for i in _held_out(classes[k], share, never)}
-    return [replace(clip, split="test" if i in test else "train") for i, clip in enumerate(clips)]
+def by_fold(dataset: Dataset, folds: list[int], test: int) -> Dataset:
+    """One fold is the test set, the others are trained on."""
+    if test not in folds or len(folds) < 2:
+        numbers = ", ".join(map(str, folds))
+        raise Error(f"{dataset.name}: fold {test} is to be the test set; there are the folds {numbers}.")
+    clips = dataset.clips.with_splits(np.where(dataset.clips.folds == test, CODES["test"], CODES["train"]))
+    return replace(dataset, clips=clips, fold=test, split_from=f"{dataset.split_from}: fold {test} is the test set")
 
 
-def _held_out(units: Sequence[tuple[bytes, list[int]]], share: float, never: set[int]) -> list[int]:
-    """Of one class: `units` are (order, places of the copies).   -> the places held out, none of them in `never`"""
-    if len(units) < 2:
-        return []
-    wanted = max(1, round(share * sum(len(members) for _, members in units)))
-    chosen, units = [], [unit for unit in units if unit[1][0] not in never]
-    for _, members in sorted(units):
-        if len(chosen) + len(members) <= wanted:
-            chosen += members
-    return chosen or min(units, key=lambda unit: (len(unit[1]), unit[0]), default=(b"", []))[1]
+def validated(dataset: Dataset, share: float, seed: int, trained_on: np.ndarray | None, alike: bool | str) -> Dataset:
+    """A share of the training clips becomes the validation split; the others stay where they are."""
+    train = dataset.clips.splits == CODES["train"]
+    drawing = Drawing(replace(dataset, clips=dataset.clips[train]), seed, trained_on, alike)
+    splits = dataset.clips.splits.copy()
+    splits[train] = np.where(drawing.chosen(share, keep=2), CODES["valid"], CODES["train"])
+    text = f"{dataset.split_from}; {percent(share)} of the training clips for validation, drawn with seed {seed}"
+    return replace(drawing.done(dataset.clips.with_splits(splits), text, share), drawn=dataset.drawn)
 
 
-def draw_by_position(clips: list[Clip], seed: int, share: float = SHARE) -> list[Clip]:
-    """The split as version 0.1 drew it, by a clip's place in the list: for runs and models from that time."""
-    counts = np.bincount([k for clip in clips for k in clip.labels])
-    groups = {}
-    for i, clip in enumerate(clips):
-        rarest = min(clip.labels, key=lambda k: (counts[k], k)) if clip.labels else -1
-        groups.setdefault(rarest, []).append(i)
-    test = set()
-    for k in sorted(groups):
-        order = np.random.default_rng([seed, k + 1]).permutation(groups[k])
-        take = max(1, round(share * len(order))) if len(order) > 1 else 0
-        test.update(int(i) for i in order[:take])
-    return [replace(clip, split="test" if i in test else "train") for i, clip in enumerate(clips)]
+class Drawing:
+    """Splits and folds for data that lack them. Nothing is read before something is drawn."""
+
+    def __init__(self, dataset: Dataset, seed: int, trained_on: np.ndarray | None, alike: bool | str):
+        self.dataset, self.seed, self.trained_on, self.alike = dataset, seed, trained_on, alike
+
+    @cached_property
+    def units(self) -> Units:
+        """What is never torn apart."""
+        clips, classes = self.dataset.clips, len(self.dataset.labels)
+        return Units.of(clips, classes, self.seed, self._digests, self._same[0])
+
+    @cached_property
+    def _digests(self):
+        return content.digests(list(self.dataset.clips.paths()), "drawing the split")
+
+    @cached_property
+    def _same(self):
+        """Places of clips with the same sound, in pairs (p, 2), and the same for a checkpoint."""
+        if isinstance(self.alike, str):
+            return content.unpack_groups(self.alike, self._digests), self.alike
+        found = near.pairs(self.dataset.clips) if self.alike and near.affordable(self.dataset.clips) else []
+        pairs = np.array([(pair.a, pair.b) for pair in found], int).reshape(-1, 2)
+        return pairs, content.pack_groups(pairs, self._digests)
+
+    def chosen(self, share: float, keep: int, free: np.ndarray | None = None) -> np.ndarray:
+        """Which clips are held out: of each class a share, so that `keep` units stay.   free (n,) bool -> (n,) bool"""
+        units = self.units
+        free = np.ones(len(units), bool) if free is None else units.containing(free)
+        known = None if self.trained_on is None else content.among(self._digests, self.trained_on)
+        never = np.zeros(len(units), bool) if known is None else units.containing(known)
+        return held_out(units, share, free, never, keep)[units.of_clip]
+
+    def whole(self, validation: float) -> Dataset:
+        """A fifth of each class is for testing, and a share of the rest for validation."""
+        test = self.chosen(SHARE, keep=1)
+        valid = self.chosen(validation, keep=2, free=~test) if validation else np.zeros(len(test), bool)
+        splits = np.select([test, valid], [CODES["test"], CODES["valid"]], CODES["train"])
+        text = "a fifth of each class for testing"
+        text += f", {percent(validation)} of the rest for validation" if valid.any() else ""
+        return self.done(self.dataset.clips.with_splits(splits), f"{text}, drawn with seed {self.seed}", validation)
+
+    def folds(self, count: int) -> Dataset:
+        """Each clip has a fold, from 1."""
+        units, dataset = self.units, self.dataset
+        if count < 2 or len(units) < count:
+            what = counted(len(units), "recording or group", "recordings and groups")
+            raise Error(f"{visible(dataset.name)}: {count} folds cannot be drawn from {what}.")
+        clips = dataset.clips.with_folds(dealt(units, count)[units.of_clip])
+        found = self.done(clips, f"{count} folds drawn with seed {self.seed}")
+        note = f"the data's own split ({dataset.split_from}) is not used: {count} folds are drawn"
+        return found.noting(note) if (dataset.clips.splits > 0).any() else found
+
+    def done(self, clips: Clips, split_from: str, validation: float = 0) -> Dataset:
+        """The data set with its clips divided, and what is to be said about that."""
+        dataset, together, notes = self.dataset, [], []
+        groups = self.dataset.clips.groups
+        if (groups >= 0).any():
+            together.append(counted(len(np.unique(groups[groups >= 0])), "group"))
+        pairs, text = self._same
+        if len(pairs):
+            together.append(f"{len(np.unique(pairs))} clips that hold the same sound as another")
+        if together:
+            notes.append(f"{' and '.join(together)}: what belongs together is in one part of the split")
+        of_class = np.bincount(self.units.classes.values, minlength=len(dataset.labels))[: len(dataset.labels)]
+        if validation and (tiny := (of_class > 0) & (of_class < 4)).any():
+            notes.append(
+                f"{counted(int(tiny.sum()), 'class has', 'classes have')} fewer than four different recordings: such a "
+                "class has no validation clip, and one of a single recording no test clip either"
+            )
+        notes = [note for note in notes if note not in dataset.notes]
+        return replace(dataset, clips=clips, drawn=True, split_from=split_from, alike=dataset.alike or text).noting(
+            *notes
+        )
+
+
+def percent(share: float) -> str:
+    """ "a fifth", "10 %" """
+    return "a fifth" if share == SHARE else f"{100 * share:g} %"
 
 
 def in_order(split: str) -> int:

@@ -19,15 +19,16 @@ from .common import named, quoted
 from .tree import Folder, by_name, scan
 
 FILES = ("file", "filename", "file_name", "path", "filepath", "file_path", "fname", "slice_file_name")
-FILES += ("audio", "audio_file", "audio_path", "wav", "clip", "recording")
+FILES += ("audio", "audio_file", "audio_path", "wav", "clip")
 LABELS = ("labels", "label", "class", "classes", "category", "class_name", "classname", "tags")
 SPLITS = ("split", "set", "subset", "partition")
 FOLDS = ("fold",)
+GROUPS = ("group", "speaker", "recording", "site")  # the first that is there; "recording" may be the file instead
 TIMES = ("start", "end", "onset", "offset", "begin", "duration")
 TIMES += ("start_time", "end_time", "start_seconds", "end_seconds")
 
 
-@dataclass
+@dataclass(slots=True)
 class Row:
     """A line of a table."""
 
@@ -36,6 +37,7 @@ class Row:
     labels: list[str]
     split: str = ""
     fold: str = ""
+    group: str = ""
 
 
 @dataclass
@@ -80,12 +82,13 @@ def read(path: str) -> Table:
 
 
 def _columns(path, names):
-    """-> {"file": column, "labels": ..., "split": ... or None, "fold": ...}, notes"""
+    """-> {"file": column, "labels": ..., "split": ... or None, "fold": ..., "group": ...}, notes"""
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise Error(f"{visible(path)}: the column {quoted(twice)} is there twice: rename one.")
     columns, notes, renamed = {}, [], {}
-    kinds = (("file", FILES, True), ("labels", LABELS, True), ("split", SPLITS, False), ("fold", FOLDS, False))
+    files = FILES if any(name in names for name in FILES) else ("recording",)
+    kinds = (("file", files, True), ("labels", LABELS, True), ("split", SPLITS, False), ("fold", FOLDS, False))
     for kind, known, needed in kinds:
         found = [name for name in known if name in names]
         if found[:1] != [kind] and len(found) > 1:  # minast's own name comes first
@@ -100,6 +103,11 @@ def _columns(path, names):
         columns[kind] = found[0] if found else None
         if found and found[0] != kind:
             renamed[found[0]] = kind
+    groups = [name for name in GROUPS if name in names and name != columns["file"]]
+    columns["group"] = groups[0] if groups else None
+    if groups:
+        rest = f", not {named(groups[1:])}" if groups[1:] else ""
+        notes.append(f"clips with the same {groups[0]!r} are one group, which a drawn split keeps together{rest}")
     if renamed:
         column = "column {} is" if len(renamed) == 1 else "columns {} are"
         notes.append(f"the {column.format(named([*renamed]))} read as {named([*renamed.values()])}")
@@ -128,12 +136,7 @@ def _row(path, line, cells, columns):
     labels = [name.strip() for name in cell["labels"].split(";") if name.strip()]
     if not cell["file"]:
         raise Error(f"{place(path, line)}: the column {columns['file']!r} is empty.")
-    if not labels:
-        raise Error(
-            f"{place(path, line)}: the column {columns['labels']!r} is empty, {visible(cell['file'], 80)} needs at "
-            "least one label."
-        )
-    return Row(line, cell["file"], labels, cell["split"], cell["fold"])
+    return Row(line, cell["file"], labels, cell["split"], cell["fold"], cell["group"])
 
 
 class Finder:

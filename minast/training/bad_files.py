@@ -64,7 +64,7 @@ def say_notes(*caches: FeatureCache) -> None:
     found = [(clip, note) for cache in caches for clip, note in cache.notes]
     if not found:
         return
-    clips, total = len({id(clip) for clip, _ in found}), sum(map(len, caches))
+    clips, total = len({clip for clip, _ in found}), sum(map(len, caches))
     for clip, note in found[:5]:
         cli.note(f"{visible(clip.name)}: {note.rstrip('.')}.")
     shown = f"; 5 of {len(found)} are shown" if len(found) > 5 else ""

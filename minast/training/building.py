@@ -8,7 +8,6 @@ from ..config import PRESETS, FeatureConfig, ModelConfig, TrainConfig
 from ..model import AST
 from ..text import duration
 from .estimate import BACKENDS, TOO_LONG, coarser, estimate
-from .feature_cache import FeatureCache
 from .run import TrainingData
 
 
@@ -21,7 +20,7 @@ def affordable_model(
     sizes = list(coarser(None if options.pretrained else rest["preset"], *strides))
     if asked or data.dataset.kind == "builtin":
         sizes = sizes[:1]
-    each, last = segment_count(data.valid, features), segment_count(data.test, features)
+    each, last = (int(sum(-(-data.lengths(m) // features.frames))) if m else 0 for m in (data.valid, data.test))
     slow = None
     for preset, fstride, tstride in sizes:
         chosen = rest if slow is None else {**rest, "preset": preset, "fstride": fstride, "tstride": tstride}
@@ -39,11 +38,6 @@ def affordable_model(
         print(f"and {tstride} frames are used instead; {flags} trains it all the same")
     print(found, flush=True)
     return model, origin
-
-
-def segment_count(mels: FeatureCache | None, features: FeatureConfig) -> int:
-    """Segments in which clips are scored, all together."""
-    return int(sum(-(-mels.lengths() // features.frames))) if mels else 0
 
 
 def new_model(

@@ -38,12 +38,16 @@ def starting(kind: str, multilabel: bool, given: Mapping, clips: int, frames: in
     if name := given.get("recipe"):
         if name == "small-data" and not given.get("pretrained"):
             raise Error("--recipe small-data is for pretrained weights: add --pretrained FILE.")
-        return {**loss, **NAMED[name], **(FROM_AUDIO.get(name, {}) if audio else {})}
+        start = {**loss, **NAMED[name], **(FROM_AUDIO.get(name, {}) if audio else {})}
+        if start.get("average_from", 0) > given.get("epochs", start["epochs"]):
+            start["average_from"] = 0
+        return start
     pretrained = bool(given.get("pretrained"))
     start = {**RECIPES.get(kind, RECIPES["own"]), **(PRETRAINED if pretrained else {}), **loss}
-    if clips and (kind == "own" or kind not in RECIPES):
+    if clips and "epochs" not in RECIPES.get(kind, RECIPES["own"]):
         start |= fitted.to_count(clips, frames, given.get("batch", TrainConfig().batch), pretrained)
-        start["augment_from"] = min(start["augment_from"], given.get("epochs", start["epochs"]) // 8)
+        if any(name in given for name in GROUPS["augmentation"]):
+            start["augment_from"] = 0  # what is asked for begins at once
     return start | (ADAM if given.get("optimizer") == "adam" else {})
 
 
@@ -60,7 +64,7 @@ NAMES = {"esc": "esc10 and esc50"}  # as DATA says it, where that differs
 FITTED = {
     "rate": "the rate of most files, at most 16000",
     "frames": "the 95th percentile of the clips' lengths, 32 to 1024",
-    "epochs": "10 to 100, by the number of clips",
+    "epochs": "by the number of clips, 10 to 100, with --pretrained 8 to 40",
     **dict.fromkeys(("freq_mask", "time_mask", "roll", "gain", "augment_from"), "by the number of clips"),
 }
 
@@ -77,8 +81,7 @@ def described(name: str, config: TrainConfig, rest: Mapping, given: Mapping, aud
         words = []
         for key in groups[title]:
             if key in left:
-                asked = given.get(key) is not None and key in own and values[key] != own[key]
-                was = f" (recipe: {text(own[key])})" if asked else ""
+                was = f" (recipe: {text(own[key])})" if key in own and values[key] != own[key] else ""
                 words.append(f"{key.replace('_', '-')} {text(values[key])}{was}")
         lines += wrapped(f"  {title:13}", words)
     return lines

@@ -26,6 +26,7 @@ import numpy as np
 from .. import threads
 from ..console.say import note
 from ..datasets import Clip
+from ..datasets.clips import Clips
 from ..datasets.content import digest
 from ..errors import Error
 from ..features import checked_wave
@@ -88,7 +89,7 @@ class ClipCache(Sequence):
         self.full = False  # whether nothing more is written
         self._remembered = Remembered() if self.folder and late else {}
         if late:
-            self.clips, self._rows = clips, None
+            self.clips, self._rows = Clips.of(clips), None
             late.begin(self)
         else:
             self.clips, self._rows = [], []

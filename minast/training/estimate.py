@@ -36,7 +36,7 @@ def estimate(model: ModelConfig, config: TrainConfig, backend: str, clips: int, 
 
 
 def seconds_per_clip(model: ModelConfig, config: TrainConfig, backend: str) -> float:
-    """The time of a pass, forward and backward: of one block and of three, since all others are like the middle ones."""
+    """Time of a pass, forward and backward: one block and three are timed, and the others are like the middle ones."""
     clips = int(np.clip(MEASURED // (model.tokens * model.dim), 1, config.batch))
     one, three = (pass_seconds(replace(model, depth=depth), config, backend, clips) for depth in (1, 3))
     return (one + max(0.0, three - one) / 2 * (model.depth - 1)) / clips

@@ -68,8 +68,16 @@ class FeatureCache(ClipCache):
             yield tqdm(found, total=len(chosen), desc="measuring", unit="clip", disable=self.quiet or None, leave=False)
 
     def lengths(self) -> np.ndarray:
-        """Frames of each clip, of the sampled ones if they are computed late.   -> (n,)"""
-        return self.measured.lengths
+        """Frames of each clip.   -> (n,)
+
+        If they are computed late: those of the sampled ones, repeated until there are n, for percentiles and sums.
+        """
+        return np.resize(self.measured.lengths, len(self))
+
+    @property
+    def bytes(self) -> int:
+        """How many the entries of all clips take on disk, estimated from the sample if they are computed late."""
+        return int(4 * self.features.mel_bins * self.lengths().sum(dtype=np.int64))
 
     def mean_std(self) -> tuple[float, float]:
         """Mean and standard deviation over every frame and mel bin of all clips, without padding; sums in float64.
@@ -106,6 +114,19 @@ class Waves(ClipCache):
 
     def _unpacked(self, stored):
         return stored if stored.dtype == np.float32 else stored * np.float32(2**-15)
+
+
+class Chosen(Sequence):
+    """Some rows of a cache, in another order.   rows: anything that is indexed by a number; places (k,)"""
+
+    def __init__(self, rows: Sequence[np.ndarray], places: np.ndarray):
+        self.rows, self.places = rows, places
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, i: int) -> np.ndarray:
+        return self.rows[int(self.places[i])]
 
 
 def large(clips: Sequence[Clip], features: FeatureConfig) -> bool:

@@ -1,51 +1,78 @@
 """After the last step: the final model is scored, and the user is told how good it is and how to use it."""
 
-import io
 import os
 import shlex
-import wave
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
-from .. import cli, plots, scoring
-from ..checkpoint import Info, load
+from .. import cli, pages, plots, scoring
+from ..audio.write import wav
+from ..checkpoint import Info, keep_decisions, load
 from ..datasets import Dataset
+from ..decisions import decide
 from ..model import AST
 from ..storage.files import atomic
 from ..text import counted, visible
 from . import run_folder
-from .result import Result, group_of, quoted, remarks
+from .reporting import write_report
+from .result import Result, quoted, remarks
 from .run import Run
 
 
-def finish(run: Run) -> str:
-    """Score the final model once, keep and draw the result, print it.   -> path of the checkpoint, best.npz"""
+def finish(run: Run, alone: bool = True) -> str:
+    """Score the final model once, decide thresholds, keep, draw and report it.   -> path of the checkpoint, best.npz
+
+    alone: also print what is in the folder and how to predict; a run of many leaves that out.
+    """
     best = os.path.join(run.out, run_folder.BEST)
+    run.data.settle()
     model, info = load(best, run.learner.model.backend.name, run.config.dtype)
     model.cuda_graphs = True
-    result = final_result(run, model, info)
+    dataset, shown = run.data.dataset, run.data.valid.clips[0]
+    chosen_on = scoring.clip_scores(model, info, run.data.valid) if run.chooses else None
+    result = final_result(run, model, info, chosen_on)
+    said = [*headline(run, result), *remarks(result)]
+    if chosen_on is not None:
+        before, (info, sentence) = info.decisions, decided(run, info, chosen_on)
+        said.append(sentence)
+        if info.decisions != before:
+            keep_decisions(best, info.decisions)
     result.save(run.out)
-    picture, dataset, shown = os.path.join(run.out, "confusion.png"), run.data.dataset, run.data.valid.clips[0]
+    picture, page = os.path.join(run.out, plots.PER_CLASS[result.loss]), os.path.join(run.out, pages.HTML)
     draw = partial(plots.per_class, result.scores, result.targets, info.labels, result.loss, picture)
     cli.try_to_draw(picture, draw)
+    chosen = run.chooses and not run.averaged
+    parts = run.out, run.settings, run.data, model, info, result, chosen, run.info.history, cli.as_typed()
+    cli.try_to_draw(page, partial(write_report, *parts))
     example = write_examples(run.out, dataset) if dataset.kind == "builtin" else shlex.quote(shown.path)
     files = [name for name in run_folder.FILES if os.path.exists(os.path.join(run.out, name))]
-    for line in [*headline(run, result), *remarks(result), f"{run.out}: {', '.join(files)}"]:
+    for line in [*said, *([f"{run.out}: {', '.join(files)}"] if alone else [])]:
         print(visible(line))  # last: what is written is written, also if nobody reads this
-    print(cli.as_started(f"Predict with:\n  python -m minast.predict {visible(shlex.quote(best))} {visible(example)}"))
+    if alone:
+        command = f"python -m minast.predict {visible(shlex.quote(best))} {visible(example)}"
+        print(cli.as_started(f"Predict with:\n  {command}"))
     return best
 
 
-def final_result(run: Run, model: AST, info: Info) -> Result:
-    """The scores of the test clips; of the validation clips if there are no others."""
-    mels = run.data.test or run.data.valid
-    split = "test" if run.data.test or not run.chooses else "validation"
-    scores = scoring.clip_scores(model, info, mels)
-    names, groups = [clip.name for clip in mels.clips], [group_of(clip) for clip in mels.clips]
-    targets, seconds = run.data.dataset.targets(mels.clips), run.info.history[-1]["seconds"]
-    epoch = run.averaged.last if run.averaged else run.best
-    return Result(scores, targets, names, groups, info.labels, split, run.scored_as, epoch, run.progress.step, seconds)
+def final_result(run: Run, model: AST, info: Info, chosen_on: np.ndarray | None) -> Result:
+    """The scores of the test clips; of the validation clips, `chosen_on`, if there are no others."""
+    mels, split, scores = run.data.valid, run.data.split, chosen_on
+    if run.data.test:
+        mels, split, scores = run.data.test, "test", None
+    return Result(
+        scores=scoring.clip_scores(model, info, mels) if scores is None else scores,
+        targets=np.asarray(run.data.dataset.targets(mels.clips)[:]),
+        clips=[clip.name for clip in mels.clips],
+        groups=[clip.group for clip in mels.clips],
+        labels=info.labels,
+        split=split,
+        loss=run.scored_as,
+        epoch=run.averaged.last if run.averaged else run.best,
+        step=run.progress.step,
+        seconds=run.info.history[-1]["seconds"],
+    )
 
 
 def headline(run: Run, result: Result) -> list[str]:
@@ -62,8 +89,28 @@ def headline(run: Run, result: Result) -> list[str]:
     return [f"test: {done}, scored once; {chosen} ({run.measure} {value:.2%} there)"]
 
 
+def decided(run: Run, info: Info, scores: np.ndarray) -> tuple[Info, str]:
+    """Calibration and thresholds from the validation clips.   scores (n, K) of these -> Info with them, a sentence
+
+    With one label a clip there is calibration alone, which is kept where it helps on clips that it was not fitted to.
+    """
+    targets, clips = np.asarray(run.data.valid_targets[:]), counted(len(scores), "validation clip")
+    found = decide(scores, targets, info.loss, data=f"{clips} of {run.data.dataset.name}")
+    before, after = found.ece
+    errors = f"calibration error {before:.3f} before, {after:.3f} after"
+    if info.loss == "bce":
+        return replace(
+            info, decisions=found
+        ), f"calibration and thresholds (best F1) were found on the {clips}: {errors}"
+    if after < before:
+        return replace(info, decisions=found), f"probabilities were calibrated on the {clips}: {errors}"
+    return replace(
+        info, decisions=None
+    ), f"probabilities are not calibrated, which does not help on the {clips}: {errors}"
+
+
 def write_examples(out: str, dataset: Dataset) -> str:
-    """One held-out sound of each class as a wav file, to listen to and to predict.   -> a glob that matches them"""
+    """One test sound of each class as a wav file, to listen to and to predict.   -> a glob that matches them"""
     folder, seen = os.path.join(out, "examples"), set()
     os.makedirs(folder, exist_ok=True)
     for clip in dataset.of("test"):
@@ -72,15 +119,3 @@ def write_examples(out: str, dataset: Dataset) -> str:
             with atomic(os.path.join(folder, dataset.labels[clip.labels[0]] + ".wav")) as f:
                 f.write(wav(clip.wave(16000), 16000))
     return os.path.join(shlex.quote(folder), "*.wav")
-
-
-def wav(samples: np.ndarray, rate: int) -> bytes:
-    """The bytes of a wav file, one channel of 16 bits.   samples (n,) in [-1, 1], beyond that clipped; rate: in Hz
-
-    By the standard library: training on the built-in sounds needs no libsndfile.
-    """
-    stored, file = np.clip(np.floor(np.float64(samples) * 2**15), -(2**15), 2**15 - 1).astype("<i2"), io.BytesIO()
-    with wave.open(file, "wb") as out:
-        out.setparams((1, 2, rate, len(stored), "NONE", "not compressed"))
-        out.writeframes(stored.tobytes())
-    return file.getvalue()

@@ -1,29 +1,25 @@
-"""A whole run, from its settings to the path of its best checkpoint: what the command and `Classifier.fit` share."""
+"""From settings to a result: what the command and `Classifier.fit` share."""
 
 import os
-import shlex
 from argparse import Namespace
-from contextlib import ExitStack, suppress
 
-from .. import cli, threads
+from .. import threads
 from ..console import signals
 from ..errors import Error
-from ..text import visible
-from . import flags, loop, run_folder
-from .finish import finish
-from .resume import resumed_run
-from .run import Run
-from .start import new_run
+from . import flags, many
+from .single import run_one
 
 
 def fit(data: str | os.PathLike | None, *, out: str | os.PathLike | None = None, **options) -> str:
-    """Train as the command does, printing what it prints.   -> path of the best checkpoint, best.npz
+    """Train as the command does, printing what it prints.   -> path of the checkpoint, best.npz
 
     data: as DATA of the command; None with `resume`. out: the output folder. options: the other flags, with
-    underscores; see `python -m minast.train --help`.
+    underscores; see `python -m minast.train --help`. With `folds` or `seeds`, which make many runs, the path of their
+    summary.json is returned.
 
         path = minast.train.fit("my_sounds", preset="tiny", epochs=10, noise=True)
         path = minast.train.fit(None, resume="runs/my_sounds-tiny")
+        path = minast.train.fit("esc10:ESC-10", folds="all", seeds=3)
 
     Raises minast.Error for an unknown option, naming the nearest one, and for everything that stops the command;
     KeyboardInterrupt after Ctrl-C, when the run is saved and can be resumed.
@@ -35,37 +31,12 @@ def fit(data: str | os.PathLike | None, *, out: str | os.PathLike | None = None,
 
 
 def train(options: Namespace) -> str:
-    """Prepare, train, evaluate.   options: parsed flags -> path of the best checkpoint
+    """One run, or many.   options: parsed flags -> path of the checkpoint, or of the summary of many runs
 
     After Ctrl-C, SIGTERM or SIGHUP it says what was saved and how to continue, and raises KeyboardInterrupt, as
     signals.Stopped.
     """
-    run = None
-    with ExitStack() as leaving, signals.raising(), threads.fixed():
-        try:
-            if options.resume is None:
-                run = new_run(options, leaving)
-            else:
-                run_folder.take(options.resume, leaving)
-                run = resumed_run(options)
-                run_folder.complete(run)
-            loop.train(run)
-            return finish(run)
-        except KeyboardInterrupt:
-            with suppress(OSError):  # the terminal may be gone
-                print(cli.as_started(stopped(options, run)), flush=True)
-            raise
-
-
-def stopped(options: Namespace, run: Run | None) -> str:
-    """What to say after Ctrl-C: what was done, what was saved, and how to continue."""
-    if run and run.progress.saved is not None:
-        step, saved = run.progress.step, run.progress.saved
-        lost = "nothing is lost" if step == saved else f"the steps after step {saved} are lost"
-        resume = f"python -m minast.train --resume {visible(shlex.quote(run.out))}"
-        return f"Stopped after step {step} of {run.steps}; {lost}. Resume with:\n  {resume}"
-    if options.resume is not None:
-        return f"Stopped: nothing in {visible(options.resume)} has changed. Run the same command again to continue."
-    if run and run.progress.step:
-        return f"Stopped after step {run.progress.step}: nothing was saved yet. Run the same command again."
-    return "Stopped before the first step: nothing was trained yet. Run the same command again."
+    with signals.raising(), threads.fixed():
+        if many.wanted(options):
+            return many.run_all(options)
+        return run_one(options)

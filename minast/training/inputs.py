@@ -10,8 +10,9 @@ from ..backend import choose
 from ..config import FeatureConfig
 from ..datasets import Dataset
 from .bad_files import usable
-from .feature_cache import FeatureCache
+from .feature_cache import FeatureCache, large
 from .fitted import fitting_frames, fitting_rate, length_words, rate_words, rates
+from .late import Late
 from .run import TrainingData
 
 
@@ -36,19 +37,27 @@ def prepare_features(
         features = FeatureConfig(**known)
     bad = []
     where = choose(options.backend).spectrograms(features.rate)
-    clips = FeatureCache(train, features, not options.no_cache, bad=bad, spectrograms=where)
+    late = Late(options.seed or 0, options.skip_bad) if large(train, features) else None
+    clips = FeatureCache(train, features, not options.no_cache, bad=bad, spectrograms=where, late=late)
     if not len(clips):
         usable(dataset, bad, options.skip_bad, training=True, data=dataset.name)
     frames = fitting_frames(clips.lengths()) if rest["frames"] is None else rest["frames"]
     if not {"mean", "std"} <= set(known):
         mean, std = clips.mean_std()
         features = replace(features, **{"mean": mean, "std": std, **known})
+    if late:
+        print(
+            f"{len(clips)} training clips are computed when they are first needed"
+            f"{'' if options.no_cache else f', and kept: they will take about {clips.bytes / 1e9:.1f} GB'}; lengths, "
+            f"mean and deviation are measured on {len(late.sampled)} of {len(clips)} clips",
+            flush=True,
+        )
     return replace(features, frames=frames), clips, bad
 
 
 def say_lengths(data: TrainingData, features: FeatureConfig) -> None:
     """Print how many clips are longer than the input."""
-    lengths = np.concatenate([mels.lengths() for mels in (data.train, data.valid, data.test) if mels])
+    lengths = np.concatenate([data.lengths(mels) for mels in (data.train, data.valid, data.test) if mels])
     for sentence in length_words(lengths, features.frames, features.rate):
         cli.note(f"{sentence}.")
 

@@ -12,7 +12,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from .. import threads
 from ..console.say import note
+from ..datasets import Clip
 from ..datasets.content import SHORT, distinct
 from ..errors import Error
 from ..text import counted, visible
@@ -21,6 +23,7 @@ SAMPLE = 2000  # clips that mean, deviation and lengths are measured on
 MEASURE = 16  # the purpose of this draw, beside those of batches.py
 SHOWN = 20  # bad files, and recordings with notes, that are named
 UNKNOWN, GOOD, BAD = 0, 1, 2
+TOGETHER = 64  # clips that a thread looks at in one go
 GIVE_UP = 1000  # files in a row, in the order of `stand_in`, that cannot be read
 
 
@@ -38,6 +41,7 @@ class Late:
     def __init__(self, seed: int = 0, skip_bad: bool = False):
         self.seed, self.skip_bad = seed, skip_bad
         self.bad = self.noted = self._said = 0
+        self.settled = False  # whether all clips have been looked at
 
     def begin(self, cache: Sequence) -> None:
         """Called once by the cache whose clips these are."""
@@ -76,6 +80,36 @@ class Late:
                     self._mark_bad(i, error)
             i = (i + self._step) % len(self._state)
         raise FoundLate(f"{GIVE_UP} files, from all over the data set, cannot be read: is the drive there?")
+
+    def settle(self, bad: list[tuple[Clip, Error]], label: str = "features") -> None:
+        """Compute all clips now, with a progress bar, and leave out of the cache those that cannot be read.
+
+        For clips that are scored: no other can stand in for one of them. bad: gets (clip, minast.Error) of each.
+        """
+        from tqdm import tqdm
+
+        def look(places):
+            return [(i, self._fault(i)) for i in places if self._state[i] != GOOD]
+
+        n = len(self._state)
+        parts = [range(i, min(i + TOGETHER, n)) for i in range(0, n, TOGETHER)]
+        with (
+            threads.ordered(look, parts) as results,
+            tqdm(total=n, desc=label, unit="clip", disable=self.cache.quiet or None, leave=False) as bar,
+        ):
+            for part, found in zip(parts, results, strict=True):
+                bad += [(self.cache.clips[i], error) for i, error in found if error]
+                bar.update(len(part))
+        self.settled, good = True, self._state == GOOD
+        self.sampled = np.flatnonzero(np.isin(np.flatnonzero(good), self.sampled))
+        self.cache.clips, self._state, self._digests = self.cache.clips[good], self._state[good], self._digests[good]
+
+    def _fault(self, i):
+        """Compute clip i.   -> why that is impossible, or None"""
+        try:
+            self._first(i, self.cache.compute(i)[2])
+        except Error as error:
+            return error
 
     def _first(self, i, notes):
         clip = self.cache.clips[i]
@@ -126,9 +160,9 @@ class StandIns:
         return len(self.targets)
 
     def __getitem__(self, i) -> np.ndarray:
+        if isinstance(i, (int, np.integer)):
+            return self.targets[self.late.stand_in(int(i))]
         places = np.arange(len(self))[i]
-        if places.ndim == 0:
-            return self.targets[self.late.stand_in(int(places))]
         return self.targets[np.array([self.late.stand_in(int(k)) for k in places], int)]
 
     def counts(self) -> np.ndarray:

@@ -7,15 +7,19 @@ import sys
 import numpy as np
 
 from .. import optim, scoring
+from ..backend import GPU
 from ..errors import Error
 from ..gpu.transfer import pin_memory, to_device
 from ..text import counted, duration
 from . import batches, run_folder
+from .estimate import Estimate
 from .prefetch import Prefetcher
 from .progress import Clock
 from .run import Run
 from .stopping import Stopper
+from .tensorboard import Board
 
+ENOUGH = 50  # steps on a GPU after which its pace is known
 SILENCE = 600  # seconds without a line after which a log says how far a long epoch is
 
 
@@ -34,10 +38,13 @@ def train(run: Run) -> None:
     model, per_epoch, clock = learner.model, run.steps_per_epoch, Clock(run.info.history)
     with (
         Stopper() as stop,
+        Board(run) as board,
         np.errstate(all="ignore"),  # every loss and every gradient norm is checked below
         Prefetcher(pin_memory(run.batch, model.xp), range(progress.step, run.steps)) as prefetcher,
         tqdm(total=run.steps, initial=progress.step, unit="step", disable=None, dynamic_ncols=True) as bar,
     ):
+        if run.unscored:
+            end_epoch(run, clock, bar, board)
         for (x, y), (_, labels) in to_device(prefetcher, model.xp):
             epoch, at = divmod(progress.step, per_epoch)
             if at == 0:
@@ -49,22 +56,22 @@ def train(run: Run) -> None:
             if not (math.isfinite(loss) and (math.isfinite(norm) or not learner.scale.exhausted)):
                 raise not_finite(run, progress.step + 1, f"the loss is {loss} and the gradient norm {norm}")
             progress.add(loss, batches.hits(model.numpy(logits), labels))
+            board.step(loss, lr)
 
             if not clock.clips and model.backend.name == "cuda":
                 bar.write(f"first step done after {clock.session:.1f} s, compiling or loading its kernels included")
             clock.clips += len(x)
             bar.set_postfix_str(bar_text(run, epoch, at + 1, clock, prefetcher.waited), refresh=False)
             bar.update()
+            if clock.clips == ENOUGH * run.batch_size and model.backend.name in GPU:  # else it was estimated before
+                seconds = run.batch_size * per_epoch / clock.speed
+                bar.write(str(Estimate(seconds, seconds * config.epochs)))
             if bar.disable and clock.silent > SILENCE and (at + 1) % per_epoch:
                 print(step_text(run, epoch, at + 1, clock), flush=True)
                 clock.said()
             if progress.step % per_epoch == 0:
                 learner.end_epoch(epoch + 1)
-                row = validate(run, epoch, lr, clock)
-                run_folder.keep(run, row)
-                bar.write(epoch_text(run, row, clock))
-                sys.stdout.flush()
-                clock.said()
+                end_epoch(run, clock, bar, board)
                 if run.out_of_patience:
                     bar.write(patience_text(run))
                     return
@@ -73,8 +80,22 @@ def train(run: Run) -> None:
                 raise stop.error
 
 
+def end_epoch(run: Run, clock: Clock, bar, board: Board) -> None:
+    """Score the clips, save the run, print the epoch's line.   bar: the progress bar above which it appears"""
+    step, per_epoch = run.progress.step - 1, run.steps_per_epoch
+    row = validate(run, step // per_epoch, optim.schedule(run.config, step, per_epoch), clock)
+    run_folder.keep(run, row)
+    board.epoch(row)
+    bar.write(epoch_text(run, row, clock))
+    if run.data.train.late and (found := run.data.train.late.report()):
+        bar.write(f"note: {found}")
+    sys.stdout.flush()
+    clock.said()
+
+
 def validate(run: Run, epoch: int, lr: float, clock: Clock) -> dict:
     """Score the validation or test clips after an epoch, counted from 0.   -> the epoch's row of history.csv"""
+    run.data.settle()
     scores = scoring.clip_scores(run.learner.model, run.info, run.data.valid)
     if not np.isfinite(scores).all():
         raise not_finite(run, run.progress.step, f"the scores of the {run.data.split} clips are no longer finite")
@@ -120,7 +141,7 @@ def epoch_text(run: Run, row: dict, clock: Clock) -> str:
 def left_text(run: Run, clock: Clock, before: str = "") -> str:
     """How long the run will still take at this session's pace, scoring included; "" when it is over."""
     left = run.steps - run.progress.step
-    return f"{before}{duration(clock.session / clock.clips * run.batch_size * left)} left" if left else ""
+    return f"{before}{duration(run.batch_size * left / clock.speed)} left" if left and clock.clips else ""
 
 
 def patience_text(run: Run) -> str:
@@ -131,9 +152,13 @@ def patience_text(run: Run) -> str:
     )
 
 
-def not_finite(run: Run, step: int, what: str) -> Error:
+class Diverged(Error):
+    """Numbers of a run that are no longer finite: other runs, with other seeds, may do better."""
+
+
+def not_finite(run: Run, step: int, what: str) -> Diverged:
     """The sentence for numbers that blew up: at which step, what to do, what is left."""
     epoch = (step - 1) // run.steps_per_epoch + 1
     saved = os.path.exists(os.path.join(run.out, run_folder.LAST))
     left = f"what was saved before is in {run.out}" if saved else "nothing was saved yet"
-    return Error(f"step {step} (epoch {epoch}): {what}; {left}. Try a lower --lr than {run.config.lr:g}.")
+    return Diverged(f"step {step} (epoch {epoch}): {what}; {left}. Try a lower --lr than {run.config.lr:g}.")

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from .. import threads
 
 DEPTH = 4  # batches prepared ahead of the one in use
-WORKERS = 2  # threads that prepare them
+WORKERS = 4  # threads that prepare them, at most: each can be at one batch
 
 
 class Prefetcher:

@@ -7,13 +7,18 @@ it does not hold is as in TrainConfig, ModelConfig and FeatureConfig, or fits th
 REST = ("preset", "depth", "fstride", "tstride", "prefix_tokens", "random_head")
 REST += ("rate", "frames", "mel_bins", "window", "mean", "std")
 
-# By the `kind` of a data set; "own" is for all others, and what it lacks is fitted to their clips.
+# By the `kind` of a data set; "own" is for all others. Where epochs are missing they and the augmentation are fitted to
+# the number of clips, as is a missing rate or length to the files.
 RECIPES = {
     "builtin": {"preset": "nano", "frames": 98, "rate": 16000, "epochs": 3, "lr": 1e-3},
     "fsdd": {"preset": "nano", "frames": 64, "rate": 8000, "epochs": 14}
     | {"augment_from": 3, "freq_mask": 24, "time_mask": 12, "roll": 8, "gain": 0.8},
     "esc": {"preset": "tiny", "frames": 500, "rate": 16000, "epochs": 25}
     | {"freq_mask": 24, "time_mask": 96, "roll": 250},
+    "urbansound8k": {"preset": "tiny", "frames": 400, "rate": 16000},
+    "speech-commands": {"preset": "tiny", "frames": 98, "rate": 16000},
+    "fsd50k": {"preset": "tiny", "frames": 1000, "rate": 16000},
+    "audioset": {"preset": "tiny", "frames": 998, "rate": 16000, "mixup": 0.5},
     "own": {"preset": "nano"},
 }
 ADAM = {"betas": (0.95, 0.999), "weight_decay": 5e-7}  # AST's

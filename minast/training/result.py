@@ -13,14 +13,13 @@ import numpy as np
 
 from .. import metrics, scoring
 from ..config import COUNT
-from ..datasets import Clip
 from ..datasets.common import named
 from ..errors import Error
 from ..storage.files import atomic
 from ..storage.npz import Archive, write_arrays
 from ..storage.schema import ListOf, OneOf, Real, Record, Text, as_json, checked
 from ..storage.stored import decoding
-from ..text import counted, visible
+from ..text import counted
 
 SCORES = "scores.npz"
 ABOUT = Record(
@@ -89,11 +88,6 @@ class Result:
         return cls(scores, targets, **about)
 
 
-def group_of(clip: Clip) -> str:
-    """The recording, speaker or site that a clip belongs to; "" if the data name none."""
-    return getattr(clip, "group", "")
-
-
 def units(groups: Sequence[str], clips: Sequence[str] | None = None) -> list[str] | None:
     """What a bootstrap draws: the group of each clip, the clip itself where it has none.   -> None for clips alone
 
@@ -127,28 +121,6 @@ def remarks(result: Result) -> list[str]:
             f"{counted(len(empty), 'class', 'classes')} {verb} no {result.split} clip, and means leave {them} out: "
             f"{named(empty)}."
         )
-    if chance := at_chance(result):
+    if chance := scoring.chance(result.measures, result.intervals):
         found.append(chance)
     return found
-
-
-ADVICE = (
-    "Look whether the labels are right (python -m minast.data check), start from a pretrained model (--pretrained), "
-    "train longer (--epochs) or with another --lr."
-)
-
-
-def at_chance(result: Result) -> str:
-    """A sentence if the interval of the result does not exclude that the model knows nothing; else "".
-
-    With one label a clip, knowing nothing is always to guess the commonest class; with several, an AUC of 0.5.
-    """
-    if result.loss == "ce":
-        share = result.targets.sum(axis=0) / max(1, len(result.targets))
-        commonest, low = int(share.argmax()), result.intervals["accuracy"][0]
-        if low > share[commonest]:
-            return ""
-        guess = f"always guessing {visible(result.labels[commonest], 40)!r} is right for {share[commonest]:.1%}"
-        return f"This is not clearly better than chance ({guess}). {ADVICE}"
-    low = result.intervals["AUC"][0]
-    return "" if low > 0.5 else f"This is not clearly better than chance (an AUC of 0.5). {ADVICE}"

@@ -13,7 +13,7 @@ from ..datasets.content import trained_before
 from ..errors import Error
 from ..storage.schema import ListOf, Number, Real, Record, as_json, checked
 from ..text import visible
-from . import run_folder
+from . import run_folder, tensorboard
 from .flags import flag
 from .learner import new_learner
 from .progress import Progress
@@ -21,18 +21,18 @@ from .run import Run, Settings, TrainingData, no_patience
 from .waveforms import background_recordings, fingerprint, waveforms
 
 # Flags that may stand beside --resume: where its data are, how it is computed, how much longer it trains.
-ALLOWED = ("resume", "data", "background_dir", "backend", "threads", "epochs", "patience", "tensorboard")
+ALLOWED = ("resume", "data", "background_dir", "skip_bad", "backend", "threads", "epochs", "patience")
+ALLOWED += ("tensorboard",)
 
 
 def resumed_run(options: Namespace) -> Run:
     """The run in the folder `options.resume`, where it stopped, with its own settings.
 
-    The place of its data, the backend and the number of threads may be given anew, and it may be made longer. Raises
-    minast.Error for other flags, a damaged folder, and data that have changed.
+    The place of its data, --skip-bad, the backend and the number of threads may be given anew, and the run may be made
+    longer. Raises minast.Error for other flags, a damaged folder, and data that have changed.
     """
-    given = [name for name, value in vars(options).items() if value is not None and value is not False]
-    if others := [flag(name) for name in given if name not in ALLOWED]:
-        raise Error(f"--resume continues with the run's own settings: leave out {', '.join(others)}.")
+    refuse_others(options)
+    tensorboard.check(options.tensorboard)
     out = options.resume
     state = run_folder.load_state_of(out)
     with damage_as_error(out):
@@ -44,11 +44,12 @@ def resumed_run(options: Namespace) -> Run:
     dataset = open_dataset(
         options.data or located(settings.data, settings.folder),
         trained_on=trained_before(info.notes),
-        skip_bad=settings.skip_bad,
+        skip_bad=settings.skip_bad or options.skip_bad,
+        alike=info.notes.get("alike", ""),
         **settings.drawing,
     )
     print("\n".join(understood(dataset)))
-    if run_folder.fingerprint(dataset) != settings.fingerprint:
+    if run_folder.fingerprint(dataset, settings.fingerprint) != settings.fingerprint:
         raise Error(f"{dataset.name}: these are not the clips that {out} was trained on: start a new run.")
     folder = options.background_dir or (settings.background_dir and located(settings.background_dir, settings.folder))
     recordings = background_recordings(folder, settings.train)
@@ -57,6 +58,7 @@ def resumed_run(options: Namespace) -> Run:
     if options.data or options.background_dir:  # they have moved: the next --resume finds them
         moved = options.data or located(settings.data, settings.folder), folder
         settings = replace(settings, data=moved[0], background_dir=moved[1], folder=os.getcwd())
+    settings = replace(settings, skip_bad=settings.skip_bad or options.skip_bad)
     where = model.backend.spectrograms(info.features.rate)
     data = TrainingData.read(dataset, info.features, settings.cache, skip_bad=settings.skip_bad, spectrograms=where)
     learner = new_learner(model, settings.train, data.train_targets)
@@ -108,6 +110,13 @@ def lengthen(run: Run, options: Namespace) -> None:
         )
 
 
+def refuse_others(options: Namespace) -> None:
+    """Raises minast.Error for flags that may not stand beside --resume."""
+    given = [name for name, value in vars(options).items() if value is not None and value is not False]
+    if others := [flag(name) for name in given if name not in ALLOWED]:
+        raise Error(f"--resume continues with the run's own settings: leave out {', '.join(others)}.")
+
+
 @contextlib.contextmanager
 def damage_as_error(out: str):
     """What is wrong with a state, as a sentence that names the file and says what to do."""
@@ -146,7 +155,7 @@ def check_history(history: list[dict]) -> None:
 def check_consistency(run: Run) -> None:
     """Raises minast.Error if the parts of a state do not belong together: steps, epochs, labels, loss."""
     done, step, each = len(run.info.history), run.progress.step, run.steps_per_epoch
-    if not done * each <= step < (done + 1) * each or step > run.steps:
+    if not done * each <= step <= (done + 1) * each or step > run.steps:
         raise Error(f"step {step} is not in epoch {done + 1} of {run.config.epochs} of {each} steps")
     if run.progress.hits > each * run.batch_size:
         raise Error(f"counters.sums[1] is {run.progress.hits}: an epoch has {each * run.batch_size} clips")

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import MISSING, asdict, dataclass, fields
-from functools import cached_property, partial
+from functools import cached_property
 
 import numpy as np
 
@@ -10,6 +10,8 @@ from ..backend import BACKENDS
 from ..checkpoint import Info
 from ..config import COUNT, FeatureConfig, TrainConfig
 from ..datasets import Dataset
+from ..datasets.content import distinct, pack, unpack
+from ..datasets.splits import DRAWN_BY
 from ..datasets.targets import Targets
 from ..errors import Error
 from ..features import ON_CPU, Spectrograms
@@ -17,7 +19,8 @@ from ..storage.schema import Flag, Maybe, Number, OneOf, Plain, Record, Text, Wh
 from . import batches
 from .averaging import WeightAverage
 from .bad_files import say_notes, usable
-from .feature_cache import FeatureCache
+from .feature_cache import FeatureCache, large
+from .late import FoundLate, Late, StandIns
 from .learner import Learner
 from .progress import Progress
 from .sampling import Sampler
@@ -27,7 +30,7 @@ BY_TYPE = {bool: Flag(), int: COUNT, str: Text(2**15, plain=False), int | None: 
 BY_TYPE[float | None] = Maybe(Number(0, 1))
 BY_TYPE[str | None] = Maybe(BY_TYPE[str])
 BY_NAME = {"train": Record({}, others=Plain()), "backend": OneOf(tuple(BACKENDS)), "threads": Whole(1, 1024)}
-BY_NAME["drawn_by"] = OneOf(("content", "position"))
+BY_NAME["drawn_by"] = OneOf(DRAWN_BY)
 
 
 @dataclass
@@ -89,16 +92,21 @@ class TrainingData:
 
     dataset: Dataset
     train: FeatureCache
-    train_targets: Targets  # (clips, K) of 0 and 1
+    train_targets: Targets | StandIns  # (clips, K) of 0 and 1, made row by row
     valid: FeatureCache
     valid_targets: np.ndarray
     test: FeatureCache | None = None
+    skip_bad: bool = False
     waves: Waveforms = NO_WAVES
 
     @property
     def split(self) -> str:
         """What `valid` holds, in words: "validation" or "test"."""
         return "validation" if self.dataset.validation_split == "valid" else "test"
+
+    def lengths(self, mels: FeatureCache) -> np.ndarray:
+        """Frames of each clip of a split; those of training clips, repeated, where none was computed yet.   -> (n,)"""
+        return np.resize(self.train.lengths(), len(mels)) if mels.late else mels.lengths()
 
     @classmethod
     def read(
@@ -114,10 +122,16 @@ class TrainingData:
         """Compute all features, or read them from the cache. train: those of the training clips, if there already.
 
         bad: what could not be read of these; skip_bad: leave such clips out. spectrograms: where features are computed.
+        Where there are many training clips, none is computed here, and `settle` must be called before clips are scored.
         Raises minast.Error as `usable` does, after all clips of all splits were looked at.
         """
         bad = [] if bad is None else bad
-        read = partial(FeatureCache, features=features, cache=cache, bad=bad, spectrograms=spectrograms)
+        is_late = train.late if train is not None else large(dataset.of("train"), features)
+
+        def read(clips, **options):
+            late = Late(skip_bad=skip_bad) if is_late else None
+            return FeatureCache(clips, features, cache, bad=bad, spectrograms=spectrograms, late=late, **options)
+
         if train is None:
             train = read(dataset.of("train"))
         split = dataset.validation_split
@@ -129,7 +143,28 @@ class TrainingData:
             raise Error(f"{dataset.name}: no file of the {split} split can be used.")
         say_notes(*filter(None, (train, valid, test)))
         targets = Targets.of(train.clips, len(dataset.labels))
-        return cls(dataset, train, targets, valid, dataset.targets(valid.clips), test or None)
+        targets = StandIns(targets, train.late) if train.late else targets
+        return cls(dataset, train, targets, valid, dataset.targets(valid.clips), test or None, skip_bad)
+
+    def settle(self) -> None:
+        """Compute what is to be scored and was not computed yet, and leave out what cannot be read.
+
+        Raises FoundLate for files that cannot be read and are not to be skipped.
+        """
+        waiting = [mels for mels in (self.valid, self.test) if mels is not None and mels.late and not mels.late.settled]
+        if not waiting:
+            return
+        bad = []
+        for mels in waiting:
+            mels.late.settle(bad, "held-out features" if mels is self.valid else "test features")
+        try:
+            self.dataset = usable(self.dataset, bad, self.skip_bad)
+        except Error as error:
+            raise FoundLate(str(error)) from None
+        if not len(self.valid):
+            raise FoundLate(f"{self.dataset.name}: none of the held-out files can be used.")
+        say_notes(*waiting)
+        self.valid_targets = self.dataset.targets(self.valid.clips)
 
 
 @dataclass
@@ -188,8 +223,8 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """Whether there is no step left to do."""
-        return self.progress.step >= self.steps or self.out_of_patience
+        """Whether there is nothing left to train."""
+        return (self.progress.step >= self.steps and not self.unscored) or self.out_of_patience
 
     @property
     def batch_size(self) -> int:
@@ -210,6 +245,20 @@ class Run:
     def sampler(self) -> Sampler:
         """Draws the clips of each epoch."""
         return Sampler(self.config, self.data.train_targets)
+
+    @property
+    def unscored(self) -> bool:
+        """Whether all steps of an epoch are done and its held-out clips are not scored, since one cannot be read."""
+        return self.progress.step // self.steps_per_epoch > len(self.info.history)
+
+    @property
+    def notes(self) -> dict:
+        """The notes for its checkpoints: `info.notes`, with the clips that it was trained on as far as it has come."""
+        late, notes = self.data.train.late, self.info.notes
+        if not late:
+            return notes
+        before = unpack(notes.get("trained_on", ""))
+        return {**notes, "trained_on": pack(distinct(np.concatenate([before, late.trained_on()])))}
 
     def batch(self, step: int) -> tuple[np.ndarray, np.ndarray]:
         """The batch of a step, a pure function of its number.   -> x (B, frames, F), y (B, K)"""

@@ -9,18 +9,21 @@ from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 
-from .. import cli, plots
+from .. import cli, pages, plots
 from ..checkpoint import load_state, save
 from ..datasets import Dataset
 from ..errors import Error
 from ..storage.files import atomic, writable_folder
 from ..storage.tables import write_rows
 from ..text import visible
+from .feature_cache import LARGE
 from .lock import lock
 from .run import Run
 
 LAST, BEST, HISTORY = "last.npz", "best.npz", "history.csv"
-FILES = (BEST, LAST, HISTORY, "curves.png", "confusion.png", "scores.npz")  # what a finished run leaves
+PLAN = "plan.json"  # of a folder with many runs: see many.py
+FILES = (BEST, LAST, HISTORY, "curves.png", *plots.PER_CLASS.values(), "scores.npz", *pages.FILES)  # of a finished run
+BY_NAME, SIZES = "names-", 10_000  # fingerprints of large data sets
 
 
 def new_folder(out: str | os.PathLike | None, default: str, leaving: ExitStack) -> str:
@@ -35,7 +38,7 @@ def new_folder(out: str | os.PathLike | None, default: str, leaving: ExitStack) 
     lock(out, leaving)
     if made_here:
         leaving.callback(remove_empty, out)  # comes before the lock is released
-    if os.path.exists(os.path.join(out, LAST)):
+    if any(os.path.exists(os.path.join(out, name)) for name in (LAST, PLAN)):
         raise Error(f"{out} already holds a training run: continue it with --resume {out}, or choose another --out.")
     if os.path.exists(os.path.join(out, BEST)):
         raise Error(f"{out} holds a {BEST} but no {LAST} to resume from: move it away, or choose another --out.")
@@ -91,13 +94,16 @@ def save_rest(run: Run) -> None:
         f.write(history_text(run))
     title = f"{run.data.dataset.name}, {run.settings.preset}, seed {run.config.seed}"
     picture = os.path.join(run.out, "curves.png")
-    cli.try_to_draw(picture, partial(plots.learning_curves, history, picture, run.measure, title, run.data.split))
+    shown = None if run.averaged else run.best
+    draw = partial(plots.learning_curves, history, picture, run.measure, title, run.data.split, shown)
+    cli.try_to_draw(picture, draw)
 
 
 def complete(run: Run) -> None:
     """Make again what a resumed run lacks because it was killed between two of the files that an epoch leaves."""
     path = os.path.join(run.out, HISTORY)
-    if run.progress.step and run.progress.step % run.steps_per_epoch == 0:  # else later epochs have begun since
+    whole = run.progress.step and run.progress.step % run.steps_per_epoch == 0  # else later epochs have begun since
+    if whole and not run.unscored:
         try:
             with open(path, "rb") as f:
                 done = f.read() == history_text(run)
@@ -118,7 +124,7 @@ def save_last(run: Run) -> None:
 
 def save_checkpoint(run: Run, name: str, state: dict | None = None) -> None:
     """Write the model as it is to last.npz or best.npz.   state: as in checkpoint.save"""
-    info, notes = run.info, run.info.notes
+    info, notes = run.info, run.notes
     if name == BEST and run.averaged:
         notes = {**notes, "averaged": [run.averaged.first, run.averaged.last]}
     path = os.path.join(run.out, name)
@@ -145,17 +151,24 @@ def history_text(run: Run) -> bytes:
     return text.getvalue().encode()
 
 
-def fingerprint(dataset: Dataset) -> str:
+def fingerprint(dataset: Dataset, like: str = "") -> str:
     """A short text that changes when the clips, their labels or their splits do, but not when their folder moves.
 
-    Of each file, its name, its size and its last 64 KB count.
+    Of each file, its name, its size and its last 64 KB count. Of more than LARGE clips, their names, labels and splits,
+    and the sizes of about SIZES files spread over all: asking a network drive for those of two million takes long.
+    like: a fingerprint to compare with; the same kind is returned.
     """
-    digest = hashlib.sha256(repr(dataset.labels).encode())
-    for clip in dataset.clips:
+    digest, n = hashlib.sha256(repr(dataset.labels).encode()), len(dataset.clips)
+    by_name = like.startswith(BY_NAME) if like else n > LARGE
+    for i, clip in enumerate(dataset.clips):
         digest.update(repr((os.path.basename(clip.name), clip.labels, clip.split)).encode())
-        if clip.path is not None and os.access(clip.path, os.R_OK):
+        if by_name:
+            if clip.path is not None and i % max(1, n // SIZES) == 0:
+                with contextlib.suppress(OSError):
+                    digest.update(os.path.getsize(clip.path).to_bytes(8, "little"))
+        elif clip.path is not None and os.access(clip.path, os.R_OK):
             with open(clip.path, "rb") as f:
                 size = f.seek(0, os.SEEK_END)
                 f.seek(max(0, size - 2**16))
                 digest.update(size.to_bytes(8, "little") + f.read())
-    return digest.hexdigest()[:16]
+    return (BY_NAME if by_name else "") + digest.hexdigest()[:16]

@@ -11,15 +11,18 @@ from .. import cli, threads
 from ..backend import choose
 from ..checkpoint import Info
 from ..config import FeatureConfig
-from ..datasets import Dataset, duplicates, open_dataset, understood
+from ..datasets import Dataset, open_dataset, understood
+from ..datasets.check import dangers
 from ..datasets.content import among, digests, pack, shortened
+from ..datasets.splits import NOW
 from ..errors import Error
 from ..model import AST
 from ..pretrained.known_clips import trained_before
 from ..text import visible
-from . import run_folder
+from . import run_folder, tensorboard
 from .building import affordable_model, preset_of
 from .choice import described, recipe
+from .feature_cache import LARGE, Chosen
 from .inputs import expected_features, prepare_features, say_lengths
 from .learner import new_learner
 from .linear_probe import fit_linear_probe
@@ -33,11 +36,12 @@ BACKGROUND = 0.5  # probability of a background recording, with --background-dir
 def new_run(options: Namespace, leaving: ExitStack, split_seed: int | None = None) -> Run:
     """Data, features, model and optimizer, as the flags and the recipe say.   leaving: as in run_folder.new_folder
 
-    split_seed: draws the split and the built-in sounds (default: the seed of training). Raises minast.Error for
-    everything that makes training impossible; an output folder made here is then removed.
+    split_seed: draws the split and the built-in sounds (default: the seed of training).
+    Raises minast.Error for everything that makes training impossible; an output folder made here is then removed.
     """
     if options.pretrained and any(getattr(options, name) is not None for name in ("preset", "depth", "prefix_tokens")):
         raise Error("--pretrained brings its own size: leave out --preset, --depth and --prefix-tokens.")
+    tensorboard.check(options.tensorboard)
     if options.background_dir and options.background is None:
         options.background = BACKGROUND
     before = trained_before(options.pretrained)
@@ -45,7 +49,7 @@ def new_run(options: Namespace, leaving: ExitStack, split_seed: int | None = Non
     drawn = {"validation": options.validation, "folds": options.folds if isinstance(options.folds, int) else None}
     drawn = {name: value for name, value in drawn.items() if value is not None}
     seed = (options.seed or 0) if split_seed is None else split_seed
-    dataset = open_dataset(source, seed, options.fold, trained_on=before, skip_bad=True, **drawn)
+    dataset = open_dataset(source, seed, options.fold, trained_on=before, skip_bad=True, alike=True, **drawn)
     print("\n".join(understood(dataset)), flush=True)
     say_overlaps(dataset, before, options.pretrained)
     expected = expected_features(options.pretrained) if options.pretrained else {}
@@ -72,13 +76,18 @@ def new_run(options: Namespace, leaving: ExitStack, split_seed: int | None = Non
     describe(model, features, preset, out)
     if options.pretrained and not rest["random_head"]:
         print("fitting the new head to frozen features (linear probe)", flush=True)
-        loss = fit_linear_probe(model, clips, data.train_targets[:], features, config.loss)
+        chosen = clips.late.sampled if clips.late else np.arange(len(clips))
+        mels, targets = Chosen(clips, chosen), data.train_targets[chosen]
+        loss = fit_linear_probe(model, mels, targets, features, config.loss)
         print(f"the new head is fitted: training loss {loss:.3f}")
 
-    notes = {"data": dataset.name, "from": origin, "seed": seed, "fold": dataset.fold, "drawn_by": "content", **drawn}
-    notes["trained_on"] = pack(shortened(digests([clip.path for clip in clips.clips])))
+    notes = {"data": dataset.name, "from": origin, "seed": seed, "fold": dataset.fold, "drawn_by": NOW, **drawn}
+    if not clips.late:  # else they are known by and by
+        notes["trained_on"] = pack(shortened(digests([clip.path for clip in clips.clips])))
     if before is not None:
         notes["trained_before"] = pack(before)
+    if dataset.alike:
+        notes["alike"] = dataset.alike
     settings = Settings(
         data=source,
         folder=os.getcwd(),
@@ -90,7 +99,7 @@ def new_run(options: Namespace, leaving: ExitStack, split_seed: int | None = Non
         backend=model.backend.name,
         threads=threads.count(),
         skip_bad=options.skip_bad,
-        drawn_by="content",
+        drawn_by=NOW,
         split_seed=split_seed,
         background_dir=options.background_dir,
         background_fingerprint=fingerprint(options.background_dir, recordings) if recordings else "",
@@ -102,9 +111,12 @@ def new_run(options: Namespace, leaving: ExitStack, split_seed: int | None = Non
 
 
 def say_overlaps(dataset: Dataset, before: np.ndarray | None, pretrained: str | None) -> None:
-    """Print which files are copies of others, and which held-out clips the pretrained weights know."""
-    for sentence in duplicates.sentences(dataset, duplicates.groups(dataset)):
-        cli.note(f"{sentence}.")
+    """Print what endangers the result, and which held-out clips the pretrained weights know."""
+    if len(dataset.clips) > LARGE:
+        print(f"{len(dataset.clips)} files are not compared with each other: python -m minast.data check does it")
+    else:
+        for sentence in dangers(dataset):
+            cli.note(f"{sentence}.")
     held_out = dataset.of("valid", "test")
     if before is not None and (n := among(digests([clip.path for clip in held_out]), before).sum()):
         cli.note(f"{pretrained} was trained on {n} of {len(held_out)} held-out clips: results on them are too good.")

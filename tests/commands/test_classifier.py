@@ -24,8 +24,8 @@ def test_predict_is_the_command(classifier, trained, tones, command):
     files = [tones / "low" / "0.wav", tones / "high" / "1.wav"]
     for options, flags in (({}, []), ({"top": 1, "labels": ["middle", "low"]}, ["--top", 1, "--labels", "middle;low"])):
         _, printed, _ = command("predict", trained / "best.npz", *files, "--json", *flags)
-        assert classifier.predict(files, **options) == json.loads(printed)
-        assert classifier.predict(files[0], **options) == json.loads(printed)[0]
+        assert classifier.predict(files, per_segment=True, **options) == json.loads(printed)
+        assert classifier.predict(files[0], per_segment=True, **options) == json.loads(printed)[0]
     assert classifier.predict([]) == []
 
 

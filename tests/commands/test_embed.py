@@ -11,7 +11,7 @@ import soundfile
 import minast
 from minast import scoring
 from minast.features import model_inputs
-from minast.sounds import OpenSound
+from minast.streaming.sound import OpenSound
 
 
 @pytest.fixture

@@ -4,10 +4,11 @@ import doctest
 
 import pytest
 
-from minast import config, metrics
+from minast import config
+from minast.metrics import counting, ranking
 
 
-@pytest.mark.parametrize("module", [config, metrics], ids=lambda module: module.__name__)
+@pytest.mark.parametrize("module", [config, counting, ranking], ids=lambda module: module.__name__)
 def test_examples(module):
     result = doctest.testmod(module)
     assert result.attempted and not result.failed

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 FOLDER = Path(__file__).resolve().parents[2] / "minast"
-COMMANDS = ("train", "predict", "evaluate", "embed", "convert", "stats", "data", "bench")
+COMMANDS = ("train", "predict", "evaluate", "calibrate", "scan", "embed", "convert", "stats", "data", "bench")
 
 # room -> what no module of it imports. A room is a module or a package, with all that is in it.
 BASE = ("cli", "backend", "layers", "gpu", "encoder", "model", "datasets", "training", "pretrained", "checkpoint")
@@ -25,8 +25,9 @@ FORBIDDEN = {
     "encoder": ("model", "training", "pretrained", "checkpoint"),
     "model": ("training", "pretrained", "checkpoint", "scoring", "explain", "plots"),
     "audio": ("features", "model", "training", "pretrained", "checkpoint", "datasets", "scoring"),
-    "sounds": ("model", "training", "pretrained", "checkpoint", "datasets", "scoring"),
+    "streaming": (*COMMANDS, "training", "pretrained", "classifier"),
     "features": ("model", "training", "pretrained", "checkpoint", "datasets"),
+    **dict.fromkeys(("metrics", "decisions"), ("model", "datasets", "training", "checkpoint", "scoring", "pretrained")),
     "datasets": ("model", "training", "pretrained", "checkpoint"),
     "checkpoint": ("training", "scoring", "pretrained"),
     "pretrained": ("training", "scoring"),

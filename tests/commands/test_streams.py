@@ -71,7 +71,7 @@ def test_a_reader_that_leaves_early(trained, tones, tmp_path):
     out = tmp_path / "report"
     command = f"{sys.executable} -m minast.evaluate {trained / 'best.npz'} {tones} --out {out} | true"
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, cwd=ROOT, timeout=120)
-    assert done.stderr == "" and sorted(os.listdir(out)) == ["confusion.png", "scores.csv"]
+    assert done.stderr == "" and sorted(os.listdir(out)) == ["confusion.png", "reliability.png", "scores.csv"]
 
 
 def test_json_stands_alone_on_standard_output(trained, tones, tmp_path, command):

@@ -148,7 +148,7 @@ def test_names_that_are_not_utf_8(tones, trained, tmp_path, command, capsys):
 def test_a_reader_that_goes_away_costs_no_file(tones, trained, tmp_path):
     line = f"{sys.executable} -m minast.evaluate {trained}/best.npz {tones} --out {tmp_path}/report | true"
     subprocess.run(line, shell=True, capture_output=True, timeout=120, env={**os.environ, "PYTHONPATH": os.getcwd()})
-    assert sorted(os.listdir(tmp_path / "report")) == ["confusion.png", "scores.csv"]
+    assert sorted(os.listdir(tmp_path / "report")) == ["confusion.png", "reliability.png", "scores.csv"]
 
 
 def test_a_picture_that_cannot_be_drawn_costs_no_scores(tones, trained, tmp_path, monkeypatch, command):
@@ -158,7 +158,7 @@ def test_a_picture_that_cannot_be_drawn_costs_no_scores(tones, trained, tmp_path
     monkeypatch.setattr(evaluate.plots, "per_class", failing)
     status, out, err = command("evaluate", trained / "best.npz", tones, "--out", tmp_path / "report")
     assert status == 0 and "accuracy" in out and "confusion.png is not drawn: no fonts." in err
-    assert os.listdir(tmp_path / "report") == ["scores.csv"]
+    assert sorted(os.listdir(tmp_path / "report")) == ["reliability.png", "scores.csv"]
 
 
 # -- the cache -----------------------------------------------------------------------------------------------------

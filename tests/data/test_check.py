@@ -187,6 +187,7 @@ def test_old_models_take_the_fold_of_their_training_too(tmp_path):
     make(tmp_path, [f"fold{k}/{name}/{i}.wav" for k in (1, 2) for name in "ab" for i in range(2)])
     data = datasets.folder.read(str(tmp_path))
     assert splits.assigned(data, 0, usual_fold=2).fold == 2 and splits.assigned(data, 0, usual_fold=7).fold == 1
+    assert splits.assigned(data, 0, usual_fold=2, drawn_by="position").fold == 2
     assert splits.assigned(data, 0, drawn_by="position").fold is None  # version 0.1 knew no folds of own data
     info = Info(["a", "b"], minast.FeatureConfig(), notes={"fold": None, "seed": 0})
     assert info.notes.get("drawn_by", "position") == "position"

@@ -44,6 +44,7 @@ def same(one: dict, other: dict) -> bool:
 def complete(out: Path) -> None:
     """Assert that a finished run's folder has all its files, and no other."""
     expected = {"best.npz", "last.npz", "history.csv", "curves.png", "confusion.png", "scores.npz"}
+    expected |= {"report.json", "report.html"}
     assert set(os.listdir(out)) == expected
     assert len((out / "history.csv").read_text().splitlines()) == 4
 

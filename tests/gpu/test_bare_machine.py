@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from minast.training.finish import wav
+from minast.audio.write import wav
 from tests.kernel_cases import need_compiler
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -94,7 +94,7 @@ def test_bad_manifests(tmp_path):
         ([["a.wav", "a.wav", "y"]], ("path", "filename", "label"), "'filename', 'path' could all hold the file"),
         ([["a.wav", "x", "3b"]], ("path", "class", "fold"), "line 2: the fold is '3b'"),
         ([["b.wav", "x", ""]], None, "line 2.*no file .*b.wav"),
-        ([["a.wav", "", ""]], None, "line 2.*'labels' is empty"),
+        ([["a.wav", "", ""]], None, "line 2: the labels are empty, a.wav needs one"),
         ([["", "x", ""]], None, "line 2.*'file' is empty"),
         ([["a.wav", "x", "train"], ["b.flac", "y", "exam"]], None, "line 3.*'exam'"),
         ([["a.wav", "x", "train"], ["b.flac", "y", ""]], None, "1 of 2 rows have no split"),

@@ -95,7 +95,7 @@ def test_fit_raises_after_ctrl_c(tones, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(Learner, "step", stopping)
     try:
         with pytest.raises(KeyboardInterrupt):
-            train.fit(tones, out=tmp_path / "run", depth=1, epochs=2, batch=6)
+            train.fit(tones, out=tmp_path / "run", depth=1, epochs=2, batch=4)
     finally:
         signal.signal(signal.SIGINT, before)
     assert "Stopped after step 3 of 8; nothing is lost. Resume with:" in capsys.readouterr().out
@@ -104,7 +104,7 @@ def test_fit_raises_after_ctrl_c(tones, tmp_path, monkeypatch, capsys):
 def test_threads_are_for_the_run_alone(tones, tmp_path, monkeypatch):
     monkeypatch.delenv(threads.VARIABLE, raising=False)
     before = threads.count()
-    train.fit(tones, out=tmp_path / "run", depth=1, epochs=1, batch=6, threads=1)
+    train.fit(tones, out=tmp_path / "run", depth=1, epochs=1, batch=4, threads=1)
     assert threads.VARIABLE not in os.environ and threads.count() == before
     with pytest.raises(minast.Error, match="epochs"):
         train.fit(tones, out=tmp_path / "other", threads=2, epochs=-1)

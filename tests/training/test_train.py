@@ -29,6 +29,8 @@ def test_it_learns_and_leaves_what_it_promises(trained, tones, command):
         "curves.png",
         "history.csv",
         "last.npz",
+        "report.html",
+        "report.json",
         "scores.npz",
     ]
     _, info = minast.load(trained / "best.npz")
@@ -169,7 +171,7 @@ def test_several_labels_a_clip(tones, tmp_path):
     assert train.main([str(tmp_path / "m.csv"), "--out", str(tmp_path / "run"), *TINY_RUN]) == 0
     _, info = minast.load(tmp_path / "run" / "best.npz")
     assert info.head == "sigmoid" and "accuracy" not in info.history[0] and info.history[-1]["mAP"] > 0.5
-    assert (tmp_path / "run" / "confusion.png").stat().st_size > 1000
+    assert (tmp_path / "run" / "average_precision.png").stat().st_size > 1000
     with pytest.raises(minast.Error, match="several labels"):
         train.main([str(tmp_path / "m.csv"), "--out", str(tmp_path / "x"), "--loss", "ce"])
 
@@ -331,10 +333,10 @@ SHORT = ["--depth", "1", "--epochs", "2", "--batch", "4", "--lr", "1e-3", "--bac
 
 @pytest.fixture
 def few(tones, tmp_path):
-    """Four sounds of each class of `tones`: the emulator is slow."""
+    """Six sounds of each class of `tones`: the emulator is slow."""
     import shutil
 
-    for path in sorted(tones.glob("*/[0-3].wav")):
+    for path in sorted(tones.glob("*/[0-5].wav")):
         (tmp_path / "few" / path.parent.name).mkdir(parents=True, exist_ok=True)
         shutil.copy(path, tmp_path / "few" / path.parent.name)
     return tmp_path / "few"

@@ -1,16 +1,33 @@
-"""A sound on its way to the model, whatever its length: the core under predict, embed and `Classifier`."""
+"""A sound on its way to the model, whatever its length: its segments as soon as they are complete, with their times."""
 
 import os
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
-from .audio import Recording, resample
-from .config import FeatureConfig
-from .errors import Error
-from .features import ON_CPU, Spectrograms, log_mel_blocks, normalise, segments_of_blocks
+from ..audio import Recording, resample
+from ..config import FeatureConfig
+from ..errors import Error
+from ..features import (
+    ON_CPU,
+    Spectrograms,
+    frame_count,
+    hop_seconds,
+    log_mel_blocks,
+    normalise,
+    segments_of_blocks,
+)
 
 SHORT = 60  # seconds: the log-mel of a sound up to this long is kept, 3 MiB
+
+
+class Segment(NamedTuple):
+    """One input of the model, and where in its sound it lies."""
+
+    start: float  # s
+    end: float  # s; that of a sound's last segment may be up to 25 ms before the sound's
+    x: np.ndarray  # (frames, F), normalised
 
 
 class OpenSound:
@@ -59,10 +76,32 @@ class OpenSound:
         for segment in segments_of_blocks(self.mels(), f.frames, hop):
             yield normalise(segment, f.mean, f.std)
 
+    def timed_segments(self, hop: int | None = None) -> Iterator[Segment]:
+        """`segments` with their times: number i begins at min(i hop, T - frames) 10 ms, T being the sound's frames.
+
+        The times are those of `scoring.segment_times`, but that of the very end, which is `seconds`.
+        """
+        f = self.features
+        step = hop_seconds(f.rate)
+        for i, x in enumerate(self.segments(hop)):
+            last = max(0, frame_count(self._samples, f.rate) - f.frames)  # of what was read so far, so never too early
+            start = min(i * (hop or f.frames), last) * step
+            yield Segment(start, min(start + f.frames * step, self.seconds), x)
+
     @property
     def seconds(self) -> float:
         """How long the sound is. Known when `mels` or `segments` has come to its end."""
         return self._samples / self.features.rate
+
+    @property
+    def rate(self) -> int:
+        """Hz, of the file; of a waveform, the model's."""
+        return self._recording.rate if self.file is not None else self.features.rate
+
+    @property
+    def expected_seconds(self) -> float:
+        """How long the sound is, before it is read: up to a sample of the model's rate it is `seconds`."""
+        return self._recording.seconds if self.file is not None else len(self._wave) / self.features.rate
 
     def _computed(self):
         self._samples = 0

@@ -1,0 +1,156 @@
+"""Labelled clips, scored by one or several models that were not trained on them: the core of evaluate and calibrate."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from . import cli, scoring
+from .console.arguments import FOLDS, SEEDS, whole
+from .datasets import Clip, Dataset, content, open_dataset
+from .datasets.common import named, quoted
+from .ensemble import Ensemble
+from .errors import Error
+from .training.bad_files import say_notes, usable
+from .training.feature_cache import FeatureCache
+
+
+class Tested(NamedTuple):
+    """Clips and what the models say of them; K classes in the order of the first model's labels."""
+
+    clips: Sequence[Clip]
+    targets: np.ndarray  # (n, K) float32
+    scores: np.ndarray  # (n, K), calibrated where the models are
+    raw: np.ndarray  # (n, K), as the models give them
+    familiar: int | None  # clips of the split that a model was trained on; None if its checkpoint does not say
+    unreadable: int
+
+    @property
+    def groups(self) -> list[str] | None:
+        """What each clip belongs to: its group, or itself; None if no clip has a group."""
+        found = [getattr(clip, "group", "") for clip in self.clips]
+        return [group or clip.name for group, clip in zip(found, self.clips, strict=True)] if any(found) else None
+
+
+def add_labelled_data(parser) -> None:
+    """DATA, and the flags that say which of its clips are held out and how they are read."""
+    cli.add_data(parser)
+    parser.add_argument(
+        "--seed",
+        type=whole(0, SEEDS),
+        metavar="N",
+        help="seed of the split, if the data have none (default: the model's)",
+    )
+    parser.add_argument("--fold", type=whole(1, FOLDS), metavar="N", help=f"{cli.FOLD} (default: the model's)")
+    cli.add_skip_bad(parser)
+    parser.add_argument("--no-cache", action="store_true", help="do not cache features on disk")
+
+
+def open_as_trained(args, ensemble: Ensemble) -> Dataset:
+    """The data, with the seed and fold of the (first) model's training: the same clips are held out.
+
+    Raises minast.Error if the data have classes that the model lacks, or several labels a clip for a softmax head.
+    """
+    first = ensemble.members[0]
+    notes = first.info.notes
+    seed = notes.get("seed", 0) if args.seed is None else args.seed
+    drawn_by = notes.get("drawn_by", "position" if "seed" in notes else "content")  # version 0.1 drew by position
+    data = open_dataset(
+        args.data,
+        seed,
+        args.fold,
+        training=False,
+        usual_fold=notes.get("fold"),
+        drawn_by=drawn_by,
+        trained_on=content.trained_before(notes),
+        skip_bad=True,
+        alike=notes.get("alike", ""),
+        **{name: notes[name] for name in ("validation", "folds") if notes.get(name) is not None},
+    )
+    in_model_order(data, [], ensemble.labels, first.name)
+    if data.multilabel and first.info.loss == "ce":
+        raise Error(f"{data.name} has several labels a clip, {first.name} was trained to give exactly one (softmax).")
+    return data
+
+
+def scored(ensemble: Ensemble, data: Dataset, split: str, args) -> Tested:
+    """The clips of a split that no model was trained on, and their scores. args: `add_labelled_data`'s.
+
+    Prints what is left out. Raises minast.Error if nothing is left, and as `usable` does.
+    """
+    clips, familiar = never_trained_on(data, split, ensemble)
+    bad, caches = [], {}
+    raw, fair = [], []
+    for member, order in zip(ensemble.members, ensemble.orders, strict=True):
+        features, where = member.features, member.model.backend.spectrograms(member.features.rate)
+        key = (features.rate, features.mel_bins, features.window, where.made_by)
+        if key not in caches:
+            caches[key] = FeatureCache(clips, features, not args.no_cache, bad=bad, spectrograms=where)
+            if len(caches) == 1:
+                usable(data, bad, args.skip_bad)
+                if not len(caches[key]):
+                    raise Error(f"{data.name}: no file of the {split} split can be used.")
+                clips = caches[key].clips
+            say_notes(caches[key])
+        scores = progress_scores(member, caches[key], len(ensemble.members))[:, order]
+        raw.append(scores)
+        fair.append(member.decisions.calibrated(scores) if member.decisions is not None else scores)
+    targets = in_model_order(data, clips, ensemble.labels, ensemble.name)
+    return Tested(clips, targets, np.mean(fair, axis=0), np.mean(raw, axis=0), familiar, len(bad))
+
+
+def progress_scores(member, mels, members=1):
+    """Scores (n, K) of all clips by one model, with a progress bar."""
+    from tqdm import tqdm
+
+    label = "scores" if members == 1 else f"scores of {member.name}"
+    with tqdm(total=len(mels), desc=label, unit="clip", disable=None, leave=False) as bar:
+        return scoring.clip_scores(member.model, member.info, mels, bar=bar)
+
+
+def never_trained_on(data: Dataset, split: str, ensemble: Ensemble) -> tuple[Sequence[Clip], int | None]:
+    """The clips of a split without those that a model was trained on; of "train" and "all", all.
+
+    -> clips, how many of the split a model was trained on (None if a checkpoint does not say). Clips are compared by
+    content, so that renamed, added and deleted files, and copies, are recognised. Prints what was left out. Raises
+    minast.Error if nothing is left.
+    """
+    clips = data.clips if split == "all" else data.of(split)
+    if not len(clips):
+        raise Error(f"{data.name} has no clips in the {split} split.")
+    lists = [content.trained_on(member.info.notes) for member in ensemble.members]
+    for member, known in zip(ensemble.members, lists, strict=True):
+        info = member.info
+        trained = info.history or (info.notes.get("pretrained") and not info.notes.get("random_head"))
+        if known is None and trained and any(clip.path for clip in clips):
+            cli.note(f"{member.name} does not say which clips it was trained on: they may be among the scored ones.")
+    known = [each for each in lists if each is not None]
+    if not known:
+        return clips, None
+    familiar = content.among(content.digests([clip.path for clip in clips]), content.distinct(np.concatenate(known)))
+    count = int(familiar.sum())
+    said = count if len(known) == len(lists) else None
+    who = "the model was" if len(lists) == 1 else "a model was"
+    if split == "all" and count:
+        cli.note(f"{who} trained on {count} of these {cli.counted(len(clips), 'clip')}.")
+    if split in ("train", "all") or not count:
+        return clips, said
+    if count == len(clips):
+        raise Error(f"{data.name}: {who} trained on every clip of the {split} split: there is nothing to test.")
+    verb, them = ("is", "it") if count == 1 else ("are", "them")
+    of = f"{count} of {cli.counted(len(clips), 'clip')} of the {split} split"
+    cli.note(f"{of} {verb} left out: {who} trained on {them}.")
+    return [clip for clip, own in zip(clips, familiar, strict=True) if not own], said
+
+
+def in_model_order(data: Dataset, clips: Sequence[Clip], labels: Sequence[str], checkpoint: str) -> np.ndarray:
+    """Targets (n, K) with a column for each class of the model; minast.Error if it lacks a class of the data."""
+    lacking = [name for name in data.labels if name not in labels]
+    if lacking:
+        raise Error(
+            f"{data.name} has {cli.counted(len(lacking), 'label')} that {checkpoint} lacks, the first is "
+            f"{quoted(lacking[0], 80)}; the model knows {named(labels, 10)}."
+        )
+    targets = np.zeros((len(clips), len(labels)), np.float32)
+    targets[:, [labels.index(name) for name in data.labels]] = data.targets(clips)
+    return targets

@@ -1,0 +1,268 @@
+"""What happens when, in recordings of any length and archives of any size.
+
+  python -m minast.scan best.npz street.wav --out events.csv
+  python -m minast.scan best.npz recordings/ --out events.csv --hop 0.5 --min-score 0.8 --segments found/
+  find /archive -name '*.flac' | python -m minast.scan best.npz - --out events.csv --workers 8
+  python -m minast.scan best.npz recordings/ --out events.csv --resume      # go on after a crash
+
+A row of the table is an event: file, start and end in seconds, label, score. Segments of the model's length are scored,
+one every --hop seconds; the score of each stands for the --hop seconds around its centre; neighbours at or above the
+label's threshold are one event, whose score is the highest of them (minast/streaming/README.md has the formulas).
+Recordings are read in blocks, so that memory does not grow with their length. One that cannot be read costs no other:
+it is listed, with the reason, in a second table, OUT.skipped.csv. Until the table is complete, results are kept in
+OUT.part.
+"""
+
+import contextlib
+import os
+
+from . import cli
+from .checkpoint import description, info_from, open_checkpoint
+from .classifier import Classifier
+from .console.arguments import MANY, number, whole
+from .errors import Error
+from .features import hop_seconds
+from .predict import names
+from .scoring import BATCH
+from .storage.files import writable_file, writable_folder
+from .storage.tables import write_table
+from .streaming import archive, cuts, tables
+from .streaming.events import thresholds
+from .streaming.inputs import recordings
+from .streaming.journal import ENDING, Journal
+from .streaming.pools import OneProcess, Processes
+from .streaming.progress import Progress
+from .streaming.work import Settings, digest_of
+from .text import counted, visible
+
+DAY = 86400.0  # s
+
+
+def main(argv=None):
+    """The command.   -> exit status"""
+    args = parser().parse_args(argv)
+    info = read_info(args.checkpoint)
+    form, settings = tables.format_of(args.out, args.format), settings_of(args, info)
+    refuse(args, form)
+    if args.resume and os.path.exists(args.out) and not os.path.exists(part_of(args.out)):
+        cli.note(f"{visible(args.out)} is there, and no stopped scan beside it: there is nothing to go on with.")
+        return 0
+    with journal_of(args, form, info, settings) as journal:
+        speed = work(args, settings, journal)
+        return finish(args, form, info, journal, speed)
+
+
+def parser():
+    """The command line."""
+    p = cli.Parser("scan", __doc__)
+    p.add_argument("checkpoint", metavar="CHECKPOINT", help=cli.CHECKPOINT)
+    text = "audio files, folders, patterns, addresses (s3://...); - reads a list of them, one a line"
+    p.add_argument("paths", nargs="+", metavar="PATH", help=text)
+    p.add_argument("--out", required=True, metavar="OUT", help="the table to write: .csv, .jsonl, .selections.txt")
+    p.add_argument("--format", choices=tables.WRITERS, help="of the table (default: by its name)")
+    g = p.add_argument_group("events")
+    seconds = {"type": number(0, DAY), "metavar": "SECONDS"}
+    hop = {**seconds, "type": number(0, DAY, above=True)}
+    g.add_argument("--hop", **hop, help="from one segment to the next (default: a segment, end to end)")
+    text = "the score from which a label counts as heard (default: the checkpoint's thresholds, else 0.5)"
+    g.add_argument("--min-score", type=number(0, 1), metavar="P", help=text)
+    text = "events of a label with at most this between them are one (default: 0)"
+    g.add_argument("--merge", **seconds, default=0.0, help=text)
+    g.add_argument("--min-duration", **seconds, default=0.0, help="leave out shorter events (default: 0)")
+    g.add_argument("--labels", metavar="A;B", help="look for these labels only, separated by semicolons")
+    g = p.add_argument_group("excerpts")
+    g.add_argument("--segments", metavar="DIR", help="cut out what was found, a sub-folder a label, the best first")
+    text = "number of excerpts per label (default: 20)"
+    g.add_argument("--top", type=whole(1, MANY), default=20, metavar="K", help=text)
+    g = p.add_argument_group("archives")
+    g.add_argument("--resume", action="store_true", help="go on with a scan that was stopped")
+    text = "processes on this machine, with a model each (default: 1)"
+    g.add_argument("--workers", type=whole(1, 1024), default=1, metavar="N", help=text)
+    text = "do the work on a dask cluster: its scheduler's address, or scheduler file (.json)"
+    g.add_argument("--cluster", metavar="ADDRESS", help=text)
+    text = f"segments computed together (default: {BATCH})"
+    g.add_argument("--batch", type=whole(1, MANY), default=BATCH, metavar="N", help=text)
+    cli.add_backend(p)
+    return p
+
+
+# -- before --------------------------------------------------------------------------------------------------------
+
+
+def read_info(path):
+    """A checkpoint's labels and features, without its weights."""
+    with open_checkpoint(path) as opened:
+        return info_from(opened.path, description(opened))
+
+
+def settings_of(args, info):
+    """What the workers need. Raises minast.Error for a --hop or --labels that do not fit the model."""
+    step = hop_seconds(info.features.rate)
+    length = info.features.frames * step
+    hop = info.features.frames if args.hop is None else max(1, round(args.hop / step))
+    if hop > info.features.frames:
+        raise Error(
+            f"--hop is {args.hop:g} s: it may be at most a segment, {length:g} s, or sound between them would be missed."
+        )
+    numbers = None if args.labels is None else Classifier(None, info, args.checkpoint).numbers(names(args.labels))
+    levels = thresholds(info, args.min_score, numbers)
+    return Settings(
+        checkpoint=os.path.abspath(args.checkpoint),
+        digest=digest_of(args.checkpoint),
+        hop=hop,
+        batch=args.batch,
+        thresholds=tuple(map(float, levels)),
+        merge=args.merge,
+        shortest=args.min_duration,
+        backend=args.backend,
+    )
+
+
+def refuse(args, form):
+    """minast.Error for what cannot be done, before anything is read."""
+    if args.cluster and args.workers > 1:
+        raise Error("--workers is for this machine, --cluster for others: give one of them.")
+    if form == "audacity" and not os.path.splitext(args.out)[1]:
+        writable_folder(args.out)
+    elif not os.path.isdir(args.out) or form != "audacity":
+        writable_file(args.out)
+    if os.path.exists(args.out) and os.path.samefile(args.out, args.checkpoint):
+        raise Error(f"--out {visible(args.out)} is the checkpoint itself: give the table another name.")
+    if args.segments:
+        writable_folder(args.segments)
+
+
+def part_of(out):
+    """The journal of a scan that writes `out`."""
+    return out.rstrip("/" + os.sep) + ENDING
+
+
+def journal_of(args, form, info, settings):
+    """The journal, of a new scan or of the one that was stopped; what was understood is printed."""
+    path, step = part_of(args.out), hop_seconds(info.features.rate)
+    common = {
+        "CHECKPOINT": settings.digest,
+        "PATH": args.paths,
+        "--hop": round(settings.hop * step, 6),
+        "--min-score": args.min_score,
+        "--merge": args.merge,
+        "--min-duration": args.min_duration,
+        "--labels": args.labels,
+        "--batch": args.batch,
+    }
+    if not args.resume and os.path.exists(path):
+        raise Error(f"{visible(path)} is of a scan that was stopped: add --resume to go on with it, or remove it.")
+    journal = Journal.resume(path, common) if args.resume else None
+    if args.resume and journal is None:
+        cli.note("no stopped scan is there to go on with: this one begins anew.")
+    if journal is None:
+        files = recordings(args.paths, cli.complain)
+        if form == "audacity" and len(files) > 1 and not os.path.isdir(args.out):
+            raise Error(
+                f"--out is {visible(args.out)}: Audacity has a label track for each recording, and there are "
+                f"{len(files)}: name a folder, with a / at its end."
+            )
+        journal = Journal.begin(path, common, files)
+    if info.notes.get("random_head"):
+        cli.note("the head of this model is random, not trained yet: these scores mean nothing.")
+    count, size = counted(len(journal.files), "recording"), sum(size for _, size in journal.files)
+    heard = sorted({level for level in settings.thresholds if level <= 1})
+    level = f"{heard[0]:g}" if len(heard) == 1 else f"{heard[0]:g} to {heard[-1]:g}, by label"
+    print(
+        f"{count}, {size / 1e6:.4g} MB; segments of {info.features.frames * step:g} s, one every "
+        f"{settings.hop * step:g} s; a label is heard from a score of {level}",
+        flush=True,
+    )
+    return journal
+
+
+# -- the work --------------------------------------------------------------------------------------------------------
+
+
+def work(args, settings, journal):
+    """Scan what is left.   -> seconds of audio a second, 0 if nothing was left"""
+    left = journal.left()
+    if not left:
+        return 0.0
+    sizes = [size for _, size in journal.files]
+    todo = sum(size for unit in left for size in sizes[unit.first : unit.first + len(unit.files)])
+    if len(journal.files) > (files := sum(len(unit.files) for unit in left)):
+        cli.note(f"{len(journal.files) - files} of {counted(len(journal.files), 'recording')} are done already.")
+    progress = Progress(sizes, sum(sizes) - todo)
+    with contextlib.closing(progress), contextlib.closing(pool_of(args, settings, progress, len(left))) as pool:
+        try:
+            archive.scan(pool, journal, left, progress.unit)
+        except KeyboardInterrupt:
+            done = len(journal.files) - sum(len(unit.files) for unit in journal.left())
+            cli.note(f"{done} of {len(journal.files)} recordings are done: the same command with --resume goes on.")
+            raise
+        return progress.speed
+
+
+def pool_of(args, settings, progress, most):
+    """Who does the work."""
+    if args.cluster:
+        from .streaming.cluster import Cluster
+
+        return Cluster(settings, progress.part, args.cluster)
+    if args.workers == 1:
+        return OneProcess(settings, progress.part)
+    return Processes(settings, progress.part, min(args.workers, most))
+
+
+def finish(args, form, info, journal, speed):
+    """Write the tables and excerpts, and remove the journal.   -> exit status"""
+    skipped = [(name, result["error"]) for name, result in journal if "error" in result]
+    table = f"{os.path.splitext(args.out.rstrip('/' + os.sep))[0]}.skipped.csv"
+    if skipped:
+        write_table(table, ("file", "reason"), skipped)
+    else:
+        with contextlib.suppress(OSError):
+            os.unlink(table)  # of an earlier scan
+    if len(skipped) == len(journal.files):
+        journal.remove()
+        some = f"{visible(skipped[0][0])}: {skipped[0][1]}"
+        raise Error(
+            f"{visible(args.out)} is not written: none of the {counted(len(skipped), 'recording')} can be read. {some}"
+        )
+    tables.WRITERS[form](args.out, journal, info.labels, info.features.rate)
+    status = cut(args, info, journal) if args.segments else 0
+    journal.remove()
+    summary(args, info, journal, speed)
+    if skipped:
+        cli.note(f"{counted(len(skipped), 'recording')} could not be read: {visible(table)} says why.")
+    return status
+
+
+def summary(args, info, journal, speed):
+    """Print what was found."""
+    events, seconds, with_events, labels = 0, 0.0, 0, set()
+    for _, result in journal:
+        rows = result.get("events", ())
+        events, with_events = events + len(rows), with_events + bool(rows)
+        seconds += result.get("seconds", 0.0)
+        labels.update(row[2] for row in rows)
+    fast = f", {speed:.0f} x real time" if speed else ""
+    print(
+        f"{visible(args.out)}: {counted(events, 'event')} of {counted(len(labels), 'label')} in {with_events} of "
+        f"{counted(len(journal.files), 'recording')}, {seconds / 3600:.4g} h of audio{fast}"
+    )
+
+
+def cut(args, info, journal):
+    """Write the excerpts.   -> exit status"""
+    from tqdm import tqdm
+
+    status, found = 0, cuts.best(journal, info.labels, args.segments, args.top)
+    for name, wanted in tqdm(found.items(), desc="excerpts", unit="file", disable=None, leave=False):
+        try:
+            cuts.write(name, wanted)
+        except Error as error:
+            cli.complain(error)
+            status = 2
+    print(f"{visible(args.segments)}: {counted(sum(map(len, found.values())), 'excerpt')}")
+    return status
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,156 @@
+"""A unit of work: a few recordings, scanned one after another. Every kind of worker does it by this code.
+
+The recordings of a unit share batches, and no batch holds segments of two units. BLAS rounds a product by its shape and
+a row by its place in it; so a unit has the same scores to the last bit whoever computes it, and whenever.
+"""
+
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from ..checkpoint import load
+from ..errors import Error
+from ..features import hop_seconds
+from ..scoring import segment_scores
+from . import remote
+from .core import Ended, scored
+from .events import Events
+from .sound import OpenSound
+
+MOST_FILES, MOST_BYTES = 32, 2**25  # of a unit: what a stopped scan computes again, at most, for each worker
+EVERY = 0.5  # seconds between two reports of how far a unit is
+
+
+class Unit(NamedTuple):
+    """Some of an archive's recordings."""
+
+    first: int  # the number of the first one
+    files: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a worker needs to know: plain values, which can be sent to another process or machine."""
+
+    checkpoint: str  # path of the model
+    digest: str  # of that file
+    hop: int  # frames from one segment to the next
+    batch: int  # segments that go through the model together
+    thresholds: tuple[float, ...]  # of each label; infinite for those that are not wanted
+    merge: float = 0.0  # s
+    shortest: float = 0.0  # s
+    backend: str | None = None
+
+
+def units(files: Sequence[tuple[str, int]]) -> list[Unit]:
+    """Neighbours together, up to MOST_FILES and MOST_BYTES; a larger file is alone.   files: [(path, bytes)]"""
+    found, names, size = [], [], 0
+    for i, (name, more) in enumerate(files):
+        if names and (len(names) == MOST_FILES or size + more > MOST_BYTES):
+            found.append(Unit(i - len(names), tuple(names)))
+            names, size = [], 0
+        names.append(name)
+        size += more
+    if names:
+        found.append(Unit(len(files) - len(names), tuple(names)))
+    return found
+
+
+def digest_of(path: str) -> str:
+    """SHA-256 of a file, to tell one checkpoint from another."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _sha(file)
+    except OSError as error:
+        raise Error(f"{path}: this file cannot be read: {error.strerror or error}.") from None
+
+
+def _sha(file):
+    """hashlib.file_digest, for Python 3.10."""
+    found = hashlib.sha256()
+    while block := file.read(2**20):
+        found.update(block)
+    return found.hexdigest()
+
+
+class Scanner:
+    """A model with its settings, ready for units. Raises minast.Error if the checkpoint is another one than was
+    meant."""
+
+    def __init__(self, settings: Settings):
+        if digest_of(settings.checkpoint) != settings.digest:
+            raise Error(f"{settings.checkpoint}: this is not the checkpoint that the scan was begun with.")
+        self.settings = settings
+        self.model, info = load(settings.checkpoint, settings.backend)
+        self.model.cuda_graphs = True
+        self.features, self._scores = info.features, segment_scores(self.model, info.loss)
+        self.spectrograms = self.model.backend.spectrograms(self.features.rate)
+
+    def scan(self, files: Sequence[str], report: Callable[[int, float, float], object] | None = None) -> list[dict]:
+        """What is heard in each file.   -> a dictionary each, of plain values
+
+        {"seconds", "rate" (Hz, the file's), "notes": [sentence, ...], "events": [[start, end, label, score], ...]} with
+        times rounded to 1 ms and scores to 4 digits, or {"error": sentence} for a file that could not be read.
+        report: is told now and then how far it is: the number of the file, the share of it that is done, and its
+        seconds.
+        """
+        s, f = self.settings, self.features
+        step = hop_seconds(f.rate)
+        thresholds = np.array(s.thresholds)
+        results, told = [], time.monotonic()
+        events, found = None, []
+        with ExitStack() as copies:
+            paths, sounds = {}, {}
+
+            def open_sound(i):
+                paths[i] = copies.enter_context(remote.local(files[i]))
+                sounds[i] = OpenSound(paths[i], f, spectrograms=self.spectrograms)
+                return sounds[i]
+
+            for each in scored(self._finite_scores, range(len(files)), open_sound, s.hop, s.batch):
+                events = events or Events(thresholds, f.frames * step, s.hop * step, s.merge, s.shortest)
+                if isinstance(each, Ended):
+                    if each.error:
+                        results.append({"error": _without_path(each.error, files[each.key], paths.get(each.key))})
+                    else:
+                        found += events.finish(each.sound.seconds)
+                        results.append(_result(each.sound, found))
+                    events, found = None, []
+                    sounds.pop(each.key, None)
+                else:
+                    found += events.add(each.start, each.row)
+                    if report and time.monotonic() > told + EVERY:
+                        told = time.monotonic()
+                        report(each.key, min(1.0, each.end / sounds[each.key].expected_seconds), each.end)
+        return results
+
+    def _finite_scores(self, x):
+        rows = self._scores(x)
+        if not np.isfinite(rows).all():
+            raise Error(
+                f"{self.settings.checkpoint}: the model's scores are not numbers: its weights are damaged or were never "
+                "trained."
+            )
+        return rows
+
+
+def _result(sound, events):
+    rows = sorted((round(e.start, 3), round(e.end, 3), e.label, round(e.score, 4)) for e in events)
+    return {
+        "seconds": round(sound.seconds, 3),
+        "rate": sound.rate,
+        "notes": [note.text for note in sound.notes],
+        "events": [list(row) for row in rows],
+    }
+
+
+def _without_path(text, name, path):
+    """A reason, for a table that has the file's name in another column."""
+    for each in (name, path):
+        text = text.removeprefix(f"{each}: ") if each else text
+    return text

@@ -1,0 +1,225 @@
+"""Many runs from one command: a run for each fold (`--folds`) and each seed (`--seeds`).
+
+The folder has plan.json, an ordinary run's folder for each, such as fold1-seed0, and summary.json.
+"""
+
+import json
+import os
+from argparse import Namespace
+from contextlib import ExitStack, suppress
+from dataclasses import asdict, dataclass, replace
+
+from .. import cli
+from ..checkpoint import description, open_checkpoint
+from ..config import COUNT
+from ..datasets import open_dataset
+from ..errors import Error
+from ..storage.files import atomic
+from ..storage.schema import ListOf, Maybe, Plain, Record, Text, Whole, as_json, checked
+from ..text import counted, duration, visible
+from . import run_folder
+from .flags import parser
+from .loop import Diverged
+from .result import Result
+from .resume import ALLOWED, located, refuse_others
+from .run_folder import LAST, PLAN
+from .single import resume_command, run_one
+from .start import stem
+from .summary import SUMMARY, show, summarise, write
+
+NOT_KEPT = ("data", "out", "resume", "fold", "folds", "seed", "seeds")  # flags that a plan has in other words
+FORM = Record(
+    {
+        "format": Whole(1, 1),
+        "data": Text(2**15, plain=False),
+        "folder": Text(2**15, plain=False),
+        "options": Record({}, others=Plain()),
+        "folds": ListOf(Maybe(COUNT), 1000),
+        "drawn": Maybe(COUNT),
+        "seeds": ListOf(Whole(0, 2**63 - 1), 1000),
+    }
+)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which runs are wanted, and with which settings."""
+
+    data: str  # the DATA argument; a path in it, and that of pretrained weights, is relative to `folder`
+    folder: str
+    options: dict  # the other flags that were given
+    folds: list[int | None]  # [None]: the data are not divided into folds
+    drawn: int | None  # folds that are drawn, for data without any
+    seeds: list[int]
+
+    @property
+    def runs(self) -> list[tuple[int | None, int]]:
+        """Fold and seed of each run; all folds with the first seed come first."""
+        return [(fold, seed) for seed in self.seeds for fold in self.folds]
+
+    def flags(self, out: str, fold: int | None, seed: int) -> Namespace:
+        """The flags of one run."""
+        given = {**self.options, "data": located(self.data, self.folder), "out": out, "fold": fold, "seed": seed}
+        if given.get("pretrained"):
+            given["pretrained"] = os.path.join(self.folder, given["pretrained"])
+        return nothing_given(**{**given, "folds": self.drawn})
+
+    def save(self, out: str) -> None:
+        """Write plan.json."""
+        with atomic(os.path.join(out, PLAN), "w", encoding="utf-8") as f:
+            json.dump({"format": 1, **asdict(self)}, f, indent=1)
+
+    @classmethod
+    def load(cls, out: str) -> "Plan":
+        """Read plan.json. Raises minast.Error for anything that `save` does not write."""
+        path = os.path.join(out, PLAN)
+        try:
+            with open(path, encoding="utf-8") as f:
+                found = checked(FORM, json.load(f), "plan", as_json)
+        except (OSError, ValueError, Error) as error:
+            raise Error(f"{visible(path)}: this plan of runs cannot be read ({str(error).rstrip('.')}).") from None
+        return cls(**{name: value for name, value in found.items() if name != "format"})
+
+
+def nothing_given(**but: object) -> Namespace:
+    """The flags as parsed from an empty command line, but for these."""
+    return Namespace(**{**vars(parser().parse_args([])), **but})
+
+
+def wanted(options: Namespace) -> bool:
+    """Whether flags ask for many runs: folds without a single --fold, seeds, or a folder of many to resume."""
+    if options.resume is not None:
+        return os.path.exists(os.path.join(options.resume, PLAN))
+    return options.seeds is not None or (options.folds is not None and options.fold is None)
+
+
+def run_all(options: Namespace) -> str:
+    """Do all runs that are not finished yet, and summarise them.   options: parsed flags -> path of summary.json
+
+    A run whose numbers are no longer finite does not stop the others; minast.Error names it at the end. After Ctrl-C it
+    says how to continue, and raises KeyboardInterrupt.
+    """
+    with ExitStack() as leaving:
+        if options.resume is None:
+            plan = new_plan(options)
+            default = f"{stem(plan.data.rpartition(':')[2])}-{'folds' if plan.folds != [None] else 'seeds'}"
+            out = run_folder.new_folder(options.out, default, leaving)
+        else:
+            refuse_others(options)
+            out = options.resume
+            run_folder.take(out, leaving)
+            plan = changed(Plan.load(out), options)
+            plan.save(out)
+        state = {"at": 0, "done": 0}
+        try:
+            failed = each_run(plan, out, options, state)
+        except KeyboardInterrupt:
+            with suppress(OSError):
+                print(cli.as_started(stopped(plan, out, **state)), flush=True)
+            raise
+        summary = summarise(plan.data, results(plan, out), len(plan.runs))
+        write(out, summary)
+        print("\n".join(show(summary)))
+        print(visible(f"{out}: {SUMMARY}, and a folder for each run"))
+        if failed:
+            raise Error(f"{len(failed)} of {len(plan.runs)} runs did not end well: {', '.join(failed)}.")
+        return os.path.join(out, SUMMARY)
+
+
+def new_plan(options: Namespace) -> Plan:
+    """Which folds and seeds the flags mean. Raises minast.Error for folds that the data do not have."""
+    source = "builtin" if options.data is None else options.data
+    first = options.seed or 0
+    folds, drawn = [None], None
+    if options.folds is not None:
+        own = open_dataset(source, first, training=False, skip_bad=True).folds
+        if own and options.folds not in ("all", len(own)):
+            raise Error(f"--folds is {options.folds}: {source} comes in {len(own)} folds: give --folds all.")
+        if not own and options.folds == "all":
+            raise Error(f"{source} has no folds of its own: give the number to draw, such as --folds 5.")
+        folds, drawn = (own, None) if own else (list(range(1, options.folds + 1)), options.folds)
+    if options.fold is not None:
+        folds = [options.fold]
+    given = {name: value for name, value in vars(options).items() if value is not None and name not in NOT_KEPT}
+    return Plan(source, os.getcwd(), given, folds, drawn, [first + i for i in range(options.seeds or 1)])
+
+
+def changed(plan: Plan, options: Namespace) -> Plan:
+    """The plan with what was given beside --resume: where the data are now, more epochs."""
+    kept = ("epochs", "patience", "backend", "threads", "tensorboard")
+    new = {name: value for name in kept if (value := getattr(options, name)) is not None}
+    if options.data:
+        plan = replace(plan, data=options.data, folder=os.getcwd())
+    return replace(plan, options={**plan.options, **new})
+
+
+def name_of(fold: int | None, seed: int) -> str:
+    """The folder of a run."""
+    return f"seed{seed}" if fold is None else f"fold{fold}-seed{seed}"
+
+
+def words_of(fold: int | None, seed: int) -> str:
+    """The same for people."""
+    return f"seed {seed}" if fold is None else f"fold {fold}, seed {seed}"
+
+
+def each_run(plan: Plan, out: str, options: Namespace, state: dict) -> list[str]:
+    """Do what is not done yet, one run after another.   -> names of those whose numbers were no longer finite
+
+    state: gets the number of the run in progress, "at", and how many are "done", for `stopped`.
+    """
+    epochs, failed = options.epochs or 0, []
+    for at, (fold, seed) in enumerate(plan.runs, 1):
+        folder, state["at"] = os.path.join(out, name_of(fold, seed)), at
+        if finished(folder, epochs):
+            state["done"] += 1
+            continue
+        print(f"\nrun {at} of {len(plan.runs)}: {words_of(fold, seed)}{left(plan, out, at)}", flush=True)
+        flags = plan.flags(folder, fold, seed)
+        if os.path.exists(os.path.join(folder, LAST)):
+            beside = {name: getattr(options, name) for name in ALLOWED}
+            flags = nothing_given(**{**beside, "resume": folder})
+            flags.data = located(plan.data, plan.folder) if options.data else None
+        try:
+            run_one(flags, plan.seeds[0], alone=False, begun=lambda: plan.save(out))
+            state["done"] += 1
+            write(out, summarise(plan.data, results(plan, out), len(plan.runs)))
+        except Diverged as error:
+            cli.complain(f"{words_of(fold, seed)}: {error}")
+            failed.append(name_of(fold, seed))
+    return failed
+
+
+def finished(folder: str, epochs: int = 0) -> bool:
+    """Whether the run in a folder has done all its steps, at least so many epochs, and kept its result."""
+    try:
+        with open_checkpoint(os.path.join(folder, LAST)) as archive:
+            state = description(archive)["state"]
+        step, planned = state["counters"]["step"], state["settings"]["train"]["epochs"]
+        return planned >= epochs and Result.load(folder).step == step
+    except (Error, KeyError, TypeError):
+        return False  # resuming it will say what is wrong
+
+
+def results(plan: Plan, out: str) -> list[tuple[int | None, int, str, Result]]:
+    """Fold, seed, folder and result of the finished runs."""
+    found = [(fold, seed, name_of(fold, seed)) for fold, seed in plan.runs]
+    return [
+        (fold, seed, name, Result.load(os.path.join(out, name)))
+        for fold, seed, name in found
+        if finished(os.path.join(out, name))
+    ]
+
+
+def left(plan: Plan, out: str, at: int) -> str:
+    """How long the remaining runs will take, by the mean of those that are finished; "" before there is any."""
+    times = [result.seconds for *_, result in results(plan, out)]
+    return f"; about {duration(sum(times) / len(times) * (len(plan.runs) - at + 1))} left for all" if times else ""
+
+
+def stopped(plan: Plan, out: str, at: int, done: int) -> str:
+    """What to say after Ctrl-C."""
+    if not os.path.exists(os.path.join(out, PLAN)):
+        return "Stopped before the first step: nothing was trained yet. Run the same command again."
+    count = counted(done, "is finished", "are finished")
+    return f"Stopped in run {at} of {len(plan.runs)}; {count}. Resume with:\n  {resume_command(out)}"

@@ -1,0 +1,205 @@
+"""Many runs from one command: folds, seeds, stopping at any time, and what they say together."""
+
+import json
+import os
+import shutil
+import signal
+
+import numpy as np
+import pytest
+
+import minast
+from minast import train
+from minast.training import loop
+from minast.training.learner import Learner
+from minast.training.result import Result
+from minast.training.summary import deviation, pooled, summarise
+
+SHORT = ["--depth", "1", "--epochs", "2", "--batch", "6", "--lr", "1e-3"]
+
+
+@pytest.fixture(scope="module")
+def folds(tones, tmp_path_factory):
+    """The tones in three folds: fold1/low/0.wav ... The folds are of different difficulty, none is perfect."""
+    folder = tmp_path_factory.mktemp("folds")
+    for path in sorted(tones.rglob("*.wav")):
+        place = folder / f"fold{int(path.stem) % 3 + 1}" / path.parent.name
+        place.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, place / path.name)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def done(folds, tmp_path_factory):
+    """The folder of three folds with two seeds."""
+    out = tmp_path_factory.mktemp("many") / "x"
+    assert train.main([str(folds), "--folds", "all", "--seeds", "2", "--out", str(out), *SHORT]) == 0
+    return out
+
+
+NAMES = [f"fold{fold}-seed{seed}" for seed in (0, 1) for fold in (1, 2, 3)]
+
+
+def summary(out):
+    return json.loads((out / "summary.json").read_text())
+
+
+def weights(out):
+    return {name: minast.load(out / name / "last.npz", "numpy")[0].w.flat.copy() for name in NAMES}
+
+
+def test_every_fold_is_the_test_set_once_for_each_seed(done, folds):
+    assert sorted(os.listdir(done)) == sorted([*NAMES, "plan.json", "summary.json"])
+    found = summary(done)
+    assert [(r["fold"], r["seed"]) for r in found["runs"]] == [(f, s) for s in (0, 1) for f in (1, 2, 3)]
+    assert [r["clips"] for r in found["runs"]] == [12, 9, 9, 12, 9, 9] and found["finished"] == found["planned"] == 6
+    for fold in (1, 2, 3):
+        clips = Result.load(done / f"fold{fold}-seed0").clips
+        assert clips and all(f"fold{fold}{os.sep}" in name for name in clips)
+    assert found["pooled"]["clips"] == 30
+    low, high = found["pooled"]["intervals"]["accuracy"]
+    assert low <= found["pooled"]["measures"]["accuracy"] <= high
+
+
+def test_means_and_deviations(done):
+    found = summary(done)
+    values = np.array([r["accuracy"] for r in found["runs"]]).reshape(2, 3)  # seeds, folds
+    assert found["mean"]["accuracy"] == pytest.approx(values.mean())
+    assert found["std"]["accuracy"] == pytest.approx(values.std(ddof=1))
+    assert found["over_folds"]["accuracy"] == pytest.approx(values.mean(0).std(ddof=1))
+    assert found["over_seeds"]["accuracy"] == pytest.approx(values.mean(1).std(ddof=1))
+
+
+def test_a_run_is_the_command_with_fold_and_seed(done, folds, tmp_path):
+    flags = [str(folds), "--fold", "2", "--seed", "1", *SHORT]
+    assert train.main([*flags, "--out", str(tmp_path / "one")]) == 0
+    alone = minast.load(tmp_path / "one" / "last.npz", "numpy")[0]
+    assert np.array_equal(alone.w.flat, weights(done)["fold2-seed1"])
+
+
+def test_ctrl_c_and_resume(done, folds, tmp_path, monkeypatch, command):
+    """Stopped in the second run: the first is not repeated, and all end in the weights of runs never stopped."""
+    out, step, steps = tmp_path / "x", Learner.step, []
+
+    def stopping(self, *batch):
+        steps.append(self.config.seed)
+        if len(steps) == 8:  # 18 to 21 clips in batches of 6 for 2 epochs: 6 steps a run
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(self, *batch)
+
+    monkeypatch.setattr(Learner, "step", stopping)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        status, said, _ = command("train", folds, "--folds", "all", "--seeds", "2", "--out", out, *SHORT)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert status == 130 and "run 2 of 6: fold 2, seed 0" in said
+    assert said.splitlines()[-2:] == [
+        "Stopped in run 2 of 6; 1 is finished. Resume with:",
+        f"  python -m minast.train --resume {out}",
+    ]
+    assert summary(out)["finished"] == 1
+    status, said, _ = command("train", "--resume", out)
+    assert status == 0 and "run 1 of 6" not in said and "run 2 of 6" in said and "run 6 of 6" in said
+    assert len(steps) == 6 * 6
+    mine, theirs = weights(out), weights(done)
+    assert all(np.array_equal(mine[name], theirs[name]) for name in NAMES)
+    status, said, _ = command("train", "--resume", out)  # nothing left to do: the results again
+    assert status == 0 and len(steps) == 36 and "mean accuracy" in said and "pooled accuracy" in said
+
+
+def test_all_become_longer(folds, tmp_path, command):
+    out = tmp_path / "x"
+    assert command("train", folds, "--folds", "all", "--fold", "1", "--seeds", "2", "--out", out, *SHORT)[0] == 0
+    assert [r["epoch"] for r in summary(out)["runs"]] == [2, 2]
+    assert command("train", "--resume", out, "--epochs", "3")[0] == 0
+    assert [r["epoch"] for r in summary(out)["runs"]] == [3, 3]
+
+
+def test_a_run_that_blows_up_does_not_stop_the_others(folds, tmp_path, monkeypatch, command):
+    real = loop.train
+
+    def one_fails(run):
+        if run.settings.fold == 2:
+            raise loop.not_finite(run, 1, "the loss is nan")
+        real(run)
+
+    monkeypatch.setattr(loop, "train", one_fails)
+    status, said, err = command("train", folds, "--folds", "all", "--out", tmp_path / "x", *SHORT)
+    assert status == 2 and "1 of 3 runs did not end well: fold2-seed0." in err and "fold 2, seed 0: step 1" in err
+    assert summary(tmp_path / "x")["finished"] == 2 and "2 of 3 runs are finished" in said
+
+
+def test_seeds_share_the_split(tones, tmp_path, command):
+    out = tmp_path / "x"
+    assert command("train", tones, "--seeds", "2", "--seed", "3", "--out", out, *SHORT)[0] == 0
+    one, other = (Result.load(out / f"seed{seed}") for seed in (3, 4))
+    assert one.clips == other.clips and not np.array_equal(one.scores, other.scores)
+    info = minast.load(out / "seed4" / "best.npz")[1]
+    assert info.notes["seed"] == 3  # what draws the split: evaluate finds the same test clips
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--folds", "2"], "comes in 3 folds: give --folds all."),
+        (["--folds", "1"], "--folds is 1: it must be a whole number from 2"),
+        (["--folds", "some"], "--folds is 'some'"),
+        (["--seeds", "0"], "--seeds is 0"),
+    ],
+)
+def test_refusals(folds, tmp_path, command, flags, words):
+    status, _, err = command("train", folds, "--out", tmp_path / "x", *flags)
+    assert status == 2 and words in err and err.count("\n") == 1 and not (tmp_path / "x").exists()
+
+
+def test_refusals_of_a_folder_of_runs(done, tones, command, tmp_path):
+    for arguments, words in [
+        ([tones, "--folds", "all", "--out", tmp_path / "y"], "has no folds of its own: give the number to draw"),
+        ([tones, "--out", done], "already holds a training run: continue it with --resume"),
+        (["--resume", done, "--lr", "1"], "leave out --lr."),
+    ]:
+        status, _, err = command("train", *arguments)
+        assert status == 2 and words in err, (arguments, err)
+    (tmp_path / "z").mkdir()
+    (tmp_path / "z" / "plan.json").write_text("{")
+    status, _, err = command("train", "--resume", tmp_path / "z")
+    assert status == 2 and "this plan of runs cannot be read" in err and err.count("\n") == 1
+
+
+# -- the arithmetic ------------------------------------------------------------------------------------------------
+
+
+def result(right, clips, groups=None):
+    """A result over two classes in which the clips `right` are right."""
+    targets = np.eye(2)[[i % 2 for i in range(len(clips))]]
+    scores = np.array([t if ok else 1 - t for t, ok in zip(targets, right, strict=True)]) * 0.8 + 0.1
+    return Result(scores, targets, clips, groups or [""] * len(clips), ["a", "b"], "test", "ce", 1, 1, 2.0)
+
+
+def test_the_pooled_interval_draws_clips_with_all_their_seeds():
+    """A second seed that says the same makes the interval no narrower."""
+    rng = np.random.default_rng(0)
+    right, clips = rng.random(200) < 0.8, [str(i) for i in range(200)]
+    one, twice = pooled([result(right, clips)]), pooled([result(right, clips), result(right, clips)])
+    assert one["clips"] == twice["clips"] == 200 and one["measures"] == twice["measures"]
+    widths = [np.diff(each["intervals"]["accuracy"])[0] for each in (one, twice)]
+    assert widths[1] == pytest.approx(widths[0], rel=0.25) and 0.08 < widths[0] < 0.14  # 2 * 1.96 * 0.028
+    halves = pooled([result(right[:100], clips[:100]), result(right[100:], clips[100:])])
+    assert halves["measures"] == one["measures"]
+
+
+def test_groups_are_drawn_whole():
+    """Ten speakers whose clips are all right or all wrong: ten coins, not two hundred."""
+    right = np.repeat([1, 1, 1, 1, 1, 1, 1, 1, 0, 0], 20)
+    clips, groups = [str(i) for i in range(200)], [f"s{i // 20}" for i in range(200)]
+    found = pooled([result(right, clips, groups)])
+    assert found["groups"] == 10 and np.diff(found["intervals"]["accuracy"])[0] > 0.35
+
+
+def test_results_that_do_not_belong_together():
+    one, other = result([1, 0], ["0", "1"]), result([1, 0], ["0", "1"])
+    other.labels = ["a", "c"]
+    with pytest.raises(minast.Error, match="different labels"):
+        summarise("x", [(None, 0, "seed0", one), (None, 1, "seed1", other)], 2)
+    assert deviation([1.0]) is None and deviation([1.0, 3.0]) == pytest.approx(2**0.5)
