@@ -101,9 +101,7 @@ def settings_of(args, info):
     length = info.features.frames * step
     hop = info.features.frames if args.hop is None else max(1, round(args.hop / step))
     if hop > info.features.frames:
-        raise Error(
-            f"--hop is {args.hop:g} s: it may be at most a segment, {length:g} s, or sound between them would be missed."
-        )
+        raise Error(f"--hop is {args.hop:g} s: it may be at most a segment, {length:g} s, or sound would be missed.")
     numbers = None if args.labels is None else Classifier(None, info, args.checkpoint).numbers(names(args.labels))
     levels = thresholds(info, args.min_score, numbers)
     return Settings(
@@ -222,9 +220,7 @@ def finish(args, form, info, journal, speed):
     if len(skipped) == len(journal.files):
         journal.remove()
         some = f"{visible(skipped[0][0])}: {skipped[0][1]}"
-        raise Error(
-            f"{visible(args.out)} is not written: none of the {counted(len(skipped), 'recording')} can be read. {some}"
-        )
+        raise Error(f"{visible(args.out)} is not written: no recording can be read ({len(skipped)} tried). {some}")
     tables.WRITERS[form](args.out, journal, info.labels, info.features.rate)
     status = cut(args, info, journal) if args.segments else 0
     journal.remove()

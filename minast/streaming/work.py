@@ -133,8 +133,8 @@ class Scanner:
         rows = self._scores(x)
         if not np.isfinite(rows).all():
             raise Error(
-                f"{self.settings.checkpoint}: the model's scores are not numbers: its weights are damaged or were never "
-                "trained."
+                f"{self.settings.checkpoint}: the model's scores are not numbers: its weights are damaged or were "
+                "never trained."
             )
         return rows
 
