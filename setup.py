@@ -40,9 +40,7 @@ setup(
     extras_require={
         "formats": ["av>=12"],  # m4a, aac, wma, mp4, webm, ...
         "cluster": ["distributed>=2024.1"],  # scan --cluster
-        "remote": [
-            "fsspec>=2024.2"
-        ],  # s3://, gs://, http://, ...; each kind of address needs a package more, such as s3fs
+        "remote": ["fsspec>=2024.2"],  # s3://, gs://, http://: each needs another package, such as s3fs
         "gpu": ["cupy-cuda13x>=14"],
         "gpu12": ["cupy-cuda12x>=13"],
         "test": test,

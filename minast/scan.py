@@ -180,12 +180,12 @@ def journal_of(args, form, info, settings):
 def work(args, settings, journal):
     """Scan what is left.   -> seconds of audio a second, 0 if nothing was left"""
     left = journal.left()
+    if len(journal.files) > (files := sum(len(unit.files) for unit in left)):
+        cli.note(f"{len(journal.files) - files} of {counted(len(journal.files), 'recording')} are done already.")
     if not left:
         return 0.0
     sizes = [size for _, size in journal.files]
     todo = sum(size for unit in left for size in sizes[unit.first : unit.first + len(unit.files)])
-    if len(journal.files) > (files := sum(len(unit.files) for unit in left)):
-        cli.note(f"{len(journal.files) - files} of {counted(len(journal.files), 'recording')} are done already.")
     progress = Progress(sizes, sum(sizes) - todo)
     with contextlib.closing(progress), contextlib.closing(pool_of(args, settings, progress, len(left))) as pool:
         try:

@@ -24,6 +24,16 @@ SLOW = {
         "test_memory_does_not_grow_with_the_length": None,
         "test_a_long_recording_in_blocks_is_the_waveform_at_once": None,
     },
+    "commands/test_scan.py": {
+        "test_an_archive": "1",
+        "test_a_journal_that_was_cut_or_changed_anywhere": None,
+        "test_excerpts": None,
+    },
+    "streaming/test_cluster.py": {
+        "test_a_killed_worker_costs_nothing_and_doubles_nothing": None,
+        "test_a_file_that_kills_its_workers_is_skipped": None,
+    },
+    "streaming/test_scenes.py": {"test_built_in_sounds": None, "test_memory_is_that_of_minutes_after_hours": None},
     "commands/test_console.py": {
         "test_a_command_says_how_it_was_started": "train",
         "test_it_does_what_the_module_does": None,
@@ -143,6 +153,11 @@ SLOW = {
     "faults/test_two_runs.py": {
         "test_two_starts_at_once_without_out_get_two_folders": None,
         "test_two_starts_at_once_with_the_same_out": None,
+    },
+    "faults/test_scans.py": {
+        "test_2000_recordings_killed_five_times": None,
+        "test_two_processes_killed_five_times": None,
+        "test_killed_at_each_fsync": None,
     },
     "faults/test_signals.py": {
         "test_training_is_saved_and_goes_on": "15",

@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Callable
 
 from .. import threads
+from ..console.say import note
 from ..errors import Error, reason
 from ..text import visible
 from .pools import Died
@@ -32,6 +33,8 @@ class Cluster:
             self.client = Client(**where, timeout=TIMEOUT, set_as_default=False)
         except Exception as error:  # of its network library: many kinds
             raise Error(f"--cluster {visible(address)}: no scheduler answers there: {reason(error)}.") from None
+        if not self.client.nthreads():
+            note(f"the cluster at {visible(address)} has no workers yet: the scan waits for them.")
         self.address, self.settings, self.killed = address, settings, KilledWorker
         self.run, self.tries = uuid.uuid4().hex[:12], 0
         self.units, self.futures = {}, as_completed(loop=self.client.loop)
