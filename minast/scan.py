@@ -124,6 +124,10 @@ def refuse(args, form):
         writable_folder(args.out)
     elif not os.path.isdir(args.out) or form != "audacity":
         writable_file(args.out)
+    if os.path.exists(args.out) and not os.path.isdir(args.out) and not os.path.isfile(args.out):
+        raise Error(
+            f"--out is {visible(args.out)}: it must be a file, beside which results are kept until all are there."
+        )
     if os.path.exists(args.out) and os.path.samefile(args.out, args.checkpoint):
         raise Error(f"--out {visible(args.out)} is the checkpoint itself: give the table another name.")
     if args.segments:

@@ -4,10 +4,14 @@ import contextlib
 import csv
 import io
 import json
+import multiprocessing
 import os
 import shutil
 import signal
+import threading
+import time
 import zlib
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -194,6 +198,8 @@ def test_labels_thresholds_and_lengths(trained, street, tmp_path, command):
     ):
         status, _, err = command(*base, *flags)
         assert status == 2 and words in err and not (tmp_path / "e.csv.part").exists()
+    status, _, err = command(*base[:4], "/dev/null", "--format", "csv")
+    assert status == 2 and "it must be a file" in err
     status, _, err = command(*base[:4], tmp_path / "events")
     assert status == 2 and "its name does not tell the format" in err
 
@@ -311,8 +317,32 @@ def test_two_scans_into_one_table_are_refused(trained, archived, tmp_path, comma
     assert inner[0][0] == 2 and "another scan is writing to" in inner[0][2]
 
 
-def test_a_unit_that_kills_its_workers_costs_the_one_file(tmp_path):
-    """Its files are tried one by one, and the one that kills again is skipped."""
+def test_a_process_that_is_killed_is_replaced(trained, archived, tmp_path, command, small_units):
+    arguments = ["scan", trained / "best.npz", archived, "--hop", 0.02, "--threads", 2, "--workers", 2, "--out"]
+    assert command(*arguments, tmp_path / "whole.csv")[0] == 0
+    done = threading.Event()
+
+    def kill():
+        """One of the two, when there is a result."""
+        while not done.is_set():
+            journal = tmp_path / "e.csv.part"
+            if journal.exists() and b'"results"' in journal.read_bytes():
+                multiprocessing.active_children()[0].kill()
+                done.set()
+            time.sleep(0.01)
+
+    thread = threading.Thread(target=kill, daemon=True)
+    thread.start()
+    status, _, err = command(*arguments, tmp_path / "e.csv")
+    assert status == 0 and done.is_set(), err
+    done.set()
+    thread.join()
+    assert (tmp_path / "e.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
+    assert not multiprocessing.active_children()
+
+
+def test_a_unit_that_kills_its_workers_costs_the_one_file():
+    """Its files are done one by one at the end, with nothing beside them, and the one that kills again is skipped."""
 
     class Deadly:
         room, given = 2, ()
@@ -321,9 +351,11 @@ def test_a_unit_that_kills_its_workers_costs_the_one_file(tmp_path):
             self.given += (unit,)
 
         def finished(self):
+            """The death of a worker takes along all units that were given to it."""
             unit, *rest = self.given
+            deadly = any("b" in unit.files for unit in self.given)
             self.given = tuple(rest)
-            return unit, Died(1) if "b" in unit.files else [{"events": []} for _ in unit.files]
+            return unit, Died(1) if deadly else [{"events": []} for _ in unit.files]
 
     class Kept(dict):
         def add(self, first, results):
@@ -331,11 +363,11 @@ def test_a_unit_that_kills_its_workers_costs_the_one_file(tmp_path):
             self[first] = results
 
     journal, told = Kept(), []
-    todo = [Unit(0, ("a", "b", "c")), Unit(3, ("d",))]
+    todo = [Unit(0, ("a", "b", "c")), Unit(3, ("d",)), Unit(4, ("e",))]
     archive.scan(Deadly(), journal, todo, lambda unit, results: told.append(unit))
     flat = {first + i: result for first, results in journal.items() for i, result in enumerate(results)}
-    assert [("error" in flat[i]) for i in range(4)] == [False, True, False, False]
-    assert flat[1]["error"] == "whatever read it was killed, 3 times." and len(told) == 4
+    assert [("error" in flat[i]) for i in range(5)] == [False, True, False, False, False]
+    assert flat[1]["error"] == "whatever read it was killed, 3 times." and len(told) == 5
 
 
 def test_units():
@@ -396,6 +428,29 @@ def test_without_fsspec(trained, tmp_path, command, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "fsspec.core", None)
     status, _, err = command("scan", trained / "best.npz", "s3://bucket/a.wav", "--out", tmp_path / "e.csv")
     assert status == 2 and "addresses are read through fsspec: pip install fsspec" in err
+
+
+def test_a_calibrated_checkpoint(trained, street, tmp_path, command, monkeypatch):
+    """Its thresholds are for calibrated scores, which the table has; a label without one is never heard."""
+    decisions = SimpleNamespace(thresholds=[0.3, None, 0.2], calibrated=lambda scores: scores / 2)
+    given = checkpoint.info_from
+
+    def info_from(*arguments):
+        info = given(*arguments)
+        object.__setattr__(info, "decisions", decisions)
+        return info
+
+    def load(*arguments):
+        model, info = checkpoint.load(*arguments)
+        object.__setattr__(info, "decisions", decisions)
+        return model, info
+
+    monkeypatch.setattr("minast.scan.info_from", info_from)
+    monkeypatch.setattr("minast.streaming.work.load", load)
+    status, out, _ = command("scan", trained / "best.npz", street[0], "--out", tmp_path / "e.csv")
+    rows = rows_of(tmp_path / "e.csv")
+    assert status == 0 and "from a score of 0.2 to 0.3, by label" in out
+    assert {row[3] for row in rows} == {"high", "middle"} and 0.3 < max(row[4] for row in rows) <= 0.5
 
 
 def test_scores_that_are_no_numbers_are_refused(trained, tones, tmp_path, command):

@@ -94,6 +94,6 @@ def test_thresholds():
     info = SimpleNamespace(labels=["a", "b", "c"])
     assert thresholds(info, None).tolist() == [0.5] * 3 and thresholds(info, 0.2).tolist() == [0.2] * 3
     assert thresholds(info, 0.2, np.array([1])).tolist() == [np.inf, 0.2, np.inf]
-    own = SimpleNamespace(labels=info.labels, decisions=SimpleNamespace(thresholds=np.array([0.1, 0.2, 0.3])))
-    assert thresholds(own, None).tolist() == [0.1, 0.2, 0.3] and thresholds(own, 0.4).tolist() == [0.4] * 3
+    own = SimpleNamespace(labels=info.labels, decisions=SimpleNamespace(thresholds=[0.1, None, 0.3]))
+    assert thresholds(own, None).tolist() == [0.1, np.inf, 0.3] and thresholds(own, 0.4).tolist() == [0.4] * 3
     assert thresholds(SimpleNamespace(labels=["a"], decisions=None), None).tolist() == [0.5]
