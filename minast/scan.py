@@ -104,6 +104,10 @@ def settings_of(args, info):
         raise Error(f"--hop is {args.hop:g} s: it may be at most a segment, {length:g} s, or sound would be missed.")
     numbers = None if args.labels is None else Classifier(None, info, args.checkpoint).numbers(names(args.labels))
     levels = thresholds(info, args.min_score, numbers)
+    if not (levels <= 1).any():
+        raise Error(
+            "the checkpoint has no threshold for any of these labels, so none would be heard: give --min-score."
+        )
     return Settings(
         checkpoint=os.path.abspath(args.checkpoint),
         digest=digest_of(args.checkpoint),
