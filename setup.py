@@ -43,6 +43,8 @@ setup(
     ],
     extras_require={
         "formats": ["av>=12"],  # m4a, aac, wma, mp4, webm, ...
+        "cluster": ["distributed>=2024.1"],  # scan --cluster
+        "remote": ["fsspec>=2024.2"],  # s3://, gs://, http://: each needs another package, such as s3fs
         "gpu": ["cupy-cuda13x>=14"],
         "gpu12": ["cupy-cuda12x>=13"],
         "tensorboard": ["tensorboardX>=2.6"],  # train --tensorboard

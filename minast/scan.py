@@ -101,11 +101,13 @@ def settings_of(args, info):
     length = info.features.frames * step
     hop = info.features.frames if args.hop is None else max(1, round(args.hop / step))
     if hop > info.features.frames:
-        raise Error(
-            f"--hop is {args.hop:g} s: it may be at most a segment, {length:g} s, or sound between them would be missed."
-        )
+        raise Error(f"--hop is {args.hop:g} s: it may be at most a segment, {length:g} s, or sound would be missed.")
     numbers = None if args.labels is None else Classifier(None, info, args.checkpoint).numbers(names(args.labels))
     levels = thresholds(info, args.min_score, numbers)
+    if not (levels <= 1).any():
+        raise Error(
+            "the checkpoint has no threshold for any of these labels, so none would be heard: give --min-score."
+        )
     return Settings(
         checkpoint=os.path.abspath(args.checkpoint),
         digest=digest_of(args.checkpoint),
@@ -126,6 +128,10 @@ def refuse(args, form):
         writable_folder(args.out)
     elif not os.path.isdir(args.out) or form != "audacity":
         writable_file(args.out)
+    if os.path.exists(args.out) and not os.path.isdir(args.out) and not os.path.isfile(args.out):
+        raise Error(
+            f"--out is {visible(args.out)}: it must be a file, beside which results are kept until all are there."
+        )
     if os.path.exists(args.out) and os.path.samefile(args.out, args.checkpoint):
         raise Error(f"--out {visible(args.out)} is the checkpoint itself: give the table another name.")
     if args.segments:
@@ -182,12 +188,12 @@ def journal_of(args, form, info, settings):
 def work(args, settings, journal):
     """Scan what is left.   -> seconds of audio a second, 0 if nothing was left"""
     left = journal.left()
+    if len(journal.files) > (files := sum(len(unit.files) for unit in left)):
+        cli.note(f"{len(journal.files) - files} of {counted(len(journal.files), 'recording')} are done already.")
     if not left:
         return 0.0
     sizes = [size for _, size in journal.files]
     todo = sum(size for unit in left for size in sizes[unit.first : unit.first + len(unit.files)])
-    if len(journal.files) > (files := sum(len(unit.files) for unit in left)):
-        cli.note(f"{len(journal.files) - files} of {counted(len(journal.files), 'recording')} are done already.")
     progress = Progress(sizes, sum(sizes) - todo)
     with contextlib.closing(progress), contextlib.closing(pool_of(args, settings, progress, len(left))) as pool:
         try:
@@ -222,9 +228,7 @@ def finish(args, form, info, journal, speed):
     if len(skipped) == len(journal.files):
         journal.remove()
         some = f"{visible(skipped[0][0])}: {skipped[0][1]}"
-        raise Error(
-            f"{visible(args.out)} is not written: none of the {counted(len(skipped), 'recording')} can be read. {some}"
-        )
+        raise Error(f"{visible(args.out)} is not written: no recording can be read ({len(skipped)} tried). {some}")
     tables.WRITERS[form](args.out, journal, info.labels, info.features.rate)
     status = cut(args, info, journal) if args.segments else 0
     journal.remove()

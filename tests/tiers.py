@@ -31,6 +31,16 @@ SLOW = {
         "test_an_ensemble_leaves_out_what_any_member_was_trained_on": None,
     },
     "training/test_metrics.py": {"test_the_interval_holds_the_estimate_at_chance_level": None},
+    "commands/test_scan.py": {
+        "test_an_archive": "1",
+        "test_a_journal_that_was_cut_or_changed_anywhere": None,
+        "test_excerpts": None,
+    },
+    "streaming/test_cluster.py": {
+        "test_a_killed_worker_costs_nothing_and_doubles_nothing": None,
+        "test_a_file_that_kills_its_workers_is_skipped": None,
+    },
+    "streaming/test_scenes.py": {"test_built_in_sounds": None, "test_memory_is_that_of_minutes_after_hours": None},
     "commands/test_console.py": {
         "test_a_command_says_how_it_was_started": "train",
         "test_it_does_what_the_module_does": None,
@@ -152,6 +162,11 @@ SLOW = {
     "faults/test_two_runs.py": {
         "test_two_starts_at_once_without_out_get_two_folders": None,
         "test_two_starts_at_once_with_the_same_out": None,
+    },
+    "faults/test_scans.py": {
+        "test_2000_recordings_killed_five_times": None,
+        "test_two_processes_killed_five_times": None,
+        "test_killed_at_each_fsync": None,
     },
     "faults/test_signals.py": {
         "test_training_is_saved_and_goes_on": "15",

@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Callable
 
 from .. import threads
+from ..console.say import note
 from ..errors import Error, reason
 from ..text import visible
 from .pools import Died
@@ -31,12 +32,12 @@ class Cluster:
         try:
             self.client = Client(**where, timeout=TIMEOUT, set_as_default=False)
         except Exception as error:  # of its network library: many kinds
-            raise Error(
-                f"--cluster {visible(address)}: there is no scheduler to be reached: {reason(error)}."
-            ) from None
+            raise Error(f"--cluster {visible(address)}: no scheduler answers there: {reason(error)}.") from None
+        if not self.client.nthreads():
+            note(f"the cluster at {visible(address)} has no workers yet: the scan waits for them.")
         self.address, self.settings, self.killed = address, settings, KilledWorker
         self.run, self.tries = uuid.uuid4().hex[:12], 0
-        self.units, self.futures = {}, as_completed(raise_errors=False)
+        self.units, self.futures = {}, as_completed(loop=self.client.loop)
 
     @property
     def room(self) -> int:
@@ -61,10 +62,8 @@ class Cluster:
         except Error:
             raise
         except Exception as error:
-            where = f"the cluster at {visible(self.address)}"
-            raise Error(
-                f"{where} cannot go on: {type(error).__name__}: {reason(error)}. Go on with --resume."
-            ) from None
+            why = f"{type(error).__name__}: {reason(error)}"
+            raise Error(f"the cluster at {visible(self.address)} cannot go on: {why}. Go on with --resume.") from None
 
     def close(self) -> None:
         """Cancel what is still to be done, and leave; the cluster stays."""

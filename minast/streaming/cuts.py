@@ -15,7 +15,6 @@ from typing import NamedTuple
 import numpy as np
 
 from ..audio import Recording
-from ..errors import Error
 from ..storage.files import atomic, writable_folder
 from ..text import visible
 from . import remote

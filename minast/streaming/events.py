@@ -84,10 +84,12 @@ class Events:
 def thresholds(info, least: float | None, wanted: np.ndarray | None = None) -> np.ndarray:
     """The score from which each label counts as heard.   -> (K,)
 
-    least: for all labels (default: the checkpoint's own, that were chosen on its validation split; without any, 0.5).
+    least: for all labels (default: the checkpoint's own, for calibrated scores; without any, 0.5).
     wanted: class numbers; all others are never heard (default: all are).
     """
-    own = getattr(getattr(info, "decisions", None), "thresholds", None)
-    k = len(info.labels)
-    found = np.full(k, 0.5 if least is None else least) if own is None or least is not None else np.array(own, float)
+    own, k = getattr(info, "decisions", None), len(info.labels)
+    if least is None and own is not None:
+        found = np.array([np.inf if level is None else level for level in own.thresholds], float)  # None: never heard
+    else:
+        found = np.full(k, 0.5 if least is None else least)
     return found if wanted is None else np.where(np.isin(np.arange(k), wanted), found, np.inf)

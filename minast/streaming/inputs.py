@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator
 
 from .. import audio
 from ..console.say import note
+from ..datasets.common import Skipped
 from ..datasets.tree import scan
 from ..errors import Error
-from ..text import counted, visible
+from ..text import visible
 from . import remote
 
 
@@ -61,10 +62,9 @@ def _named(argument, complain):
 def _in_folder(path, complain):
     """The audio files of a folder and its sub-folders; what else may be sound is said."""
     top = scan(path, complain)
-    for kind, why in (("convertible", "need conversion"), ("unknown", "are of a kind that is not read")):
+    for kind, what in (("convertible", "files that need conversion"), ("unknown", "files of a kind that is not read")):
         if left := top.all(kind):
-            some = ", ".join(os.path.basename(each) for each in left[:3]) + (", ..." if len(left) > 3 else "")
-            note(f"{path}: left out are {counted(len(left), 'file')} that {why}: {some}.")
+            note(f"{path}: left out: {Skipped(what, tuple(os.path.relpath(each, path) for each in left))}.")
     return top.all("sounds")
 
 

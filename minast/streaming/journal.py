@@ -40,7 +40,7 @@ class Journal:
         if try_lock(self._file.fileno()) is False:
             self._file.close()
             raise Error(
-                f"another scan is writing to {visible(path)}: wait until it has ended, stop it, or choose another --out."
+                f"another scan is writing to {visible(path)}: wait until it has ended, stop it, or give another --out."
             )
 
     @classmethod
@@ -70,8 +70,8 @@ class Journal:
             name = different[0]
             raise Error(
                 f"{visible(self.path)} is of a scan with {_shown(name, before.get(name))}, this one has "
-                f"{_shown(name, settings[name])}: results of both do not belong into one table. Resume with what it was "
-                "begun with, or remove that file to begin anew."
+                f"{_shown(name, settings[name])}: their results do not belong into one table. Resume with what it "
+                "was begun with, or remove that file to begin anew."
             )
         return self
 

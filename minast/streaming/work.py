@@ -89,6 +89,7 @@ class Scanner:
         self.model, info = load(settings.checkpoint, settings.backend)
         self.model.cuda_graphs = True
         self.features, self._scores = info.features, segment_scores(self.model, info.loss)
+        self._decisions = getattr(info, "decisions", None)  # a calibrated model's scores are calibrated everywhere
         self.spectrograms = self.model.backend.spectrograms(self.features.rate)
 
     def scan(self, files: Sequence[str], report: Callable[[int, float, float], object] | None = None) -> list[dict]:
@@ -133,10 +134,10 @@ class Scanner:
         rows = self._scores(x)
         if not np.isfinite(rows).all():
             raise Error(
-                f"{self.settings.checkpoint}: the model's scores are not numbers: its weights are damaged or were never "
-                "trained."
+                f"{self.settings.checkpoint}: the model's scores are not numbers: its weights are damaged or were "
+                "never trained."
             )
-        return rows
+        return rows if self._decisions is None else self._decisions.calibrated(rows)
 
 
 def _result(sound, events):

@@ -83,7 +83,7 @@ def serve() -> None:
     """Obey orders, one JSON value a line, until there are no more."""
     for name in ("numpy", "soundfile", "soxr", "tqdm", "matplotlib.figure", "matplotlib.font_manager", "threadpoolctl"):
         importlib.import_module(name)
-    for name in ("train", "evaluate", "convert", "predict", "embed", "stats"):
+    for name in ("train", "evaluate", "convert", "predict", "scan", "embed", "stats"):
         importlib.import_module(f"minast.{name}")
     for line in sys.stdin:
         order = json.loads(line)
