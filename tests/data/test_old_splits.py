@@ -1,6 +1,8 @@
 """Runs and models from version 0.1, whose splits were drawn by position: they go on with the clips they began with."""
 
+import hashlib
 import json
+from pathlib import Path
 
 import numpy as np
 
@@ -46,3 +48,17 @@ def test_new_settings_are_kept(tones, tmp_path):
     settings = load_state(tmp_path / "last.npz")["settings"]
     assert settings["drawn_by"] == "groups" and settings["skip_bad"] is True
     assert minast.load(tmp_path / "last.npz")[1].notes["drawn_by"] == "groups"
+
+
+def test_a_split_by_content_as_versions_before_drew_it(tones):
+    """A fifth of each class is for testing, in the order of a hash, and there is no validation split."""
+    data = open_dataset(str(tones), seed=3, drawn_by="content")
+    assert data.of("valid") == [] and data.split_from == "a fifth of each class held out, seed 3"
+    for k in range(3):
+        mine = [clip for clip in data.clips if clip.labels == (k,)]
+        mine.sort(
+            key=lambda clip: hashlib.sha256(b"3:" + hashlib.sha256(Path(clip.path).read_bytes()).digest()).digest()
+        )
+        assert [clip.split for clip in mine] == ["test"] * 2 + ["train"] * 8
+    now = open_dataset(str(tones), seed=3)
+    assert now.of("test") == data.of("test") and len(now.of("valid")) == 6  # the same clips are tested
