@@ -12,7 +12,7 @@ in a file is kept in the cache: a second check takes seconds. The exit status is
 are, else 2.
 
 get downloads a data set, checks it and unpacks it. A download that was interrupted goes on where it stopped when the
-same command runs again.
+same command runs again, if the server can do that.
 """
 
 import shlex
@@ -20,7 +20,7 @@ import shlex
 from . import cli
 from .console.arguments import FOLDS, SEEDS, whole
 from .datasets import SOURCES, check, open_dataset
-from .datasets.registry import listed
+from .datasets.registry import listed, titles
 from .errors import Error
 from .text import visible
 
@@ -59,7 +59,7 @@ def _get(args):
 
 def parser() -> cli.Parser:
     """The command line."""
-    p = cli.Parser("data", __doc__)
+    p = cli.Parser("data", f"{__doc__}\nData sets that are known by name:\n{titles()}\n")
     p.add_argument(
         "verb",
         metavar="|".join(VERBS),
