@@ -160,9 +160,9 @@ class StandIns:
         return len(self.targets)
 
     def __getitem__(self, i) -> np.ndarray:
+        if isinstance(i, (int, np.integer)):
+            return self.targets[self.late.stand_in(int(i))]
         places = np.arange(len(self))[i]
-        if places.ndim == 0:
-            return self.targets[self.late.stand_in(int(places))]
         return self.targets[np.array([self.late.stand_in(int(k)) for k in places], int)]
 
     def counts(self) -> np.ndarray:

@@ -92,7 +92,7 @@ class TrainingData:
 
     dataset: Dataset
     train: FeatureCache
-    train_targets: Targets | StandIns  # (clips, K) of 0 and 1
+    train_targets: Targets | StandIns  # (clips, K) of 0 and 1, made row by row
     valid: FeatureCache
     valid_targets: np.ndarray
     test: FeatureCache | None = None
