@@ -31,6 +31,13 @@ SLOW = {
         "test_an_ensemble_leaves_out_what_any_member_was_trained_on": None,
     },
     "training/test_metrics.py": {"test_the_interval_holds_the_estimate_at_chance_level": None},
+    "pages/test_browser.py": {
+        "test_a_click_sorts_a_field_filters_and_a_button_unfolds": None,
+        "test_a_sound_plays_and_the_cursor_moves": None,
+        "test_a_report_fits_the_screen_and_runs_nothing_of_a_user": None,
+        "test_the_policy_stops_foreign_scripts": None,
+    },
+    "commands/test_report.py": {"test_a_swapped_label_comes_first": None},
     "commands/test_console.py": {
         "test_a_command_says_how_it_was_started": "train",
         "test_it_does_what_the_module_does": None,
