@@ -50,7 +50,7 @@ def test_a_start_that_fails_leaves_no_folder(tmp_path, monkeypatch):
     for _ in range(2):
         with pytest.raises(minast.Error):
             train.main(["--pretrained", "nothere.npz"])
-    assert os.listdir(tmp_path / "runs") == []
+    assert not os.listdir(tmp_path)
 
 
 PLACES = ["start.open_dataset", "building.AST", "run.FeatureCache", "loop.Prefetcher"]  # as a run comes to them
@@ -95,7 +95,7 @@ def test_stopped_before_the_first_step(tones, tmp_path, stopping_at, command, pl
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-@pytest.mark.parametrize("place", ["resume.open_dataset", *PLACES[2:]])
+@pytest.mark.parametrize("place", ["resume.open_dataset", "run.FeatureCache"])
 def test_stopped_before_the_first_step_of_a_resumed_run(trained, stopping_at, command, place, number):
     files = {path: path.read_bytes() for path in trained.iterdir()}
     stopping_at(place, number)
