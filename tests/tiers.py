@@ -41,6 +41,13 @@ SLOW = {
         "test_a_file_that_kills_its_workers_is_skipped": None,
     },
     "streaming/test_scenes.py": {"test_built_in_sounds": None, "test_memory_is_that_of_minutes_after_hours": None},
+    "pages/test_browser.py": {
+        "test_a_click_sorts_a_field_filters_and_a_button_unfolds": None,
+        "test_a_sound_plays_and_the_cursor_moves": None,
+        "test_a_report_fits_the_screen_and_runs_nothing_of_a_user": None,
+        "test_the_policy_stops_foreign_scripts": None,
+    },
+    "commands/test_report.py": {"test_a_swapped_label_comes_first": None},
     "commands/test_console.py": {
         "test_a_command_says_how_it_was_started": "train",
         "test_it_does_what_the_module_does": None,

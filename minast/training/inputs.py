@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from .. import cli, pretrained
+from .. import pretrained
 from ..backend import choose
 from ..config import FeatureConfig
 from ..datasets import Dataset
@@ -54,7 +54,7 @@ def say_lengths(data: TrainingData, features: FeatureConfig) -> None:
     """Print how many clips are longer than the input."""
     lengths = np.concatenate([data.lengths(mels) for mels in (data.train, data.valid, data.test) if mels])
     for sentence in length_words(lengths, features.frames, features.rate):
-        cli.note(f"{sentence}.")
+        print(f"note: {sentence}")
 
 
 def expected_features(path: str) -> dict:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 FOLDER = Path(__file__).resolve().parents[2] / "minast"
-COMMANDS = ("train", "predict", "evaluate", "calibrate", "scan", "embed", "convert", "stats", "data", "bench")
+COMMANDS = ("train", "predict", "evaluate", "calibrate", "scan", "embed", "convert", "stats", "data", "report", "bench")
 
 # room -> what no module of it imports. A room is a module or a package, with all that is in it.
 BASE = ("cli", "backend", "layers", "gpu", "encoder", "model", "datasets", "training", "pretrained", "checkpoint")
@@ -31,6 +31,7 @@ FORBIDDEN = {
     "datasets": ("model", "training", "pretrained", "checkpoint"),
     "checkpoint": ("training", "scoring", "pretrained"),
     "pretrained": ("training", "scoring"),
+    "pages": (*COMMANDS, "training", "pretrained", "classifier"),
     "training": (*COMMANDS, "classifier"),
     **dict.fromkeys(("predictor", "classifier", "ensemble", "held_out"), COMMANDS),
 }

@@ -57,7 +57,8 @@ builtin.COUNTS = {"train": 40, "test": 20}
 sys.exit(train.main(["builtin", "--backend", "fast", "--depth", "1", "--epochs", "1", "--out", sys.argv[1]]))
 """
     said = bare(code, tmp_path / "run")
-    assert "held-out clips" in said and len(list((tmp_path / "run" / "examples").glob("*.wav"))) == 10
+    assert "20 test clips" in said and len(list((tmp_path / "run" / "examples").glob("*.wav"))) == 10
+    assert "data:audio/wav;base64," in (tmp_path / "run" / "report.html").read_text("utf-8")
 
 
 def test_a_wav_file_is_libsndfiles():
