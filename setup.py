@@ -11,6 +11,8 @@ test = ["pytest>=8"]
 # What minast bench registers needs where there is no CUDA toolkit: no GPU, no driver. NVIDIA has none for macOS.
 nvrtc = ("nvidia-cuda-nvrtc", "nvidia-cuda-runtime", "nvidia-cuda-crt")
 compile_ = [f'{name}>=13,<14; sys_platform != "darwin"' for name in (*nvrtc, "nvidia-cuda-nvdisasm")]
+cluster = ["distributed>=2024.1"]  # scan --cluster
+remote = ["fsspec>=2024.2"]  # s3://, gs://, http://: each needs another package, such as s3fs
 tutorials = ["jupytext>=1.16", "nbclient>=0.10", "ipykernel>=6.29", "nbconvert>=7.16"]
 
 setup(
@@ -43,15 +45,15 @@ setup(
     ],
     extras_require={
         "formats": ["av>=12"],  # m4a, aac, wma, mp4, webm, ...
-        "cluster": ["distributed>=2024.1"],  # scan --cluster
-        "remote": ["fsspec>=2024.2"],  # s3://, gs://, http://: each needs another package, such as s3fs
+        "cluster": cluster,
+        "remote": remote,
         "gpu": ["cupy-cuda13x>=14"],
         "gpu12": ["cupy-cuda12x>=13"],
         "tensorboard": ["tensorboardX>=2.6"],  # train --tensorboard
         "test": test,
         "compile": compile_,
         "tutorials": [*tutorials, "jupyterlab>=4"],
-        "dev": [*test, *compile_, *tutorials, "ruff>=0.14,<0.16", "pre-commit>=3.5"],
+        "dev": [*test, *compile_, *tutorials, *cluster, *remote, "ruff>=0.14,<0.16", "pre-commit>=3.5"],
     },
     classifiers=[
         "Programming Language :: Python :: 3",
