@@ -8,5 +8,7 @@ loop, learner     the training loop, and the step that it repeats
 run_folder        what is saved: last.npz, best.npz, history.csv, curves.png
 finish            the results of the best checkpoint
 
-batches, feature_cache and prefetch feed the loop; linear_probe, loss_scale, progress and stopping are its helpers.
+batches, feature_cache and prefetch feed the loop. clip_cache keeps what is computed of clips, an entry a file
+(cache_entry); late computes it when a batch needs it, for millions of them. linear_probe, loss_scale, progress and
+stopping are the loop's helpers.
 """
