@@ -18,7 +18,7 @@ import shutil
 from abc import abstractmethod
 from collections.abc import Sequence
 from itertools import chain
-from threading import Lock
+from threading import Lock, local
 from typing import NamedTuple
 
 import numpy as np
@@ -85,6 +85,7 @@ class ClipCache(Sequence):
     ):
         self.settings, self.rate, self.quiet, self.late = json.dumps([VERSION, *settings]), rate, quiet, late
         self.notes, self._lock, self._swept = [], Lock(), set()
+        self._last = local()  # the place and the row that this thread asked for last
         self.folder = self._folder() if cache else None
         self.full = False  # whether nothing more is written
         self._remembered = Remembered() if self.folder and late else {}
@@ -120,10 +121,16 @@ class ClipCache(Sequence):
         return len(self.clips)
 
     def __getitem__(self, i: int) -> np.ndarray:
-        if self.late:
-            return self.late.row(i)
-        row = self._rows[i]
-        return self.compute(i)[1] if row is None else row
+        if self._rows is not None and self._rows[i] is not None:
+            return self._rows[i]
+        if getattr(self._last, "place", None) != i:  # a batch may ask for a clip's length, then for a part of it
+            self._last.row = self.late.row(i) if self.late else self.compute(i)[1]
+            self._last.place = i
+        return self._last.row
+
+    def keep(self, chosen: np.ndarray) -> None:
+        """Leave out all clips but these.   chosen (n,) bool"""
+        self.clips, self._last = self.clips[chosen], local()
 
     def compute(self, i: int) -> Found:
         """What is on disk of clip i, or is computed now. Raises minast.Error if it cannot be."""

@@ -34,13 +34,14 @@ class FoundLate(Error):
 class Late:
     """How the clips of a cache are computed later, and what is known of them by then.
 
-    seed: draws the sample. skip_bad: whether other clips stand in for those that cannot be read. quiet: they are named
-    by another cache of the same clips.
+    seed: draws the sample. skip_bad: whether other clips stand in for those that cannot be read. leader: of another
+    cache of the same clips, which decides what stands in for what: so that the waveform, the features and the targets
+    of a place are those of one clip.
     sampled: the places of the sample, sorted.   (<= SAMPLE,)
     """
 
-    def __init__(self, seed: int = 0, skip_bad: bool = False, quiet: bool = False):
-        self.seed, self.skip_bad, self.quiet = seed, skip_bad, quiet
+    def __init__(self, seed: int = 0, skip_bad: bool = False, leader: "Late | None" = None):
+        self.seed, self.skip_bad, self.leader = seed, skip_bad and leader is None, leader
         self.bad = self.noted = self._said = 0
         self.settled = False  # whether all clips have been looked at
 
@@ -55,7 +56,8 @@ class Late:
 
     def row(self, i: int) -> np.ndarray:
         """What the cache has of clip i, or of the one that stands in for it. Raises FoundLate if there is nothing."""
-        return self._read(range(len(self._state))[i])[1]
+        i = range(len(self._state))[i]
+        return self._read(self.leader.stand_in(i) if self.leader else i)[1]
 
     def stand_in(self, i: int) -> int:
         """i, or the clip that stands in for it: the first that can be read of i + s, i + 2 s, ..., modulo n.
@@ -103,7 +105,8 @@ class Late:
                 bar.update(len(part))
         self.settled, good = True, self._state == GOOD
         self.sampled = np.flatnonzero(np.isin(np.flatnonzero(good), self.sampled))
-        self.cache.clips, self._state, self._digests = self.cache.clips[good], self._state[good], self._digests[good]
+        self._state, self._digests = self._state[good], self._digests[good]
+        self.cache.keep(good)
 
     def _fault(self, i):
         """Compute clip i.   -> why that is impossible, or None"""

@@ -37,7 +37,7 @@ def waveforms(
     """
     if not mixes_waveforms(config):
         return NO_WAVES
-    late = Late(train.late.seed, train.late.skip_bad, quiet=True) if train.late else None
+    late = Late(leader=train.late) if train.late else None
     clips, background = Waves(train.clips, features, cache, late=late), None
     if config.background:
         found = [Clip(os.path.basename(path), (), path=path) for path in recordings]

@@ -158,6 +158,21 @@ def test_what_stands_in_depends_on_the_files_alone(tones, tmp_path):
     assert moved == bad and len({mapped[0][i] for i in bad}) == 4 and not {mapped[0][i] for i in bad} & bad
 
 
+def test_waveforms_and_features_of_a_place_are_of_one_clip(tones, tmp_path, monkeypatch):
+    """Also where a clip has a waveform, and no features."""
+    good = open_dataset(str(tones)).clips
+    clips = [replace(clip, path=str(tmp_path / "none")) if i == 5 else clip for i, clip in enumerate(good)]
+    mels = FeatureCache(clips, FEATURES, cache=False, quiet=True, late=Late(skip_bad=True))
+    plain, fault, calls = Waves(good, FEATURES, cache=False, quiet=True), mels._fault, []
+    monkeypatch.setattr(mels, "_fault", lambda row: calls.append(0) or ("it is odd" if len(calls) == 1 else fault(row)))
+    mels[11]
+    waves = Waves(clips, FEATURES, cache=False, quiet=True, late=Late(leader=mels.late))
+    for i in (5, 11, 20):
+        assert np.array_equal(waves[i], plain[mels.late.stand_in(i)]) and (mels.late.stand_in(i) == i) == (i == 20)
+        assert np.array_equal(mels[i], minast.log_mel(waves[i]))
+    assert mels.late.bad == 2 and waves.late.bad == 0
+
+
 def test_without_skipping_a_bad_file_is_named_and_a_good_one_is_not(tmp_path):
     clips = [Clip("a.wav", (0,), path=str(tmp_path / "a.wav"))]
     mels = FeatureCache(clips, FEATURES, cache=False, late=Late())
@@ -173,7 +188,7 @@ def test_a_file_that_was_read_and_is_gone_is_not_replaced(tones, tmp_path):
     shutil.copytree(tones, tmp_path / "own")
     clips = open_dataset(str(tmp_path / "own")).clips
     mels = FeatureCache(clips, FEATURES, cache=False, late=Late(skip_bad=True))
-    mels[4]
+    mels[4], mels[5]  # each thread keeps the row that it asked for last
     os.unlink(clips[4].path)
     with pytest.raises(FoundLate, match="no such file"):
         mels[4]
@@ -284,6 +299,8 @@ def test_a_damaged_memory_of_digests_costs_time_alone(own, tmp_path, monkeypatch
     file = tmp_path / "cache" / "digests" / "digests.sqlite"
     rng = np.random.default_rng(0)
     for _ in range(20):
+        if not file.exists():  # the damage was noticed by the last one to read
+            content.digest(paths[0], remembered.Remembered())
         whole = bytearray(file.read_bytes())
         if damage is None:
             for place in rng.integers(0, len(whole), 40):
