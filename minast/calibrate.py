@@ -18,7 +18,7 @@ from . import cli, metrics
 from .checkpoint import keep_decisions
 from .console.arguments import number
 from .datasets.common import quoted
-from .decisions import FEW, Decisions, decide
+from .decisions import FEW, Decisions, cross_calibrated, decide
 from .decisions.diagram import save_reliability
 from .decisions.thresholds import UNKNOWN
 from .ensemble import Ensemble
@@ -48,7 +48,7 @@ def main(argv=None):
     found = decide(tested.raw, tested.targets, loss, goal, wanted, where)
     keep_decisions(args.checkpoint, found)
     if args.picture:
-        shown = {"before": tested.raw, "after": found.calibrated(tested.raw)}
+        shown = {"before": tested.raw, "after": cross_calibrated(tested.raw, tested.targets, loss)}
         cli.try_to_draw(args.picture, partial(save_reliability, args.picture, shown, tested.targets, loss))
     rows = by_class(ensemble.labels, found, tested)
     if args.json:
@@ -95,13 +95,16 @@ def by_class(labels: list[str], found: Decisions, tested: Tested) -> list[dict]:
 
 def show(checkpoint: str, labels: list[str], found: Decisions, rows: list[dict]) -> None:
     """What was found, in sentences and a table."""
-    if found.loss == "ce":
+    if not found.calibrates:
+        how = "probabilities stay as they are, since a calibration does not help on clips that it was not fitted to"
+    elif found.loss == "ce":
         how = f"temperature {1 / found.slope:.3f}"
     else:
         how = f"Platt's scaling, slope {found.slope:.3f} and bias {found.bias:.3f}"
     print(f"{visible(checkpoint)}: {how}, from {visible(found.data)}")
     before, after = found.ece
-    print(f"calibration error {before:.4f} before, {after:.4f} after, on clips that the calibration was not fitted to")
+    fitted = f" before, {after:.4f} after, on clips that the calibration was not fitted to" if found.calibrates else ""
+    print(f"calibration error {before:.4f}{fitted}")
     wanted = "the best F1" if found.goal == "F1" else f"a {found.goal} of at least {found.wanted:g}"
     print(f"thresholds for {wanted}, with precision, recall and F1 on the same clips:")
     names = [visible(row["label"], 80) for row in rows]

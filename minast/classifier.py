@@ -89,7 +89,7 @@ class Classifier(Predictor):
     @property
     def is_calibrated(self) -> bool:
         """Whether probabilities are calibrated."""
-        return self.decisions is not None
+        return self.decisions is not None and self.decisions.calibrates
 
     # -- what it does ----------------------------------------------------------------------------------------------
 

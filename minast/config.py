@@ -210,7 +210,7 @@ class TrainConfig:
     milestones: tuple[float, float, float] = (10, 5, 0.5)  # AST's start epoch, epochs between decays, factor
     average_from: int = 0  # the weights after this epoch, from 1, and all later ones are averaged; 0: no average
     loss: str = "ce"  # softmax, one label per clip; "bce": sigmoid, any number of labels
-    label_smoothing: float = 0.0  # share of a target that is spread over all classes (see training/targets.py)
+    label_smoothing: float = 0.0  # share of a target that goes to all classes alike: batches.smoothed
     class_weights: bool = False  # rare classes weigh more in the loss, each as much as any other in all
     sampler: str = "shuffle"  # each clip once an epoch; "balanced": AST's, clips of rare classes are drawn more often
     patchout: float = 0.0  # share of each clip's patches that is left out in training
@@ -233,6 +233,8 @@ class TrainConfig:
         check_fields(self, TRAINING)
         if self.grad_accum > self.batch:
             raise Error(f"grad_accum is {self.grad_accum}: it must be at most the batch, {self.batch} clips.")
+        if self.background and self.mixup and self.mixup_of == "power":
+            raise Error('background recordings are mixed with waveforms: mixup_of must be "waveform" beside them.')
         if self.average_from > self.epochs:
             raise Error(f"average_from is {self.average_from}: it must be at most the last epoch, {self.epochs}.")
 

@@ -86,7 +86,8 @@ def caveats(predictor: Predictor) -> list[str]:
     ]
     calibrated = sum(member.is_calibrated for member in members)
     if predictor.decisions is not None:
-        said.append("probabilities are calibrated, and thresholds are the checkpoint's; --raw does without both.")
+        both = "probabilities are calibrated, and thresholds are the checkpoint's; --raw does without both."
+        said.append(both if calibrated else "thresholds are the checkpoint's; --raw does without.")
     elif calibrated == len(members):
         said.append("probabilities are calibrated, each model's by itself; thresholds of single models are not used.")
     elif calibrated:

@@ -57,8 +57,10 @@ def main(argv=None):
         about |= {"split": args.split, "clips": len(tested.clips), "trained_on": tested.familiar}
         about |= {"unreadable": tested.unreadable, "calibrated": ensemble.is_calibrated, "fold": data.fold}
         chance = scoring.chance(result, result["intervals"])
-        tail = {"classes": rows, "left_out": left_out, "at_chance": bool(chance), "understood": summary.as_json(data)}
-        cli.print_json({**about, **result, **tail})
+        bins = reliability.reliability(tested.scores, tested.targets, loss)._asdict()
+        tail = {"classes": rows, "left_out": left_out, "at_chance": bool(chance)}
+        tail |= {"reliability": {name: each.tolist() for name, each in bins.items()}}
+        cli.print_json({**about, **result, **tail, "understood": summary.as_json(data)})
     else:
         counts = f"{counted(len(tested.clips), 'clip')}, {counted(len(rows), 'class', 'classes')}"
         print("\n".join(understood(data)))
@@ -151,6 +153,10 @@ def sentences(ensemble: Ensemble, data, tested: Tested, result: dict, left_out: 
             "F1 is that of a threshold of 0.5 for each class; python -m minast.calibrate finds better ones."
             if used is None
             else f"F1 is that of the checkpoint's thresholds, chosen on {used.data or 'other clips'}."
+        )
+    elif ensemble.decisions is not None:
+        said.append(
+            "Accuracy and F1 are those of the likeliest label of each clip; thresholds are for predict and scan."
         )
     if chance := scoring.chance(result, result["intervals"]):
         said.append(chance)

@@ -333,42 +333,49 @@ def pool_backward(dy: Array, cache: Cache) -> Array:
 # -- losses: `loss, cache = f_forward(logits, y)`, `dlogits = f_backward(cache)` --------------------------------
 
 
-def bce_forward(logits: Array, y: Array) -> tuple[Array, Cache]:
-    """Mean over batch and classes of max(x, 0) - x y + log(1 + exp(-|x|)), x the logits.   logits, y (B, K) -> scalar
+def bce_forward(logits: Array, y: Array, weights: Array | None = None) -> tuple[Array, Cache]:
+    """Mean over batch and classes of w_k (max(x, 0) - x y + log(1 + exp(-|x|))), x the logits.   logits, y (B, K)
+
+    weights (K,): w, 1 if None. A class's weight is that of clips with and without it alike, so that the best logit
+    stays that of its probability. -> scalar
 
     Equals -(y log s + (1 - y) log(1 - s)) with s = sigmoid(x), and stays accurate for logits of any size.
     Source: PyTorch's BCEWithLogitsLoss, the official traintest.py's for AudioSet.
     """
     xp = array_module(logits)
     losses = xp.maximum(logits, 0) - logits * y + xp.log1p(xp.exp(-xp.abs(logits)))
-    return losses.mean(dtype=xp.float64), (logits, y)
+    losses = losses if weights is None else losses * weights
+    return losses.mean(dtype=xp.float64), (logits, y, weights)
 
 
 def bce_backward(cache: Cache) -> Array:
-    """dlogits = (sigmoid(logits) - y) / (B K)"""
-    logits, y = cache
+    """dlogits = w_k (sigmoid(logits) - y) / (B K)"""
+    logits, y, weights = cache
     xp = array_module(logits)
     e = xp.exp(-xp.abs(logits))  # in (0, 1]: never overflows
     s = xp.where(logits >= 0, 1 / (1 + e), e / (1 + e))
-    return ((s - y) / logits.size).astype(logits.dtype)
+    d = (s - y) if weights is None else (s - y) * weights
+    return (d / logits.size).astype(logits.dtype)
 
 
-def ce_forward(logits: Array, y: Array) -> tuple[Array, Cache]:
-    """Mean over batch of -sum_k y_k log softmax(x)_k.   logits (B, K), y (B,) class indices or (B, K) soft -> scalar
+def ce_forward(logits: Array, y: Array, weights: Array | None = None) -> tuple[Array, Cache]:
+    """Mean over batch of -sum_k w_k y_k log softmax(x)_k.   logits (B, K), y (B,) indices or (B, K) soft -> scalar
 
-    Soft targets need not sum to 1. Mixup targets stay soft: the official code truncates them to class 0. NumPy raises
-    IndexError for a class index from K on; negative ones count from the end. Source: PyTorch's CrossEntropyLoss.
+    weights (K,): w, 1 if None; the mean is over clips, not over their weights. Soft targets need not sum to 1. Mixup
+    targets stay soft: the official code truncates them to class 0. NumPy raises IndexError for a class index from K on;
+    negative ones count from the end. Source: PyTorch's CrossEntropyLoss.
     """
     xp = array_module(logits)
     if y.ndim == 1:
         y = xp.eye(logits.shape[1], dtype=logits.dtype)[y]
+    y = y if weights is None else y * weights
     x = logits - logits.max(axis=1, keepdims=True)
     logp = x - xp.log(xp.exp(x).sum(axis=1, keepdims=True))
     return -(y * logp).sum(dtype=xp.float64) / len(logits), (logp, y)
 
 
 def ce_backward(cache: Cache) -> Array:
-    """dlogits = (softmax(logits) sum_k y_k - y) / B"""
+    """dlogits = (softmax(logits) sum_k w_k y_k - w_k y_k) / B"""
     logp, y = cache
     xp = array_module(logp)
     return ((xp.exp(logp) * y.sum(axis=1, keepdims=True) - y) / len(y)).astype(logp.dtype)

@@ -143,6 +143,7 @@ class AST:
         scale: float = 1.0,
         wait: bool = True,
         keep: np.ndarray | None = None,
+        class_weights: Array | None = None,
     ) -> tuple[float | Array, Array]:
         """Forward and backward pass.   -> (loss, logits (B, K)); gradients are added to `dw`
 
@@ -152,20 +153,24 @@ class AST:
         on the device instead of a float, and the host does not wait for the GPU.
         keep: patchout: the patches (B, n) of each clip that the encoder sees, rising numbers 0 to N - 1; None: all.
         Positions, and all other weights, get the gradients of what was seen.
+        class_weights (K,): of each class in the loss (see layers.bce_forward and ce_forward); None: 1.
         Raises minast.Error for an unknown loss, for another `keep`, for inputs or targets of another shape, and for
         class indices that the model does not have; if those are on the device and wait=False, the loss is NaN instead.
         """
         x = self._checked(x)
         y = self._targets(y, (len(x), self.config.classes), loss, wait)
-        arrays = {"x": x, "y": y}
+        arrays, whole = {"x": x, "y": y}, {}
+        if class_weights is not None:
+            whole["class_weights"] = self._checked_weights(class_weights)
+            arrays["y"] = self._soft(y)
         if keep is not None:
             arrays["keep"] = self._checked_keep(keep, len(x))
         tokens = self.config.tokens if keep is None else self.config.prefix_tokens + arrays["keep"].shape[1]
         total, logits = 0.0, []
         for part in self._parts(len(x), parts, tokens):
             share = (part.stop - part.start) / len(x)  # the loss is a mean over all clips
-            inputs = tuple(array[part] for array in arrays.values())
-            settings = tuple(arrays), loss, share * float(scale), self.frozen
+            inputs = *(array[part] for array in arrays.values()), *whole.values()
+            settings = (*arrays, *whole), loss, share * float(scale), self.frozen
             value, out = self._run(self._step, inputs, settings)
             total += share * value
             logits.append(out)
@@ -182,7 +187,7 @@ class AST:
         arrays, tape = dict(zip(names, arrays, strict=True)), []
         tokens = self._encoder_forward(arrays["x"], tape, keep=arrays.get("keep"), frozen=frozen)
         logits, head = self._head_forward(tokens)
-        value, dlogits = self._loss(logits, arrays["y"], loss)
+        value, dlogits = self._loss(logits, arrays["y"], loss, weights=arrays.get("class_weights"))
         dlogits *= scale
         self._encoder_backward(self._head_backward(dlogits, head), tape, frozen=frozen)
         return value, logits
@@ -224,9 +229,10 @@ class AST:
         """The loss without gradients.   logits (B, K), y and errors as in `loss_and_grad`"""
         return float(self._loss(logits, self._targets(y, logits.shape, loss), loss, backward=False)[0])
 
-    def _loss(self, logits, y, loss, backward=True):
+    def _loss(self, logits, y, loss, backward=True, weights=None):
         layers = self.layers
-        value, cache = (layers.bce_forward if loss == "bce" else layers.ce_forward)(logits, y)
+        arguments = (logits, y) if weights is None else (logits, y, weights)
+        value, cache = (layers.bce_forward if loss == "bce" else layers.ce_forward)(*arguments)
         grad = (layers.bce_backward if loss == "bce" else layers.ce_backward)(cache) if backward else None
         return value, grad
 
@@ -333,6 +339,23 @@ class AST:
         if keep.min() < 0 or keep.max() >= patches or (np.diff(keep.astype(np.int64), axis=1) <= 0).any():
             raise Error(f"keep has a row that does not rise within 0 to {patches - 1}, the numbers of the patches.")
         return self.xp.asarray(keep, np.int32)
+
+    def _soft(self, y):
+        """Class indices (B,) as soft targets (B, K): NaN, and so the loss, for a class that is none."""
+        if y.ndim == 2:
+            return y
+        classes, y = self.xp.arange(self.config.classes), y[:, None]
+        known = (y >= 0) & (y < self.config.classes)
+        return self.xp.where(known, y == classes, np.nan).astype(self.dtype)
+
+    def _checked_weights(self, weights):
+        """`class_weights` of `loss_and_grad` on the device; Error unless there is one for each class."""
+        if getattr(weights, "shape", None) != (self.config.classes,):
+            raise Error(
+                f"class_weights has shape {getattr(weights, 'shape', type(weights).__name__)}: "
+                f"it must be ({self.config.classes},), a weight for each class."
+            )
+        return self.xp.asarray(weights, self.dtype)
 
     def _checked(self, x):
         c = self.config

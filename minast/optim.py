@@ -160,9 +160,12 @@ def milestones(epoch: int, lr: float, start: float, every: float, factor: float)
 
     Epoch start + 1 is the first with a lower rate. Source: the official code's MultiStepLR.
     """
-    if epoch <= start:
-        return lr
-    return lr * factor ** ((epoch - 1 - start) // every + 1)
+    return lr * factor ** decays(epoch - 1, start, every)
+
+
+def decays(done: int, start: float, every: float) -> int:
+    """How many decays of `milestones` lie behind after `done` epochs: at the ends of start, start + every, ..."""
+    return 0 if done < start else int((done - start) // every) + 1
 
 
 def staircase(step: int, lr: float, warmup: int = 1000, stair: int = 50) -> float:
@@ -173,14 +176,38 @@ def staircase(step: int, lr: float, warmup: int = 1000, stair: int = 50) -> floa
     return lr * min(1.0, step // stair * stair / warmup)
 
 
+def warmed_up(
+    step: int, steps_per_epoch: int, lr: float, warmup: int, stair: int, start: float, every: float, factor: float
+) -> float:
+    """AST's warm-up and milestones as the official code combines them: the later of the two to set the rate wins.
+
+    In steps 0, stair, 2 stair, ..., warmup the rate is set to that of `staircase`, whatever it was. At the ends of
+    epochs start, start + every, ... the rate that there is, is multiplied by `factor`. So decays during the warm-up are
+    undone by its next stair; with epochs of 100 steps and a warm-up of 1000, those of the first 10 epochs are lost.
+    """
+    epoch, last = step // steps_per_epoch + 1, warmup if step >= warmup else step // stair * stair
+    if not warmup:
+        return milestones(epoch, lr, start, every, factor)
+    passed = decays(epoch - 1, start, every) - decays(last // steps_per_epoch, start, every)  # since step `last`
+    return (lr if last == warmup else staircase(last, lr, warmup, stair)) * factor**passed
+
+
 def schedule(config: TrainConfig, step: int, steps_per_epoch: int) -> float:
-    """The learning rate of a step, counted from 0, by config.schedule. Raises minast.Error for an unknown schedule."""
+    """The learning rate of a step, counted from 0, by config.schedule. Raises minast.Error for an unknown schedule.
+
+    With warmup_steps_of 1 the warm-up takes at most a fifth of the run, in 20 stairs before milestones and step by step
+    before a cosine. Otherwise it is AST's: `warmup` steps, in stairs of so many, whatever the length of the run.
+    """
+    steps, stair = config.epochs * steps_per_epoch, config.warmup_steps_of
+    warmup = config.warmup if stair > 1 else min(config.warmup, steps // 5)
     if config.schedule == "cosine":
-        steps = config.epochs * steps_per_epoch
-        return cosine(step, steps, config.lr, min(config.warmup, steps // 5))  # a short run has a short warm-up
+        if stair > 1 and step < warmup:
+            return staircase(step, config.lr, warmup, stair)
+        return cosine(step, steps, config.lr, warmup)
     if config.schedule == "milestones":
-        warmup = min(config.warmup, config.epochs * steps_per_epoch // 5)
+        if stair > 1:
+            return warmed_up(step, steps_per_epoch, config.lr, warmup, stair, *config.milestones)
         if step < warmup:
-            return staircase(step, config.lr, warmup, max(1, warmup // 20))  # 20 stairs
+            return staircase(step, config.lr, warmup, max(1, warmup // 20))
         return milestones(step // steps_per_epoch + 1, config.lr, *config.milestones)
     raise Error(f'schedule is {config.schedule!r}: it must be "cosine" or "milestones".')

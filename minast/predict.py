@@ -32,6 +32,7 @@ from .explain_plot import save_explanation
 from .storage.files import writable_file
 from .storage.tables import growing_table
 from .streaming.inputs import recordings
+from .streaming.remote import local
 from .text import counted, visible
 
 COLUMNS = ("file", "seconds", "label", "probability", "threshold")
@@ -136,7 +137,8 @@ def predicted(predictor, files, options):
     with tqdm(files, desc="files", unit="file", disable=quiet, leave=False) as bar:
         for path in bar:
             try:
-                result = predictor.predict(path, **options)
+                with local(path) as here:
+                    result = {**predictor.predict(here, **options), "file": path}
             except Error as error:
                 with tqdm.external_write_mode(sys.stderr):
                     cli.complain(error)
@@ -185,8 +187,9 @@ def explain(classifier: Classifier, result: dict, asked: list[str], target: str)
     often = Counter(each["labels"][0]["label"] for each in segments)
     shown = list(dict.fromkeys([whole_file[0]["label"], *(name for name, _ in often.most_common())]))[:EXPLAINED]
     shown = [row["label"] for row in whole_file if row["label"] in asked] or shown
-    heard, numbers = classifier.hear(result["file"]), classifier.numbers(shown)
-    file = os.path.basename(result["file"])
+    numbers, file = classifier.numbers(shown), os.path.basename(result["file"])
+    with local(result["file"]) as here:
+        heard, mel = classifier.hear(here), classifier.open(here).mel()
     if len(segments) == 1:
         titles = [f"{file}: {name} ({heard.scores[k]:.1%})" for name, k in zip(shown, numbers, strict=True)]
     else:
@@ -196,7 +199,6 @@ def explain(classifier: Classifier, result: dict, asked: list[str], target: str)
             for name, k in zip(shown, numbers, strict=True)
         ]
     over_time = None if len(segments) == 1 else (heard.starts, heard.segments)
-    mel = classifier.open(result["file"]).mel()
     save_explanation(target, classifier.model, classifier.info, mel, numbers, titles, over_time)
     return {"picture": target, "labels": shown}
 

@@ -111,7 +111,8 @@ class Predictor(ABC):
         if self.decisions is not None:
             for row, k in zip(rows, best, strict=True):
                 threshold = self.decisions.thresholds[k]
-                row |= {"threshold": threshold, "given": threshold is not None and bool(scores[k] >= threshold)}
+                row["threshold"] = None if threshold is None else round(threshold, 6)
+                row["given"] = bool(scores[k] >= self.decisions.limits[k])
         return rows
 
 

@@ -4,10 +4,16 @@
   python -m minast.train my_sounds/                   a folder with one sub-folder per class
   python -m minast.train clips.csv --preset tiny      a manifest: file,labels[,split]; several labels as a;b
   python -m minast.train fsdd:path/to/fsdd            Free Spoken Digit Dataset, official split
-  python -m minast.train esc10:path/to/ESC-10 --fold 1
+  python -m minast.train esc10:path/to/ESC-10 --folds all --seeds 3     cross-validation, 15 runs
+  python -m minast.train esc50:path/to/ESC-50 --recipe esc50 --pretrained ast.pth
   python -m minast.train --resume runs/builtin-nano   continue after Ctrl-C, bit for bit
+  python -m minast.train --resume runs/builtin-nano --epochs 6          train a finished run longer
 
-The output folder gets best.npz and last.npz, history.csv, curves.png and confusion.png.
+A validation split chooses the best epoch and stops a run early (--patience); the test clips are scored once. Without
+one nothing is chosen: the last epoch is quoted. The output folder gets best.npz and last.npz, history.csv, curves.png,
+report.html with all results, scores.npz and a picture of the results per class; that of --folds and --seeds a folder
+for each run, and summary.json. What is not given fits the data, and is printed: sample rate, input length, epochs and
+augmentation; preset and strides, where the default would take more than two hours.
 """
 
 from . import cli

@@ -17,6 +17,7 @@ ONE_ORDER = r"(?!reverse|random).*"  # of kernel tests: threads in one order, an
 
 # file: {test: the cases that stay in the fast tier, as a regular expression of their whole names; None: no case}
 SLOW = {
+    "training/test_large.py": {"test_a_simulated_audioset": None},
     "model/test_model.py": {"test_every_weight": "bce-.*"},
     "model/test_fast.py": {"test_worker_processes": "1-.*"},
     "commands/test_package.py": {"test_help": "train|bench", "test_wrong_flags_exit_2": "predict"},
@@ -24,6 +25,12 @@ SLOW = {
         "test_memory_does_not_grow_with_the_length": None,
         "test_a_long_recording_in_blocks_is_the_waveform_at_once": None,
     },
+    "commands/test_predict_batches.py": {"test_an_interrupted_batch_keeps_what_is_done": "SIGKILL"},
+    "decisions/test_commands.py": {
+        "test_an_ensemble_is_evaluated": None,
+        "test_an_ensemble_leaves_out_what_any_member_was_trained_on": None,
+    },
+    "training/test_metrics.py": {"test_the_interval_holds_the_estimate_at_chance_level": None},
     "pages/test_browser.py": {
         "test_a_click_sorts_a_field_filters_and_a_button_unfolds": None,
         "test_a_sound_plays_and_the_cursor_moves": None,

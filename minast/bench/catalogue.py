@@ -37,6 +37,7 @@ CPU = {
     "small": Entry(models.training("small", 500, 16, 5, "1.2x"), "training step of small, 16 clips of 5 s"),
     "nano": Entry(models.training("nano", 98, 32, 1, "1.5x"), "training step of nano, 32 clips of 1 s"),
     "peak": Entry(models.share_of_peak, "a forward pass of base as a share of the SGEMM peak"),
+    "fewer": Entry(models.fewer, "training step of small with half of the patches (patchout), or half of it frozen"),
     "profile": Entry(models.profile, "the layers that take longest"),
     "log-mel": Entry(features.against_torchaudio, "log-mel features of 10 s, compared with torchaudio"),
     "log-mel-transformers": Entry(features.against_transformers, "the same, compared with transformers' extractor"),
@@ -57,7 +58,7 @@ DEVICE = {  # those that take --backend
     "memory": Entry(memory, "peak memory of a training step of base, 32 clips of 10 s, in bfloat16"),
 }
 ROWS = {**CPU, **DEVICE}
-ON_REQUEST = ("profile", "kept")  # not in a run that names no rows
+ON_REQUEST = ("fewer", "profile", "kept")  # not in a run that names no rows
 TABLES = {
     "registers": Entry(registers.main, "registers, shared memory and spills of each kernel"),
     "sass": Entry(sass.main, "instructions in the innermost loops of the attention kernels"),

@@ -1,4 +1,4 @@
-"""The two losses by kernels."""
+"""The two losses by kernels; with class weights, of a few numbers a clip, by the reference."""
 
 import numpy as np
 
@@ -20,7 +20,11 @@ def _check_targets(y, logits, shapes):
         raise Error(f"targets have shape {y.shape}: logits {logits.shape} need {' or '.join(map(str, shapes))}.")
 
 
-@overrides()
+def _unweighted(logits, y, weights=None):
+    return weights is None
+
+
+@overrides(_unweighted)
 def bce_forward(logits: Array, y: Array) -> tuple[Array, Cache]:
     """Mean over batch and classes of max(x, 0) - x y + log(1 + exp(-|x|)).   logits, y (B, K) -> scalar
 
@@ -33,7 +37,7 @@ def bce_forward(logits: Array, y: Array) -> tuple[Array, Cache]:
     return _mean(losses, B * K), (logits, y)
 
 
-@overrides()
+@overrides(lambda cache: len(cache) == 2)  # of the kernel, not of the reference
 def bce_backward(cache: Cache) -> Array:
     """dlogits = (sigmoid(logits) - y) / (B K)"""
     logits, y = cache
@@ -51,7 +55,7 @@ def _class_indices(y, K):
     return array_module(y).where((y >= 0) & (y < K), y.astype(np.int32), np.int32(-1))
 
 
-@overrides()
+@overrides(_unweighted)
 def ce_forward(logits: Array, y: Array) -> tuple[Array, Cache]:
     """Mean over batch of -sum_k y_k log softmax(x)_k.   logits (B, K), y (B,) class indices or (B, K) soft -> scalar
 
@@ -68,7 +72,7 @@ def ce_forward(logits: Array, y: Array) -> tuple[Array, Cache]:
     return _mean(losses, B), (logits, y, stats)
 
 
-@overrides()
+@overrides(lambda cache: len(cache) == 3)
 def ce_backward(cache: Cache) -> Array:
     """dlogits = (softmax(logits) sum_k y_k - y) / B; NaN in the row of a class index outside 0 ... K - 1."""
     logits, y, stats = cache

@@ -37,9 +37,13 @@ def find(path: str, tables: tuple[str, ...]) -> Files:
 
     Raises minast.Error for a folder that cannot be read.
     """
+    from tqdm import tqdm
+
     found, seen = Files(), set()
     readable = audio.readable()
-    for folder, subfolders, entries in os.walk(path, onerror=_refuse, followlinks=True):
+    walk = os.walk(path, onerror=_refuse, followlinks=True)
+    bar = tqdm(walk, desc="looking for clips", unit="folder", disable=None, leave=False, delay=1)
+    for folder, subfolders, entries in bar:
         real = os.path.realpath(folder)
         if real in seen:
             subfolders.clear()

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from array import array
 from dataclasses import dataclass, field
 from functools import partial
@@ -60,11 +61,14 @@ def read_segments(path: str, split: str, number: dict[str, int], into: Segments)
 
     number: of each class's id. Raises minast.Error, with the line, for a row that is none.
     """
+    from tqdm import tqdm
+
     code, known = CODES[split], {}
     try:
         with open(path, encoding="utf-8-sig", newline="") as f:
             reader = csv.reader(f, skipinitialspace=True)
-            for cells in reader:
+            bar = tqdm(reader, desc=os.path.basename(path), unit="row", disable=None, leave=False, delay=1)
+            for cells in bar:
                 if not cells or cells[0].startswith("#"):
                     continue
                 ytid, start, mids = _row(path, reader.line_num, cells)

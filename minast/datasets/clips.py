@@ -112,6 +112,8 @@ class Clips(Sequence):
 
     def __getitem__(self, i):
         """The Clip at a place; the Clips of a slice, a mask (n,) or an array of places."""
+        if isinstance(i, slice) and self._rows is None:
+            return Clips(self._columns, np.arange(*i.indices(len(self)), dtype=np.int32))
         if isinstance(i, (slice, np.ndarray, list)):
             rows = np.arange(len(self), dtype=np.int32) if self._rows is None else self._rows
             return Clips(self._columns, rows[np.asarray(i, int) if isinstance(i, list) else i])

@@ -59,20 +59,22 @@ class Units:
         return np.bincount(self.of_clip[clips], minlength=len(self)) > 0
 
 
-def held_out(units: Units, share: float, free: np.ndarray, never: np.ndarray, keep: int) -> np.ndarray:
+def held_out(
+    units: Units, share: float, free: np.ndarray, never: np.ndarray, keep: int, last: bool = False
+) -> np.ndarray:
     """The units to hold out: of each class about `share` of its clips, at least one unit.   -> (U,) bool
 
     free (U,): units to choose from; never (U,): those that stay. keep: of each class at least so many units stay; a
-    class that has no more gives none. Rare classes come first, and a unit is taken if no class then exceeds its share;
-    if none is small enough for a class, its smallest is taken.
+    class that has no more gives none. last: take those that are last in order. Rare classes come first, and a unit is
+    taken if no class then exceeds its share; if none is small enough for a class, its smallest is taken.
     """
     belongs = free[units.classes.rows]
     left = np.bincount(units.classes.values[belongs], minlength=len(units.total))  # units of each class that stay
     total = np.bincount(units.classes.values[belongs], units.counts[belongs], minlength=len(units.total))
     wanted, held = np.maximum(1, np.round(share * total)), np.zeros(len(total))
-    chosen, able = np.zeros(len(units), bool), free & ~never
+    chosen, able, order = np.zeros(len(units), bool), free & ~never, ~units.order if last else units.order
     rows = units.classes.rows
-    entries = np.lexsort((units.order[rows], units.classes.values))
+    entries = np.lexsort((order[rows], units.classes.values))
     starts = np.searchsorted(units.classes.values[entries], np.arange(len(total) + 1))
 
     def take(unit, most):
@@ -84,20 +86,22 @@ def held_out(units: Units, share: float, free: np.ndarray, never: np.ndarray, ke
         held[classes] += counts
 
     for k in np.argsort(total, kind="stable"):
-        mine = rows[entries[starts[k] : starts[k + 1]]]
-        mine = mine[able[mine] & ~chosen[mine]]
+        own = entries[starts[k] : starts[k + 1]]
+        own = own[able[rows[own]] & ~chosen[rows[own]]]
+        mine, counts = rows[own], units.counts[own]
         alone = units.classes.lengths[mine] == 1
         sums = held[k] + np.cumsum(units.size[mine])
         easy = int(np.argmin(np.append(alone & (sums <= wanted[k]) & (np.arange(len(mine)) < left[k] - keep), False)))
         chosen[mine[:easy]] = True  # the first ones at once: they are of this class alone, and all of them fit
         left[k] -= easy
         held[k] = sums[easy - 1] if easy else held[k]
-        for unit in mine[easy:]:
+        for unit, count in zip(mine[easy:].tolist(), counts[easy:].tolist(), strict=True):
             if held[k] >= wanted[k] or left[k] <= keep:
                 break
-            take(unit, wanted)
+            if held[k] + count <= wanted[k]:
+                take(unit, wanted)
         if not held[k]:
-            for unit in mine[np.lexsort((units.order[mine], units.size[mine]))]:
+            for unit in mine[np.lexsort((order[mine], units.size[mine]))]:
                 if held[k]:
                     break
                 take(unit, np.full(len(total), np.inf))

@@ -51,7 +51,12 @@ def _folders(path):
         if (match := FOLDER.fullmatch(folder)) and os.path.isdir(inside):
             for name in os.listdir(inside):
                 if own := NAME.fullmatch(name):
-                    yield match.group(1), int(own.group(1)), os.path.join(inside, name), own.group(2)
+                    yield (
+                        official.spelt(match.group(1), inside),
+                        int(own.group(1)),
+                        os.path.join(inside, name),
+                        own.group(2),
+                    )
 
 
 def _table(path, table, kind):
@@ -60,7 +65,7 @@ def _table(path, table, kind):
         if kind == "esc50" or row["esc10"] == "True":
             fold, own = official.whole(row["fold"], table, "fold"), NAME.fullmatch(row["filename"])
             file = os.path.join(path, "audio", row["filename"])
-            yield official.spelt(row["category"]), fold, file, own.group(2) if own else ""
+            yield official.spelt(row["category"], table), fold, file, own.group(2) if own else ""
 
 
 ARCHIVE = Download(

@@ -40,11 +40,11 @@ def from_layout(top: Folder, layout: Layout) -> Dataset:
     labels = sorted({part.label for part in layout.parts})
     number = {label: k for k, label in enumerate(labels)}
     parts = sorted(layout.parts, key=lambda part: (in_order(part.split), part.label, part.folder.path))
-    clips = [
+    clips = (
         Clip(path, (number[part.label],), part.split, path=path, fold=part.fold)
         for part in parts
         for path in part.sounds()
-    ]
+    )
     notes = [*layout.notes, *names.merged(spellings)]
     unused = [path for path in top.beside if path.lower().endswith(TABLES)]
     skipped = [*layout.skipped]
@@ -74,7 +74,7 @@ def from_table(top: Folder) -> Dataset | None:
         )
     finder = found[0][1]
     data = manifest.from_tables(str(top.path), [(t, s) for (t, _), s in zip(found, splits, strict=True)], finder)
-    used = {os.path.realpath(clip.path) for clip in data.clips}
+    used = {os.path.realpath(path) for path in data.clips.paths()}
     rest = [path for path in top.all("sounds") if os.path.realpath(path) not in used]
     skipped = (Skipped("audio files that the table does not name", within(top.path, rest)),) if rest else ()
     read_from = f"the labels are read from {named([each.path for each, _ in found])}"

@@ -21,7 +21,8 @@ SPLITS = {"train": "train", "val": "valid"}
 def read(path: str, seed: int = 0) -> Dataset:
     """The folder that FSD50K's folders are in. Classes in the order of vocabulary.csv."""
     path = official.root(path, TRUTH, "dev.csv")
-    labels = _vocabulary(os.path.join(path, TRUTH, "vocabulary.csv"))
+    vocabulary = os.path.join(path, TRUTH, "vocabulary.csv")
+    labels = _vocabulary(vocabulary)
     number = {name: k for k, name in enumerate(labels)}
     clips, bad, notes = [], [], []
     for part in ("dev", "eval"):
@@ -40,7 +41,7 @@ def read(path: str, seed: int = 0) -> Dataset:
         bad += lost
     return Dataset(
         f"fsd50k:{path}",
-        [official.spelt(name) for name in labels],
+        [official.spelt(name, vocabulary) for name in labels],
         clips,
         multilabel=True,
         kind="fsd50k",

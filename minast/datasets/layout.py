@@ -2,7 +2,7 @@
 
 | the folder holds | it is read as |
 | --- | --- |
-| dog/*.wav, cat/*.wav | class folders; a fifth of each class is held out |
+| dog/*.wav, cat/*.wav | class folders; test and validation clips are drawn |
 | train/dog/*.wav, test/dog/*.wav, any third folder | splits; the third folder is named and not used |
 | dog/train/*.wav, dog/test/*.wav | the same |
 | fold1/dog/*.wav, fold2/dog/*.wav ... | folds: --fold is the test set |

@@ -5,13 +5,17 @@ If some clip has several labels, clips without any are allowed: their row has em
 """
 
 import os
+from array import array
 from collections.abc import Sequence
+
+import numpy as np
 
 from ..errors import Error
 from ..text import counted, visible
 from . import labels as names
 from . import table
-from .common import Bad, Clip, Dataset, named, quoted
+from .clips import Clip, Clips
+from .common import Bad, Dataset, named, quoted
 from .splits import fold_of, split_of
 
 NOTHING = ("background", "none", "nothing")  # labels that may mean that there is none
@@ -25,53 +29,78 @@ def read(path: str, seed: int = 0) -> Dataset:
 
 def from_tables(name: str, tables: Sequence[tuple[table.Table, str]], finder: table.Finder) -> Dataset:
     """The clips of tables, each of them a split if one is named beside it. name: of the data set."""
-    clips, bad, lines, spellings, folders = [], [], {}, [], {}
-    rows = [(each.path, split, row) for each, split in tables for row in each.rows]
-    several = any(len(row.labels) > 1 for _, _, row in rows)
-    for path, _, row in rows:
+    from tqdm import tqdm
+
+    bad, folders, hashes, origins = [], {}, array("q"), array("q")
+    labels, own, spellings, several = _labels(tables)
+
+    def found():
+        for i, (each, split) in enumerate(tables):
+            meant = {}  # split and fold as they are written: what they mean
+            bar = tqdm(each.rows, desc="looking for clips", unit="file", disable=None, leave=False, delay=1)
+            for k, row in enumerate(bar):
+                key = row.split, row.fold
+                if key not in meant:
+                    meant[key] = _split(each.path, row, split), _fold(each.path, row)
+                full = finder(row.file)
+                if full is None:
+                    where, wanted = table.place(each.path, row.line), visible(os.path.join(finder.base, row.file))
+                    sentence = f"{where}: there is no file {wanted}; files are relative to the manifest's folder."
+                    bad.append(Bad(row.file, tuple(labels[k] for k in own[row.labels]), sentence))
+                    continue
+                hashes.append(hash(real_path(full, folders)))
+                origins.extend((i, k))
+                yield Clip(full, own[row.labels], meant[key][0], full, fold=meant[key][1], group=row.group)
+
+    clips = Clips.of(found())
+    _refuse_twice(tables, clips, np.array(hashes), np.array(origins).reshape(-1, 2))
+    for kind, given in (("split", clips.splits > 0), ("fold", clips.folds >= 0)):
+        if given.any() and not given.all():
+            raise Error(
+                f"{visible(name)}: {(~given).sum()} of {len(clips)} rows have no {kind}: give all of them one, or none."
+            )
+    notes = [note for each, _ in tables for note in each.notes] + names.merged(spellings)
+    notes += _moved(finder)
+    if several:
+        notes += _no_class(clips, labels)
+    origin = "folds given by the manifest" if (clips.folds >= 0).any() else "given by the manifest"
+    return Dataset(name, labels, clips, several, origin, notes=tuple(dict.fromkeys(notes)), bad=tuple(bad))
+
+
+def _labels(tables):
+    """-> names of the classes; {labels of a row: class numbers}; all spellings; whether some clip has several labels"""
+    kinds = [(each.path, row) for each, _ in tables for row in each.rows.kinds()]
+    several, known = any(len(row.labels) > 1 for _, row in kinds), {}
+    for path, row in kinds:
         if not row.labels and not several:
             raise Error(
                 f"{table.place(path, row.line)}: the labels are empty, {visible(row.file, 80)} needs one: only where "
                 "some clips have several labels, a;b, may others have none."
             )
-        spellings += row.labels
-        row.labels = [names.cleaned(label, f"{path}, line {row.line}") for label in row.labels]
-    labels = sorted({label for _, _, row in rows for label in row.labels})
+        known[row.labels] = {names.cleaned(label, f"{path}, line {row.line}") for label in row.labels}
+    labels = sorted(set().union(*known.values()))
     number = {label: k for k, label in enumerate(labels)}
-    for path, split, row in rows:
-        full = finder(row.file)
-        split, fold = _split(path, row, split), _fold(path, row)
-        if full is None:
-            where = table.place(path, row.line)
-            wanted = visible(os.path.join(finder.base, row.file))
-            sentence = f"{where}: there is no file {wanted}; files are relative to the manifest's folder."
-            bad.append(Bad(row.file, tuple(row.labels), sentence))
-            continue
-        real = real_path(full, folders)
-        if real in lines:
-            where, shown = table.place(path, row.line), visible(row.file, 120)
-            raise Error(f"{where}: {shown} is already in line {lines[real]}: give it one line with all its labels.")
-        lines[real] = row.line
-        own = tuple(sorted({number[label] for label in row.labels}))
-        clips.append(Clip(full, own, split, full, fold=fold, group=row.group))
-    notes = [note for each, _ in tables for note in each.notes] + names.merged(spellings)
-    notes += _moved(finder)
-    for kind, given in (("split", [bool(clip.split) for clip in clips]), ("fold", [c.fold is not None for c in clips])):
-        if any(given) and not all(given):
+    own = {written: tuple(sorted(number[label] for label in cleaned)) for written, cleaned in known.items()}
+    return labels, own, [label for written in known for label in written], several
+
+
+def _refuse_twice(tables, clips, hashes, origins):
+    """minast.Error for a file that two rows name.   hashes (n,): of paths. origins (n, 2): table and row of a clip"""
+    order = np.argsort(hashes, kind="stable")
+    for i in np.flatnonzero(hashes[order][1:] == hashes[order][:-1]):
+        first, second = order[i], order[i + 1]
+        if os.path.realpath(clips.path(first)) == os.path.realpath(clips.path(second)):
+            (_, before), (each, row) = ((tables[t][0], tables[t][0].rows[k]) for t, k in origins[[first, second]])
             raise Error(
-                f"{visible(name)}: {given.count(False)} of {len(clips)} rows have no {kind}: give all of them one, or "
-                "none."
+                f"{table.place(each.path, row.line)}: {visible(row.file, 120)} is already in line {before.line}: give "
+                "it one line with all its labels."
             )
-    if several:
-        notes += _no_class(clips, labels)
-    origin = "folds given by the manifest" if any(clip.fold is not None for clip in clips) else "given by the manifest"
-    return Dataset(name, labels, clips, several, origin, notes=tuple(dict.fromkeys(notes)), bad=tuple(bad))
 
 
 def _no_class(clips, labels):
     """Notes on clips of none of the classes, in multi-label data"""
     notes = []
-    if empty := sum(not clip.labels for clip in clips):
+    if empty := int((clips.labels.lengths == 0).sum()):
         notes.append(f"{counted(empty, 'clip has', 'clips have')} no label: none of the classes is to be heard there")
     for name in labels:
         if name.casefold() in NOTHING:

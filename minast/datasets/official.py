@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from ..errors import Error
 from ..text import visible
+from . import labels as names
 from .common import Bad, Clip
 from .table import place
 
@@ -62,6 +63,6 @@ def root(path: str, *marker: str) -> str:
     return path
 
 
-def spelt(label: str) -> str:
-    """A label for people: "air_conditioner" -> "air conditioner"."""
-    return label.replace("_", " ").strip()
+def spelt(label: str, where: str) -> str:
+    """A label for people: "air_conditioner" -> "air conditioner".   where: as in `labels.cleaned`, which checks it"""
+    return names.cleaned(label.replace("_", " ").strip(), where)

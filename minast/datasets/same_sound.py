@@ -5,8 +5,8 @@ another gain, resampled, or after a codec. So the measure is the correlation of 
 fraction of a sample, with magnitudes to the power of 0.3, so that neither a hum nor a single loud moment decides.
 
 Measured on ESC-10, FSDD and the coffee orders: copies at another gain, resampled, as mp3 or ogg, or cut elsewhere have
-0.75 to 1.00 over the stretch that they share, one of 960 had 0.62. Among the most suspicious pairs of other clips, takes
-of a word by one speaker at one pitch, stretches of half a second have at most 0.43, shorter ones at most 0.75.
+0.75 to 1.00 over the stretch that they share, one of 960 had 0.62. Of the most suspicious pairs of other clips, takes
+of a word by a speaker at one pitch, stretches of half a second have at most 0.43, shorter ones at most 0.75.
 """
 
 from typing import NamedTuple

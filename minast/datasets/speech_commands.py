@@ -40,7 +40,7 @@ def read(path: str, seed: int = 0) -> Dataset:
         skipped.append(Skipped("files that the official lists name and that are not here", tuple(lost)))
     return Dataset(
         f"speech-commands:{path}",
-        words,
+        [official.spelt(word, os.path.join(path, word)) for word in words],
         clips,
         kind="speech-commands",
         split_from="official: validation_list.txt and testing_list.txt",

@@ -101,7 +101,7 @@ def validated(dataset: Dataset, share: float, seed: int, trained_on: np.ndarray 
     train = dataset.clips.splits == CODES["train"]
     drawing = Drawing(replace(dataset, clips=dataset.clips[train]), seed, trained_on, alike)
     splits = dataset.clips.splits.copy()
-    splits[train] = np.where(drawing.chosen(share, keep=2), CODES["valid"], CODES["train"])
+    splits[train] = np.where(drawing.validation(share), CODES["valid"], CODES["train"])
     text = f"{dataset.split_from}; {percent(share)} of the training clips for validation, drawn with seed {seed}"
     return replace(drawing.done(dataset.clips.with_splits(splits), text, share), drawn=dataset.drawn)
 
@@ -131,18 +131,24 @@ class Drawing:
         pairs = np.array([(pair.a, pair.b) for pair in found], int).reshape(-1, 2)
         return pairs, content.pack_groups(pairs, self._digests)
 
-    def chosen(self, share: float, keep: int, free: np.ndarray | None = None) -> np.ndarray:
-        """Which clips are held out: of each class a share, so that `keep` units stay.   free (n,) bool -> (n,) bool"""
+    def validation(self, share: float, test: np.ndarray | None = None) -> np.ndarray:
+        """Which clips are for validation: of each class a share of those that are not for testing.   (n,) -> (n,) bool
+
+        They are the last in order, the test clips the first: so a clip that is added moves none from one to the other.
+        """
+        return self._chosen(share, keep=2, free=None if test is None else ~test, last=True)
+
+    def _chosen(self, share, keep, free=None, last=False):
         units = self.units
         free = np.ones(len(units), bool) if free is None else units.containing(free)
         known = None if self.trained_on is None else content.among(self._digests, self.trained_on)
         never = np.zeros(len(units), bool) if known is None else units.containing(known)
-        return held_out(units, share, free, never, keep)[units.of_clip]
+        return held_out(units, share, free, never, keep, last)[units.of_clip]
 
     def whole(self, validation: float) -> Dataset:
         """A fifth of each class is for testing, and a share of the rest for validation."""
-        test = self.chosen(SHARE, keep=1)
-        valid = self.chosen(validation, keep=2, free=~test) if validation else np.zeros(len(test), bool)
+        test = self._chosen(SHARE, keep=1)
+        valid = self.validation(validation, test) if validation else np.zeros(len(test), bool)
         splits = np.select([test, valid], [CODES["test"], CODES["valid"]], CODES["train"])
         text = "a fifth of each class for testing"
         text += f", {percent(validation)} of the rest for validation" if valid.any() else ""

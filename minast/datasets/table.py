@@ -16,6 +16,7 @@ from ..errors import Error
 from ..storage.tables import original
 from ..text import counted, visible
 from .common import named, quoted
+from .rows import Rows
 from .tree import Folder, by_name, scan
 
 FILES = ("file", "filename", "file_name", "path", "filepath", "file_path", "fname", "slice_file_name")
@@ -28,24 +29,12 @@ TIMES = ("start", "end", "onset", "offset", "begin", "duration")
 TIMES += ("start_time", "end_time", "start_seconds", "end_seconds")
 
 
-@dataclass(slots=True)
-class Row:
-    """A line of a table."""
-
-    line: int
-    file: str
-    labels: list[str]
-    split: str = ""
-    fold: str = ""
-    group: str = ""
-
-
 @dataclass
 class Table:
     """The rows of a table, and how its columns were understood."""
 
     path: str
-    rows: list[Row] = field(repr=False)
+    rows: Rows = field(repr=False)
     notes: list[str] = field(default_factory=list)
 
 
@@ -56,13 +45,16 @@ def read(path: str) -> Table:
             start = f.read(4096).partition("\n")[0]
             f.seek(0)
             delimiter = max(",\t;", key=start.count) if not path.lower().endswith(".tsv") else "\t"
-            reader = csv.DictReader(f, delimiter=delimiter)
-            names = reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or []]
+            reader = csv.reader(f, delimiter=delimiter)
+            names = [name.strip().lower() for name in next(reader, [])]
             columns, notes = _columns(path, names)
-            rows, escaped = [], 0
+            places = {kind: names.index(name) for kind, name in columns.items() if name}
+            rows, escaped = Rows(), 0
             for cells in reader:
-                rows.append(_row(path, reader.line_num, cells, columns))
-                escaped += any(original(cells[name] or "") != (cells[name] or "") for name in columns.values() if name)
+                if cells:
+                    plain = _cells(path, reader.line_num, cells, names, places)
+                    rows.append(reader.line_num, *(plain.get(kind, "") for kind in columns))
+                    escaped += any(cell.startswith("'") and cell != original(cell) for cell in cells)
     except UnicodeDecodeError as error:
         raise Error(f"{visible(path)}: this cannot be read as a CSV manifest ({error}).") from None
     except csv.Error as error:
@@ -71,7 +63,8 @@ def read(path: str) -> Table:
         raise Error(f"{visible(path)}: this cannot be read: {error.strerror or error}.") from None
     if not rows:
         raise Error(f"{visible(path)}: the manifest names no files.")
-    if any("," in name for row in rows for name in row.labels) and not any(len(row.labels) > 1 for row in rows):
+    labels = [row.labels for row in rows.kinds()]
+    if any("," in name for own in labels for name in own) and not any(len(own) > 1 for own in labels):
         notes.append("some labels contain commas, which are part of the name: several labels are written a;b")
     if escaped:
         lines = counted(escaped, "line has", "lines have")
@@ -126,17 +119,17 @@ def place(path: str, line: int) -> str:
     return f"{visible(path)}, line {line}"
 
 
-def _row(path, line, cells, columns):
-    if None in cells:
+def _cells(path, line, cells, names, places):
+    """-> {"file": text, "labels": ...} of a line; cells that are missing at its end are empty"""
+    if len(cells) > len(names):
         raise Error(
-            f"{place(path, line)}: there are more cells than columns ({quoted(cells[None][0], 80)}); separate labels "
-            "by semicolons."
+            f"{place(path, line)}: there are more cells than columns ({quoted(cells[len(names)], 80)}); separate "
+            "labels by semicolons."
         )
-    cell = {kind: original(cells[name] or "").strip() if name else "" for kind, name in columns.items()}
-    labels = [name.strip() for name in cell["labels"].split(";") if name.strip()]
-    if not cell["file"]:
-        raise Error(f"{place(path, line)}: the column {columns['file']!r} is empty.")
-    return Row(line, cell["file"], labels, cell["split"], cell["fold"], cell["group"])
+    found = {kind: original(cells[i]).strip() if i < len(cells) else "" for kind, i in places.items()}
+    if not found["file"]:
+        raise Error(f"{place(path, line)}: the column {names[places['file']]!r} is empty.")
+    return found
 
 
 class Finder:
@@ -157,7 +150,8 @@ class Finder:
 
     def __call__(self, file: str) -> str | None:
         """The path of the file, or None. Raises minast.Error for a name that several files have."""
-        for form in (file, unicodedata.normalize("NFC", file), unicodedata.normalize("NFD", file)):
+        forms = ("NFC", "NFD") if not file.isascii() else ()
+        for form in (file, *(unicodedata.normalize(form, file) for form in forms)):
             if found := self._here(form):
                 return found
         found = self._moved(file)

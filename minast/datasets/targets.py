@@ -32,11 +32,11 @@ class Targets:
         return len(self.labels)
 
     def __getitem__(self, i) -> np.ndarray:
-        rows = np.arange(len(self))[i]
-        if rows.ndim == 0:
+        if isinstance(i, (int, np.integer)):
             y = np.zeros(self.classes, np.float32)
-            y[self.labels[rows]] = 1
+            y[self.labels[range(len(self))[i]]] = 1
             return y
+        rows = np.arange(len(self))[i]
         chosen = self.labels.take(rows)
         y = np.zeros((len(rows), self.classes), np.float32)
         y[chosen.rows, chosen.values] = 1

@@ -21,12 +21,13 @@ def read(path: str, seed: int = 0) -> Dataset:
     if not os.path.isfile(table):
         raise Error(f"{path}: there is no {os.path.join(*TABLE)} here, which names UrbanSound8K's clips.")
     rows = list(official.records(table, "UrbanSound8K", *COLUMNS))
-    labels = sorted({official.spelt(row["class"]) for row in rows})
+    names = [official.spelt(row["class"], table) for row in rows]
+    labels = sorted(set(names))
     clips = []
-    for row in rows:
+    for row, name in zip(rows, names, strict=True):
         fold = official.whole(row["fold"], table, "fold")
         file = os.path.join(path, "audio", f"fold{fold}", row["slice_file_name"])
-        clips.append(Clip(file, (labels.index(official.spelt(row["class"])),), path=file, fold=fold, group=row["fsID"]))
+        clips.append(Clip(file, (labels.index(name),), path=file, fold=fold, group=row["fsID"]))
     clips, bad = official.found(clips, labels, table)
     return Dataset(f"urbansound8k:{path}", labels, clips, split_from="official", kind="urbansound8k", bad=bad)
 

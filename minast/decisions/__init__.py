@@ -45,7 +45,7 @@ class Decisions:
     """
 
     loss: str  # "ce": softmax(slope log p), "bce": sigmoid(slope logit(p) + bias)
-    slope: float  # 1 / temperature
+    slope: float  # 1 / temperature; 1 with a bias of 0: probabilities stay as they are
     bias: float
     thresholds: Sequence[float | None]  # of calibrated probabilities; None: never given
     goal: str  # what they were chosen for: "F1", "precision" or "recall"
@@ -63,8 +63,15 @@ class Decisions:
             needed = "no wanted value" if self.goal == "F1" else f"a wanted {self.goal}"
             raise Error(f"wanted is {self.wanted}: thresholds for {self.goal} need {needed}.")
 
+    @property
+    def calibrates(self) -> bool:
+        """Whether `calibrated` changes anything."""
+        return (self.slope, self.bias) != (1.0, 0.0)
+
     def calibrated(self, scores: np.ndarray) -> np.ndarray:
         """Calibrated probabilities.   scores (..., K), as of `scoring.clip_scores` -> (..., K) float64"""
+        if not self.calibrates:
+            return scores
         return calibration.calibrated(scores, self.loss, self.slope, self.bias)
 
     @property
@@ -96,6 +103,9 @@ def decide(
 ) -> Decisions:
     """Calibration and thresholds from labelled clips that the model was not trained on.   scores, targets (N, K)
 
+    A calibration that does not lower the log loss on clips that it was not fitted to (`cross_calibrated`) is not used:
+    a handful of clips says little about a model that is right on all of them.
+
     scores: means of probabilities over segments, as `scoring.clip_scores` gives them. goal and wanted: as for
     `thresholds.chosen`. data: which clips these are, for people. Raises minast.Error if there are no clips, or shapes
     differ.
@@ -104,8 +114,10 @@ def decide(
     if scores.shape != targets.shape or scores.ndim != 2 or not len(scores):
         raise Error(f"decisions need scores and targets (clips, classes) of at least one clip, not {scores.shape}.")
     slope, bias = calibration.fit(scores, targets, loss)
-    fair = calibration.calibrated(scores, loss, slope, bias)
-    before, after = (calibration_error(p, targets, loss) for p in (scores, cross_calibrated(scores, targets, loss)))
+    fair, elsewhere = calibration.calibrated(scores, loss, slope, bias), cross_calibrated(scores, targets, loss)
+    if not calibration.log_loss(elsewhere, targets, loss) < calibration.log_loss(scores, targets, loss):
+        slope, bias, fair, elsewhere = 1.0, 0.0, scores, scores
+    before, after = (calibration_error(p, targets, loss) for p in (scores, elsewhere))
     return Decisions(
         loss,
         slope,

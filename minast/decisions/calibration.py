@@ -63,6 +63,14 @@ def fit(scores: np.ndarray, targets: np.ndarray, loss: str) -> tuple[float, floa
     return float(slope), float(bias)
 
 
+def log_loss(scores: np.ndarray, targets: np.ndarray, loss: str) -> float:
+    """-mean log p of what is true: each clip's class for loss "ce", each yes and no for "bce".   (N, K) -> nats"""
+    z, targets = logits_of(scores, loss), np.asarray(targets) > 0.5
+    if loss == "ce":
+        return float(-(targets * z).sum() / len(z))
+    return sigmoid_loss(np.array([1.0, 0.0]), z, targets)[0]
+
+
 # -- steps ---------------------------------------------------------------------------------------------------------
 
 

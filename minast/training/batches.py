@@ -11,7 +11,9 @@ import numpy as np
 
 from .. import augment
 from ..config import FeatureConfig, TrainConfig
-from ..features import normalise, pad_or_trim
+from ..errors import Error
+from ..features import log_mel, normalise, pad_or_trim, sizes
+from .waveforms import NO_WAVES, Waveforms, mixes_waveforms
 
 ORDER, AUGMENT, PATCHES = 1, 2, 3  # purposes
 
@@ -42,27 +44,44 @@ def training_batch(
     config: TrainConfig,
     epoch: int,
     step: int,
+    waves: Waveforms = NO_WAVES,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The clips `chosen`, augmented as `config` says, in AST's order (see augment.py).
 
     mels: log-mels (T, F) of all n training clips, such as a FeatureCache. targets (n, K). epoch, and step within it,
-    are counted from 0 and seed the augmentation.
+    are counted from 0 and seed the augmentation. waves: waveforms, where `config` mixes them; the log-mel of a mixture
+    is computed once, at the end. A clip that is not mixed with anything has its log-mel from `mels`: AST subtracts the
+    mean of its waveform as well, but so does `log_mel` of each frame.
     -> x (B, frames, F) float32, normalised; y (B, K) float32, soft where clips are mixed
+    Raises minast.Error if waveforms are needed and not there.
     """
+    if mixes_waveforms(config) and (waves.clips is None or (config.background and waves.background is None)):
+        raise Error("this augmentation mixes waveforms: pass `waves`, or use mixup_of='power' without a background.")
     rng = np.random.default_rng([config.seed, AUGMENT, epoch, step])
     on = epoch >= config.augment_from
     clips, rows = [], []
     for i in chosen:
-        mel, y = augment.crop(mels[i], features.frames, rng), targets[i]
+        start = augment.place(len(mels[i]), features.frames, rng)
+        mel, y, wave = mels[i][start : start + features.frames], targets[i], None
         if on and config.mixup and rng.random() < config.mixup:
             j = int(rng.integers(len(mels)))
             share = augment.mixup_share(rng)
-            mel = augment.mix(mel, augment.crop(mels[j], features.frames, rng), share)
+            second = augment.place(len(mels[j]), features.frames, rng)
+            if config.mixup_of == "waveform":
+                wave = augment.mix_waves(piece(waves, i, start, features), piece(waves, j, second, features), share)
+            else:
+                mel = augment.mix(mel, mels[j][second : second + features.frames], share)
             y = share * y + (1 - share) * targets[j]
+        if on and config.background and rng.random() < config.background:
+            wave = piece(waves, i, start, features) if wave is None else wave
+            under = augment.excerpt(waves.background[int(rng.integers(len(waves.background)))], len(wave), rng)
+            wave = augment.mix_background(wave, under, rng.uniform(*augment.SNR))
+        if wave is not None:
+            mel = log_mel(wave, features.rate, features.mel_bins, features.window)
         if on and config.gain:
             mel = augment.gain(mel, config.gain, rng)
         clips.append(pad_or_trim(mel, features.frames))
-        rows.append(y)
+        rows.append(smoothed(y, config))
     x = np.stack(clips)
     if on and config.freq_mask:
         x = augment.mask(x, config.freq_mask, 2, rng)
@@ -74,6 +93,22 @@ def training_batch(
     if on and config.roll:
         x = augment.roll(x, config.roll, rng)
     return x, np.stack(rows).astype(np.float32)
+
+
+def smoothed(y: np.ndarray, config: TrainConfig) -> np.ndarray:
+    """Targets with label smoothing e: (1 - e) y + e / K for "ce", (1 - e) y + e / 2 for "bce".   y (K,) -> the same
+
+    Each is the mixture with the target of someone who knows nothing: all K classes alike, or yes and no alike for each.
+    Source: Szegedy et al. 2016, "Rethinking the inception architecture", section 7.
+    """
+    e = config.label_smoothing
+    return (1 - e) * y + e / (len(y) if config.loss == "ce" else 2) if e else y
+
+
+def piece(waves: Waveforms, i: int, start: int, features: FeatureConfig) -> np.ndarray:
+    """The samples of the frames from `start` on that a model's input holds, of training clip i; fewer at its end."""
+    frame, shift, _ = sizes(features.rate)
+    return waves.clips[i][start * shift : (start + features.frames - 1) * shift + frame]
 
 
 def patches_kept(clips: int, patches: int, config: TrainConfig, epoch: int, step: int) -> np.ndarray | None:

@@ -15,6 +15,7 @@ from ..config import FeatureConfig
 from ..datasets import Clip
 from ..errors import Error
 from ..features import ON_CPU, Spectrograms, hop_seconds
+from ..text import visible
 from . import cache_entry
 from .clip_cache import ClipCache
 
@@ -74,10 +75,15 @@ class FeatureCache(ClipCache):
         """
         return np.resize(self.measured.lengths, len(self))
 
-    @property
-    def bytes(self) -> int:
-        """How many the entries of all clips take on disk, estimated from the sample if they are computed late."""
-        return int(4 * self.features.mel_bins * self.lengths().sum(dtype=np.int64))
+    def described(self) -> str:
+        """How clips that are computed late are: a sentence for people."""
+        if self.folder is None:
+            said = f"{len(self)} clips are computed whenever they are needed"
+        else:
+            size = 4 * self.features.mel_bins * self.lengths().sum(dtype=np.int64) / 1e9
+            said = f"{len(self)} clips are computed when first needed, and kept: about {size:.1f} GB in {self.folder}"
+        measured = f"measured on {len(self.late.sampled)} of {len(self)} clips"
+        return visible(f"{said}; lengths, mean and deviation are {measured}" if self._measured else said)
 
     def mean_std(self) -> tuple[float, float]:
         """Mean and standard deviation over every frame and mel bin of all clips, without padding; sums in float64.

@@ -169,6 +169,13 @@ def add_training_flags(g):
     add(g, "warmup", whole(0, 10**9), "N", "warm-up in steps, at most a fifth of the run")
     add(
         g,
+        "warmup_steps_of",
+        whole(1, 10**9),
+        "N",
+        "AST's warm-up, a staircase with stairs of N steps (AST: 50), which takes exactly --warmup steps",
+    )
+    add(
+        g,
         "average_from",
         whole(0, MANY),
         "EPOCH",
@@ -176,6 +183,26 @@ def add_training_flags(g):
     )
     add(
         g, "patience", whole(0, MANY), "N", "stop after N epochs without a better one on the validation clips; 0: never"
+    )
+    add(
+        g,
+        "sampler",
+        str,
+        None,
+        "clips of an epoch: shuffle takes each once; balanced, AST's, draws clips of rare classes more often",
+        choices=("shuffle", "balanced"),
+    )
+    g.add_argument(
+        "--class-weights",
+        action=argparse.BooleanOptionalAction,
+        help="weigh classes in the loss by how rare they are (default: no)",
+    )
+    add(
+        g,
+        "label_smoothing",
+        number(0, 1, below=True),
+        "SHARE",
+        "share of each target that goes to all classes alike; with --loss bce, to yes and no alike",
     )
     g.add_argument(
         "--loss",
@@ -194,6 +221,26 @@ def add_augmentation_flags(g):
         "leave this share of each clip's patches out in training, drawn anew in each step, which is faster",
     )
     add(g, "mixup", number(0, 1), "P", "probability that a clip is mixed with another, 0 to 1")
+    add(
+        g,
+        "mixup_of",
+        str,
+        None,
+        "what mixup mixes: waveforms, as AST does, or the powers of spectrograms, which is cheaper",
+        choices=("waveform", "power"),
+    )
+    add(
+        g,
+        "background",
+        number(0, 1),
+        "P",
+        "probability that a recording of --background-dir is mixed in, 0 to 20 dB below the clip; 0.5 with that alone",
+    )
+    g.add_argument(
+        "--background-dir",
+        metavar="DIR",
+        help="folder with background recordings, which have no labels (default: none)",
+    )
     add(g, "freq_mask", whole(0, MANY), "N", "maximum width of the SpecAugment mask in frequency, in mel bins")
     add(g, "time_mask", whole(0, MANY), "N", "maximum width of the SpecAugment mask in time, in frames of 10 ms")
     g.add_argument(

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from .. import cli, pretrained
+from .. import pretrained
 from ..backend import choose
 from ..config import FeatureConfig
 from ..datasets import Dataset
@@ -46,12 +46,7 @@ def prepare_features(
         mean, std = clips.mean_std()
         features = replace(features, **{"mean": mean, "std": std, **known})
     if late:
-        print(
-            f"{len(clips)} training clips are computed when they are first needed"
-            f"{'' if options.no_cache else f', and kept: they will take about {clips.bytes / 1e9:.1f} GB'}; lengths, "
-            f"mean and deviation are measured on {len(late.sampled)} of {len(clips)} clips",
-            flush=True,
-        )
+        print(clips.described(), flush=True)
     return replace(features, frames=frames), clips, bad
 
 
@@ -59,7 +54,7 @@ def say_lengths(data: TrainingData, features: FeatureConfig) -> None:
     """Print how many clips are longer than the input."""
     lengths = np.concatenate([data.lengths(mels) for mels in (data.train, data.valid, data.test) if mels])
     for sentence in length_words(lengths, features.frames, features.rate):
-        cli.note(f"{sentence}.")
+        print(f"note: {sentence}")
 
 
 def expected_features(path: str) -> dict:

@@ -34,12 +34,13 @@ class FoundLate(Error):
 class Late:
     """How the clips of a cache are computed later, and what is known of them by then.
 
-    seed: draws the sample. skip_bad: whether other clips stand in for those that cannot be read.
+    seed: draws the sample. skip_bad: whether other clips stand in for those that cannot be read. quiet: they are named
+    by another cache of the same clips.
     sampled: the places of the sample, sorted.   (<= SAMPLE,)
     """
 
-    def __init__(self, seed: int = 0, skip_bad: bool = False):
-        self.seed, self.skip_bad = seed, skip_bad
+    def __init__(self, seed: int = 0, skip_bad: bool = False, quiet: bool = False):
+        self.seed, self.skip_bad, self.quiet = seed, skip_bad, quiet
         self.bad = self.noted = self._said = 0
         self.settled = False  # whether all clips have been looked at
 
@@ -125,7 +126,7 @@ class Late:
         with self.cache._lock:
             new, self._state[i] = self._state[i] != BAD, BAD
             self.bad += new
-        if new and self.bad <= SHOWN:
+        if new and self.bad <= SHOWN and not self.quiet:
             note(f"left out: {error}")
 
     def trained_on(self) -> np.ndarray:
@@ -160,9 +161,9 @@ class StandIns:
         return len(self.targets)
 
     def __getitem__(self, i) -> np.ndarray:
+        if isinstance(i, (int, np.integer)):
+            return self.targets[self.late.stand_in(int(i))]
         places = np.arange(len(self))[i]
-        if places.ndim == 0:
-            return self.targets[self.late.stand_in(int(places))]
         return self.targets[np.array([self.late.stand_in(int(k)) for k in places], int)]
 
     def counts(self) -> np.ndarray:

@@ -4,10 +4,13 @@ from dataclasses import dataclass
 
 from .. import optim
 from ..config import TrainConfig
+from ..datasets.targets import Targets
 from ..errors import Error
+from ..layers import Array
 from ..model import AST
 from .averaging import WeightAverage, new_average
 from .loss_scale import LossScale, loss_scale
+from .sampling import class_weights
 
 
 @dataclass
@@ -18,6 +21,7 @@ class Learner:
     model: AST
     optimizer: optim.Adam
     scale: LossScale
+    class_weights: Array | None = None  # (K,) in the loss, on the model's device
     average: WeightAverage | None = None  # of the weights after each epoch, if they are averaged
 
     def step(self, x, y, lr: float, keep=None):
@@ -29,7 +33,8 @@ class Learner:
         """
         config, model, scale, trained = self.config, self.model, self.scale.value, self.model.trained
         model.zero_grad()
-        loss, logits = model.loss_and_grad(x, y, config.loss, config.grad_accum, scale, wait=False, keep=keep)
+        options = {"wait": False, "keep": keep, "class_weights": self.class_weights}
+        loss, logits = model.loss_and_grad(x, y, config.loss, config.grad_accum, scale, **options)
         copy = model.copy_to_update()  # frozen weights do not change: theirs is up to date
         norm = self.optimizer.clipped_step(
             model.dw.flat[trained],
@@ -47,14 +52,17 @@ class Learner:
             self.average.add()
 
 
-def new_learner(model: AST, config: TrainConfig) -> Learner:
-    """A learner before its first step. Raises minast.Error if more blocks are to be frozen than there are."""
+def new_learner(model: AST, config: TrainConfig, targets: Targets | None = None) -> Learner:
+    """A learner before its first step.   targets: of the training clips, which class weights need
+
+    Raises minast.Error if more blocks are to be frozen than there are."""
     if config.freeze > model.config.depth:
         raise Error(f"freeze is {config.freeze}: the model has {model.config.depth} blocks.")
     model.frozen = config.freeze
     model.activation_checkpointing, model.cuda_graphs = config.activation_checkpointing, True
+    weights = model.xp.asarray(class_weights(targets), model.dtype) if config.class_weights else None
     average = new_average(model, config.average_from)
-    return Learner(config, model, new_optimizer(model, config), loss_scale(config.dtype), average)
+    return Learner(config, model, new_optimizer(model, config), loss_scale(config.dtype), weights, average)
 
 
 def new_optimizer(model: AST, config: TrainConfig) -> optim.Adam:

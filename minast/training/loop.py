@@ -45,6 +45,9 @@ def train(run: Run) -> None:
     ):
         if run.unscored:
             end_epoch(run, clock, bar, board)
+            if run.out_of_patience:
+                bar.write(patience_text(run))
+                return
         for (x, y), (_, labels) in to_device(prefetcher, model.xp):
             epoch, at = divmod(progress.step, per_epoch)
             if at == 0:

@@ -61,8 +61,9 @@ class Plan:
     def flags(self, out: str, fold: int | None, seed: int) -> Namespace:
         """The flags of one run."""
         given = {**self.options, "data": located(self.data, self.folder), "out": out, "fold": fold, "seed": seed}
-        if given.get("pretrained"):
-            given["pretrained"] = os.path.join(self.folder, given["pretrained"])
+        for name in ("pretrained", "background_dir"):
+            if given.get(name):
+                given[name] = os.path.join(self.folder, given[name])
         return nothing_given(**{**given, "folds": self.drawn})
 
     def save(self, out: str) -> None:
@@ -149,11 +150,16 @@ def new_plan(options: Namespace) -> Plan:
 
 def changed(plan: Plan, options: Namespace) -> Plan:
     """The plan with what was given beside --resume: where the data are now, more epochs."""
-    kept = ("epochs", "patience", "backend", "threads", "tensorboard")
-    new = {name: value for name in kept if (value := getattr(options, name)) is not None}
-    if options.data:
-        plan = replace(plan, data=options.data, folder=os.getcwd())
-    return replace(plan, options={**plan.options, **new})
+    kept = ("epochs", "patience", "backend", "threads", "tensorboard", "skip_bad")
+    new = {name: value for name in kept if (value := getattr(options, name)) not in (None, False)}
+    places = {name: path for name in ("pretrained", "background_dir") if (path := plan.options.get(name))}
+    if options.data or options.background_dir:  # they have moved
+        places = {name: os.path.join(plan.folder, path) for name, path in places.items()}
+        data = options.data or located(plan.data, plan.folder)
+        plan = replace(plan, data=data, folder=os.getcwd())
+    if options.background_dir:
+        places["background_dir"] = options.background_dir
+    return replace(plan, options={**plan.options, **new, **places})
 
 
 def name_of(fold: int | None, seed: int) -> str:

@@ -18,9 +18,10 @@ from .flags import flag
 from .learner import new_learner
 from .progress import Progress
 from .run import Run, Settings, TrainingData, no_patience
+from .waveforms import background_recordings, fingerprint, waveforms
 
 # Flags that may stand beside --resume: where its data are, how it is computed, how much longer it trains.
-ALLOWED = ("resume", "data", "skip_bad", "backend", "threads", "epochs", "patience", "tensorboard")
+ALLOWED = ("resume", "data", "skip_bad", "background_dir", "backend", "threads", "epochs", "patience", "tensorboard")
 
 
 def resumed_run(options: Namespace) -> Run:
@@ -43,17 +44,23 @@ def resumed_run(options: Namespace) -> Run:
     print("\n".join(understood(dataset)))
     if run_folder.fingerprint(dataset, settings.fingerprint) != settings.fingerprint:
         raise Error(f"{dataset.name}: these are not the clips that {out} was trained on: start a new run.")
-    learner = new_learner(model, settings.train)
+    folder = options.background_dir or (settings.background_dir and located(settings.background_dir, settings.folder))
+    recordings = background_recordings(folder, settings.train)
+    if recordings and fingerprint(folder, recordings) != settings.background_fingerprint:
+        raise Error(f"{visible(folder)}: these are not the background recordings of {out}: start a new run.")
+    if options.data or options.background_dir:  # they have moved: the next --resume finds them
+        moved = options.data or located(settings.data, settings.folder), folder
+        settings = replace(settings, data=moved[0], background_dir=moved[1], folder=os.getcwd())
+    settings = replace(settings, skip_bad=settings.skip_bad or options.skip_bad)
+    where = model.backend.spectrograms(info.features.rate)
+    data = TrainingData.read(dataset, info.features, settings.cache, skip_bad=settings.skip_bad, spectrograms=where)
+    learner = new_learner(model, settings.train, data.train_targets)
     with damage_as_error(out):
         learner.optimizer.load_state(state)
         learner.scale.load_state(state["counters"].get("scale", learner.scale.state()))
         if learner.average:
             learner.average.load_state(state)
-    if options.data:  # they have moved: the next --resume finds them
-        settings = replace(settings, data=options.data, folder=os.getcwd())
-    settings = replace(settings, skip_bad=settings.skip_bad or options.skip_bad)
-    where = model.backend.spectrograms(info.features.rate)
-    data = TrainingData.read(dataset, info.features, settings.cache, skip_bad=settings.skip_bad, spectrograms=where)
+    data.waves = waveforms(settings.train, info.features, data.train, settings.cache, recordings)
     run = Run(out, settings, info, data, learner, progress)
     with damage_as_error(out):
         check_consistency(run)

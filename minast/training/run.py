@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import MISSING, asdict, dataclass, fields
+from functools import cached_property
 
 import numpy as np
 
@@ -22,9 +23,12 @@ from .feature_cache import FeatureCache, large
 from .late import FoundLate, Late, StandIns
 from .learner import Learner
 from .progress import Progress
+from .sampling import Sampler
+from .waveforms import NO_WAVES, Waveforms
 
 BY_TYPE = {bool: Flag(), int: COUNT, str: Text(2**15, plain=False), int | None: Maybe(COUNT)}
 BY_TYPE[float | None] = Maybe(Number(0, 1))
+BY_TYPE[str | None] = Maybe(BY_TYPE[str])
 BY_NAME = {"train": Record({}, others=Plain()), "backend": OneOf(tuple(BACKENDS)), "threads": Whole(1, 1024)}
 BY_NAME["drawn_by"] = OneOf(DRAWN_BY)
 
@@ -47,6 +51,8 @@ class Settings:
     split_seed: int | None = None  # of the split and the built-in sounds (None: the seed of training)
     validation: float | None = None  # share of the training clips that was drawn as a validation split
     folds: int | None = None  # folds that were drawn, for data without any
+    background_dir: str | None = None  # of background recordings, relative to `folder`
+    background_fingerprint: str = ""  # of these recordings: see waveforms.fingerprint
     tensorboard: bool = False  # whether losses and measures are also written for TensorBoard
 
     @property
@@ -86,11 +92,12 @@ class TrainingData:
 
     dataset: Dataset
     train: FeatureCache
-    train_targets: np.ndarray | StandIns  # (clips, K) of 0 and 1; rows made on demand where clips are computed late
+    train_targets: Targets | StandIns  # (clips, K) of 0 and 1, made row by row
     valid: FeatureCache
     valid_targets: np.ndarray
     test: FeatureCache | None = None
     skip_bad: bool = False
+    waves: Waveforms = NO_WAVES
 
     @property
     def split(self) -> str:
@@ -135,10 +142,8 @@ class TrainingData:
         if not len(valid):
             raise Error(f"{dataset.name}: no file of the {split} split can be used.")
         say_notes(*filter(None, (train, valid, test)))
-        if train.late:
-            targets = StandIns(Targets.of(train.clips, len(dataset.labels)), train.late)
-        else:
-            targets = dataset.targets(train.clips)
+        targets = Targets.of(train.clips, len(dataset.labels))
+        targets = StandIns(targets, train.late) if train.late else targets
         return cls(dataset, train, targets, valid, dataset.targets(valid.clips), test or None, skip_bad)
 
     def settle(self) -> None:
@@ -250,12 +255,19 @@ class Run:
         before = unpack(notes.get("trained_on", ""))
         return {**notes, "trained_on": pack(distinct(np.concatenate([before, late.trained_on()])))}
 
+    @cached_property
+    def sampler(self) -> Sampler:
+        """Draws the clips of each epoch."""
+        return Sampler(self.config, self.data.train_targets)
+
     def batch(self, step: int) -> tuple[np.ndarray, np.ndarray]:
         """The batch of a step, a pure function of its number.   -> x (B, frames, F), y (B, K)"""
         mels, targets, size = self.data.train, self.data.train_targets, self.batch_size
         epoch, at = divmod(step, self.steps_per_epoch)
-        chosen = batches.order(len(mels), self.config, epoch)[at * size : (at + 1) * size]
-        return batches.training_batch(mels, targets, chosen, self.info.features, self.config, epoch, at)
+        chosen = self.sampler(epoch)[at * size : (at + 1) * size]
+        return batches.training_batch(
+            mels, targets, chosen, self.info.features, self.config, epoch, at, waves=self.data.waves
+        )
 
 
 def best_epoch(history: list[dict], measure: str) -> int:

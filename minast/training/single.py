@@ -39,11 +39,10 @@ def run_one(
                 run = resumed_run(options)
                 run_folder.complete(run)
             begun()
-            try:
-                loop.train(run)
-                return finish(run, alone)
-            except FoundLate as error:
-                raise found_late(run, error) from None
+            loop.train(run)
+            return finish(run, alone)
+        except FoundLate as error:
+            raise found_late(run, error) from None
         except KeyboardInterrupt:
             if alone:
                 with suppress(OSError):  # the terminal may be gone
@@ -51,8 +50,10 @@ def run_one(
             raise
 
 
-def found_late(run: Run, error: FoundLate) -> Error:
+def found_late(run: Run | None, error: FoundLate) -> Error:
     """Save a run that cannot go on because of a file.   -> the sentence that says so, and how to continue"""
+    if run is None:
+        return Error(f"{error} --skip-bad goes on without it.")
     run_folder.save_last(run)
     return Error(
         cli.as_started(

@@ -28,6 +28,9 @@ from .learner import new_learner
 from .linear_probe import fit_linear_probe
 from .progress import Progress
 from .run import Run, Settings, TrainingData, no_patience
+from .waveforms import background_recordings, fingerprint, waveforms
+
+BACKGROUND = 0.5  # probability of a background recording, with --background-dir alone
 
 
 def new_run(options: Namespace, leaving: ExitStack, split_seed: int | None = None) -> Run:
@@ -39,6 +42,8 @@ def new_run(options: Namespace, leaving: ExitStack, split_seed: int | None = Non
     if options.pretrained and any(getattr(options, name) is not None for name in ("preset", "depth", "prefix_tokens")):
         raise Error("--pretrained brings its own size: leave out --preset, --depth and --prefix-tokens.")
     tensorboard.check(options.tensorboard)
+    if options.background_dir and options.background is None:
+        options.background = BACKGROUND
     before = trained_before(options.pretrained)
     source = "builtin" if options.data is None else options.data
     drawn = {"validation": options.validation, "folds": options.folds if isinstance(options.folds, int) else None}
@@ -53,6 +58,7 @@ def new_run(options: Namespace, leaving: ExitStack, split_seed: int | None = Non
     choose(options.backend).checked_dtype(config.dtype)
     if config.patience and dataset.validation_split == "test":
         raise Error(no_patience(dataset.name))
+    recordings = background_recordings(options.background_dir, config)
     name = dataset.kind if dataset.kind != "own" else stem(options.data)
     size = stem(options.pretrained) if options.pretrained else rest["preset"]
     out = run_folder.new_folder(options.out, f"{name}-{size}", leaving)
@@ -64,7 +70,8 @@ def new_run(options: Namespace, leaving: ExitStack, split_seed: int | None = Non
     if options.recipe:
         print("\n".join(described(options.recipe, config, rest | vars(features), vars(options), bool(expected))))
     model, origin = affordable_model(options, rest, features, config, data)
-    learner = new_learner(model, config)
+    data.waves = waveforms(config, features, data.train, not options.no_cache, recordings)
+    learner = new_learner(model, config, data.train_targets)
     preset = size if options.pretrained else preset_of(model.config, rest["preset"])
     describe(model, features, preset, out)
     if options.pretrained and not rest["random_head"]:
@@ -94,6 +101,8 @@ def new_run(options: Namespace, leaving: ExitStack, split_seed: int | None = Non
         skip_bad=options.skip_bad,
         drawn_by=NOW,
         split_seed=split_seed,
+        background_dir=options.background_dir,
+        background_fingerprint=fingerprint(options.background_dir, recordings) if recordings else "",
         tensorboard=bool(options.tensorboard),
         **drawn,
     )

@@ -33,7 +33,7 @@ FORBIDDEN = {
     "pretrained": ("training", "scoring"),
     "pages": (*COMMANDS, "training", "pretrained", "classifier"),
     "training": (*COMMANDS, "classifier"),
-    "classifier": COMMANDS,
+    **dict.fromkeys(("predictor", "classifier", "ensemble", "held_out"), COMMANDS),
 }
 
 

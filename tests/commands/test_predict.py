@@ -197,7 +197,7 @@ def test_evaluate_some_of_the_models_labels(trained, tones, tmp_path, command):
 def test_stats(tones, command):
     status, out, _ = command("stats", tones, "--json")
     result = json.loads(out)
-    assert status == 0 and result["clips"] == 24 and result["frames"] == 24 * 48 and result["std"] > 1
+    assert status == 0 and result["clips"] == 18 and result["frames"] == 18 * 48 and result["std"] > 1
 
 
 def test_evaluate_takes_the_split_of_training(tones, tmp_path, command):

@@ -252,3 +252,13 @@ def test_an_ensemble_of_calibrated_models(decided, two, tones, command):
 
 def test_what_is_a_checkpoint():
     assert predict.split_arguments("a.npz", ["b.NPZ", "c.wav", "d.npz"]) == (["a.npz", "b.NPZ"], ["c.wav", "d.npz"])
+
+
+def test_addresses(trained, tones, command):
+    fsspec = pytest.importorskip("fsspec", reason="fsspec is not installed")
+    with fsspec.open("memory://sounds/a.wav", "wb") as f:
+        f.write((tones / "high" / "0.wav").read_bytes())
+    status, out, err = command("predict", trained / "best.npz", "memory://sounds/*.wav", "--json", "--top", 1)
+    assert (status, err) == (0, "")
+    (result,) = json.loads(out)
+    assert result["file"].startswith("memory://") and result["labels"][0]["label"] == "high"

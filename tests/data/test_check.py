@@ -21,8 +21,11 @@ def test_sound_data_pass(tones, command):
     status, out, err = command("data", "check", tones)
     assert status == 0 and err == ""
     lines = out.splitlines()
-    assert lines[0] == f"{tones}: 24 train, 6 test clips, 3 classes; split: a fifth of each class held out, seed 0"
-    assert lines[1] == "  each class has 8 train and 2 test: high, low, middle"
+    assert lines[0] == (
+        f"{tones}: 18 train, 6 valid, 6 test clips, 3 classes; split: a fifth of each class for testing, a fifth of "
+        "the rest for validation, drawn with seed 0"
+    )
+    assert lines[1] == "  each class has 6 train, 2 valid and 2 test: high, low, middle"
     assert "30 files were read, 15.0 s in all: 0.50 to 0.50 s, median 0.50 s" in lines
     assert "  rates: 16000 Hz (30)" in lines and "  channels: mono (30)" in lines and "  formats: wav (30)" in lines
     assert lines[-1] == "These data can be trained on."

@@ -8,9 +8,10 @@ from functools import partial
 import numpy as np
 import pytest
 
-from minast.datasets import Clip, Dataset
+from minast.datasets import Clip, Dataset, table
 from minast.datasets.clips import CODES, Clips
 from minast.datasets.ragged import Ragged, Texts, starts_of
+from minast.datasets.rows import Row
 from minast.datasets.targets import Targets
 
 NAMES = ["a.wav", "/a//b.wav", "é/ü.ogg", "x/y\udcff.wav", "lone\ud800.wav", "d/", "/", "", "😀/" + "n" * 300]
@@ -136,3 +137,17 @@ def test_many_clips_are_not_many_objects():
     assert kept < 100 * n
     assert len(train) == n - n // 100 and data.counts()["test"].sum() == 2 * (n // 100)
     assert (targets[np.random.default_rng(0).permutation(len(targets))[:256]].sum(axis=1) == 2).all()
+
+
+def test_rows_of_a_table_are_not_many_objects_either(tmp_path):
+    n = 20_000
+    with open(tmp_path / "m.csv", "w") as f:
+        f.write("file,labels,split,speaker\n")
+        f.writelines(f"p{i % 9}/clip{i:08d}.wav,c{i % 50};d{i % 7},train,s{i % 99}\n" for i in range(n))
+    tracemalloc.start()
+    rows = table.read(str(tmp_path / "m.csv")).rows
+    kept = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert len(rows) == n and kept < 70 * n
+    assert rows[-1] == Row(n + 1, f"p1/clip{n - 1:08d}.wav", ("c49", "d0"), "train", "", "s1")
+    assert len(list(rows.kinds())) == 350 and rows[:1][0].line == 2

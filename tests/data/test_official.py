@@ -228,9 +228,9 @@ def test_fsd50k_that_is_not_as_published(tmp_path, file, text, match):
 
 def test_folders_given_without_the_name_are_recognised(tmp_path):
     words(tmp_path / "words")
-    assert "speech-commands:" in open_dataset(str(tmp_path / "words"), training=False).notes[-1]
+    assert any("speech-commands:" in note for note in open_dataset(str(tmp_path / "words"), training=False).notes)
     make(tmp_path / "urban", [f"metadata/UrbanSound8K.csv: {URBAN}", *(f"audio/{name}" for name in SLICES)])
-    assert "urbansound8k:" in open_dataset(str(tmp_path / "urban"), training=False).notes[-1]
+    assert any("urbansound8k:" in note for note in open_dataset(str(tmp_path / "urban"), training=False).notes)
     freesound(tmp_path / "fsd")
     refused(tmp_path / "fsd", "give it as fsd50k:")
 
@@ -293,7 +293,9 @@ def test_one_of_several_groups_is_taken_and_said(tmp_path):
 def test_a_recording_is_the_file_where_no_other_column_is(tmp_path):
     data = open_dataset(table(tmp_path, "recording,labels\na.wav,x\nb.wav,x\nc.wav,y\nd.wav,y"))
     assert len(data.clips) == 4 and {clip.group for clip in data.clips} == {""}
-    data = open_dataset(table(tmp_path, "path,labels,recording\na.wav,x,1\nb.wav,x,1\nc.wav,y,2\nd.wav,y,2"))
+    data = open_dataset(
+        table(tmp_path, "path,labels,recording\na.wav,x,1\nb.wav,x,1\nc.wav,y,2\nd.wav,y,2"), training=False
+    )
     assert {clip.group for clip in data.clips} == {"1", "2"}
 
 

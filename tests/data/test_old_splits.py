@@ -44,5 +44,5 @@ def test_a_run_of_version_0_1_goes_on(tones, tmp_path, capsys, command):
 def test_new_settings_are_kept(tones, tmp_path):
     assert train.main([str(tones), "--out", str(tmp_path), "--depth", "1", "--epochs", "1", "--skip-bad"]) == 0
     settings = load_state(tmp_path / "last.npz")["settings"]
-    assert settings["drawn_by"] == "content" and settings["skip_bad"] is True
-    assert minast.load(tmp_path / "last.npz")[1].notes["drawn_by"] == "content"
+    assert settings["drawn_by"] == "groups" and settings["skip_bad"] is True
+    assert minast.load(tmp_path / "last.npz")[1].notes["drawn_by"] == "groups"

@@ -135,6 +135,20 @@ def test_the_error_after_is_of_clips_that_were_not_fitted_to():
     np.testing.assert_allclose(fair[left], calibration.calibrated(scores[left], "bce", *fitted), rtol=1e-12)
 
 
+@pytest.mark.parametrize("loss", ("ce", "bce"))
+def test_a_calibration_that_does_not_help_is_not_used(loss):
+    """Six clips, all of them right with 99 %: what they can show is less than that."""
+    targets = np.eye(3)[[0, 1, 2, 0, 1, 2]]
+    scores = 0.985 * targets + 0.005
+    found = decide(scores, targets, loss)
+    assert not found.calibrates and found.calibrated(scores) is scores and found.ece[0] == found.ece[1]
+    before, after = (calibration.log_loss(p, targets, loss) for p in (scores, cross_calibrated(scores, targets, loss)))
+    assert before < after and before == pytest.approx(scoring.mean_loss(scores, targets, loss))
+    wrong, labels, _ = overconfident(loss, n=200)
+    found = decide(wrong, labels, loss)
+    assert found.calibrates and found.ece[1] < found.ece[0]
+
+
 # -- reliability -----------------------------------------------------------------------------------------------
 
 

@@ -31,7 +31,7 @@ def test_training_is_saved_and_goes_on(server, few, tmp_path, number):
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_command_leaves_nothing_half_written(server, undisturbed, tmp_path, number):
     """The signal comes when the new checkpoint is written and not yet renamed."""
-    arguments = [undisturbed.folder / "best.npz", tmp_path / "new.npz"]
+    arguments = [undisturbed.folder / "last.npz", tmp_path / "new.npz"]
     status, said, err = server.run("convert", arguments, ["kill_at", "fsync", 0, number])
     assert (status, said, err) == (SIGNALS[number], "", "minast: stopped.\n") and os.listdir(tmp_path) == []
 

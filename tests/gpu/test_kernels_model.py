@@ -5,6 +5,7 @@ import pytest
 
 from minast import AST, ModelConfig, cuda, optim
 from minast.backend import why_no_gpu
+from minast.errors import Error
 from tests.kernel_cases import get, need_compiler, noting
 
 BACKENDS = ["emulator"] + (["cuda"] if why_no_gpu() is None else [])
@@ -62,6 +63,23 @@ def test_patchout_and_frozen_blocks(backend, frozen):
         for name, dw in plain.dw.items():
             scale = np.abs(dw - 1).max() + 1e-6
             assert np.abs(get(ours.dw[name]) - dw).max() <= 1e-3 * scale, name
+
+
+@pytest.mark.parametrize("loss", ["bce", "ce"])
+@pytest.mark.parametrize("backend", ["fast", *BACKENDS])
+def test_class_weights(backend, loss):
+    """In parts, with other weights the next time, and then with none."""
+    plain, ours, (x, y) = model("numpy"), model(backend), batch(loss)
+    for weights in (np.array([0.5, 2, 1, 0.1, 3], np.float32), np.ones(5, np.float32), None):
+        for m in (plain, ours):
+            m.zero_grad()
+        want, _ = plain.loss_and_grad(x, y, loss, class_weights=weights)
+        got, _ = ours.loss_and_grad(x, y, loss, parts=2, class_weights=weights)
+        assert got == pytest.approx(want, rel=1e-5)
+        for name, dw in plain.dw.items():
+            assert np.abs(get(ours.dw[name]) - dw).max() <= 1e-3 * (np.abs(dw).max() + 1e-6), name
+    with pytest.raises(Error, match=r"class_weights has shape \(4,\)"):
+        ours.loss_and_grad(x, y, loss, class_weights=np.ones(4))
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -63,6 +63,7 @@ def test_a_file_of_the_first_version_loads():
     assert info.labels == ["rain", "dog, barking", "Sirène"] and info.loss == "bce" and info.version == "0.1.0"
     assert info.features == minast.FeatureConfig(8000, 32, "hann", 46, -5.0, 3.25)
     assert info.history == [{"epoch": 1, "loss": 0.75}] and info.notes == {"random_head": True}
+    assert info.decisions is None
     state = load_state(OLD)
     assert state["m"].tolist() == [0, 0.125, 0.25, 0.375] and (state["t"], state["settings"]) == (7, {"lr": 0.001})
 

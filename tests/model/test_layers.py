@@ -156,7 +156,15 @@ def test_softmax_and_attention_at_1000():
 
 LABELS = np.array([2, 0, 5, 2])
 SOFT = np.abs(normal(4, 6))
+CLASS_WEIGHTS = np.array([0.5, 2.0, 1.0, 0.1, 3.0, 1.5])
 LOSSES = {
+    "bce, weighted": (
+        lambda x, y: layers.bce_forward(x, y, CLASS_WEIGHTS),
+        layers.bce_backward,
+        np.minimum(SOFT, 1),
+    ),
+    "ce, hard, weighted": (lambda x, y: layers.ce_forward(x, y, CLASS_WEIGHTS), layers.ce_backward, LABELS),
+    "ce, soft, weighted": (lambda x, y: layers.ce_forward(x, y, CLASS_WEIGHTS), layers.ce_backward, SOFT),
     "bce": (layers.bce_forward, layers.bce_backward, np.minimum(SOFT, 1)),
     "ce, hard": (layers.ce_forward, layers.ce_backward, LABELS),
     "ce, soft": (layers.ce_forward, layers.ce_backward, SOFT / SOFT.sum(axis=1, keepdims=True)),
@@ -199,3 +207,16 @@ def test_bce_by_its_definition():
     logits, y = normal(3, 5), np.minimum(np.abs(normal(3, 5, seed=1)), 1)
     s = 1 / (1 + np.exp(-logits))
     assert np.isclose(layers.bce_forward(logits, y)[0], -(y * np.log(s) + (1 - y) * np.log(1 - s)).mean(), rtol=1e-14)
+
+
+def test_class_weights_by_their_definition():
+    logits, y = normal(3, 6), np.minimum(np.abs(normal(3, 6, seed=1)), 1)
+    logs = np.log(1 / (1 + np.exp(-logits))), np.log(1 / (1 + np.exp(logits)))
+    wanted = -(CLASS_WEIGHTS * (y * logs[0] + (1 - y) * logs[1])).mean()
+    assert np.isclose(layers.bce_forward(logits, y, CLASS_WEIGHTS)[0], wanted, rtol=1e-14)
+    logp = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    wanted = -(CLASS_WEIGHTS * y * logp).sum() / 3
+    assert np.isclose(layers.ce_forward(logits, y, CLASS_WEIGHTS)[0], wanted, rtol=1e-14)
+    ones = np.ones(6)
+    for forward in (layers.bce_forward, layers.ce_forward):
+        assert np.isclose(forward(logits, y, ones)[0], forward(logits, y)[0], rtol=1e-15)

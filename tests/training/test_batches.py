@@ -1,5 +1,7 @@
 """What a training step takes: the order of augmentation, the labels, and where its randomness comes from."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -18,6 +20,7 @@ SOFT = {"mixup": 0.5, "freq_mask": 4, "time_mask": 5, "noise": True, "roll": 3, 
 def made(config, features=FEATURES, epoch=0, step=0, frames=12, chosen=ALL):
     """A batch of constant clips: clip i is -i / 4 - 1 everywhere, and its label is class i."""
     mels = [np.full((frames, 8), -i / 4 - 1, np.float32) for i in range(20)]
+    config = replace(config, mixup_of="power")
     return batches.training_batch(mels, np.eye(20, dtype=np.float32), np.array(chosen), features, config, epoch, step)
 
 

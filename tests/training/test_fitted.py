@@ -89,10 +89,10 @@ def test_8_khz_is_trained_at_8_khz(tones, tmp_path, command):
 
 
 def test_clips_that_are_cut_are_counted(tones, tmp_path, command):
-    status, _, err = command(
+    status, said, _ = command(
         "train", tones, "--out", tmp_path / "run", "--epochs", "1", "--depth", "1", "--frames", "32"
     )
-    assert status == 0 and "note: 30 of 30 clips are longer than the input of 0.32 s" in err
+    assert status == 0 and "note: 30 of 30 clips are longer than the input of 0.32 s" in said
 
 
 # -- time ----------------------------------------------------------------------------------------------------------

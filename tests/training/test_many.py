@@ -139,6 +139,20 @@ def test_seeds_share_the_split(tones, tmp_path, command):
     assert info.notes["seed"] == 3  # what draws the split: evaluate finds the same test clips
 
 
+def test_drawn_folds_are_a_partition_that_evaluate_finds_again(tones, tmp_path, command):
+    out = tmp_path / "x"
+    assert command("train", tones, "--folds", "3", "--validation", "0.2", "--out", out, *SHORT)[0] == 0
+    found = [Result.load(out / f"fold{fold}-seed0").clips for fold in (1, 2, 3)]
+    assert len({name for names in found for name in names}) == sum(map(len, found)) == 30
+    info = minast.load(out / "fold2-seed0" / "best.npz")[1]
+    assert info.notes["folds"] == 3 and info.notes["validation"] == 0.2 and info.notes["fold"] == 2
+    status, said, _ = command("evaluate", out / "fold2-seed0" / "best.npz", tones, "--raw", "--json")
+    assert status == 0 and json.loads(said)["clips"] == len(found[1]) and json.loads(said)["trained_on"] == 0
+    row = summary(out)["runs"][1]
+    assert json.loads(said)["accuracy"] == pytest.approx(row["accuracy"])
+    assert json.loads(said)["AUC"] == pytest.approx(row["AUC"])
+
+
 @pytest.mark.parametrize(
     ("flags", "words"),
     [

@@ -149,8 +149,8 @@ def test_resume_with_augmentation(tones, tmp_path, monkeypatch):
 def test_non_finite_loss_names_the_step(tones, tmp_path, monkeypatch, command):
     real = batches.training_batch
 
-    def poisoned(mels, targets, chosen, features, config, epoch, step):
-        x, y = real(mels, targets, chosen, features, config, epoch, step)
+    def poisoned(mels, targets, chosen, features, config, epoch, step, **options):
+        x, y = real(mels, targets, chosen, features, config, epoch, step, **options)
         if (epoch, step) == (1, 1):
             x[0, 0, 0] = np.nan
         return x, y

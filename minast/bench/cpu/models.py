@@ -6,9 +6,10 @@ from collections.abc import Callable
 import numpy as np
 
 from ... import threads
-from ...config import ModelConfig
+from ...config import ModelConfig, TrainConfig
 from ...model import AST
 from ...optim import Adam
+from ...training.batches import patches_kept
 from ..checks import check
 from ..pytorch import model as theirs
 from ..pytorch import runtime
@@ -65,16 +66,31 @@ def training(preset: str, frames: int, batch: int, seconds: int, goal: str) -> C
     return row
 
 
-def training_step(model: AST, x: np.ndarray, y: np.ndarray) -> Callable[[], None]:
-    """A function: one step of forward, backward and Adam."""
-    adam = Adam(model.w.flat)
+def training_step(model: AST, x: np.ndarray, y: np.ndarray, keep: np.ndarray | None = None) -> Callable[[], None]:
+    """A function: one step of forward, backward and Adam on the weights that are trained."""
+    trained = model.trained
+    adam = Adam(model.w.flat[trained])
 
     def step():
         model.zero_grad()
-        model.loss_and_grad(x, y)
-        adam.step(model.dw.flat, 1e-5)
+        model.loss_and_grad(x, y, keep=keep)
+        adam.step(model.dw.flat[trained], 1e-5)
 
     return step
+
+
+def fewer(rounds: int) -> list[Row]:
+    """Rows of training steps of small, 16 clips of 5 s, with half of the patches or half of the blocks left out."""
+    model, x, y = setting("small", 500, 16)
+    frozen, _, _ = setting("small", 500, 16)
+    frozen.frozen = model.config.depth // 2
+    config, patches = TrainConfig(patchout=0.5), model.config.tokens - model.config.prefix_tokens
+    keep, whole = patches_kept(len(x), patches, config, 0, 0), training_step(model, x, y)
+    name = "small, 5 s, training step, batch 16, "
+    return [
+        compare(name + "patchout 0.5", training_step(model, x, y, keep), whole, rounds, "all patches"),
+        compare(name + "6 blocks frozen", training_step(frozen, x, y), whole, rounds, "all weights trained"),
+    ]
 
 
 def share_of_peak(rounds: int) -> list[Row]:
