@@ -17,6 +17,9 @@ class Html(str):
 
     __slots__ = ()
 
+    def __add__(self, other: str) -> "Html":
+        return joined((self, other))
+
 
 def escaped(value: object) -> Html:
     """A text for a page: on one line, control and direction characters as escapes, &, <, > and quotes as entities."""

@@ -15,6 +15,7 @@ from .builder import folded, paragraph
 from .html import Html, number, percent, tag
 from .sound import MOST_SECONDS, frames_of, player, relevance_uri, sound_uri, spectrogram_uri
 
+SURE = 0.8  # probability from which on a wrong prediction casts doubt on the label
 BUDGET = 8_000_000  # characters of all pictures and sounds of a page
 
 
@@ -109,9 +110,10 @@ def _alike(labels, entry):
 
 
 def _doubt(record, entry):
-    """A sentence if the nearest training clips contradict the label."""
+    """A sentence if the model is sure and the nearest training clips contradict the label as well."""
     near, own = entry["nearest"], set(record["clips"][entry["clip"]]["labels"])
-    if len(near) < 3 or record["model"]["loss"] == "bce":
+    sure = record["clips"][entry["clip"]]["top"][0][1] >= SURE
+    if len(near) < 3 or not sure or record["model"]["loss"] == "bce":
         return None
     about = sum(entry["about"] in each["labels"] for each in near)
     if about < len(near) - 1 or any(own & set(each["labels"]) for each in near):

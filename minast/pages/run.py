@@ -352,7 +352,9 @@ def written(value: object) -> str:
     """A setting's value in a table."""
     if isinstance(value, list):
         return " ".join(map(written, value))
-    return {None: "–", True: "yes", False: "no"}.get(value) if value is None or isinstance(value, bool) else f"{value}"
+    if value is None or isinstance(value, bool):
+        return {None: "–", True: "yes", False: "no"}[value]
+    return f"{value:.6g}" if isinstance(value, float) else f"{value}"
 
 
 def _data(record):

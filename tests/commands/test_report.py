@@ -6,9 +6,11 @@ import shutil
 import numpy as np
 import pytest
 
+import minast
+from minast.checkpoint import load_state
+from tests.golden.make_run import HERE as OLD
+from tests.golden.make_run import write_sounds
 from tests.pages.made import Reader
-
-HERE = __file__
 
 
 @pytest.fixture
@@ -107,10 +109,21 @@ def test_what_is_no_run(tmp_path, command):
     assert status == 2 and "has no last.npz" in err
 
 
-def test_a_run_of_an_earlier_version(tmp_path, command):
-    """Version 0.1 wrote no report: its run is scored again, or what is missing is said."""
-    from pathlib import Path
-
-    old = shutil.copytree(Path(HERE).parents[1] / "golden" / "run_0.1", tmp_path / "old")
+def test_a_run_of_version_0_1_is_scored_where_its_data_are(tmp_path, command):
+    """It wrote no report. best.npz is made from its last.npz, and the place of its data is put right, as a user may."""
+    old, sounds = tmp_path / "old", tmp_path / "sounds"
+    old.mkdir()
+    sounds.mkdir()
+    shutil.copy(OLD / "last.npz", old)
+    shutil.copy(OLD / "last.npz", old / "best.npz")
+    status, _, err = command("report", old)
+    assert status == 2 and "there is no such folder" in err and err.count("\n") == 1
+    model, info = minast.load(old / "last.npz", "numpy")
+    state = load_state(old / "last.npz")
+    state["settings"] |= {"data": str(write_sounds(sounds)), "folder": str(tmp_path)}
+    minast.save(old / "last.npz", model, info.labels, info.features, info.loss, info.history, info.notes, state)
     status, out, err = command("report", old)
-    assert (status == 0 and (old / "report.html").exists()) or (status == 2 and err.count("\n") == 1), (out, err)
+    record = json.loads((old / "report.json").read_text())
+    assert status == 0 and "scored again" in out and record["result"]["clips"] == len(record["clips"]) > 0
+    assert [row["epoch"] for row in record["history"]] == [row["epoch"] for row in info.history]
+    assert Reader((old / "report.html").read_text("utf-8")).all("audio")

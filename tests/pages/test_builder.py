@@ -19,6 +19,8 @@ from tests.pages.made import HOSTILE, Reader
 def test_texts_are_escaped_and_markup_stays():
     assert tag("p", "a < b & c", tag("b", '"'), class_="x") == '<p class="x">a &lt; b &amp; c<b>&quot;</b></p>'
     assert tag("td", 3, data_v=0.5, hidden=True, title=None, id=False) == '<td data-v="0.5" hidden>3</td>'
+    both = tag("b", "<") + "<" + tag("i", ">")
+    assert isinstance(both, Html) and both == "<b>&lt;</b>&lt;<i>&gt;</i>" and escaped(both) is both
     found = escaped(HOSTILE)
     assert "<" not in found and '"' not in found and "\u202e" not in found and "\x1b" not in found
     with pytest.raises(ValueError):

@@ -78,6 +78,12 @@ def test_a_thousand_clips_of_fifty_classes_fit(tmp_path):
     assert len([a for a in read.all("table") if "data-fold" in a]) >= 3  # classes, confusions, clips, data
 
 
+@pytest.mark.parametrize("loss", ["ce", "bce"])
+def test_no_markup_of_the_page_is_shown_as_text(loss):
+    shown = "".join(Reader(pages.run_page(*made(loss=loss))).text)
+    assert "<" not in shown and "Nearest training clips, by the cosine" in shown
+
+
 def test_pictures_stop_where_the_page_would_be_too_large(monkeypatch):
     full, shown = made()
     each = max(map(len, shown.values()))
