@@ -10,6 +10,6 @@ run_folder        what is saved: last.npz, best.npz, history.csv, curves.png
 finish, result    the final model's scores, what is quoted, and the report; summary is that of many runs
 
 batches, feature_cache and prefetch feed the loop. clip_cache keeps what is computed of clips, an entry a file
-(cache_entry); late computes it when a batch needs it, for millions of them. linear_probe, loss_scale, progress, stopping
-and tensorboard are the loop's helpers.
+(cache_entry); late computes it when a batch needs it, for millions of them. linear_probe, loss_scale, progress,
+stopping and tensorboard are the loop's helpers.
 """

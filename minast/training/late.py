@@ -129,7 +129,7 @@ class Late:
         with self.cache._lock:
             new, self._state[i] = self._state[i] != BAD, BAD
             self.bad += new
-        if new and self.bad <= SHOWN and not self.quiet:
+        if new and self.bad <= SHOWN:
             note(f"left out: {error}")
 
     def trained_on(self) -> np.ndarray:
