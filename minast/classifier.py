@@ -8,6 +8,7 @@ import numpy as np
 from .checkpoint import Info, load, save
 from .config import FeatureConfig
 from .console.say import warn
+from .errors import Error
 from .model import AST
 from .predictor import Heard, Predictor, Sound, listed, whole
 from .scoring import BATCH, by_clip, clip_mean, segment_embeddings, segment_scores, segment_times
@@ -59,8 +60,11 @@ class Classifier(Predictor):
 
         data: a folder with one sub-folder per class, a CSV manifest, or any other DATA of the command (`open_dataset`).
         out: the run's folder (default: runs/<data>-<preset>). options: the command's flags, with underscores
-        (`weight_decay=0.01`). Raises minast.Error for data or options that cannot be trained with.
+        (`weight_decay=0.01`), but for those that train many models: folds and seeds are for `train.fit`. Raises
+        minast.Error for data or options that cannot be trained with.
         """
+        if options.get("seeds") is not None or (options.get("folds") is not None and options.get("fold") is None):
+            raise Error("folds and seeds train many models, a classifier is one: use minast.train.fit, or name a fold.")
         return cls.load(fit(data, out=out, **options), options.get("backend"))
 
     def save(self, path: str | os.PathLike) -> None:

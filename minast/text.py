@@ -37,7 +37,7 @@ def counted(n: int, noun: str, nouns: str | None = None) -> str:
 
 def duration(seconds: float) -> str:
     """About how long, for people: "40 s", "17 min", "2.5 h", "3.1 days"."""
-    if seconds < 59.5:
+    if seconds < 119.5:
         return f"{seconds:.0f} s"
     if seconds < 99.5 * 60:
         return f"{seconds / 60:.0f} min"

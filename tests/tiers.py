@@ -18,6 +18,23 @@ ONE_ORDER = r"(?!reverse|random).*"  # of kernel tests: threads in one order, an
 # file: {test: the cases that stay in the fast tier, as a regular expression of their whole names; None: no case}
 SLOW = {
     "training/test_large.py": {"test_a_simulated_audioset": None},
+    "training/test_many.py": {
+        **dict.fromkeys(("test_killed_and_resumed", "test_ctrl_c_and_resume", "test_all_become_longer")),
+        **dict.fromkeys(("test_seeds_share_the_split", "test_a_run_that_blows_up_does_not_stop_the_others")),
+        **dict.fromkeys(("test_means_and_deviations", "test_every_fold_is_the_test_set_once_for_each_seed")),
+        **dict.fromkeys(("test_a_run_is_the_command_with_fold_and_seed", "test_refusals_of_a_folder_of_runs")),
+        "test_drawn_folds_are_a_partition_that_evaluate_finds_again": None,
+    },
+    "training/test_longer.py": {
+        **dict.fromkeys(("test_a_cosine_goes_on_where_the_longer_one_is", "test_milestones_simply_go_on")),
+        **dict.fromkeys(("test_out_of_patience_and_more_of_it", "test_tensorboard", "test_patience")),
+        **dict.fromkeys(("test_a_run_does_not_become_shorter", "test_a_log_says_how_far_a_long_epoch_is")),
+        "test_without_a_validation_split_nothing_is_chosen": None,
+    },
+    "training/test_fitted.py": {
+        **dict.fromkeys(("test_an_estimate_is_near_the_time_of_a_step", "test_8_khz_is_trained_at_8_khz")),
+        "test_a_default_that_is_too_slow_gives_way_unless_it_was_asked_for": "asked0",
+    },
     "model/test_model.py": {"test_every_weight": "bce-.*"},
     "model/test_fast.py": {"test_worker_processes": "1-.*"},
     "commands/test_package.py": {"test_help": "train|bench", "test_wrong_flags_exit_2": "predict"},

@@ -39,12 +39,15 @@ def fitting_rate(found: Counter, most: int = HIGHEST) -> int:
     return min(max(reached), most) if reached else most
 
 
-def rate_words(found: Counter, rate: int, asked: bool) -> list[str]:
-    """Sentences on what happens to files at other rates than the one that is used."""
+def rate_words(found: Counter, rate: int, fitted: bool, asked: bool) -> list[str]:
+    """Sentences on the rate that is used, and on files at other rates.
+
+    fitted: whether it comes from the files; asked: whether the user gave it.
+    """
     below, above = (sum(n for r, n in found.items() if (r < rate, r > rate)[i]) for i in (0, 1))
     common = ", ".join(f"{r} Hz ({counted(n, 'file')})" for r, n in found.most_common(4))
     said = []
-    if found and not asked:
+    if found and fitted:
         said.append(f"sample rate {rate} Hz, from the files' own: {common}")
     if below:
         said.append(

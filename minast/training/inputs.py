@@ -32,7 +32,8 @@ def prepare_features(
     if dataset.kind != "builtin":
         own = rates(train)
         features = FeatureConfig(**{"rate": fitting_rate(own), **known})
-        print("\n".join(rate_words(own, features.rate, "rate" in known)), end="\n" if own else "")
+        for line in rate_words(own, features.rate, "rate" not in known, options.rate is not None):
+            print(line)
     else:
         features = FeatureConfig(**known)
     bad = []

@@ -100,14 +100,18 @@ def units(groups: Sequence[str], clips: Sequence[str] | None = None) -> list[str
 
 
 def quoted(result: Result, before: str = "") -> str:
-    """ "accuracy 93.33% (95% interval 85.00% to 98.33%), mAP 0.981, AUC 0.9930 on 60 test clips" """
-    name, low_high = result.measure, result.intervals[result.measure]
+    """ "accuracy 93.33% (95% interval 85.00% to 98.33%), mAP 0.981, AUC 0.9930 on 60 test clips"
+
+    There is no interval for clips of a single group: it says nothing about others.
+    """
+    name, (low, high) = result.measure, result.intervals[result.measure]
+    interval = "no interval" if np.isnan(low + high) else f"95% interval {low:.2%} to {high:.2%}"
     others = [f"mAP {result.measures['mAP']:.3f}"] if name != "mAP" else []
     others.append(f"AUC {result.measures['AUC']:.4f}")
     kinds = len(set(filter(None, result.groups)))
     of = f" of {counted(kinds, 'group')}" if kinds else ""
     return (
-        f"{name} {result.measures[name]:.2%} (95% interval {low_high[0]:.2%} to {low_high[1]:.2%}), "
+        f"{name} {result.measures[name]:.2%} ({interval}), "
         f"{', '.join(others)} on {counted(len(result.clips), f'{result.split} clip')}{of}"
     )
 

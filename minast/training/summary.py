@@ -89,6 +89,7 @@ def show(summary: dict) -> list[str]:
         )
     part, spread = summary["pooled"], summary["std"][measure]
     low, high = part["intervals"][measure]
+    interval = "no interval" if np.isnan(low + high) else f"95% interval {low:.2%} to {high:.2%}"
     words = [f"{spread:.2%} over {counted(len(runs), 'run')}"] if spread is not None else []
     for over, key in (("over_folds", "folds"), ("over_seeds", "seeds")):
         if summary[over][measure] is not None and len(runs) > len(summary[key]):
@@ -97,8 +98,7 @@ def show(summary: dict) -> list[str]:
     lines.append(mean + (f", standard deviation {', '.join(words)}" if words else ""))
     of = f"{counted(part['groups'], 'group')} of " if part["groups"] else ""
     lines.append(
-        f"pooled {measure} {part['measures'][measure]:.2%} (95% interval {low:.2%} to {high:.2%}) over {of}"
-        f"{counted(part['clips'], 'clip')}"
+        f"pooled {measure} {part['measures'][measure]:.2%} ({interval}) over {of}{counted(part['clips'], 'clip')}"
     )
     if summary["finished"] < summary["planned"]:
         lines.append(f"{summary['finished']} of {summary['planned']} runs are finished")

@@ -11,7 +11,7 @@ import minast
 from minast.config import ModelConfig, TrainConfig
 from minast.datasets import open_dataset
 from minast.training import building, choice, estimate, fitted
-from minast.training.result import Result, remarks
+from minast.training.result import Result, quoted, remarks
 
 
 @pytest.mark.parametrize(
@@ -41,11 +41,12 @@ def test_rates_come_from_the_files_heads(tmp_path):
 
 def test_what_is_said_of_rates():
     found = Counter({8000: 3, 44100: 7})
-    said = fitted.rate_words(found, 16000, asked=False)
+    said = fitted.rate_words(found, 16000, fitted=True, asked=False)
     assert said[0].startswith("sample rate 16000 Hz, from the files' own: 44100 Hz (7 files), 8000 Hz (3 files)")
     assert "3 of 10 files are below 16000 Hz" in said[1] and len(said) == 2
-    assert "most files have a higher rate than 8000 Hz" in fitted.rate_words(found, 8000, asked=True)[0]
-    assert fitted.rate_words(Counter({16000: 5}), 16000, asked=True) == []
+    assert "most files have a higher rate than 8000 Hz" in fitted.rate_words(found, 8000, fitted=False, asked=True)[0]
+    assert fitted.rate_words(Counter({16000: 5}), 16000, fitted=False, asked=True) == []
+    assert fitted.rate_words(Counter({44100: 5}), 16000, fitted=False, asked=False) == []  # what a recipe says
 
 
 def test_what_is_said_of_lengths():
@@ -152,6 +153,13 @@ def test_chance_is_said():
         said = remarks(result(noise, targets, loss))
         assert len(said) == 1 and said[0].startswith("This is chance level: AUC 0.") and "--pretrained" in said[0]
         assert remarks(result(noise + targets, targets, loss)) == []
+
+
+def test_one_group_has_no_interval():
+    targets = np.eye(2)[np.arange(10) % 2]
+    found = result(targets * 0.8 + 0.1, targets)
+    found.groups = ["one speaker"] * 10
+    assert quoted(found).startswith("accuracy 100.00% (no interval), mAP") and quoted(found).endswith("of 1 group")
 
 
 def test_classes_without_test_clips_are_named():

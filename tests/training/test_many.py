@@ -4,6 +4,10 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -108,6 +112,26 @@ def test_ctrl_c_and_resume(done, folds, tmp_path, monkeypatch, command):
     assert status == 0 and len(steps) == 36 and "mean accuracy" in said and "pooled accuracy" in said
 
 
+def test_killed_and_resumed(done, folds, tmp_path, command):
+    """SIGKILL in the second run: what was finished stays, and all ends in the same weights."""
+    out = tmp_path / "x"
+    arguments = [sys.executable, "-m", "minast.train", folds, "--folds", "all", "--seeds", "2", "--out", out, *SHORT]
+    root, deadline = Path(__file__).resolve().parents[2], time.time() + 120
+    with subprocess.Popen(
+        [*map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=root
+    ) as process:
+        while not (out / NAMES[1] / "last.npz").exists() and process.poll() is None and time.time() < deadline:
+            time.sleep(0.01)
+        process.kill()
+        said = process.communicate()[0].decode()
+    assert (out / NAMES[0] / "scores.npz").exists() and not (out / NAMES[5]).exists(), said
+    before = (out / NAMES[0] / "last.npz").stat().st_mtime_ns
+    assert command("train", "--resume", out)[0] == 0
+    assert (out / NAMES[0] / "last.npz").stat().st_mtime_ns == before
+    mine, theirs = weights(out), weights(done)
+    assert all(np.array_equal(mine[name], theirs[name]) for name in NAMES) and summary(out)["finished"] == 6
+
+
 def test_all_become_longer(folds, tmp_path, command):
     out = tmp_path / "x"
     assert command("train", folds, "--folds", "all", "--fold", "1", "--seeds", "2", "--out", out, *SHORT)[0] == 0
@@ -165,6 +189,12 @@ def test_drawn_folds_are_a_partition_that_evaluate_finds_again(tones, tmp_path, 
 def test_refusals(folds, tmp_path, command, flags, words):
     status, _, err = command("train", folds, "--out", tmp_path / "x", *flags)
     assert status == 2 and words in err and err.count("\n") == 1 and not (tmp_path / "x").exists()
+
+
+def test_a_classifier_is_one_model(folds):
+    for options in ({"folds": "all"}, {"seeds": 2}):
+        with pytest.raises(minast.Error, match="folds and seeds train many models, a classifier is one"):
+            minast.Classifier.fit(folds, **options)
 
 
 def test_refusals_of_a_folder_of_runs(done, tones, command, tmp_path):
