@@ -40,6 +40,24 @@ def test_flops_of_base():
     assert abs((models.flops(config) + saved) / 2e9 - 130.5) < 0.5
 
 
+def test_fewer_patches_and_frozen_blocks_are_compared_with_the_whole(monkeypatch):
+    """At toy size: both steps leave out what they say."""
+    real, kept = minast.AST.loss_and_grad, []
+
+    def noting(self, x, y, keep=None, **options):
+        kept.append((self.frozen, None if keep is None else keep.shape))
+        return real(self, x, y, keep=keep, **options)
+
+    setting = models.setting
+    monkeypatch.setattr(models, "setting", lambda *_: setting("nano", 48, 2))
+    monkeypatch.setattr(minast.AST, "loss_and_grad", noting)
+    rows = models.fewer(1)
+    assert [row.against for row in rows] == ["all patches", "all weights trained"] and all(
+        row.ratio > 0 for row in rows
+    )
+    assert set(kept) == {(0, None), (0, (2, 24)), (6, None)}
+
+
 def test_a_row_from_the_shell(tmp_path, command):
     status, out, _ = command("bench", "import", "--rounds", "1", "--json", tmp_path / "b.json")
     assert status == 0 and "import minast" in out

@@ -5,9 +5,11 @@ import pytest
 
 from minast import AST, ModelConfig, cuda
 from minast.backend import why_no_gpu
+from minast.config import TrainConfig
 from minast.cuda import half_encoder
 from minast.errors import Error
 from minast.launch import emulation
+from minast.training.learner import new_learner
 from minast.training.loss_scale import LossScale, loss_scale
 from tests.kernel_cases import CASTS, ORDERS, get, need_compiler, noting, unwritten_is_nan
 
@@ -83,6 +85,21 @@ def test_patchout_and_frozen_blocks(backend, frozen):
         assert gap < WORST["bfloat16"] * np.linalg.norm(plain.dw[name]), name
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_copy_stays_up_to_date_when_blocks_are_frozen(backend):
+    """The optimizer writes the trained part of it: after a step it is the whole of the weights, rounded."""
+    ours, (x, y) = model(backend, dtype="bfloat16"), batch(loss="bce")
+    before = get(ours.w.flat).copy()
+    student = new_learner(ours, TrainConfig(freeze=1, dtype="bfloat16", weight_decay=0.5))
+    for _ in range(2):
+        student.step(ours.xp.asarray(x), ours.xp.asarray(y), 1e-2)
+    changed = get(ours.w.flat) != before
+    assert not changed[: ours.trained.start].any() and changed[ours.trained].mean() > 0.9
+    logits = get(ours.forward(x))
+    ours.weights_changed()
+    assert np.array_equal(get(ours.forward(x)), logits)
+
+
 @pytest.mark.parametrize("place", ORDERS)
 @pytest.mark.parametrize("dtype", HALF_DTYPES)
 def test_gradients_in_every_order(dtype, place):
@@ -138,7 +155,12 @@ def test_parts_of_a_batch_add_up(backend, dtype):
     for parts, sizes in ((2, [2, 3]), (9, [1] * 5)):
         ours, seen = model(backend, dtype=dtype), []
         encode = ours._encoder_forward
-        ours._encoder_forward = lambda x, *rest, encode=encode, seen=seen: (seen.append(len(x)), encode(x, *rest))[1]
+
+        def noting(x, *rest, encode=encode, seen=seen, **options):
+            seen.append(len(x))
+            return encode(x, *rest, **options)
+
+        ours._encoder_forward = noting
         got, own = ours.loss_and_grad(x, y, "ce", parts=parts)
         assert seen == sizes and got == pytest.approx(want, rel=1e-6)
         np.testing.assert_allclose(get(own), get(logits), rtol=1e-5, atol=1e-6)
