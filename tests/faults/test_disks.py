@@ -45,8 +45,8 @@ def test_broken_matplotlib(server, few, undisturbed, tmp_path):
     status, said, err = server.run("train", runs.begin(few, out), ["no_matplotlib"])
     assert status == 0 and runs.same(runs.weights(out), undisturbed) and runs.SENTENCE.fullmatch(err)
     assert err.count("Matplotlib requires access to a writable cache directory.") == 2  # not one an epoch
-    assert f"{out}: best.npz, last.npz, history.csv\n" in said
-    assert sorted(os.listdir(out)) == ["best.npz", "history.csv", "last.npz"]
+    files = ["best.npz", "last.npz", "history.csv", "scores.npz", "report.json", "report.html"]
+    assert f"{out}: {', '.join(files)}\n" in said and sorted(os.listdir(out)) == sorted(files)
 
 
 def test_no_folder_for_matplotlib(few, undisturbed, tmp_path):
