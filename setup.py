@@ -39,6 +39,8 @@ setup(
     ],
     extras_require={
         "formats": ["av>=12"],  # m4a, aac, wma, mp4, webm, ...
+        "onnx": ["onnx>=1.15", "onnxruntime>=1.16"],  # export to .onnx; the second one for --int8 and to compare
+        "live": ["sounddevice>=0.4.6"],  # listen to a microphone
         "cluster": ["distributed>=2024.1"],  # scan --cluster
         "remote": ["fsspec>=2024.2"],  # s3://, gs://, http://: each needs another package, such as s3fs
         "gpu": ["cupy-cuda13x>=14"],
