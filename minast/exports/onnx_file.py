@@ -67,9 +67,8 @@ def quantized(proto: Any) -> Any:
     reduce_range). Raises minast.Error without onnxruntime.
     """
     runtime()
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
     import onnx
+    from onnxruntime.quantization import QuantType, quantize_dynamic
 
     outside = [node.name for node in proto.graph.node if node.name.startswith(FLOAT_ONLY)]
     with tempfile.TemporaryDirectory() as folder, _quiet():

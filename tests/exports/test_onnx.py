@@ -11,7 +11,6 @@ from minast.audio import load_audio
 from minast.checkpoint import Info
 from minast.config import FeatureConfig, ModelConfig
 from minast.datasets.synthetic import generate
-from minast.exports.front import samples_heard
 from minast.features import log_mel, model_inputs
 from minast.model import AST
 from minast.scoring import probabilities
