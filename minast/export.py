@@ -105,8 +105,8 @@ def compare(args, data, model, info):
     apart = onnx_file.difference(data, model, info, args.waveform)
     if not args.int8 and not apart <= onnx_file.APART:  # NaN is refused, too
         raise Error(
-            f"{visible(args.out)} is not written: onnxruntime's logits differ from minast's by {apart:.2g} of the largest: "
-            "the checkpoint is damaged, or this onnxruntime has an error."
+            f"{visible(args.out)} is not written: onnxruntime's logits differ from minast's by {apart:.2g} of the "
+            "largest: the checkpoint is damaged, or this onnxruntime has an error."
         )
     return f"run by onnxruntime on noise: its logits differ from minast's by {apart:.1g} of the largest"
 
@@ -123,8 +123,8 @@ def write_folder(args, model, info):
     found = hugging_face.refusals(model.config, info.features)
     if found:
         raise Error(
-            f"{args.checkpoint}: transformers cannot express this model: it has {'; it has '.join(found)}. An .onnx file "
-            "can: python -m minast.export CHECKPOINT OUT.onnx --waveform."
+            f"{args.checkpoint}: transformers cannot express this model: it has {'; it has '.join(found)}. An .onnx "
+            "file can: python -m minast.export CHECKPOINT OUT.onnx --waveform."
         )
     writable_folder(args.out)
     if os.path.exists(os.path.join(args.out, hugging_face.WEIGHTS)):

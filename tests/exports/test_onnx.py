@@ -143,7 +143,7 @@ def test_int8(trained, tones, tmp_path, command):
     kinds = [node.op_type for node in proto.graph.node]
     assert kinds.count("MatMulInteger") == 2 * 6  # q, k, v, proj, fc1, fc2 of two blocks
     assert "weights" in {each.key for each in proto.metadata_props}
-    model, info = checkpoint.load(trained / "best.npz")
+    _, info = checkpoint.load(trained / "best.npz")
     int8, full = (onnx_file.session(str(tmp_path / name)) for name in ("a.onnx", "b.onnx"))
     for label in info.labels:
         wave = load_audio(tones / label / "3.wav")[None]

@@ -52,7 +52,7 @@ def probabilities(name: str, logits: np.ndarray) -> np.ndarray:
 
 
 def wave(name: str) -> np.ndarray:
-    """A sound in 16-bit steps, as a wav file keeps it: a chord that glides, in noise, after silence.   -> (S,) float32"""
+    """A chord that glides, in noise, after silence; in 16-bit steps, as a wav file keeps it.   -> (S,) float32"""
     n = int(16000 * SECONDS[name])
     rng, t = np.random.default_rng(n), np.arange(n) / 16000
     x = sum(np.sin(2 * np.pi * f * t * (1 + 0.1 * t)) for f in (220, 1300, 3700)) / 6 + 0.02 * rng.standard_normal(n)
