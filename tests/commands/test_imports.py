@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 FOLDER = Path(__file__).resolve().parents[2] / "minast"
-COMMANDS = ("train", "predict", "evaluate", "scan", "embed", "convert", "stats", "data", "bench")
+COMMANDS = ("train", "predict", "evaluate", "scan", "embed", "convert", "stats", "data", "bench", "export", "listen")
 
 # room -> what no module of it imports. A room is a module or a package, with all that is in it.
 BASE = ("cli", "backend", "layers", "gpu", "encoder", "model", "datasets", "training", "pretrained", "checkpoint")
@@ -26,6 +26,8 @@ FORBIDDEN = {
     "model": ("training", "pretrained", "checkpoint", "scoring", "explain", "plots"),
     "audio": ("features", "model", "training", "pretrained", "checkpoint", "datasets", "scoring"),
     "streaming": (*COMMANDS, "training", "pretrained", "classifier"),
+    "live": (*COMMANDS, "training", "pretrained", "classifier"),
+    "exports": (*COMMANDS, "training", "classifier"),
     "features": ("model", "training", "pretrained", "checkpoint", "datasets"),
     "datasets": ("model", "training", "pretrained", "checkpoint"),
     "checkpoint": ("training", "scoring", "pretrained"),
