@@ -7,9 +7,9 @@
 
 Prints an event a line, as JSON with start, end (s), label and score, as soon as it is known: when the label is no
 longer heard. Events are those of python -m minast.scan, and so are the flags that say what one is: a file piped in
-gives the same events. Several channels are averaged. On a terminal a line shows what is heard at the moment. The latency is
-counted from the arrival of a segment's last sample to its scores. Ctrl-C ends it, with the last events written and exit
-status 0.
+gives the same events. Several channels are averaged. On a terminal a line shows what is heard at the moment. The
+latency is counted from the arrival of a segment's last sample to its scores. Ctrl-C ends it, with the last events
+written and exit status 0.
 """
 
 import json

@@ -98,9 +98,7 @@ def wav_form(read: Read) -> Form:
         if name == b"data":
             break
         if size > LARGEST_CHUNK:
-            raise Error(
-                f"standard input is a damaged wav file: its header has a chunk of {size} bytes."
-            )
+            raise Error(f"standard input is a damaged wav file: its header has a chunk of {size} bytes.")
         body = exactly(read, size + size % 2)
         if name == b"fmt ":
             form = _format(body)

@@ -86,7 +86,7 @@ def test_events_come_while_the_sound_goes_on(trained, street, tmp_path, command)
     wanted = scanned(trained, tmp_path / "a.wav", tmp_path, command, ["--hop", 0.24])
     data = (tmp_path / "a.wav").read_bytes()
     arguments = [sys.executable, "-m", "minast.listen", str(trained / "best.npz"), "-", "--hop", "0.24", "--verbose"]
-    child = subprocess.Popen(arguments, cwd=ROOT, **{each: subprocess.PIPE for each in ("stdin", "stdout", "stderr")})
+    child = subprocess.Popen(arguments, cwd=ROOT, **dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE))
     try:
         half = 2 * len(data) // 3
         for i in range(0, half, 5000):
@@ -104,7 +104,7 @@ def test_events_come_while_the_sound_goes_on(trained, street, tmp_path, command)
 
 def test_ctrl_c_writes_the_last_events(trained, street, tmp_path):
     arguments = [sys.executable, "-m", "minast.listen", str(trained / "best.npz"), "-", "--format", "f32le"]
-    child = subprocess.Popen(arguments, cwd=ROOT, **{each: subprocess.PIPE for each in ("stdin", "stdout", "stderr")})
+    child = subprocess.Popen(arguments, cwd=ROOT, **dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE))
     try:
         piece = street[: 2 * RATE]  # within the first two sounds; the second is still heard
         child.stdin.write(piece.tobytes())
@@ -144,7 +144,7 @@ class Played:
         if settings["samplerate"] not in self.rates:
             raise RuntimeError("Invalid sample rate")
 
-    def InputStream(self, callback, finished_callback, **settings):  # noqa: N802  as the package has it
+    def InputStream(self, callback, finished_callback, **settings):
         self.opened.append(settings)
 
         def play():
