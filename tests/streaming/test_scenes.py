@@ -109,17 +109,18 @@ def test_memory_is_that_of_minutes_after_hours(trained, tmp_path):
 
 
 CHILD = """
-import resource, sys
+import sys
 from minast import scan
+from minast.bench.cpu.process import peak_memory
 status = scan.main(sys.argv[1:])
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print(peak_memory())
 sys.exit(status)
 """
 
 
 def peak_of(arguments):
-    """MiB, of a fresh process: ru_maxrss of a fork would count its parent's."""
+    """MiB, of a fresh process."""
     command = [sys.executable, "-c", CHILD, *map(str, arguments[1:])]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    return int(done.stdout.splitlines()[-1]) / (2**20 if sys.platform == "darwin" else 2**10)
+    return int(done.stdout.splitlines()[-1]) / 2**20
