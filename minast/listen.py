@@ -42,6 +42,7 @@ def main(argv=None):
     scanner = Scanner(settings_of(args, info))
     if info.notes.get("random_head"):
         cli.note("the head of this model is random, not trained yet: these scores mean nothing.")
+    scanner.scores(np.zeros((1, info.features.frames, info.features.mel_bins), np.float32))  # the first pass is slow
     source = open_source(args, info.features.rate)
     heard = []
 

@@ -13,7 +13,7 @@ from ..streaming.sound import OpenSound, Segment
 from ..streaming.work import Scanner
 from .source import Source
 
-FRAMES = 8  # of the log-mel that are computed at a time: 80 ms
+FRAMES = 4  # of the log-mel that are computed at a time: 40 ms, which a segment waits at most
 KEPT = 10**5  # latencies, those of the latest segments
 
 
