@@ -11,6 +11,7 @@ test = ["pytest>=8"]
 # What minast bench registers needs where there is no CUDA toolkit: no GPU, no driver. NVIDIA has none for macOS.
 nvrtc = ("nvidia-cuda-nvrtc", "nvidia-cuda-runtime", "nvidia-cuda-crt")
 compile_ = [f'{name}>=13,<14; sys_platform != "darwin"' for name in (*nvrtc, "nvidia-cuda-nvdisasm")]
+onnx = ["onnx>=1.15", "onnxruntime>=1.16"]  # export to .onnx; the second one for --int8 and to compare
 cluster = ["distributed>=2024.1"]  # scan --cluster
 remote = ["fsspec>=2024.2"]  # s3://, gs://, http://: each needs another package, such as s3fs
 tutorials = ["jupytext>=1.16", "nbclient>=0.10", "ipykernel>=6.29", "nbconvert>=7.16"]
@@ -45,6 +46,8 @@ setup(
     ],
     extras_require={
         "formats": ["av>=12"],  # m4a, aac, wma, mp4, webm, ...
+        "onnx": onnx,
+        "live": ["sounddevice>=0.4.6"],  # listen to a microphone
         "cluster": cluster,
         "remote": remote,
         "gpu": ["cupy-cuda13x>=14"],
@@ -53,7 +56,7 @@ setup(
         "test": test,
         "compile": compile_,
         "tutorials": [*tutorials, "jupyterlab>=4"],
-        "dev": [*test, *compile_, *tutorials, *cluster, *remote, "ruff>=0.14,<0.16", "pre-commit>=3.5"],
+        "dev": [*test, *compile_, *tutorials, *cluster, *remote, *onnx, "ruff>=0.14,<0.16", "pre-commit>=3.5"],
     },
     classifiers=[
         "Programming Language :: Python :: 3",

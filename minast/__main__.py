@@ -15,6 +15,8 @@ COMMANDS = {
     "scan": "write a table of what happens when, in long recordings and archives",
     "calibrate": "make probabilities mean what they say, and choose a threshold for each class",
     "embed": "write the embeddings of audio files to a .npz",
+    "listen": "say what is heard as it is heard: from a microphone, or a stream on standard input",
+    "export": "write a checkpoint for other programs: ONNX, or a Hugging Face folder",
     "convert": "turn pretrained ViT, DeiT or AST weights into a checkpoint",
     "data": "say what is in a data set, and what is wrong with it",
     "stats": "measure the mean and standard deviation of a data set's features",

@@ -66,6 +66,10 @@ def check_name(out):
     stem, ending = os.path.splitext(out)
     if os.path.isdir(out) or not os.path.basename(out):
         raise Error(f"{out} is a folder: name the checkpoint to write, as {os.path.join(out, 'model.npz')}.")
+    if ending.lower() == ".onnx":
+        raise Error(
+            f"{out}: convert writes minast checkpoints (.npz): python -m minast.export CHECKPOINT {out} writes ONNX."
+        )
     if ending.lower() != ".npz":
         raise Error(f"{out}: what is written is a minast checkpoint, a .npz file: call it {stem or out}.npz.")
 

@@ -248,18 +248,19 @@ def model_inputs(mel: np.ndarray, features: FeatureConfig) -> np.ndarray:
 
 
 def log_mel_blocks(
-    waves: Iterable[np.ndarray], features: FeatureConfig, spectrograms: Spectrograms = ON_CPU
+    waves: Iterable[np.ndarray], features: FeatureConfig, spectrograms: Spectrograms = ON_CPU, together: int = STREAM
 ) -> Iterator[np.ndarray]:
-    """`log_mel` of a waveform that comes in blocks (n,), bit for bit.   -> (STREAM, F) each, (t, F) the last
+    """`log_mel` of a waveform that comes in blocks (n,).   -> (together, F) each, (t, F) the last
 
-    spectrograms: where it is computed. Raises minast.Error as `log_mel` does.
+    spectrograms: where it is computed. together: frames; at multiples of BLOCK it is `log_mel` bit for bit, a smaller
+    number waits less for sound that is still to come. Raises minast.Error as `log_mel` does.
     """
 
     def computed(wave):
         return spectrograms.log_mels([wave], features.rate, features.mel_bins, features.window)[0]
 
     frame, shift, _ = sizes(features.rate)
-    wanted, waiting, count = (STREAM - 1) * shift + frame, [], 0
+    wanted, waiting, count = (together - 1) * shift + frame, [], 0
     for wave in waves:
         waiting.append(wave)
         count += len(wave)
@@ -268,7 +269,7 @@ def log_mel_blocks(
         wave = np.concatenate(waiting)
         while len(wave) >= wanted + shift:
             yield computed(wave[:wanted])
-            wave = wave[STREAM * shift :]
+            wave = wave[together * shift :]
         waiting, count = [wave], len(wave)
     wave = np.concatenate(waiting) if waiting else np.zeros(0, np.float32)
     yield computed(wave)

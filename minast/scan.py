@@ -60,16 +60,7 @@ def parser():
     p.add_argument("paths", nargs="+", metavar="PATH", help=text)
     p.add_argument("--out", required=True, metavar="OUT", help="the table to write: .csv, .jsonl, .selections.txt")
     p.add_argument("--format", choices=tables.WRITERS, help="of the table (default: by its name)")
-    g = p.add_argument_group("events")
-    seconds = {"type": number(0, DAY), "metavar": "SECONDS"}
-    hop = {**seconds, "type": number(0, DAY, above=True)}
-    g.add_argument("--hop", **hop, help="from one segment to the next (default: a segment, end to end)")
-    text = "the score from which a label counts as heard (default: the checkpoint's thresholds, else 0.5)"
-    g.add_argument("--min-score", type=number(0, 1), metavar="P", help=text)
-    text = "events of a label with at most this between them are one (default: 0)"
-    g.add_argument("--merge", **seconds, default=0.0, help=text)
-    g.add_argument("--min-duration", **seconds, default=0.0, help="leave out shorter events (default: 0)")
-    g.add_argument("--labels", metavar="A;B", help="look for these labels only, separated by semicolons")
+    add_events(p)
     g = p.add_argument_group("excerpts")
     g.add_argument("--segments", metavar="DIR", help="cut out what was found, a sub-folder a label, the best first")
     text = "number of excerpts per label (default: 20)"
@@ -84,6 +75,20 @@ def parser():
     g.add_argument("--batch", type=whole(1, MANY), default=BATCH, metavar="N", help=text)
     cli.add_backend(p)
     return p
+
+
+def add_events(p):
+    """The flags that say what an event is, which `listen` shares."""
+    g = p.add_argument_group("events")
+    seconds = {"type": number(0, DAY), "metavar": "SECONDS"}
+    hop = {**seconds, "type": number(0, DAY, above=True)}
+    g.add_argument("--hop", **hop, help="from one segment to the next (default: a segment, end to end)")
+    text = "the score from which a label counts as heard (default: the checkpoint's thresholds, else 0.5)"
+    g.add_argument("--min-score", type=number(0, 1), metavar="P", help=text)
+    text = "events of a label with at most this between them are one (default: 0)"
+    g.add_argument("--merge", **seconds, default=0.0, help=text)
+    g.add_argument("--min-duration", **seconds, default=0.0, help="leave out shorter events (default: 0)")
+    g.add_argument("--labels", metavar="A;B", help="look for these labels only, separated by semicolons")
 
 
 # -- before --------------------------------------------------------------------------------------------------------

@@ -53,6 +53,7 @@ SLOW = {
         "test_a_journal_that_was_cut_or_changed_anywhere": None,
         "test_excerpts": None,
     },
+    "exports/test_onnx.py": {"test_base": None},
     "streaming/test_cluster.py": {
         "test_a_killed_worker_costs_nothing_and_doubles_nothing": None,
         "test_a_file_that_kills_its_workers_is_skipped": None,

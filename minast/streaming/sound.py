@@ -11,6 +11,7 @@ from ..config import FeatureConfig
 from ..errors import Error
 from ..features import (
     ON_CPU,
+    STREAM,
     Spectrograms,
     frame_count,
     hop_seconds,
@@ -38,6 +39,8 @@ class OpenSound:
     notes: what the user should know about the file (`audio.Recording`). Memory does not grow with the length of a file.
     Raises minast.Error, naming the file, for one that cannot be read.
     """
+
+    together = STREAM  # frames of the log-mel that are computed at a time
 
     def __init__(
         self,
@@ -106,7 +109,7 @@ class OpenSound:
     def _computed(self):
         self._samples = 0
         try:
-            yield from log_mel_blocks(self._counted(), self.features, self.spectrograms)
+            yield from log_mel_blocks(self._counted(), self.features, self.spectrograms, self.together)
         except Error as error:
             text = str(error)
             named = self.file is None or text.startswith(f"{self.file}: ")

@@ -19,7 +19,7 @@ from ..features import hop_seconds
 from ..scoring import segment_scores
 from . import remote
 from .core import Ended, scored
-from .events import Events
+from .events import Event, Events
 from .sound import OpenSound
 
 MOST_FILES, MOST_BYTES = 32, 2**25  # of a unit: what a stopped scan computes again, at most, for each worker
@@ -113,7 +113,7 @@ class Scanner:
                 sounds[i] = OpenSound(paths[i], f, spectrograms=self.spectrograms)
                 return sounds[i]
 
-            for each in scored(self._finite_scores, range(len(files)), open_sound, s.hop, s.batch):
+            for each in scored(self.scores, range(len(files)), open_sound, s.hop, s.batch):
                 events = events or Events(thresholds, f.frames * step, s.hop * step, s.merge, s.shortest)
                 if isinstance(each, Ended):
                     if each.error:
@@ -130,7 +130,11 @@ class Scanner:
                         report(each.key, min(1.0, each.end / sounds[each.key].expected_seconds), each.end)
         return results
 
-    def _finite_scores(self, x):
+    def scores(self, x: np.ndarray) -> np.ndarray:
+        """Probabilities of segments, calibrated if the model is.   (B, frames, F) -> (B, K)
+
+        Raises minast.Error if they are not finite.
+        """
         rows = self._scores(x)
         if not np.isfinite(rows).all():
             raise Error(
@@ -140,8 +144,13 @@ class Scanner:
         return rows if self._decisions is None else self._decisions.calibrated(rows)
 
 
+def rounded(e: Event) -> tuple[float, float, int, float]:
+    """An event as tables have it: start and end to 1 ms, label, score to 4 digits."""
+    return round(e.start, 3), round(e.end, 3), e.label, round(e.score, 4)
+
+
 def _result(sound, events):
-    rows = sorted((round(e.start, 3), round(e.end, 3), e.label, round(e.score, 4)) for e in events)
+    rows = sorted(map(rounded, events))
     return {
         "seconds": round(sound.seconds, 3),
         "rate": sound.rate,

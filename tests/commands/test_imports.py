@@ -26,6 +26,8 @@ FORBIDDEN = {
     "model": ("training", "pretrained", "checkpoint", "scoring", "explain", "plots"),
     "audio": ("features", "model", "training", "pretrained", "checkpoint", "datasets", "scoring"),
     "streaming": (*COMMANDS, "training", "pretrained", "classifier"),
+    "live": (*COMMANDS, "training", "pretrained", "classifier"),
+    "exports": (*COMMANDS, "training", "classifier"),
     "features": ("model", "training", "pretrained", "checkpoint", "datasets"),
     **dict.fromkeys(("metrics", "decisions"), ("model", "datasets", "training", "checkpoint", "scoring", "pretrained")),
     "datasets": ("model", "training", "pretrained", "checkpoint"),

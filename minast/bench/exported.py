@@ -1,0 +1,102 @@
+"""What an exported model costs: its size, its time for a segment and its scores, in float32 and int8, beside minast's.
+
+  python -m minast.bench.exported best.npz esc10:path/to/ESC-10
+  python -m minast.bench.exported best.npz my_sounds/ --split valid --json exported.json
+
+Scores are those of the split's clips, with the same features for all three; the times, medians of rounds in which the
+three alternate, are of one segment's log-mel. Needs onnx and onnxruntime, and for the times an idle machine.
+"""
+
+import numpy as np
+from tqdm import tqdm
+
+from .. import cli, scoring
+from ..checkpoint import load
+from ..console.arguments import FOLDS, whole
+from ..datasets import open_dataset
+from ..errors import Error
+from ..exports import onnx_file
+from ..features import model_inputs
+from ..storage.files import writable_file
+from ..training.feature_cache import FeatureCache
+from .row import Row
+from .table import write_json
+from .timing import interleaved
+
+
+def main(argv=None):
+    """The command.   -> exit status"""
+    args = parser().parse_args(argv)
+    if args.json:
+        writable_file(args.json)
+    model, info = load(args.checkpoint, args.backend)
+    proto = onnx_file.build(model, info)
+    files = {"onnx": onnx_file.checked_bytes(proto), "onnx, int8": onnx_file.checked_bytes(onnx_file.quantized(proto))}
+    logits = {f"minast, {model.backend.name}": lambda x: model.numpy(model.forward(x))}
+    logits |= {name: of_session(onnx_file.session(data)) for name, data in files.items()}
+    mels, targets = clips_of(args, info)
+    found = {name: scores_of(function, mels, info) for name, function in logits.items()}
+    x = np.random.default_rng(0).standard_normal((1, info.features.frames, info.features.mel_bins)).astype(np.float32)
+    times = interleaved([lambda each=each: each(x) for each in logits.values()], args.rounds)
+    rows, first = [], next(iter(found))
+    for (name, scores), seconds in zip(found.items(), times, strict=True):
+        result = scoring.measures(scores, targets, info.loss)
+        measure, value = next(iter(result.items()))
+        apart, same = np.abs(scores - found[first]).max(), np.mean(scores.argmax(1) == found[first].argmax(1))
+        size = f"{len(files[name]) / 1e6:.1f} MB, " if name in files else ""
+        note = f"{size}{measure} {value:.4f}; scores differ by {apart:.2g} at most, best label the same in {same:.1%}"
+        rows.append(Row(name, float(np.median(seconds)), note=note))
+        print(f"{name:16} {1000 * rows[-1].ours:8.1f} ms a segment  {note}")
+    if args.json:
+        write_json(args.json, rows, {"checkpoint": args.checkpoint, "data": args.data, "clips": len(mels)})
+    return 0
+
+
+def parser():
+    """The command line."""
+    p = cli.Parser("bench.exported", __doc__)
+    p.add_argument("checkpoint", metavar="CHECKPOINT", help=cli.CHECKPOINT)
+    cli.add_data(p)
+    p.add_argument("--split", choices=("test", "valid", "train"), default="test", help="the clips (default: test)")
+    p.add_argument("--fold", type=whole(1, FOLDS), metavar="N", help=f"{cli.FOLD} (default: the model's)")
+    p.add_argument("--rounds", type=whole(1, 10000), metavar="N", default=20, help="timed rounds (default: 20)")
+    p.add_argument("--json", metavar="FILE", help="write the numbers to FILE")
+    cli.add_backend(p)
+    return p
+
+
+def of_session(session):
+    """Log-mels (B, T, F) -> logits (B, K)"""
+    return lambda x: session.run([onnx_file.LOGITS], {onnx_file.LOG_MEL: x})[0]
+
+
+def clips_of(args, info):
+    """The log-mels of the split's clips, and targets (n, K) in the model's order."""
+    notes = info.notes
+    data = open_dataset(
+        args.data, notes.get("seed", 0), args.fold, training=False, usual_fold=notes.get("fold"), skip_bad=True
+    )
+    if lacking := [name for name in data.labels if name not in info.labels]:
+        raise Error(f"{data.name} has the label {lacking[0]!r}, which {args.checkpoint} lacks.")
+    mels = FeatureCache(data.of(args.split), info.features, bad=[])
+    if not len(mels):
+        raise Error(f"{data.name} has no clips in the {args.split} split that can be used.")
+    targets = np.zeros((len(mels), len(info.labels)), np.float32)
+    targets[:, [info.labels.index(name) for name in data.labels]] = data.targets(mels.clips)
+    return mels, targets
+
+
+def scores_of(logits, mels, info):
+    """Probabilities of all clips, means over their segments.   -> (n, K)"""
+
+    def scores(x):
+        return scoring.probabilities(logits(x).astype(np.float64), info.loss)
+
+    clips = (
+        model_inputs(mels[i], info.features) for i in tqdm(range(len(mels)), unit="clip", disable=None, leave=False)
+    )
+    return np.stack([scoring.clip_mean(rows) for rows in scoring.by_clip(scores, clips)])
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,98 @@
+"""Samples as they arrive: a thread puts them into a queue, the model's thread takes them out."""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from queue import Empty, SimpleQueue
+
+import numpy as np
+
+from ..audio.level import mono
+
+AHEAD = 64  # blocks of a pipe that are read ahead; a program that writes faster waits
+
+
+class Source:
+    """What every kind of live sound has: a queue, and the times at which its samples came.
+
+    rate: Hz. name: for messages. overruns: how often samples were lost before they came here.
+    """
+
+    live = False  # whether sound is lost if the model is too slow
+    extra = 0.0  # s: how late samples are when they come, as far as their device says
+
+    def __init__(self, rate: int, name: str):
+        self.rate, self.name, self.overruns, self.stopped = rate, name, 0, False
+        self._queue, self._came, self._samples = SimpleQueue(), deque(), 0  # SimpleQueue: signal handlers may put
+
+    def put(self, samples: np.ndarray) -> None:
+        """(n, channels) float32 have come."""
+        self._queue.put((time.monotonic(), samples))
+
+    def end(self, error: Exception | None = None) -> None:
+        """Nothing more comes."""
+        self._queue.put((None, error))
+
+    def stop(self) -> None:
+        """The user has heard enough: what has come so far is the end. May be called in a signal handler."""
+        self.stopped = True
+        self.end()
+
+    def blocks(self, when_idle: Callable[[], object]) -> Iterator[np.ndarray]:
+        """The mean of the channels, in blocks (n,), until the end. when_idle: called before it waits for more."""
+        while True:
+            try:
+                came, item = self._queue.get_nowait()
+            except Empty:
+                when_idle()
+                came, item = self._queue.get()
+            if came is None:
+                if item is not None:
+                    raise item
+                return
+            self.taken()
+            self._samples += len(item)
+            self._came.append((self._samples / self.rate, came))
+            yield mono(item, 1, None)
+
+    def taken(self) -> None:
+        """A block has left the queue."""
+
+    def arrival(self, seconds: float) -> float:
+        """When the sample at `seconds` came, on the clock of time.monotonic. Called with times that do not fall."""
+        while len(self._came) > 1 and self._came[0][0] < seconds - 1e-9:
+            self._came.popleft()
+        return self._came[0][1]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+
+class Pipe(Source):
+    """Samples that another thread reads from a stream as they come.   items: blocks (n, channels) float32"""
+
+    def __init__(self, items: Iterable[np.ndarray], rate: int, name: str = "standard input"):
+        super().__init__(rate, name)
+        self._free = threading.Semaphore(AHEAD)
+        self._items = items
+
+    def __enter__(self):
+        threading.Thread(target=self._read, daemon=True).start()  # it may wait for a byte that never comes
+        return self
+
+    def _read(self):
+        try:
+            for block in self._items:
+                self._free.acquire()
+                self.put(block)
+            self.end()
+        except Exception as error:
+            self.end(error)
+
+    def taken(self) -> None:
+        """A block has left the queue."""
+        self._free.release()
