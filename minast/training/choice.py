@@ -74,7 +74,7 @@ def described(name: str, config: TrainConfig, rest: Mapping, given: Mapping, aud
     own = {**NAMED[name], **(FROM_AUDIO.get(name, {}) if audio else {})}
     values = {**{key: value for key, value in rest.items() if value is not None}, **vars(config)}
     if given.get("pretrained"):  # which bring their own
-        values = {key: v for key, v in values.items() if key not in ("preset", "depth", "prefix_tokens")}
+        values = {key: v for key, v in values.items() if key not in ("preset", "prefix_tokens")}
     lines, left = [f"recipe {name}: {TITLES[name]}"], list(values)
     groups = {**GROUPS, "training": [key for key in TRAIN if not any(key in names for names in GROUPS.values())]}
     for title in ("model", "features", "training", "augmentation"):

@@ -39,8 +39,10 @@ def new_run(options: Namespace, leaving: ExitStack, split_seed: int | None = Non
     split_seed: draws the split and the built-in sounds (default: the seed of training).
     Raises minast.Error for everything that makes training impossible; an output folder made here is then removed.
     """
-    if options.pretrained and any(getattr(options, name) is not None for name in ("preset", "depth", "prefix_tokens")):
-        raise Error("--pretrained brings its own size: leave out --preset, --depth and --prefix-tokens.")
+    if options.pretrained and any(getattr(options, name) is not None for name in ("preset", "prefix_tokens")):
+        raise Error(
+            "--pretrained brings its own size: leave out --preset and --prefix-tokens; --depth keeps its lowest blocks."
+        )
     tensorboard.check(options.tensorboard)
     if options.background_dir and options.background is None:
         options.background = BACKGROUND
