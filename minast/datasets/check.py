@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..errors import Error
-from ..text import counted, visible
+from ..text import counted, duration, visible
 from . import duplicates, near
 from .common import Dataset, checked, named, quoted
 from .labels import alike
@@ -233,11 +233,3 @@ def listed(title: str, rows: list[str]) -> list[str]:
 def spread(seconds: np.ndarray) -> list[float]:
     """Shortest, median, longest, sum; zeros for none."""
     return [float(f(seconds)) for f in (np.min, np.median, np.max, np.sum)] if len(seconds) else [0.0] * 4
-
-
-def duration(seconds: float) -> str:
-    """ "12.3 s", "4 min 5 s", "3 h 20 min" """
-    whole = round(seconds)
-    if whole < 60:
-        return f"{seconds:.1f} s"
-    return f"{whole // 60} min {whole % 60} s" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60} min"

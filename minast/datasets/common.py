@@ -48,7 +48,7 @@ class Dataset:
     clips: Sequence[Clip] = field(repr=False)
     multilabel: bool = False  # whether a clip may have several classes
     split_from: str = "given"  # where the splits (or the folds) come from, for people
-    kind: str = "own"  # which training recipe fits: "builtin", "fsdd", "esc" or "own"
+    kind: str = "own"  # a key of training.recipes.RECIPES; "own" for all without defaults of their own
     fold: int | None = None  # the fold that is the test set, if the data come in folds
     drawn: bool = False  # whether the split was drawn by a seed
     notes: tuple[str, ...] = ()  # what was assumed, a sentence each

@@ -136,6 +136,6 @@ def leaks(dataset: Dataset) -> list[str]:
     groups_have = "group has" if len(found) == 1 else "groups have"
     return [
         f"{len(found)} of {total} {groups_have} clips on both sides of the split, such as {visible(name, 80)!r} "
-        f"({where} clips): results say little about speakers, recordings or sites that are new. --folds K draws folds "
-        "that keep groups apart"
+        f"({where} clips): results say little about speakers, recordings or sites that are new; folds that are drawn, "
+        "such as with --folds 5, keep groups apart"
     ]

@@ -97,6 +97,17 @@ def paired_difference(
     }
 
 
+def units(groups: Sequence[str], clips: Sequence[str] | None = None) -> list[str] | None:
+    """What a draw keeps together: the group of each clip, the clip itself where it has none ("").
+
+    -> for `groups` of `intervals`; None for clips alone. clips: their names, where a clip may occur several times.
+    """
+    if not any(groups) and clips is None:
+        return None
+    names = map(str, range(len(groups))) if clips is None else clips
+    return [f"group {group}" if group else f"clip {name}" for group, name in zip(groups, names, strict=True)]
+
+
 # -- steps ---------------------------------------------------------------------------------------------------------
 
 

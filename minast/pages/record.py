@@ -101,8 +101,7 @@ def run_record(
     names = short_names([*clips, *(train_clips[i] for i in sample)])
     groups = groups if groups is not None and any(groups) else None
     if intervals is None:
-        who = groups and [group or f"clip {i}" for i, group in enumerate(groups)]
-        intervals = metrics.intervals(scores, targets, loss, who)
+        intervals = metrics.intervals(scores, targets, loss, groups and metrics.units(groups))
     found = {
         "format": FORMAT,
         "name": name,

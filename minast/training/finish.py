@@ -97,16 +97,13 @@ def decided(run: Run, info: Info, scores: np.ndarray) -> tuple[Info, str]:
     targets, clips = np.asarray(run.data.valid_targets[:]), counted(len(scores), "validation clip")
     found = decide(scores, targets, info.loss, data=f"{clips} of {run.data.dataset.name}")
     before, after = found.ece
-    errors = f"calibration error {before:.3f} before, {after:.3f} after"
-    if info.loss == "bce":
-        return replace(
-            info, decisions=found
-        ), f"calibration and thresholds (best F1) were found on the {clips}: {errors}"
-    if after < before:
-        return replace(info, decisions=found), f"probabilities were calibrated on the {clips}: {errors}"
-    return replace(
-        info, decisions=None
-    ), f"probabilities are not calibrated, which does not help on the {clips}: {errors}"
+    sigmoid = info.loss == "bce"
+    if found.calibrates and (sigmoid or after < before):
+        said = f"probabilities were calibrated on the {clips}: calibration error {before:.3f} before, {after:.3f} after"
+    else:
+        said = f"probabilities stay as they are: a calibration on the {clips} does not help on others"
+        found = found if sigmoid else None
+    return replace(info, decisions=found), said + ("; thresholds are those of the best F1 there" if sigmoid else "")
 
 
 def write_examples(out: str, dataset: Dataset) -> str:

@@ -5,7 +5,6 @@ It is kept as scores.npz in the run's folder, so that the results of many runs c
 
 import json
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -59,7 +58,7 @@ class Result:
     @cached_property
     def intervals(self) -> dict[str, tuple[float, float]]:
         """95 % intervals of the measures, by a bootstrap over clips, or over groups where clips have one."""
-        return metrics.intervals(self.scores, self.targets, self.loss, units(self.groups))
+        return metrics.intervals(self.scores, self.targets, self.loss, metrics.units(self.groups))
 
     @property
     def measure(self) -> str:
@@ -86,17 +85,6 @@ class Result:
         if not scores.shape == targets.shape == shape or len(about["groups"]) != shape[0]:
             raise Error(f"{path}: scores {scores.shape} are not one for each clip and label, {shape}.")
         return cls(scores, targets, **about)
-
-
-def units(groups: Sequence[str], clips: Sequence[str] | None = None) -> list[str] | None:
-    """What a bootstrap draws: the group of each clip, the clip itself where it has none.   -> None for clips alone
-
-    clips: their names, where the same clip may occur several times.
-    """
-    if not any(groups) and clips is None:
-        return None
-    names = map(str, range(len(groups))) if clips is None else clips
-    return [f"group {group}" if group else f"clip {name}" for group, name in zip(groups, names, strict=True)]
 
 
 def quoted(result: Result, before: str = "") -> str:

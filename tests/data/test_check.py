@@ -26,7 +26,7 @@ def test_sound_data_pass(tones, command):
         "the rest for validation, drawn with seed 0"
     )
     assert lines[1] == "  each class has 6 train, 2 valid and 2 test: high, low, middle"
-    assert "30 files were read, 15.0 s in all: 0.50 to 0.50 s, median 0.50 s" in lines
+    assert "30 files were read, 15 s in all: 0.50 to 0.50 s, median 0.50 s" in lines
     assert "  rates: 16000 Hz (30)" in lines and "  channels: mono (30)" in lines and "  formats: wav (30)" in lines
     assert lines[-1] == "These data can be trained on."
 
