@@ -145,7 +145,8 @@ def run_record(
         "scores": [[_short(v) for v in row] for row in scores.tolist()] if scores.size <= MOST_SCORES else None,
         "cost": {"seconds": history[-1].get("seconds") if history else None, "memory_bytes": peak_memory()},
     }
-    found |= mistakes(model, info, tested, scores, targets, losses, right, train, train_clips, sample, names)
+    about = in_question(scores, targets, loss)
+    found |= mistakes(model, info, tested, about, losses, right, train, train_clips, sample, names)
     return plain(found)
 
 
@@ -263,8 +264,7 @@ def mistakes(
     model: AST,
     info: Info,
     tested: Sequence[np.ndarray],
-    scores: np.ndarray,
-    targets: np.ndarray,
+    about: np.ndarray,
     losses: np.ndarray,
     right: np.ndarray,
     train: Sequence[np.ndarray],
@@ -275,8 +275,7 @@ def mistakes(
     """The clips with the highest loss, what is in question, and the training clips that the model finds most alike."""
     worst = np.argsort(-losses, kind="stable")
     worst = [int(i) for i in worst if not right[i]][:MISTAKES] or [int(i) for i in worst[: MISTAKES // 4]]
-    about = [in_question(scores[i], targets[i], info.loss) for i in worst]
-    found = [{"clip": i, "about": k, "nearest": []} for i, k in zip(worst, about, strict=True)]
+    found = [{"clip": i, "about": int(about[i]), "nearest": []} for i in worst]
     if len(sample):
         own = unit(embeddings(model, info, [tested[i] for i in worst]))
         others = unit(embeddings(model, info, train, sample))
@@ -300,9 +299,9 @@ def drawn(count: int, epochs: int) -> np.ndarray:
     return np.sort(np.random.default_rng(0).choice(count, most, replace=False))
 
 
-def in_question(scores: np.ndarray, targets: np.ndarray, loss: str) -> int:
-    """The class that a mistake is about: the one predicted ("ce"), the one with the largest error ("bce")."""
-    return int(scores.argmax() if loss == "ce" else np.abs(scores - targets).argmax())
+def in_question(scores: np.ndarray, targets: np.ndarray, loss: str) -> np.ndarray:
+    """The class that a mistake is about: the one predicted ("ce"), the one with the largest error ("bce").   -> (n,)"""
+    return (scores if loss == "ce" else np.abs(scores - targets)).argmax(axis=1)
 
 
 def embeddings(model: AST, info: Info, mels: Sequence[np.ndarray], chosen: Sequence[int] | None = None) -> np.ndarray:

@@ -4,6 +4,7 @@ import json
 import os
 
 from ..errors import Error, reason
+from ..features import hop_seconds
 from ..storage.files import atomic
 from ..text import counted, duration
 from . import mistakes
@@ -101,10 +102,11 @@ def remarks(record: dict) -> list[str]:
             f"No clip is wrong, so the interval has no width. Of other clips up to {more} may be: rule of three."
         )
     if longer := record["data"]["longer"]:
-        seconds = record["features"]["frames"] / 100
+        seconds = record["features"]["frames"] * hop_seconds(record["features"]["rate"])
+        of, (verb, whose) = counted(result["clips"], "clip"), ("is", "its") if longer == 1 else ("are", "their")
         found.append(
-            f"{longer} of {counted(result['clips'], 'clip')} are longer than the model's input of {seconds:.1f} s: "
-            "their scores are means over segments."
+            f"{longer} of {of} {verb} longer than the model's input of {seconds:.1f} s: {whose} scores are means over "
+            "segments."
         )
     return found
 

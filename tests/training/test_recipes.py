@@ -58,7 +58,7 @@ def test_adam_comes_with_its_own_betas_and_decay():
 def test_defaults_in_words():
     assert default("max_grad_norm") == "1" and default("optimizer") == "adamw" and default("patience") == "0"
     epochs = "by the number of clips, 10 to 100, with --pretrained 8 to 40; builtin 3, fsdd 14, esc10 and esc50 25"
-    assert default("epochs") == f"{epochs}; with --pretrained 8"
+    assert default("epochs") == f"{epochs}, with --pretrained 8"
     assert default("betas") == "0.9 0.999; with --optimizer adam 0.95 0.999"
     assert default("freq_mask") == "by the number of clips; fsdd 24, esc10 and esc50 24; with --pretrained 0"
     assert default("frames").startswith("the 95th percentile")
