@@ -103,13 +103,13 @@ def overall(tested: Tested, loss: str, limits: np.ndarray | float) -> dict:
 
 
 def by_class(ensemble: Ensemble, tested: Tested, loss: str, limits: np.ndarray | float) -> list[dict]:
-    """A dictionary for each class that has clips: label, clips, AP, precision, recall, F1, ECE; accuracy for "ce"."""
+    """A dictionary for each class that has clips: label, clips, `class_measures`, ECE; for "ce" recall is accuracy."""
     scores, targets = tested.scores, tested.targets
-    values = dict(zip(("precision", "recall", "F1"), _rates(scores, targets, loss, limits), strict=True))
-    values |= {"AP": metrics.average_precision(scores, targets), "ECE": reliability.class_errors(scores, targets)}
+    values = metrics.class_measures(scores, targets, metrics.decided(scores, loss, limits))
+    values["ECE"] = reliability.class_errors(scores, targets)
+    count = values.pop("clips")
     if loss == "ce":
         values = {"accuracy": values.pop("recall"), **values}
-    count = (targets > 0.5).sum(axis=0)
     rows = [
         {"label": ensemble.labels[k], "clips": int(count[k]), **{name: float(each[k]) for name, each in values.items()}}
         for k in np.flatnonzero(count)
@@ -118,10 +118,6 @@ def by_class(ensemble: Ensemble, tested: Tested, loss: str, limits: np.ndarray |
         for row, k in zip(rows, np.flatnonzero(count), strict=True):
             row["threshold"] = ensemble.decisions.thresholds[k]
     return rows
-
-
-def _rates(scores, targets, loss, limits):
-    return metrics.precision_recall_f1(metrics.decided(scores, loss, limits), targets)
 
 
 # -- what is said --------------------------------------------------------------------------------------------------

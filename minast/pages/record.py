@@ -223,15 +223,11 @@ def lengths(mels: Sequence[np.ndarray], features: FeatureConfig) -> dict:
 
 def class_rows(info: Info, scores: np.ndarray, targets: np.ndarray, given: np.ndarray, loss: str) -> list[dict]:
     """A dictionary per class; NaN where a number is not defined.   scores, targets, given (n, K)"""
-    ap, auc = metrics.average_precision(scores, targets), metrics.roc_auc_per_class(scores, targets)
-    precision, recall, f1 = metrics.precision_recall_f1(given, targets)
     limits = [None] * len(info.labels)
     if loss == "bce":
         limits = [0.5] * len(info.labels) if info.decisions is None else list(info.decisions.thresholds)
-    names = "label", "clips", "AP", "AUC", "precision", "recall", "F1", "threshold"
-    count = (targets > 0.5).sum(axis=0)
-    columns = info.labels, count, ap, auc, precision, recall, f1, limits
-    return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+    columns = {"label": info.labels, **metrics.class_measures(scores, targets, given), "threshold": limits}
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 def confusions(scores: np.ndarray, targets: np.ndarray) -> list[list[int]]:

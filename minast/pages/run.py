@@ -149,10 +149,11 @@ def _learning(record):
         return Line(name, epochs, [row.get(key) for row in history], colour)
 
     first, last = history[0], history[-1]
-    said = (
-        f"On the {scored} clips, {measure} went from {shows(measure, first[measure])} after the first epoch to "
+    went = (
+        f"{measure} went from {shows(measure, first[measure])} after the first epoch to "
         f"{shows(measure, last[measure])} after the last."
     )
+    said = f"On the {scored} clips, {went if len(history) > 1 else f'{measure} was {shows(measure, last[measure])}.'}"
     losses = line_chart(
         [line("training", "train_loss", 0), line(scored, "valid_loss", 1)],
         "epoch",
@@ -182,7 +183,7 @@ def _learning(record):
         mark=mark,
     )
     parts = [
-        figure(losses, "Loss. " + _overfitting(history, scored)),
+        figure(losses, f"Loss. {_overfitting(history, scored)}".strip()),
         figure(right, f"{titled(measure)}. {said}"),
         figure(rate, "Learning rate at the end of each epoch."),
     ]

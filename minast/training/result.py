@@ -87,7 +87,7 @@ class Result:
         return cls(scores, targets, **about)
 
 
-def quoted(result: Result, before: str = "") -> str:
+def quoted(result: Result) -> str:
     """ "accuracy 93.33% (95% interval 85.00% to 98.33%), mAP 0.981, AUC 0.9930 on 60 test clips"
 
     There is no interval for clips of a single group: it says nothing about others.
@@ -111,7 +111,8 @@ def remarks(result: Result) -> list[str]:
         verb, them = ("has", "it") if len(empty) == 1 else ("have", "them")
         found.append(
             f"{counted(len(empty), 'class', 'classes')} {verb} no {result.split} clip, and means leave {them} out: "
-            f"{named(empty)}."
+            + named(empty, 20).removesuffix("...")
+            + ("..." if len(empty) > 20 else ".")
         )
     if chance := scoring.chance(result.measures, result.intervals):
         found.append(chance)
