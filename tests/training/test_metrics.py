@@ -116,6 +116,23 @@ def test_accuracy_and_confusion():
     assert metrics.confusion_matrix(scores, np.array([1, 0, 0])).tolist() == [[1, 1], [0, 1]]
 
 
+def test_measures_of_each_class_are_those_of_the_functions():
+    scores, targets = metric_cases.several("classes", 40, 5)
+    given = metrics.decided(scores, "bce")
+    found = metrics.class_measures(scores, targets, given)
+    assert list(found) == ["clips", "AP", "AUC", "precision", "recall", "F1"]
+    np.testing.assert_array_equal(found["clips"], np.asarray(targets).sum(axis=0))
+    np.testing.assert_array_equal(found["AP"], metrics.average_precision(scores, targets))
+    np.testing.assert_array_equal(found["AUC"], metrics.roc_auc_per_class(scores, targets))
+    np.testing.assert_array_equal([found[n] for n in list(found)[3:]], metrics.precision_recall_f1(given, targets))
+
+
+def test_units_tell_a_clip_from_a_group_of_its_name():
+    assert metrics.units(["", ""]) is None and metrics.units(["", ""], ["a", "b"]) == ["clip a", "clip b"]
+    assert metrics.units(["a", "", "a"], ["x", "a", "y"]) == ["group a", "clip a", "group a"]
+    assert len(set(metrics.units(["a", "", ""]))) == 3
+
+
 def test_refusals():
     with pytest.raises(Error, match="same shape"):
         metrics.roc_auc(np.zeros((3, 2)), np.zeros((3, 3)))
