@@ -45,7 +45,7 @@ def main(argv=None):
     for sentence in caveats(ensemble):
         cli.note(sentence)
     tested = scored(ensemble, data, args.split, args)
-    loss = "bce" if data.multilabel else "ce"
+    loss = data.scored_as
     limits = 0.5 if ensemble.decisions is None else ensemble.decisions.limits
     result = overall(tested, loss, limits)
     rows = by_class(ensemble, tested, loss, limits)

@@ -69,6 +69,14 @@ class Dataset:
         return "valid" if len(self.of("valid")) else "test"
 
     @property
+    def scored_as(self) -> str:
+        """How results are measured: "bce" (mAP) where a clip may have several labels, else "ce" (accuracy).
+
+        It does not depend on the loss of training: words are trained with "bce", and have one label each.
+        """
+        return "bce" if self.multilabel else "ce"
+
+    @property
     def folds(self) -> list[int]:
         """The numbers of its folds; [] if it has none."""
         return [int(fold) for fold in np.unique(self.clips.folds) if fold >= 0]

@@ -91,8 +91,8 @@ def run_record(
     sample (`drawn`). intervals: of the measures (default: computed here). groups: what each tested clip
     belongs to. settings, defaults: {name: value}. Others: as in this module's text, under the same names.
     """
-    targets, labels = np.asarray(dataset.targets(clips)[:]), list(info.labels)
-    loss = info.loss if dataset.multilabel else "ce"  # by which results are measured: words are trained with bce, too
+    targets, labels = dataset.targets(clips), list(info.labels)
+    loss = dataset.scored_as
     counts, values = dataset.counts(), scoring.measures(scores, targets, loss)
     losses = clip_losses(scores, targets, loss)
     given = given_labels(info, scores) if loss == info.loss else metrics.decided(scores, loss)

@@ -62,12 +62,10 @@ def final_result(run: Run, model: AST, info: Info, chosen_on: np.ndarray | None)
     mels, split, scores = run.data.valid, run.data.split, chosen_on
     if run.data.test:
         mels, split, scores = run.data.test, "test", None
-    return Result(
-        scores=scoring.clip_scores(model, info, mels) if scores is None else scores,
-        targets=np.asarray(run.data.dataset.targets(mels.clips)[:]),
-        clips=[clip.name for clip in mels.clips],
-        groups=[clip.group for clip in mels.clips],
-        labels=info.labels,
+    return Result.of(
+        scoring.clip_scores(model, info, mels) if scores is None else scores,
+        run.data.dataset,
+        mels.clips,
         split=split,
         loss=run.scored_as,
         epoch=run.averaged.last if run.averaged else run.best,

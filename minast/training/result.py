@@ -5,13 +5,16 @@ It is kept as scores.npz in the run's folder, so that the results of many runs c
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from .. import metrics, scoring
 from ..config import COUNT
+from ..datasets import Clip, Dataset
 from ..datasets.common import named
 from ..errors import Error
 from ..storage.files import atomic
@@ -64,6 +67,12 @@ class Result:
     def measure(self) -> str:
         """The measure that is quoted first."""
         return "accuracy" if self.loss == "ce" else "mAP"
+
+    @classmethod
+    def of(cls, scores: np.ndarray, dataset: Dataset, clips: Sequence[Clip], **about: Any) -> "Result":
+        """The result of clips of a data set.   scores (n, K); about: the other fields"""
+        names, groups = [clip.name for clip in clips], [clip.group for clip in clips]
+        return cls(scores, dataset.targets(clips), names, groups, list(dataset.labels), **about)
 
     def save(self, folder: str | os.PathLike) -> None:
         """Write scores.npz into a run's folder."""
