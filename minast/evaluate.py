@@ -20,7 +20,7 @@ import numpy as np
 
 from . import cli, metrics, plots, scoring
 from .datasets import duplicates, summary, understood
-from .datasets.common import quoted
+from .datasets.common import named, quoted
 from .decisions import reliability
 from .decisions.diagram import save_reliability
 from .ensemble import Ensemble, caveats
@@ -139,8 +139,8 @@ def sentences(ensemble: Ensemble, data, tested: Tested, result: dict, left_out: 
     said = []
     if left_out:
         total = len(ensemble.labels)
-        names = ", ".join(quoted(name, 40) for name in left_out[:20]) + (", ..." if len(left_out) > 20 else "")
-        said.append(f"Means are over {total - len(left_out)} of {total} classes; without a clip here: {names}.")
+        count = f"{total - len(left_out)} of {total} classes"
+        said.append(f"Means are over {count}; without a clip here: {named(left_out, 20)}.")
     if full := [name for name, each in zip(ensemble.labels, (tested.targets > 0.5).all(axis=0), strict=True) if each]:
         said.append(f"AUC is not defined for {', '.join(map(quoted, full))}: every clip has this label.")
     if data.multilabel:

@@ -134,5 +134,6 @@ def quoted(text: str, limit: int = 120) -> str:
 
 
 def named(names: list[str], most: int = 5) -> str:
-    """Names in a sentence: "'a', 'b', ..." """
-    return ", ".join(quoted(name) for name in names[:most]) + (", ..." if len(names) > most else "")
+    """Names in a sentence: "'a', 'b' and 12 more" """
+    rest = len(names) - most
+    return ", ".join(quoted(name) for name in names[:most]) + (f" and {rest} more" if rest > 0 else "")

@@ -120,8 +120,7 @@ def remarks(result: Result) -> list[str]:
         verb, them = ("has", "it") if len(empty) == 1 else ("have", "them")
         found.append(
             f"{counted(len(empty), 'class', 'classes')} {verb} no {result.split} clip, and means leave {them} out: "
-            + named(empty, 20).removesuffix("...")
-            + ("..." if len(empty) > 20 else ".")
+            f"{named(empty, 20)}."
         )
     if chance := scoring.chance(result.measures, result.intervals):
         found.append(chance)
