@@ -5,6 +5,7 @@ What was judged is remembered for the files that were read last; a part is then 
 can be counted, and by decoding from the beginning in others.
 """
 
+import math
 import os
 from collections.abc import Iterator
 from functools import lru_cache
@@ -65,7 +66,9 @@ def _sought(recording, start, end, rate):
             if file.format not in COUNTED or file.frames != level.frames or file.samplerate != recording.rate:
                 return None
             own = recording.rate
-            first, last = max(0, round((start - MARGIN) * own)), min(file.frames, round((end + MARGIN) * own))
+            step = own // math.gcd(own, rate)  # every so many samples one of the old rate falls onto one of the new
+            first = max(0, round((start - MARGIN) * own)) // step * step
+            last = min(file.frames, round((end + MARGIN) * own))
             file.seek(first)
             block = file.read(last - first, dtype="float32", always_2d=True)
     except (OSError, RuntimeError, ValueError, TypeError):
@@ -74,7 +77,7 @@ def _sought(recording, start, end, rate):
         return None
     x = mono(block, level.scale(), level.loudest_if_cancelled())
     x = x if own == rate else resample(x, own, rate)
-    skip = round((start - first / own) * rate)
+    skip = round(start * rate) - first * rate // own
     return np.ascontiguousarray(x[skip : skip + _samples(start, end, rate)])
 
 

@@ -35,7 +35,7 @@ class Clip:
         if self.make is not None:
             return audio.Decoded(self.make(rate), rate)
         try:
-            return audio.decode(self.path, rate, self.part)
+            return audio.decode(self.path, rate, *([self.part] if self.part else []))
         except UnicodeError:
             raise Error(f"{visible(self.path)}: the file's name cannot be passed to the decoder: rename it.") from None
 

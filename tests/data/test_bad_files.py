@@ -108,7 +108,7 @@ def noting(monkeypatch, *endings):
     """Files with these endings are "cut short", whatever they are."""
     real = audio.decode
 
-    def decode(path, rate=16000, part=None):
+    def decode(path, rate=16000):
         found = real(path, rate)
         note = ("cut short: 0.40 s could be decoded of 0.50 s.",) if str(path).endswith(endings) else ()
         return audio.Decoded(found.wave, found.rate, note)

@@ -79,10 +79,11 @@ def test_a_manifest_of_parts(recordings):
 
 
 def test_parts_are_told_apart_everywhere(recordings):
-    rows = "".join(f"a.wav,{i},{i + 1},{'dog' if i % 2 else 'cat'}\n" for i in range(4))
+    files = ("a.wav", "b.flac")
+    rows = "".join(f"{name},{i},{i + 1},{'dog' if i % 2 else 'cat'}\n" for name in files for i in range(4))
     data = open_dataset(write(recordings, "file,start,end,label\n" + rows))
     found = content.of_clips(data.clips)
-    assert len(set(found)) == 4 and content.copies(found) == []
+    assert len(set(found)) == 8 and content.copies(found) == []
     whole = content.digest(str(recordings / "a.wav"))
     assert whole in content.with_files(data.clips) and whole not in found
     waves = Waves(data.clips, minast.FeatureConfig(frames=98, mean=0, std=1), quiet=True)
@@ -115,6 +116,7 @@ def test_verdicts(recordings):
 
 def test_times_in_another_recording_are_not_used(recordings):
     """UrbanSound8K's: its files are cut already, and start and end are those in what they were cut from."""
-    path = write(recordings, "slice_file_name,start,end,class\na.wav,100,104,dog\nb.flac,0,1,cat\n")
+    rows = "a.wav,100,104,dog,train\nb.flac,0,1,cat,train\nc.ogg,0,1,cat,test\n"
+    path = write(recordings, "slice_file_name,start,end,class,split\n" + rows)
     data = open_dataset(path)
     assert data.clips.parts is None and any("'start', 'end' are not used" in note for note in data.notes)
