@@ -1,4 +1,4 @@
-"""A spectrogram of any length as pictures of TILE columns, at zoom levels: one column of level k is FACTOR**k frames."""
+"""A spectrogram of any length as pictures of TILE columns, at zoom levels: a column of level k is FACTOR**k frames."""
 
 import io
 from collections.abc import Iterable, Iterator

@@ -198,7 +198,7 @@ function timeline(scan, told) {
   picture.addEventListener("pointerdown", (event) => {
     fingers.set(event.pointerId, event.clientX);
     if (fingers.size === 1) moved = false;
-    picture.setPointerCapture(event.pointerId);
+    picture.setPointerCapture(event.pointerId); // a drag may leave the picture
   });
   picture.addEventListener("pointermove", (event) => {
     if (!fingers.has(event.pointerId)) return;
