@@ -91,6 +91,8 @@ class Page:
             os.rename(draft, place)
         except OSError as error:
             raise Error(f"{visible(place)} cannot be written: {error.strerror or reason(error)}.") from None
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)  # after the renaming there is none
         return json.loads(json.dumps(found))  # as it is when it is read back
 
     def _end(self):

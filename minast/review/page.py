@@ -49,9 +49,8 @@ def html(key: str, recordings: Recordings, info: Info) -> Html:
     )
     sections = [Section("Recordings", _recordings()), Section("Events", _view(info))]
     style, script = asset("review.css"), asset("timeline.js") + asset("review.js")
-    whole = page("What was heard", sections, lead, top, _keys(), script, style)
     data = Html(f'<script type="application/json" id="scan">{as_json(_data(key, recordings, info))}</script>')
-    return Html(whole.replace('<div id="tip"', data + '<div id="tip"', 1))  # before the script, which reads it
+    return page("What was heard", sections, lead, top, _keys() + data, script, style)
 
 
 @cache

@@ -120,7 +120,12 @@
     row.setAttribute("role", "option");
     row.append(element("b", "", scan.files[i][1]), element("span", "n", clock(scan.files[i][2], 0)),
       element("span", "n", own.length === 1 ? "1 event" : `${own.length} events`), element("span", "n", judged ? `${judged} judged` : ""));
-    row.addEventListener("click", () => { openFile(i); if (byFile[i].length) choose(list[0]); refresh(); });
+    row.addEventListener("click", () => {
+      openFile(i);
+      const first = list.find((e) => e.file === i);
+      if (first) choose(first);
+      refresh();
+    });
     return row;
   });
   const eventRows = rows(get("events"), (e) => {
