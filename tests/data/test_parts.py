@@ -73,7 +73,7 @@ def test_a_manifest_of_parts(recordings):
     assert data.clips.groups.tolist() == [0, 0, -1, 1]  # clips of one file are never on both sides of a split
     assert [len(clip.wave(16000)) for clip in data.clips] == [16000, 24000, 128000, 16000]
     assert any("1 row with the verdict 'wrong' is left out" in note for note in data.notes)
-    assert any("3 clips are parts of their file, from start to end" in note for note in data.notes)
+    assert any("3 clips are parts of their files, from start to end" in note for note in data.notes)
     some = data.clips[np.array([3, 1])]
     assert [clip.part for clip in some] == [(2, 3), (1, 2.5)] and some.parts.tolist() == [[2, 3], [1, 2.5]]
 
