@@ -101,7 +101,6 @@ function timeline(scan, told) {
       return lane;
     }));
     map.hidden = !chosen?.map || chosen.file !== file || !get("relevance").checked;
-    picture.classList.toggle("explained", !map.hidden);
     if (!map.hidden) {
       const source = `${folder}/r${chosen.number}.png`;
       if (map.getAttribute("src") !== source) map.src = source;
