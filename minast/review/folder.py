@@ -41,8 +41,8 @@ class Page:
         relevance is computed, the best first. report: a context manager that goes through recordings and shows how far
         it is. -> the sentences on recordings of which nothing can be shown
         """
-        key = _key(results, digest, info, most)
-        self._begin(key)
+        key = _key(results, digest, info)
+        self._begin(f"{key} {most}")
         chosen, about, bad = _best(results, most), [], []
         shown = [(i, name, result) for i, (name, result) in enumerate(results) if "error" not in result]
         with report(shown) as left:
@@ -117,9 +117,9 @@ def _is_page(folder):
     return False
 
 
-def _key(results, digest, info, most):
-    """A digest of all that the page shows."""
-    found = hashlib.sha256(json.dumps([digest, info.labels, most]).encode())
+def _key(results, digest, info):
+    """A digest of what is judged."""
+    found = hashlib.sha256(json.dumps([digest, info.labels]).encode())
     for name, result in results:
         found.update(json.dumps([name, result.get("events"), result.get("seconds")]).encode())
     return found.hexdigest()

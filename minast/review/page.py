@@ -130,7 +130,7 @@ def _view(info):
         tag("div", id="lanes"),
         class_="sound timeline",
     )
-    return tag("div", tag("h3", id="name"), shown, _buttons(), _list(), id="view", data_nosnippet=True)
+    return tag("div", tag("h3", id="name"), shown, _buttons(), _list(), id="view")
 
 
 def _buttons():

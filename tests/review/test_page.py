@@ -140,6 +140,31 @@ def test_a_page_is_whole_or_not_there(tmp_path, model, monkeypatch):
     assert (tmp_path / "page" / "sounds" / "000000" / "r0.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_an_interrupted_page_is_gone_on_with(trained, tones, tmp_path, command, monkeypatch):
+    real, calls = recording.write, []
+
+    def interrupted(*arguments, **options):
+        calls.append(os.path.basename(arguments[1]))
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(folder.recording, "write", interrupted)
+    flags = ("--out", tmp_path / "e.csv", "--page", tmp_path / "page", "--relevance", 1)
+    arguments = ("scan", trained / "best.npz", *(tones / "low" / f"{i}.wav" for i in range(4)), *flags)
+    status, _, err = command(*arguments)
+    assert status == 130 and "the page is not complete: the same command with --resume goes on with it" in err
+    assert not (tmp_path / "page").exists() and (tmp_path / "e.csv.part").exists()
+    status, out, err = command(*arguments, "--resume")
+    assert status == 0 and "page/index.html: open it in a browser" in out
+    assert calls == ["0.wav", "1.wav", "2.wav", "2.wav", "3.wav"] and not (tmp_path / "e.csv.part").exists()
+    assert len(data_of((tmp_path / "page" / "index.html").read_text())["files"]) == 4
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "a.txt").write_text("x")
+    status, _, err = command(*arguments[:-4], "--page", tmp_path / "notes")
+    assert status == 2 and "no page of a scan" in err and not (tmp_path / "e.csv.part").exists()
+
+
 def test_what_is_no_page_is_left_alone(tmp_path, model):
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "thesis.txt").write_text("x")
