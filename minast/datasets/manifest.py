@@ -71,8 +71,8 @@ def from_tables(name: str, tables: Sequence[tuple[table.Table, str]], finder: ta
     if clips.parts is not None:
         count = int((~np.isnan(clips.parts[:, 0])).sum())
         notes.append(
-            f"{counted(count, 'clip is a part of its file', 'clips are parts of their files')}, from start to end; those "
-            "of one file are one group, unless the table gives groups"
+            f"{counted(count, 'clip is a part of its file', 'clips are parts of their files')}, from start to end; "
+            "those of one file are one group, unless the table gives groups"
         )
     if several:
         notes += _no_class(clips, labels)
