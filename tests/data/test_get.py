@@ -318,7 +318,7 @@ def test_the_checksum_of_a_tar_is_read_though_tar_ends_before(tmp_path):
         out_of(tmp_path, bytes(whole))
 
 
-@pytest.mark.parametrize("data", [b"", b"<html>", gzip.compress(b"no tar" * 200), os.urandom(5000)])
+@pytest.mark.parametrize("data", [b"", b"<html>", gzip.compress(b"no tar" * 200, mtime=0), bytes(range(7, 250)) * 20])
 def test_what_is_no_archive(tmp_path, data):
     with pytest.raises(minast.Error, match=r"neither a \.zip nor a \.tar\.gz|damaged"):
         out_of(tmp_path, data)
