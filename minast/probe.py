@@ -41,25 +41,15 @@ def main(argv=None):
     say_labels(args, index, labelled, loss)
     digests, parts = divided(args, index, labelled)
     eps = probe.head_eps(source)
-    x, y, test = probe.head_input(index.take(labelled.rows), eps), labelled.y, parts.test
-    strength, losses = logistic.chosen_strength(x[~test], y[~test], loss, parts.fold[~test])
-    found = logistic.fit(x[~test], y[~test], loss, strength)
-    measured = probe.measure(labelled, test, found.probabilities(x[test]), loss)
-    say_measured(parts, measured, strength, losses)
-    if args.all and test.any():
-        found = logistic.fit(x, y, loss, strength)
-        print(f"fitted again to all {counted(len(y), 'labelled segment')}: the figures are of the one before")
-    used = (
-        digests
-        if args.all
-        else [each for each, own in zip(digests, test_files(labelled, test), strict=True) if not own]
-    )
+    x = probe.head_input(index.take(labelled.rows), eps)
+    found, strength = fitted(args, labelled, parts, x, loss)
+    known = [digest for digest, tested in zip(digests, tested_files(labelled, parts), strict=True) if not tested]
     notes = {
         "data": visible(args.labels),
         "from": f"logistic regression on {visible(index.path)}, lambda {strength:g}",
         "seed": args.seed,
         "fold": parts.number,
-        "trained_on": content.pack(content.shortened(used)),
+        "trained_on": content.pack(content.shortened(digests if args.all else known)),
     }
     size = probe.write(args.out, source, index, found, labelled.labels, notes)
     print(f"{visible(args.out)}: {size / 1e6:.2f} M weights, {len(labelled.labels)} classes, {loss_words(loss)}")
@@ -74,9 +64,7 @@ def parser():
     p.add_argument("index", metavar="INDEX", help="a folder written by python -m minast.embed")
     p.add_argument("labels", metavar="LABELS", help="a table (CSV) of labels, of whole files or of events")
     p.add_argument("--out", required=True, metavar="OUT.npz", help="the checkpoint to write")
-    text = (
-        "how the head's scores are read: ce, softmax, or bce, sigmoid (default: bce where a segment has several labels)"
-    )
+    text = "softmax (ce), one label each, or sigmoid (bce) (default: bce where a segment has several labels)"
     p.add_argument("--loss", choices=("ce", "bce"), help=text)
     text = "the fold of the table that is for testing (default: its first)"
     p.add_argument("--fold", type=whole(1, FOLDS), metavar="N", help=text)
@@ -143,32 +131,44 @@ def divided(args, index, labelled):
     return digests, probe.divided(labelled, digests, args.fold, args.seed)
 
 
-def test_files(labelled, test):
+def tested_files(labelled, parts):
     """Which of the labelled files are held out.   -> (files,) bool"""
-    return test[np.searchsorted(labelled.files, probe.known_files(labelled))]
+    return parts.test[np.searchsorted(labelled.files, probe.known_files(labelled))]
 
 
-def say_measured(parts, measured, strength, losses):
-    """How good it is, on whom."""
+def fitted(args, labelled, parts, x, loss):
+    """Choose the penalty, fit, measure.   x (n, D) of the labelled segments -> Logistic, strength"""
+    y, rest = labelled.y, ~parts.test
+    strength, losses = logistic.chosen_strength(x[rest], y[rest], loss, parts.fold[rest])
+    found = logistic.fit(x[rest], y[rest], loss, strength)
+    folds = len(np.unique(parts.fold[rest]))
     how = (
-        f"by {len(set(parts.fold[~parts.test].tolist()))}-fold cross-validation over files" if losses else "by default"
+        f"chosen by cross-validation over files, {folds} folds" if losses else "since there is nothing to choose it by"
     )
-    print(f"penalty: lambda {strength:g}, chosen {how}" if losses else f"penalty: lambda {strength:g}, {how}")
+    print(f"penalty: lambda {strength:g}, {how}")
+    say_measured(parts, probe.measure(labelled, parts.test, found.probabilities(x[parts.test]), loss))
+    if args.all and parts.test.any():
+        found = logistic.fit(x, y, loss, strength)
+        print(f"fitted again to all {counted(len(y), 'labelled segment')}: the figures are of the one before")
+    return found, strength
+
+
+def say_measured(parts, measured):
+    """How good it is, on whom."""
     if measured is None:
         cli.note("no file could be held out for testing: how good the classifier is, is not known.")
         return
-    values = []
-    for name, label in (("accuracy", "accuracy"), ("mAP", "mAP"), ("AUC", "AUC")):
+    said = []
+    for name in ("accuracy", "mAP", "AUC"):
         if name in measured.values:
             value, (low, high) = measured.values[name], measured.intervals[name]
-            text = (
-                f"{100 * value:.1f}% ({100 * low:.1f} to {100 * high:.1f})"
+            said.append(
+                f"accuracy {100 * value:.1f}% ({100 * low:.1f} to {100 * high:.1f})"
                 if name == "accuracy"
-                else (f"{value:.3f} ({low:.3f} to {high:.3f})")
+                else f"{name} {value:.3f} ({low:.3f} to {high:.3f})"
             )
-            values.append(f"{label} {text}")
     what = counted(measured.count, f"held-out {measured.what}")
-    print(f"{what} ({parts.words}): {', '.join(values)}, 95 % intervals")
+    print(f"{what} ({parts.words}): {', '.join(said)}, 95 % intervals")
     if sentence := chance(measured.values, measured.intervals):
         print(sentence)
 
@@ -187,8 +187,9 @@ def suggestions(args, index, labelled, found, eps):
     write_table(table, SUGGESTED, rows)
     for file, start, end, _, guess, probability in rows:
         print(f"  {start:9.2f} to {end:9.2f} s  {visible(file)}  ({visible(guess, 60)}? {100 * probability:.0f}%)")
+    what = counted(len(rows), "segment")
     print(
-        f"{visible(table)}: {counted(len(rows), 'segment')} to label next: fill in the column label, and add the rows"
+        f"{visible(table)}: {what} to label next; fill in the column label, and add the rows to {visible(args.labels)}"
     )
 
 

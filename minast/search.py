@@ -128,9 +128,8 @@ def lines(results):
 def show(results, index, out):
     """Print what was found, or where it is."""
     for result in results:
-        print(
-            f"{visible(result['query'])}: the segment from {result['start']:.2f} to {result['end']:.2f} s is compared"
-        )
+        query = visible(result["query"])
+        print(f"{query}: the segment from {result['start']:.2f} to {result['end']:.2f} s is looked for")
         for row in result["found"] if not out else ():
             print(f"  {row['similarity']:7.4f}  {row['start']:9.2f} to {row['end']:9.2f} s  {visible(row['file'])}")
     if out:

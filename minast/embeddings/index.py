@@ -24,7 +24,7 @@ from ..errors import Error
 from ..features import hop_seconds
 from ..scoring import segment_times
 from ..storage.files import atomic
-from ..storage.schema import ListOf, Number, OneOf, Record, Text, Whole, as_json, checked
+from ..storage.schema import ListOf, Number, OneOf, Plain, Record, Text, Whole, as_json, checked
 from ..storage.stored import decoding
 from ..storage.tables import write_table
 from ..streaming.journal import Journal
@@ -56,7 +56,8 @@ DESCRIPTION = Record(
         "seconds": Number(0),  # of all recordings
         "shards": ListOf(Whole(1, 2**31), 10**6),  # rows of each
         "folder": Text(2**15, plain=False),  # what the names of the recordings are relative to
-    }
+    },
+    others=Plain(),
 )
 
 
@@ -94,6 +95,8 @@ class Index:
         self.features, self.width = FeatureConfig(**self.about["features"]), self.about["width"]
         self.starts = np.cumsum([0, *self.about["shards"]])
         self.rows = int(self.starts[-1])
+        if not self.rows:
+            raise Error(f"{shown}: {ABOUT} is damaged: it names no shards.")
         for i in range(len(self.about["shards"])):
             self.embeddings(i), self.segments(i)  # that all are there and whole
 
