@@ -142,9 +142,7 @@ def fitted(args, labelled, parts, x, loss):
     strength, losses = logistic.chosen_strength(x[rest], y[rest], loss, parts.fold[rest])
     found = logistic.fit(x[rest], y[rest], loss, strength)
     folds = len(np.unique(parts.fold[rest]))
-    how = (
-        f"chosen by cross-validation over files, {folds} folds" if losses else "since there is nothing to choose it by"
-    )
+    how = f"chosen by cross-validation over files, {folds} folds" if losses else "there is nothing to choose it by"
     print(f"penalty: lambda {strength:g}, {how}")
     say_measured(parts, probe.measure(labelled, parts.test, found.probabilities(x[parts.test]), loss))
     if args.all and parts.test.any():
@@ -187,10 +185,8 @@ def suggestions(args, index, labelled, found, eps):
     write_table(table, SUGGESTED, rows)
     for file, start, end, _, guess, probability in rows:
         print(f"  {start:9.2f} to {end:9.2f} s  {visible(file)}  ({visible(guess, 60)}? {100 * probability:.0f}%)")
-    what = counted(len(rows), "segment")
-    print(
-        f"{visible(table)}: {what} to label next; fill in the column label, and add the rows to {visible(args.labels)}"
-    )
+    what, where = counted(len(rows), "segment"), visible(args.labels)
+    print(f"{visible(table)}: {what} to label next: fill in the column label, and add the rows to {where}")
 
 
 if __name__ == "__main__":

@@ -67,6 +67,7 @@ class Labelled(NamedTuple):
 
 def read(path: str) -> tuple[list[Entry], bool, list[str]]:
     """The rows of a table.   -> entries, whether they are of whole files, notes. Raises minast.Error."""
+    path = os.fspath(path)
     with _reading(path) as names:
         timed = {"start", "end"} <= set(names)
     if timed:
@@ -135,11 +136,12 @@ def _seconds(where, name, text):
     return value
 
 
-def onto(index: Index, path: str) -> Labelled:
+def onto(index: Index, path: str | os.PathLike) -> Labelled:
     """The labels in a table on the segments of an index.
 
     Raises minast.Error for a table that is none, and if it names no recording of the index.
     """
+    path = os.fspath(path)
     entries, whole, notes = read(path)
     segments = index.segment_table()
     firsts = np.searchsorted(segments["file"], np.arange(len(index.files) + 1))

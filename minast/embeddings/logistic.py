@@ -16,12 +16,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .. import layers
+from .. import layers, threads
 from ..decisions.calibration import log_loss, probabilities
 
 STRENGTHS = tuple(10.0**k for k in range(1, -6, -1))  # lambda, from strong to weak
 USUAL = 0.1  # where there is nothing to choose it by
 MOST = 1000  # iterations
+SMALL = 2**28  # multiplications of a product: below it, threads of BLAS cost more than they bring
 
 
 class Logistic(NamedTuple):
@@ -82,7 +83,16 @@ def fit(
 
     first = np.zeros(k * (d + 1)) if start is None else np.concatenate([start.w.ravel(), start.b])
     options = {"maxiter": MOST, "maxfun": 2 * MOST, "gtol": exact, "ftol": 0.0, "maxcor": 20}
-    flat = minimize(function, first, jac=True, method="L-BFGS-B", options=options).x
+    found = []
+
+    def solve(_=None):
+        found.append(minimize(function, first, jac=True, method="L-BFGS-B", options=options).x)
+
+    if z.size * k < SMALL:
+        threads.run(solve, [None])  # which holds BLAS to one thread
+    else:
+        solve()
+    flat = found[0]
     return Logistic(mean, scale, flat[: k * d].reshape(k, d), flat[k * d :], loss)
 
 
@@ -96,10 +106,13 @@ def chosen_strength(x: np.ndarray, y: np.ndarray, loss: str, folds: np.ndarray) 
     if len(numbers) < 2:
         return USUAL, {}
     scores = {strength: np.empty(y.shape) for strength in STRENGTHS}
-    for number in numbers:
+
+    def one(number):
         out, start = folds == number, None
         for strength in STRENGTHS:  # each begins where the stronger one ended
             start = fit(x[~out], y[~out], loss, strength, start, exact=1e-4)
             scores[strength][out] = start.probabilities(x[out])
+
+    threads.run(one, numbers)
     losses = {strength: log_loss(p, y, loss) for strength, p in scores.items()}
     return min(losses, key=losses.__getitem__), losses
