@@ -87,7 +87,9 @@ def curves(index, labelled, loss, eps, seed, begin, step, rounds):
                 else:
                     free = np.zeros(index.rows, bool)
                     free[labelled.rows[left]] = True
-                    rows = [each.row for each in suggested(index, fitted, eps, labelled.rows[known], step, free=free)]
+                    known_rows = labelled.rows[known]
+                    chosen = suggested(index, fitted, eps, known_rows, step, free=free, seed=seed)
+                    rows = [each.row for each in chosen]
                     more = np.searchsorted(labelled.rows, rows)
                 known = np.concatenate([known, more])
         found[way] = values
