@@ -61,7 +61,7 @@ def main(argv=None):
 def parser():
     """The command line."""
     p = cli.Parser("probe", __doc__)
-    p.add_argument("index", metavar="INDEX", help="a folder written by python -m minast.embed")
+    p.add_argument("index", metavar="INDEX", help="a folder written by embed")
     p.add_argument("labels", metavar="LABELS", help="a table (CSV) of labels, of whole files or of events")
     p.add_argument("--out", required=True, metavar="OUT.npz", help="the checkpoint to write")
     text = "softmax (ce), one label each, or sigmoid (bce) (default: bce where a segment has several labels)"

@@ -75,7 +75,7 @@ def parser():
     """The command line."""
     p = cli.Parser("search", __doc__)
     p.add_argument("queries", nargs="+", metavar="QUERY", help="audio files, or their addresses (s3://...)")
-    p.add_argument("index", metavar="INDEX", help="a folder written by python -m minast.embed")
+    p.add_argument("index", metavar="INDEX", help="a folder written by embed")
     p.add_argument("--top", type=whole(1, MANY), default=10, metavar="N", help="segments to find (default: 10)")
     p.add_argument("--at", type=number(0, DAY), metavar="SECONDS", help="where the segment of the query begins")
     p.add_argument("--out", metavar="OUT.csv", help="write a table")

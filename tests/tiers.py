@@ -55,7 +55,7 @@ SLOW = {
     },
     "exports/test_onnx.py": {"test_base": None},
     "embeddings/test_probe.py": {"test_esc10": None, "test_a_checkpoint_for_every_command": None},
-    "embeddings/test_index.py": {"test_an_archive": "1", "test_memory_is_that_of_minutes_after_hours": None},
+    "embeddings/test_index.py": {"test_an_archive": "1"},
     "embeddings/test_suggest.py": {
         "test_suggested_labels_beat_random_ones": None,
         "test_the_experiment_writes_its_curve": None,
