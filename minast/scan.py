@@ -25,19 +25,11 @@ from .errors import Error
 from .features import hop_seconds
 from .predict import names
 from .review import Page
-from .scoring import BATCH
 from .storage.files import writable_file, writable_folder
-from .storage.tables import write_table
-from .streaming import archive, cuts, tables
+from .streaming import cuts, session, tables
 from .streaming.events import thresholds
-from .streaming.inputs import recordings
-from .streaming.journal import ENDING, Journal
-from .streaming.pools import OneProcess, Processes
-from .streaming.progress import Progress
 from .streaming.work import Settings, digest_of
 from .text import counted, visible
-
-DAY = 86400.0  # s
 
 
 def main(argv=None):
@@ -46,11 +38,11 @@ def main(argv=None):
     info = read_info(args.checkpoint)
     form, settings = tables.format_of(args.out, args.format), settings_of(args, info)
     refuse(args, form)
-    if args.resume and os.path.exists(args.out) and not os.path.exists(part_of(args.out)):
+    if args.resume and os.path.exists(args.out) and not os.path.exists(session.part_of(args.out)):
         cli.note(f"{visible(args.out)} is there, and no stopped scan beside it: there is nothing to go on with.")
         return 0
     with journal_of(args, form, info, settings) as journal:
-        speed = work(args, settings, journal)
+        speed = session.work(args, settings, journal, "scan")
         return finish(args, form, info, journal, speed)
 
 
@@ -58,8 +50,7 @@ def parser():
     """The command line."""
     p = cli.Parser("scan", __doc__)
     p.add_argument("checkpoint", metavar="CHECKPOINT", help=cli.CHECKPOINT)
-    text = "audio files, folders, patterns, addresses (s3://...); - reads a list of them, one a line"
-    p.add_argument("paths", nargs="+", metavar="PATH", help=text)
+    p.add_argument("paths", nargs="+", metavar="PATH", help=session.PATHS)
     p.add_argument("--out", required=True, metavar="OUT", help="the table to write: .csv, .jsonl, .selections.txt")
     p.add_argument("--format", choices=tables.WRITERS, help="of the table (default: by its name)")
     add_events(p)
@@ -72,14 +63,7 @@ def parser():
     g.add_argument("--page", metavar="DIR", help=text)
     text = "events of each label whose relevance the page shows, the best first (default: 50; 0 for none)"
     g.add_argument("--relevance", type=whole(0, MANY), default=50, metavar="K", help=text)
-    g = p.add_argument_group("archives")
-    g.add_argument("--resume", action="store_true", help="go on with a scan that was stopped")
-    text = "processes on this machine, with a model each (default: 1)"
-    g.add_argument("--workers", type=whole(1, 1024), default=1, metavar="N", help=text)
-    text = "do the work on a dask cluster: its scheduler's address, or scheduler file (.json)"
-    g.add_argument("--cluster", metavar="ADDRESS", help=text)
-    text = f"segments computed together (default: {BATCH})"
-    g.add_argument("--batch", type=whole(1, MANY), default=BATCH, metavar="N", help=text)
+    session.add_archives(p, "a scan")
     cli.add_backend(p)
     return p
 
@@ -87,9 +71,8 @@ def parser():
 def add_events(p):
     """The flags that say what an event is, which `listen` shares."""
     g = p.add_argument_group("events")
-    seconds = {"type": number(0, DAY), "metavar": "SECONDS"}
-    hop = {**seconds, "type": number(0, DAY, above=True)}
-    g.add_argument("--hop", **hop, help="from one segment to the next (default: a segment, end to end)")
+    session.add_hop(g)
+    seconds = {"type": number(0, session.DAY), "metavar": "SECONDS"}
     text = "the score from which a label counts as heard (default: the checkpoint's thresholds, else 0.5)"
     g.add_argument("--min-score", type=number(0, 1), metavar="P", help=text)
     text = "events of a label with at most this between them are one (default: 0)"
@@ -109,11 +92,7 @@ def read_info(path):
 
 def settings_of(args, info):
     """What the workers need. Raises minast.Error for a --hop or --labels that do not fit the model."""
-    step = hop_seconds(info.features.rate)
-    length = info.features.frames * step
-    hop = info.features.frames if args.hop is None else max(1, round(args.hop / step))
-    if hop > info.features.frames:
-        raise Error(f"--hop is {args.hop:g} s: it may be at most a segment, {length:g} s, or sound would be missed.")
+    hop = session.frames_of(args.hop, info.features)
     numbers = None if args.labels is None else Classifier(None, info, args.checkpoint).numbers(names(args.labels))
     levels = thresholds(info, args.min_score, numbers)
     if not (levels <= 1).any():
@@ -134,8 +113,7 @@ def settings_of(args, info):
 
 def refuse(args, form):
     """minast.Error for what cannot be done, before anything is read."""
-    if args.cluster and args.workers > 1:
-        raise Error("--workers is for this machine, --cluster for others: give one of them.")
+    session.refuse(args)
     if form == "audacity" and not os.path.splitext(args.out)[1]:
         writable_folder(args.out)
     elif not os.path.isdir(args.out) or form != "audacity":
@@ -152,14 +130,9 @@ def refuse(args, form):
         Page(args.page)
 
 
-def part_of(out):
-    """The journal of a scan that writes `out`."""
-    return out.rstrip("/" + os.sep) + ENDING
-
-
 def journal_of(args, form, info, settings):
     """The journal, of a new scan or of the one that was stopped; what was understood is printed."""
-    path, step = part_of(args.out), hop_seconds(info.features.rate)
+    step = hop_seconds(info.features.rate)
     common = {
         "CHECKPOINT": settings.digest,
         "PATH": args.paths,
@@ -170,79 +143,36 @@ def journal_of(args, form, info, settings):
         "--labels": args.labels,
         "--batch": args.batch,
     }
-    if not args.resume and os.path.exists(path):
-        raise Error(f"{visible(path)} is of a scan that was stopped: add --resume to go on with it, or remove it.")
-    journal = Journal.resume(path, common) if args.resume else None
-    if args.resume and journal is None:
-        cli.note("no stopped scan is there to go on with: this one begins anew.")
-    if journal is None:
-        files = recordings(args.paths, cli.complain)
+
+    def check(files):
         if form == "audacity" and len(files) > 1 and not os.path.isdir(args.out):
             raise Error(
                 f"--out is {visible(args.out)}: Audacity has a label track for each recording, and there are "
                 f"{len(files)}: name a folder, with a / at its end."
             )
-        journal = Journal.begin(path, common, files)
+
+    journal = session.journal_of(args, common, "a scan", check)
     if info.notes.get("random_head"):
         cli.note("the head of this model is random, not trained yet: these scores mean nothing.")
-    count, size = counted(len(journal.files), "recording"), sum(size for _, size in journal.files)
     heard = sorted({level for level in settings.thresholds if level <= 1})
     level = f"{heard[0]:g}" if len(heard) == 1 else f"{heard[0]:g} to {heard[-1]:g}, by label"
     print(
-        f"{count}, {size / 1e6:.4g} MB; segments of {info.features.frames * step:g} s, one every "
+        f"{session.size_of(journal)}; segments of {info.features.frames * step:g} s, one every "
         f"{settings.hop * step:g} s; a label is heard from a score of {level}",
         flush=True,
     )
     return journal
 
 
-# -- the work --------------------------------------------------------------------------------------------------------
-
-
-def work(args, settings, journal):
-    """Scan what is left.   -> seconds of audio a second, 0 if nothing was left"""
-    left = journal.left()
-    if len(journal.files) > (files := sum(len(unit.files) for unit in left)):
-        cli.note(f"{len(journal.files) - files} of {counted(len(journal.files), 'recording')} are done already.")
-    if not left:
-        return 0.0
-    sizes = [size for _, size in journal.files]
-    todo = sum(size for unit in left for size in sizes[unit.first : unit.first + len(unit.files)])
-    progress = Progress(sizes, sum(sizes) - todo)
-    with contextlib.closing(progress), contextlib.closing(pool_of(args, settings, progress, len(left))) as pool:
-        try:
-            archive.scan(pool, journal, left, progress.unit)
-        except KeyboardInterrupt:
-            done = len(journal.files) - sum(len(unit.files) for unit in journal.left())
-            cli.note(f"{done} of {len(journal.files)} recordings are done: the same command with --resume goes on.")
-            raise
-        return progress.speed
-
-
-def pool_of(args, settings, progress, most):
-    """Who does the work."""
-    if args.cluster:
-        from .streaming.cluster import Cluster
-
-        return Cluster(settings, progress.part, args.cluster)
-    if args.workers == 1:
-        return OneProcess(settings, progress.part)
-    return Processes(settings, progress.part, min(args.workers, most))
+# -- after ---------------------------------------------------------------------------------------------------------
 
 
 def finish(args, form, info, journal, speed):
     """Write the tables and excerpts, and remove the journal.   -> exit status"""
-    skipped = [(name, result["error"]) for name, result in journal if "error" in result]
+    skipped = session.skipped(journal)
     table = f"{os.path.splitext(args.out.rstrip('/' + os.sep))[0]}.skipped.csv"
-    if skipped:
-        write_table(table, ("file", "reason"), skipped)
-    else:
-        with contextlib.suppress(OSError):
-            os.unlink(table)  # of an earlier scan
-    if len(skipped) == len(journal.files):
-        journal.remove()
-        some = f"{visible(skipped[0][0])}: {skipped[0][1]}"
-        raise Error(f"{visible(args.out)} is not written: no recording can be read ({len(skipped)} tried). {some}")
+    session.write_skipped(table, skipped)
+    session.refuse_nothing(args.out, journal, skipped)
     tables.WRITERS[form](args.out, journal, info.labels, info.features.rate)
     status = cut(args, info, journal) if args.segments else 0
     status = show(args, info, journal) or status if args.page else status
@@ -261,10 +191,9 @@ def summary(args, journal, speed):
         events, with_events = events + len(rows), with_events + bool(rows)
         seconds += result.get("seconds", 0.0)
         labels.update(row[2] for row in rows)
-    fast = f", {speed:.0f} x real time" if speed else ""
     print(
         f"{visible(args.out)}: {counted(events, 'event')} of {counted(len(labels), 'label')} in {with_events} of "
-        f"{counted(len(journal.files), 'recording')}, {seconds / 3600:.4g} h of audio{fast}"
+        f"{counted(len(journal.files), 'recording')}, {session.at_speed(seconds, speed)}"
     )
 
 

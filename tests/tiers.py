@@ -54,6 +54,12 @@ SLOW = {
         "test_excerpts": None,
     },
     "exports/test_onnx.py": {"test_base": None},
+    "embeddings/test_probe.py": {"test_esc10": None, "test_a_checkpoint_for_every_command": None},
+    "embeddings/test_index.py": {"test_an_archive": "1"},
+    "embeddings/test_suggest.py": {
+        "test_suggested_labels_beat_random_ones": None,
+        "test_the_experiment_writes_its_curve": None,
+    },
     "streaming/test_cluster.py": {
         "test_a_killed_worker_costs_nothing_and_doubles_nothing": None,
         "test_a_file_that_kills_its_workers_is_skipped": None,
@@ -203,6 +209,7 @@ SLOW = {
         "test_two_processes_killed_five_times": None,
         "test_killed_at_each_fsync": None,
     },
+    "faults/test_indexes.py": {"test_two_processes_killed": None, "test_killed_at_each_fsync": None},
     "faults/test_signals.py": {
         "test_training_is_saved_and_goes_on": "15",
         "test_nohup": None,

@@ -19,6 +19,7 @@ from . import labels as names
 from . import table
 from .clips import Clip, Clips
 from .common import Bad, Dataset, named, quoted
+from .rows import Row
 from .splits import fold_of, split_of
 
 NOTHING = ("background", "none", "nothing")  # labels that may mean that there is none
@@ -44,7 +45,7 @@ def from_tables(name: str, tables: Sequence[tuple[table.Table, str]], finder: ta
             for k, row in enumerate(bar):
                 key = row.split, row.fold
                 if key not in meant:
-                    meant[key] = _split(each.path, row, split), _fold(each.path, row)
+                    meant[key] = split_in(each.path, row, split), fold_in(each.path, row)
                 full = finder(row.file)
                 if full is None:
                     where, wanted = table.place(each.path, row.line), visible(os.path.join(finder.base, row.file))
@@ -133,7 +134,7 @@ def real_path(path: str, folders: dict[str, str]) -> str:
     return os.path.join(folders[folder], name)
 
 
-def _split(path, row, split):
+def split_in(path: str, row: Row, split: str) -> str:
     """The split of a row: its own, or its table's."""
     if not row.split:
         return split
@@ -144,7 +145,7 @@ def _split(path, row, split):
     return own
 
 
-def _fold(path, row):
+def fold_in(path: str, row: Row) -> int | None:
     """The fold of a row: 3, "fold3"; None without one."""
     if not row.fold:
         return None

@@ -6,7 +6,8 @@
 | `sound` | one recording: decoded, resampled and turned into segments in blocks |
 | `core` | many recordings: their segments through the model, batch by batch, with times |
 | `events` | scores of segments -> events with start, end, label and score |
-| `work` | a unit of an archive: some recordings, scanned one after another, whoever does it |
+| `work` | a unit of an archive: some recordings, done one after another, whoever does it |
+| `session` | what the commands have in common: the flags, the journal, who works, what was skipped |
 | `journal` | what is done so far: a file that is only appended to, and survives SIGKILL |
 | `pools`, `cluster` | who does the units: this process, several, or a dask cluster |
 | `archive` | all units of an archive into the journal; a unit whose worker dies is tried again |

@@ -10,7 +10,7 @@ from .work import Unit
 TRIES = 3  # deaths of workers until a unit is suspected to be their cause
 
 
-def scan(pool, journal: Journal, left: list[Unit], progress: Callable[[Unit, list[dict]], object]) -> None:
+def work(pool, journal: Journal, left: list[Unit], progress: Callable[[Unit, list[dict]], object]) -> None:
     """Do the units that are left of an archive.   progress: is told each unit's results, once they are in the journal
 
     A worker may be killed by chance, for want of memory, or by a recording that crashes a decoder; and its death takes

@@ -1,4 +1,4 @@
-"""Units done by a dask cluster: the workers read the recordings, and send back what they heard.
+"""Units done by a dask cluster: the workers read the recordings, and send back what they found.
 
 Only units travel to the workers, and results back: recordings and checkpoint must be readable there under the same
 paths or addresses. The journal stays here. A worker that is killed costs nothing: dask gives its units to another one,
@@ -14,7 +14,7 @@ from ..console.say import note
 from ..errors import Error, reason
 from ..text import visible
 from .pools import Died
-from .work import Scanner, Settings, Unit
+from .work import Common, Unit
 
 AHEAD = 2  # units for each thread of the cluster: one that it does, one that waits
 TIMEOUT = 30  # s, to reach the scheduler
@@ -23,7 +23,7 @@ TIMEOUT = 30  # s, to reach the scheduler
 class Cluster:
     """A pool (see `pools`) on a running cluster. address: tcp://host:8786, or the path of a scheduler file (.json)."""
 
-    def __init__(self, settings: Settings, report: Callable, address: str):
+    def __init__(self, settings: Common, report: Callable, address: str):
         try:
             from distributed import Client, KilledWorker, as_completed
         except ImportError:
@@ -34,7 +34,7 @@ class Cluster:
         except Exception as error:  # of its network library: many kinds
             raise Error(f"--cluster {visible(address)}: no scheduler answers there: {reason(error)}.") from None
         if not self.client.nthreads():
-            note(f"the cluster at {visible(address)} has no workers yet: the scan waits for them.")
+            note(f"the cluster at {visible(address)} has no workers yet: the work waits for them.")
         self.address, self.settings, self.killed = address, settings, KilledWorker
         self.run, self.tries = uuid.uuid4().hex[:12], 0
         self.units, self.futures = {}, as_completed(loop=self.client.loop)
@@ -47,9 +47,9 @@ class Cluster:
     def submit(self, unit: Unit) -> None:
         """Give it to the scheduler."""
         self.tries += 1
-        key = f"minast-scan-{self.run}-{unit.first}-{self.tries}"
+        key = f"minast-{self.run}-{unit.first}-{self.tries}"
         self.units[key] = unit
-        self.futures.add(self.client.submit(scan_unit, self.settings, unit.files, key=key, pure=False))
+        self.futures.add(self.client.submit(do_unit, self.settings, unit.files, key=key, pure=False))
 
     def finished(self) -> tuple[Unit, list[dict] | Died]:
         """Wait for any. Raises minast.Error if the workers cannot do it, or the cluster is gone."""
@@ -72,16 +72,16 @@ class Cluster:
         self.client.close(timeout=5)
 
 
-_lock, _scanner = threading.Lock(), {}
+_lock, _worker = threading.Lock(), {}
 
 
-def scan_unit(settings: Settings, files: tuple[str, ...]) -> list[dict]:
-    """What a worker does: `Scanner.scan`, with a model that stays loaded. Units of several threads take turns."""
+def do_unit(settings: Common, files: tuple[str, ...]) -> list[dict]:
+    """What a worker does: `Worker.do`, with a model that stays loaded. Units of several threads take turns."""
     from distributed import get_worker
 
     with _lock:
         threads.set_count(get_worker().state.nthreads)
-        if settings not in _scanner:
-            _scanner.clear()  # of another scan
-            _scanner[settings] = Scanner(settings)
-        return _scanner[settings].scan(files)
+        if settings not in _worker:
+            _worker.clear()  # of another command
+            _worker[settings] = settings.worker()
+        return _worker[settings].do(files)

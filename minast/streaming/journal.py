@@ -1,12 +1,14 @@
-"""What an archive's scan has done so far, in a file that is only ever appended to.
+"""What has been done of an archive so far, in a file that is only ever appended to.
 
 A line is the CRC-32 of its JSON text, a space, and the text. Whatever kills the process, or takes the machine's power,
 leaves whole lines and at most one that is not: it fails its check and counts as not written. The lines: the settings;
 the recordings, in blocks; `begun`; then the results of a unit each, with the number of its first recording. Results
 that were computed twice replace each other, so no row can be doubled; recordings without results are still to be done,
-so none can be lost.
+so none can be lost. The bytes of a result, such as embeddings, are in lines of their own before it, in base64; it says
+where, and counts only if all of them are whole.
 """
 
+import base64
 import json
 import os
 import zlib
@@ -21,6 +23,7 @@ from .work import Unit, units
 ENDING = ".part"
 FORMAT = 1
 BLOCK = 1000  # recordings in a line
+PIECE = 2**20  # bytes of a result in a line
 
 
 class Journal:
@@ -40,12 +43,13 @@ class Journal:
         if try_lock(self._file.fileno()) is False:
             self._file.close()
             raise Error(
-                f"another scan is writing to {visible(path)}: wait until it has ended, stop it, or give another --out."
+                f"another process is writing to {visible(path)}: wait until it has ended, stop it, or give another "
+                "--out."
             )
 
     @classmethod
     def begin(cls, path: str, settings: dict, files: Sequence[tuple[str, int]]) -> "Journal":
-        """A new one.   settings: {flag: plain value}, what a resumed scan must have in common with this one"""
+        """A new one.   settings: {flag: plain value}, what a resumed one must have in common with this one"""
         self = cls(path, "r+b" if os.path.exists(path) else "x+b")
         self._file.truncate(0)
         self.files = list(files)
@@ -57,7 +61,7 @@ class Journal:
 
     @classmethod
     def resume(cls, path: str, settings: dict) -> "Journal | None":
-        """That of a scan that was stopped; None if none was begun. Raises minast.Error if its settings were others."""
+        """That of work that was stopped; None if none was begun. Raises minast.Error if its settings were others."""
         if not os.path.exists(path):
             return None
         self = cls(path, "r+b")
@@ -69,15 +73,19 @@ class Journal:
             self._file.close()
             name = different[0]
             raise Error(
-                f"{visible(self.path)} is of a scan with {_shown(name, before.get(name))}, this one has "
-                f"{_shown(name, settings[name])}: their results do not belong into one table. Resume with what it "
-                "was begun with, or remove that file to begin anew."
+                f"{visible(self.path)} was begun with {_shown(name, before.get(name))}, this one has "
+                f"{_shown(name, settings[name])}: their results do not belong together. Resume with what it was begun "
+                "with, or remove that file to begin anew."
             )
         return self
 
     def add(self, first: int, results: Sequence[dict]) -> None:
-        """The results of the recordings from number `first` on. They are on the disk when this returns."""
-        self._places[first] = (*self._append({"first": first, "results": list(results)}), len(results))
+        """The results of the recordings from number `first` on. They are on the disk when this returns.
+
+        A result is a dictionary of plain values, and may have "bytes", which are kept apart: see `bytes_of`.
+        """
+        results = [self._without_bytes(result) if "bytes" in result else result for result in results]
+        self._places[first] = (*self._append({"first": first, "results": results}), len(results))
 
     def left(self) -> list[Unit]:
         """The units that are still to be done; of one that was done in part, its files one by one."""
@@ -98,8 +106,13 @@ class Journal:
                 yield name, result
             first += max(1, len(found))
 
+    def bytes_of(self, result: dict) -> Iterator[bytes]:
+        """The "bytes" of a result that iterating has given, in pieces."""
+        for place, length in result["bytes"]:
+            yield base64.b64decode(self._value_at(place, length)["bytes"])
+
     def remove(self) -> None:
-        """The table is written: the journal is not needed any more."""
+        """All is written: the journal is not needed any more."""
         os.unlink(self.path)
 
     def __enter__(self) -> "Journal":
@@ -126,8 +139,8 @@ class Journal:
         return place, len(line)
 
     def _read(self):
-        """Take in all whole lines.   -> the settings; None if the scan was stopped before it had begun"""
-        settings, begun, place, damaged = None, None, 0, 0
+        """Take in all whole lines.   -> the settings; None if the work was stopped before it had begun"""
+        settings, begun, place, damaged, pieces = None, None, 0, 0, set()
         self._file.seek(0)
         with open(self.path, "rb") as file:
             for line in file:
@@ -140,8 +153,12 @@ class Journal:
                     self.files += [(name, size) for name, size in value["files"]]
                 elif "begun" in value:
                     begun = value["begun"]
-                else:
+                elif "bytes" in value:
+                    pieces.add(place)
+                elif all(piece in pieces for result in value["results"] for piece, _ in result.get("bytes", ())):
                     self._places[value["first"]] = place, len(line), len(value["results"])
+                else:
+                    damaged += 1
                 place += len(line)
         if settings is None or begun != len(self.files):
             return None
@@ -149,17 +166,27 @@ class Journal:
             self._file.seek(0, os.SEEK_END)
             self._file.write(b"\n")
         if damaged > 1:  # one is what the last kill left
-            note(f"{damaged} lines of {visible(self.path)} are damaged: their recordings are scanned again.")
+            note(f"{damaged} lines of {visible(self.path)} are damaged: their recordings are done again.")
         return settings
 
     def _at(self, first):
         """The results of a line."""
         begin, length, _ = self._places[first]
+        return self._value_at(begin, length)["results"]
+
+    def _value_at(self, begin, length):
         self._file.seek(begin)
         value = _value(self._file.read(length))
         if value is None:
             raise Error(f"{visible(self.path)} was changed or damaged while it was in use: go on with --resume.")
-        return value["results"]
+        return value
+
+    def _without_bytes(self, result):
+        """A result whose bytes are written; in their place it has where."""
+        data = result["bytes"]
+        pieces = [data[i : i + PIECE] for i in range(0, len(data), PIECE)]
+        lines = [{"bytes": base64.b64encode(piece).decode("ascii")} for piece in pieces]
+        return {**result, "bytes": [self._append(line, sync=False) for line in lines]}
 
 
 def _value(line):

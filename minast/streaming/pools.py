@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from .. import threads
 from ..errors import Error, reason
-from .work import Scanner, Settings, Unit
+from .work import Common, Unit
 
 
 class Died(NamedTuple):
@@ -26,12 +26,12 @@ class Died(NamedTuple):
 
 
 class OneProcess:
-    """Units are done here, one after another. report: see `Scanner.scan`; it is called with the unit in front."""
+    """Units are done here, one after another. report: see `Worker.do`; it is called with the unit in front."""
 
     room = 1
 
-    def __init__(self, settings: Settings, report: Callable):
-        self.scanner, self.report, self.waiting = Scanner(settings), report, deque()
+    def __init__(self, settings: Common, report: Callable):
+        self.worker, self.report, self.waiting = settings.worker(), report, deque()
 
     def submit(self, unit: Unit) -> None:
         """Put it at the end of the queue."""
@@ -40,7 +40,7 @@ class OneProcess:
     def finished(self) -> tuple[Unit, list[dict]]:
         """Do the next one."""
         unit = self.waiting.popleft()
-        return unit, self.scanner.scan(unit.files, lambda *where: self.report(unit, *where))
+        return unit, self.worker.do(unit.files, lambda *where: self.report(unit, *where))
 
     def close(self) -> None:
         """Nothing is left behind."""
@@ -49,7 +49,7 @@ class OneProcess:
 class Processes:
     """`count` processes with a model each, which share the threads of this one. One that is killed is replaced."""
 
-    def __init__(self, settings: Settings, report: Callable, count: int):
+    def __init__(self, settings: Common, report: Callable, count: int):
         self.settings, self.report, self.room = settings, report, count
         self.threads = max(1, threads.count() // count)
         self.workers = [self._started() for _ in range(count)]
@@ -117,10 +117,10 @@ def _serve(pipe, settings, count):
     threads.set_count(count)
     with contextlib.suppress(OSError):
         try:
-            scanner = Scanner(settings)
+            worker = settings.worker()
             while True:
                 unit = pipe.recv()
-                pipe.send(("done", scanner.scan(unit.files, lambda *where: pipe.send(("report", where)))))
+                pipe.send(("done", worker.do(unit.files, lambda *where: pipe.send(("report", where)))))
         except EOFError:
             return
         except Error as error:

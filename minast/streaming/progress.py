@@ -1,4 +1,4 @@
-"""How far a scan is: hours of audio, how many times faster than it was recorded, and the time that is left."""
+"""How far the work is: hours of audio, how many times faster than it was recorded, and the time that is left."""
 
 import sys
 import time
@@ -16,10 +16,17 @@ class Progress:
     """A bar where there is a terminal, else a line a minute on standard error.
 
     sizes: bytes of each recording, by which the time that is left is estimated. done: bytes that an earlier session
-    did.
+    did. name: of what is done.
     """
 
-    def __init__(self, sizes: list[int], done: int = 0, every: float = EVERY, clock: Callable = time.monotonic):
+    def __init__(
+        self,
+        sizes: list[int],
+        done: int = 0,
+        every: float = EVERY,
+        clock: Callable = time.monotonic,
+        name: str = "scan",
+    ):
         from tqdm import tqdm
 
         self.sizes, self.done, self.total = sizes, done, max(1, sum(sizes))
@@ -27,7 +34,7 @@ class Progress:
         self.parts, self.here = {}, 0  # bytes and seconds of units in progress; bytes of this session's units
         self.clock, self.began, self.every = clock, clock(), every
         self.told = self.began
-        shape = "scan: {percentage:3.0f}%|{bar}| {postfix} [{elapsed}<{remaining}]"
+        shape = name + ": {percentage:3.0f}%|{bar}| {postfix} [{elapsed}<{remaining}]"
         self.bar = tqdm(total=self.total, initial=done, bar_format=shape, disable=None, leave=False)
 
     def part(self, unit: Unit, i: int, share: float, seconds: float) -> None:

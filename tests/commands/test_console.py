@@ -128,6 +128,9 @@ def test_bash_completes(console, tmp_path):
     assert completed("./completion", ["minast", "ev"], tmp_path) == {"evaluate"}
     assert set(COMMANDS) <= completed("./completion", ["minast", ""], tmp_path)
     assert completed("./completion", ["minast", "embed", "--per", ""], tmp_path) == {"file", "segment"}
+    assert completed("./completion", ["minast", "embed", "--pool", ""], tmp_path) == {"both", "mean", "prefix"}
+    assert completed("./completion", ["minast", "search", "str"], tmp_path) == {"street.wav"}
+    assert completed("./completion", ["minast", "probe", "report", "rep"], tmp_path) == {"report", "report.csv"}
     assert completed("./completion", ["minast", "predict", "str"], tmp_path) == {"street.wav"}
     assert completed("./completion", ["minast", "evaluate", "a.npz", "sounds/", "--out", "re"], tmp_path) == {"report"}
     assert completed("./completion", ["minast", "data", ""], tmp_path) == {"check"}

@@ -120,7 +120,7 @@ def test_nothing_to_do(trained, tmp_path, command):
     (tmp_path / "empty").mkdir()
     (tmp_path / "bad.wav").write_text("no sound")
     status, _, err = command("embed", trained / "best.npz", tmp_path / "empty", "--out", tmp_path / "e.npz")
-    assert status == 2 and "there is nothing to embed" in err
+    assert status == 2 and "there is no recording to read" in err
     status, _, err = command("embed", trained / "best.npz", tmp_path / "bad.wav", "--out", tmp_path / "e.npz")
     assert status == 2 and "none of the 1 files can be read" in err and not (tmp_path / "e.npz").exists()
 

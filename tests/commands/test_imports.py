@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 FOLDER = Path(__file__).resolve().parents[2] / "minast"
-COMMANDS = ("train", "predict", "evaluate", "calibrate", "scan", "listen", "embed", "convert", "export")
-COMMANDS += ("stats", "data", "report", "bench")
+COMMANDS = ("train", "predict", "evaluate", "calibrate", "scan", "listen", "embed", "search", "probe", "convert")
+COMMANDS += ("export", "stats", "data", "report", "bench")
 
 # room -> what no module of it imports. A room is a module or a package, with all that is in it.
 BASE = ("cli", "backend", "layers", "gpu", "encoder", "model", "datasets", "training", "pretrained", "checkpoint")
@@ -26,7 +26,8 @@ FORBIDDEN = {
     "encoder": ("model", "training", "pretrained", "checkpoint"),
     "model": ("training", "pretrained", "checkpoint", "scoring", "explain", "plots"),
     "audio": ("features", "model", "training", "pretrained", "checkpoint", "datasets", "scoring"),
-    "streaming": (*COMMANDS, "training", "pretrained", "classifier"),
+    "streaming": (*COMMANDS, "training", "pretrained", "classifier", "embeddings"),
+    "embeddings": (*COMMANDS, "training", "pretrained", "classifier"),
     "live": (*COMMANDS, "training", "pretrained", "classifier"),
     "exports": (*COMMANDS, "training", "classifier"),
     "features": ("model", "training", "pretrained", "checkpoint", "datasets"),

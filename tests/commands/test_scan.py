@@ -271,7 +271,7 @@ def test_a_stopped_scan_goes_on(trained, archived, tmp_path, command, monkeypatc
         (["--min-score", 0.3], "--min-score 0.3"),
     ):
         status, _, err = command(*arguments, "--resume", *flags)
-        assert status == 2 and words in err and "do not belong into one table" in err
+        assert status == 2 and words in err and "do not belong together" in err
     other = tmp_path / "other.npz"
     model, info = checkpoint.load(trained / "best.npz")
     checkpoint.save(other, model, info.labels, info.features, info.loss)
@@ -312,9 +312,9 @@ def test_two_scans_into_one_table_are_refused(trained, archived, tmp_path, comma
         with contextlib.suppress(BaseException):
             inner.append(command("scan", trained / "best.npz", archived, "--out", tmp_path / "e.csv", "--resume"))
 
-    monkeypatch.setattr(archive, "scan", scan)
+    monkeypatch.setattr(archive, "work", scan)
     command("scan", trained / "best.npz", archived, "--out", tmp_path / "e.csv")
-    assert inner[0][0] == 2 and "another scan is writing to" in inner[0][2]
+    assert inner[0][0] == 2 and "another process is writing to" in inner[0][2]
 
 
 def test_a_process_that_is_killed_is_replaced(trained, archived, tmp_path, command, small_units):
@@ -364,7 +364,7 @@ def test_a_unit_that_kills_its_workers_costs_the_one_file():
 
     journal, told = Kept(), []
     todo = [Unit(0, ("a", "b", "c")), Unit(3, ("d",)), Unit(4, ("e",))]
-    archive.scan(Deadly(), journal, todo, lambda unit, results: told.append(unit))
+    archive.work(Deadly(), journal, todo, lambda unit, results: told.append(unit))
     flat = {first + i: result for first, results in journal.items() for i, result in enumerate(results)}
     assert [("error" in flat[i]) for i in range(5)] == [False, True, False, False, False]
     assert flat[1]["error"] == "whatever read it was killed, 3 times." and len(told) == 5

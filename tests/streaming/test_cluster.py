@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from minast.streaming.cluster import scan_unit
+from minast.streaming.cluster import do_unit
 
 distributed, dask = (pytest.importorskip(name) for name in ("distributed", "dask"))
 
@@ -66,14 +66,14 @@ def test_a_killed_worker_costs_nothing_and_doubles_nothing(trained, archived, tm
 
 
 def deadly(settings, files):
-    """`scan_unit`, but a worker that comes to bad.wav ends at once, as with a decoder that crashes."""
+    """`do_unit`, but a worker that comes to bad.wav ends at once, as with a decoder that crashes."""
     if any(name.endswith("bad.wav") for name in files):
         os._exit(9)
-    return scan_unit(settings, files)
+    return do_unit(settings, files)
 
 
 def test_a_file_that_kills_its_workers_is_skipped(trained, archived, tmp_path, command, monkeypatch):
-    monkeypatch.setattr("minast.streaming.cluster.scan_unit", deadly)
+    monkeypatch.setattr("minast.streaming.cluster.do_unit", deadly)
     monkeypatch.setattr("minast.streaming.archive.TRIES", 1)
     with dask.config.set({"distributed.scheduler.allowed-failures": 0}), local_cluster() as cluster:
         arguments = ["scan", trained / "best.npz", archived / "bad.wav", archived / "0" / "low"]

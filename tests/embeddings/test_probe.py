@@ -1,0 +1,267 @@
+"""probe: labels onto segments, who is held out, and a checkpoint that every command takes."""
+
+import csv
+import os
+import shutil
+
+import numpy as np
+import pytest
+
+import minast
+from minast.embeddings import labels, logistic, probe
+from minast.embeddings.index import Index
+from tests.embeddings.made import clusters, make
+
+RATE = 16000
+
+
+def table(path, header, rows):
+    with open(path, "w", newline="", encoding="utf-8") as f:
+        csv.writer(f).writerows([header, *rows])
+    return path
+
+
+@pytest.fixture(scope="module")
+def indexed(trained, tones, tmp_path_factory):
+    """An index of the tones, taken from the middle of a model."""
+    from minast import embed
+
+    folder = tmp_path_factory.mktemp("indexed")
+    shutil.copy(trained / "best.npz", folder / "model.npz")
+    flags = ["--out", str(folder / "index"), "--block", "1", "--pool", "both"]
+    assert embed.main([str(folder / "model.npz"), str(tones), *flags]) == 0
+    return folder
+
+
+@pytest.fixture
+def whole(tones, tmp_path):
+    """A table of all tones."""
+    rows = [(path, path.parent.name) for path in sorted(tones.rglob("*.wav"))]
+    return table(tmp_path / "labels.csv", ("file", "labels"), rows)
+
+
+def test_a_checkpoint_for_every_command(indexed, tones, whole, tmp_path, command):
+    out = tmp_path / "probe.npz"
+    status, said, err = command("probe", indexed / "index", whole, "--out", out)
+    assert (status, err) == (0, "")
+    assert "30 labelled segments in 30 files, of 30 in the index; softmax, one label each" in said
+    assert "chosen by cross-validation over files, 5 folds" in said
+    assert "6 held-out files (about a fifth of each class, drawn with seed 0): accuracy 100.0%" in said
+    model, info = minast.load(out)
+    assert (model.config.depth, info.labels, info.loss) == (3, ["high", "low", "middle"], "ce")
+    status, said, err = command("predict", out, tones / "low" / "3.wav", tones / "high" / "2.wav")
+    assert (status, err) == (0, "") and [line.split()[-1] for line in said.splitlines() if "%" in line][::3] == [
+        "low",
+        "high",
+    ]
+    status, said, _ = command("scan", out, tones / "middle", "--out", tmp_path / "e.csv")
+    assert status == 0 and "10 events of 1 label in 10 of 10 recordings" in said
+    status, said, err = command("evaluate", out, tones)
+    assert status == 0 and "left out" in err and "accuracy" in said  # test clips that the probe has seen
+    assert command("calibrate", out, tones, "--split", "all")[0] == 0
+    assert command("embed", out, tones / "low", "--out", tmp_path / "again")[0] == 0
+    assert command("train", tones, "--pretrained", out, "--out", tmp_path / "run", "--epochs", 1)[0] == 0
+
+
+def test_the_checkpoint_is_the_regression(indexed, whole, tmp_path, command):
+    command("probe", indexed / "index", whole, "--out", tmp_path / "p.npz", "--seed", 3, "--all")
+    index = Index(indexed / "index")
+    labelled = labels.onto(index, whole)
+    x = probe.head_input(index.take(labelled.rows), probe.head_eps(indexed / "model.npz"))
+    strength = float(minast.load(tmp_path / "p.npz")[1].notes["from"].split()[-1])
+    found = logistic.fit(x, labelled.y, "ce", strength)
+    classifier = minast.Classifier.load(tmp_path / "p.npz")
+    for row in (0, 11, 29):
+        heard = classifier.hear(index.path_of(index.files[labelled.files[row]]))
+        np.testing.assert_allclose(heard.scores, found.probabilities(x[row : row + 1])[0], atol=5e-3)  # 16 bits
+
+
+def test_fold_split_and_groups_of_the_table(indexed, tones, tmp_path, command):
+    names = sorted(tones.rglob("*.wav"))
+    rows = [(path, path.parent.name, 1 + i % 3, f"g{i % 5}") for i, path in enumerate(names)]
+    folds = table(tmp_path / "folds.csv", ("file", "labels", "fold", "group"), rows)
+    arguments = ("probe", indexed / "index")
+    out = ("--out", tmp_path / "p.npz")
+    assert "10 held-out files (fold 1 of the table)" in command(*arguments, folds, *out)[1]
+    assert "10 held-out files (fold 3 of the table)" in command(*arguments, folds, *out, "--fold", 3)[1]
+    assert minast.load(tmp_path / "p.npz")[1].notes["fold"] == 3
+    status, _, err = command(*arguments, folds, *out, "--fold", 4)
+    assert status == 2 and "--fold is 4: the table has the folds 1, 2, 3" in err
+    rows = [(path, path.parent.name, "test" if i % 10 < 4 else "train") for i, path in enumerate(names)]
+    split = table(tmp_path / "split.csv", ("file", "labels", "split"), rows)
+    assert "12 held-out files (the table's own split)" in command(*arguments, split, *out)[1]
+    status, _, err = command(*arguments, split, *out, "--fold", 1)
+    assert status == 2 and "--fold is for tables with a column fold" in err
+    everything = table(tmp_path / "all.csv", ("file", "labels", "split"), [(*row[:2], "test") for row in rows])
+    status, _, err = command(*arguments, everything, *out)
+    assert status == 2 and "all 30 labelled files are for testing" in err
+
+
+def test_what_the_index_lacks_is_named_and_counted(indexed, tones, tmp_path, command):
+    rows = [(path, path.parent.name) for path in sorted(tones.rglob("*.wav"))]
+    rows += [(f"gone{i}.wav", "low") for i in range(4)]
+    path = table(tmp_path / "l.csv", ("file", "labels"), rows)
+    status, _, err = command("probe", indexed / "index", path, "--out", tmp_path / "p.npz")
+    assert status == 0
+    assert "note: 4 files are not in the index, and left out: gone0.wav, gone1.wav, gone2.wav, ...\n" in err
+    path = table(tmp_path / "l.csv", ("file", "labels"), rows[-4:])
+    status, _, err = command("probe", indexed / "index", path, "--out", tmp_path / "p.npz")
+    assert status == 2 and "labels no recording of" in err and "it names gone0.wav" in err
+    path = table(tmp_path / "l.csv", ("file", "labels"), rows[:10])
+    status, _, err = command("probe", indexed / "index", path, "--out", tmp_path / "p.npz")
+    assert status == 2 and "there is nothing to tell apart: the labelled segments all have the label 'high'" in err
+    for text, words in (("a,b\n1,2\n", "no column 'file'"), ("", "no column 'file'"), ("\xff\xfe", "cannot be read")):
+        (tmp_path / "l.csv").write_text(text, encoding="latin-1")
+        status, _, err = command("probe", indexed / "index", tmp_path / "l.csv", "--out", tmp_path / "p.npz")
+        assert status == 2 and words in err and err.count("\n") == 1, err
+
+
+# -- a table on segments ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def two(tmp_path):
+    """Two recordings of four segments of 1 s, end to end."""
+    rng = np.random.default_rng(0)
+    (tmp_path / "a").mkdir()
+    return make(
+        tmp_path / "a" / "index", {"a/x.wav": rng.standard_normal((4, 6)), "a/y.wav": rng.standard_normal((4, 6))}
+    )
+
+
+def onto(index, path, header, rows):
+    found = labels.onto(index, table(path, header, rows))
+    return found, [(int(row), *np.array(found.labels)[own]) for row, own in zip(found.rows, found.y, strict=True)]
+
+
+def test_events_on_segments(two, tmp_path):
+    rows = [
+        ("a/x.wav", 0.4, 1.4, "owl"),  # the centre of segment 0 alone
+        ("a/x.wav", 1.4, 4.0, "fox"),  # of 1, 2, 3
+        ("a/y.wav", 2.1, 2.3, "owl"),  # of none: most of it in 2
+        ("a/y.wav", 9.0, 9.5, "owl"),  # beyond the end
+        ("a/y.wav", 3.0, 4.0, ""),  # not labelled yet
+        ("a/z.wav", 0.0, 1.0, "owl"),
+    ]
+    found, got = onto(two, tmp_path / "l.csv", ("file", "start", "end", "label"), rows)
+    assert got == [(0, "owl"), (1, "fox"), (2, "fox"), (3, "fox"), (6, "owl")]
+    assert (found.outside, found.empty, found.unknown, found.several, found.whole) == (1, 1, ["a/z.wav"], False, False)
+    assert probe.loss_of(found, None, "l.csv") == "ce"
+    found, got = onto(two, tmp_path / "l.csv", ("label", "file", "score", "start", "end"), [
+        ("owl", "a/x.wav", 0.9, 0, 2), ("fox", "a/x.wav", 0.8, 1, 2), ("'=owl", "a/y.wav", 0.7, 0, 1),
+    ])  # fmt: skip
+    assert got == [(0, "owl"), (1, "fox", "owl"), (4, "=owl")] and found.several
+    assert probe.loss_of(found, None, "l.csv") == "bce"
+    with pytest.raises(minast.Error, match="softmax needs exactly one, leave out --loss"):
+        probe.loss_of(found, "ce", "l.csv")
+
+
+def test_files_with_several_labels(two, tmp_path):
+    found, got = onto(two, tmp_path / "l.csv", ("file", "labels"), [("a/x.wav", "owl;fox"), ("a/y.wav", "")])
+    assert got == [(i, "fox", "owl") for i in range(4)] + [(i,) for i in range(4, 8)] and found.several
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        (("a/x.wav", "x", 2, "owl"), "line 2: the start is 'x': it must be a number of seconds, 0 or more"),
+        (("a/x.wav", 3, 2, "owl"), "line 2: the event ends at 2 s, before it begins at 3 s"),
+        (("a/x.wav", -1, 2, "owl"), "line 2: the start is '-1'"),
+        (("a/x.wav", 1, "nan", "owl"), "line 2: the end is 'nan'"),
+        (("", 1, 2, "owl"), "line 2: the column 'file' is empty"),
+        (("a/x.wav", 1, 2, "o\x07l"), "contains a control character"),
+        (("a/x.wav", 1, 2, ""), "labels no recording of"),
+    ],
+)
+def test_rows_that_are_refused(two, tmp_path, row, words):
+    with pytest.raises(minast.Error) as raised:
+        onto(two, tmp_path / "l.csv", ("file", "start", "end", "label"), [row])
+    assert words in str(raised.value) and "\n" not in str(raised.value)
+
+
+def test_files_that_moved_are_found_by_their_names(two, tmp_path):
+    rows = [("/elsewhere/x.wav", "owl"), (str(tmp_path / "a" / "a" / "y.wav"), "fox")]
+    found, got = onto(two, tmp_path / "l.csv", ("file", "labels"), rows)
+    assert len(got) == 8 and any("found by their names alone, such as /elsewhere/x.wav" in note for note in found.notes)
+
+
+# -- honest splits ---------------------------------------------------------------------------------------------------
+
+
+def test_no_file_is_on_both_sides(tmp_path):
+    """Forty files of five segments: none is torn, in the test set and in the folds of the cross-validation."""
+    rng = np.random.default_rng(0)
+    x, y = clusters(rng, [70, 70, 60], apart=1.0)
+    order = np.argsort(y, kind="stable")
+    made = make(tmp_path / "index", {f"{i}.wav": x[order][5 * i : 5 * i + 5] for i in range(40)})
+    rows = [(f"{i}.wav", "abc"[y[order][5 * i]], f"site {i // 2}") for i in range(40)]
+    found = labels.onto(made, table(tmp_path / "l.csv", ("file", "labels", "group"), rows))
+    parts = probe.divided(found, [None] * 40, None, 0)
+    for values in (parts.test, parts.fold):
+        sides = [{*values[found.files // 2 == site].tolist()} for site in range(20)]
+        assert all(len(side) == 1 for side in sides)  # not even the two files of a site are torn
+    assert 0.1 < parts.test.mean() < 0.3 and set(parts.fold[~parts.test]) == {1, 2, 3, 4, 5}
+
+
+def test_measured_by_file_and_by_segment(tmp_path):
+    made = make(tmp_path / "index", {"x": np.ones((3, 4)), "y": np.ones((1, 4))})
+    found = labels.onto(made, table(tmp_path / "l.csv", ("file", "labels"), [("x", "a"), ("y", "b")]))
+    scores = np.array([[0.9, 0.1], [0.3, 0.7], [0.4, 0.6], [0.2, 0.8]])
+    measured = probe.measure(found, np.ones(4, bool), scores, "ce")
+    assert (measured.count, measured.what, measured.values["accuracy"]) == (2, "file", 1.0)
+    rows = [("x", 0, 3, "a"), ("y", 0, 1, "b")]
+    found = labels.onto(made, table(tmp_path / "l.csv", ("file", "start", "end", "label"), rows))
+    measured = probe.measure(found, np.ones(4, bool), scores, "ce")
+    assert (measured.count, measured.what, measured.values["accuracy"]) == (4, "segment", 0.5)
+    assert probe.measure(found, np.zeros(4, bool), scores[:0], "ce") is None
+
+
+def test_two_classes_and_several_labels(indexed, tones, tmp_path, command):
+    names = [path for path in sorted(tones.rglob("*.wav")) if path.parent.name != "middle"]
+    path = table(tmp_path / "l.csv", ("file", "labels"), [(path, path.parent.name) for path in names])
+    status, said, _ = command("probe", indexed / "index", path, "--out", tmp_path / "p.npz")
+    assert status == 0 and "softmax" in said and "accuracy 100.0%" in said
+    rows = [
+        (path, "noise;deep" if path.parent.name == "low" else "noise" if i % 2 else "") for i, path in enumerate(names)
+    ]
+    path = table(tmp_path / "l.csv", ("file", "labels"), rows)
+    status, said, _ = command("probe", indexed / "index", path, "--out", tmp_path / "p.npz")
+    assert status == 0 and "sigmoid" in said and "accuracy" not in said and "mAP" in said
+    assert minast.load(tmp_path / "p.npz")[1].loss == "bce"
+
+
+def test_too_few_files_to_hold_any_out(indexed, tones, tmp_path, command):
+    rows = [(tones / name / "0.wav", name) for name in ("low", "high")]
+    path = table(tmp_path / "l.csv", ("file", "labels"), rows)
+    status, _, err = command("probe", indexed / "index", path, "--out", tmp_path / "p.npz")
+    assert status == 0 and "no file could be held out for testing" in err and os.path.exists(tmp_path / "p.npz")
+
+
+def test_labelled_files_that_are_gone(trained, tones, tmp_path, command):
+    shutil.copytree(tones, tmp_path / "sounds")
+    command("embed", trained / "best.npz", tmp_path / "sounds", "--out", tmp_path / "index")
+    rows = [(path, path.parent.name) for path in sorted((tmp_path / "sounds").rglob("*.wav"))]
+    path = table(tmp_path / "l.csv", ("file", "labels"), rows)
+    shutil.rmtree(tmp_path / "sounds")
+    status, _, err = command("probe", tmp_path / "index", path, "--out", tmp_path / "p.npz")
+    assert status == 0 and "30 labelled files are not there any more: evaluate will not know" in err
+
+
+# -- ESC-10 ----------------------------------------------------------------------------------------------------------
+
+
+def test_esc10(shared_data, tmp_path, command):
+    """90 % of fold 1, from the frozen middle of a ViT that has only seen images; 11 minutes on a busy machine."""
+    start = tmp_path / "start.npz"
+    size = ("--classes", 10, "--frames", 500, "--fstride", 16, "--tstride", 16)
+    assert command("convert", shared_data / "vit_s16_dinov2_fp16.npz", start, *size)[0] == 0
+    flags = ("--block", 6, "--pool", "both", "--out", tmp_path / "index")
+    assert command("embed", start, shared_data / "esc10", *flags)[0] == 0
+    files = sorted((shared_data / "esc10").rglob("*.ogg"))
+    rows = [(path, path.parent.name, path.name[0]) for path in files]
+    path = table(tmp_path / "l.csv", ("file", "labels", "fold"), rows)
+    status, said, _ = command("probe", tmp_path / "index", path, "--out", tmp_path / "p.npz", "--fold", 1)
+    assert status == 0 and "80 held-out files (fold 1 of the table)" in said
+    assert float(said.partition("accuracy ")[2].partition("%")[0]) >= 90.0
+    status, said, _ = command("evaluate", tmp_path / "p.npz", f"esc10:{shared_data / 'esc10'}", "--fold", 1)
+    assert status == 0 and float(said.partition("accuracy ")[2].split("%")[0].split()[-1]) >= 88.0
