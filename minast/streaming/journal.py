@@ -23,7 +23,7 @@ from .work import Unit, units
 ENDING = ".part"
 FORMAT = 1
 BLOCK = 1000  # recordings in a line
-PIECE = 2**20  # bytes of a result in a line
+PIECE = 2**16  # bytes of a result in a line
 
 
 class Journal:
