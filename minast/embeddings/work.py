@@ -67,4 +67,4 @@ class Rows:
     def result(self, sound: OpenSound) -> dict:
         """The recording has ended."""
         notes = [note.text for note in sound.notes]
-        return {"seconds": sound.seconds, "notes": notes, "rows": self.count, "bytes": bytes(self.bytes)}
+        return {"seconds": sound.seconds, "notes": notes, "rows": self.count, "bytes": self.bytes}

@@ -23,7 +23,7 @@ from .work import Unit, units
 ENDING = ".part"
 FORMAT = 1
 BLOCK = 1000  # recordings in a line
-PIECE = 2**20  # bytes of a result in a line
+PIECE = 2**16  # bytes of a result in a line
 
 
 class Journal:
@@ -183,10 +183,11 @@ class Journal:
 
     def _without_bytes(self, result):
         """A result whose bytes are written; in their place it has where."""
-        data = result["bytes"]
-        pieces = [data[i : i + PIECE] for i in range(0, len(data), PIECE)]
-        lines = [{"bytes": base64.b64encode(piece).decode("ascii")} for piece in pieces]
-        return {**result, "bytes": [self._append(line, sync=False) for line in lines]}
+        data, lines = memoryview(result["bytes"]), []
+        for i in range(0, len(data), PIECE):
+            text = base64.b64encode(data[i : i + PIECE]).decode("ascii")
+            lines.append(self._append({"bytes": text}, sync=False))
+        return {**result, "bytes": lines}
 
 
 def _value(line):
