@@ -75,16 +75,8 @@ def mixup_share(rng: np.random.Generator) -> float:
     return float(np.clip(rng.beta(10, 10), 0.01, 0.99))
 
 
-def crop(mel: np.ndarray, frames: int, rng: np.random.Generator) -> np.ndarray:
-    """`frames` consecutive frames at a random place; a shorter clip is returned whole.   (T, F) -> (<= frames, F)"""
-    if len(mel) <= frames:
-        return mel
-    start = place(len(mel), frames, rng)
-    return mel[start : start + frames]
-
-
 def place(length: int, frames: int, rng: np.random.Generator) -> int:
-    """Where `crop` begins in a clip of `length` frames; 0 for a shorter one."""
+    """Where a random crop of `frames` begins in a clip of `length` frames; 0 for a shorter one."""
     return int(rng.integers(length - frames + 1)) if length > frames else 0
 
 

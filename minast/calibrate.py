@@ -17,7 +17,7 @@ import numpy as np
 from . import cli, metrics
 from .checkpoint import keep_decisions
 from .console.arguments import number
-from .datasets.common import quoted
+from .datasets.common import named
 from .decisions import FEW, Decisions, cross_calibrated, decide
 from .decisions.diagram import save_reliability
 from .decisions.thresholds import UNKNOWN
@@ -123,8 +123,7 @@ def cautions(labels: list[str], found: Decisions) -> list[str]:
     """What is to be known about some thresholds, a sentence each."""
 
     def of(chosen):
-        names = [quoted(labels[k], 40) for k in chosen]
-        return ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
+        return named([labels[k] for k in chosen], 20)
 
     clips, said = np.array(found.clips), []
     if len(never := [k for k, each in enumerate(found.thresholds) if each is None]):

@@ -22,6 +22,7 @@ from .errors import Error
 from .pretrained import load
 from .pretrained.adapt import RGB
 from .pretrained.known_clips import trained_before
+from .pretrained.weights import POSITIONS
 from .storage.files import writable_file
 from .text import visible
 
@@ -115,6 +116,14 @@ def parser():
         type=whole(16, 4096),
         metavar="N",
         help="number of mel filters (default: the source's; for a ViT 128)",
+    )
+    p.add_argument("--depth", type=whole(1, 1000), metavar="N", help="keep the lowest N blocks (default: all)")
+    p.add_argument(
+        "--positions",
+        choices=POSITIONS,
+        default="cut",
+        help="position embeddings for another number of patches: cut takes the middle of a shorter axis and stretches "
+        "to a longer one, as AST does; interpolate resizes both; fresh draws new ones (default: cut)",
     )
     p.add_argument(
         "--rgb", choices=RGB, default="sum", help="how to merge the filters of the three colour channels (default: sum)"

@@ -20,7 +20,7 @@ import numpy as np
 
 from . import cli, metrics, plots, scoring
 from .datasets import duplicates, summary, understood
-from .datasets.common import quoted
+from .datasets.common import named, quoted
 from .decisions import reliability
 from .decisions.diagram import save_reliability
 from .ensemble import Ensemble, caveats
@@ -45,7 +45,7 @@ def main(argv=None):
     for sentence in caveats(ensemble):
         cli.note(sentence)
     tested = scored(ensemble, data, args.split, args)
-    loss = "bce" if data.multilabel else "ce"
+    loss = data.scored_as
     limits = 0.5 if ensemble.decisions is None else ensemble.decisions.limits
     result = overall(tested, loss, limits)
     rows = by_class(ensemble, tested, loss, limits)
@@ -103,13 +103,13 @@ def overall(tested: Tested, loss: str, limits: np.ndarray | float) -> dict:
 
 
 def by_class(ensemble: Ensemble, tested: Tested, loss: str, limits: np.ndarray | float) -> list[dict]:
-    """A dictionary for each class that has clips: label, clips, AP, precision, recall, F1, ECE; accuracy for "ce"."""
+    """A dictionary for each class that has clips: label, clips, `class_measures`, ECE; for "ce" recall is accuracy."""
     scores, targets = tested.scores, tested.targets
-    values = dict(zip(("precision", "recall", "F1"), _rates(scores, targets, loss, limits), strict=True))
-    values |= {"AP": metrics.average_precision(scores, targets), "ECE": reliability.class_errors(scores, targets)}
+    values = metrics.class_measures(scores, targets, metrics.decided(scores, loss, limits))
+    values["ECE"] = reliability.class_errors(scores, targets)
+    count = values.pop("clips")
     if loss == "ce":
         values = {"accuracy": values.pop("recall"), **values}
-    count = (targets > 0.5).sum(axis=0)
     rows = [
         {"label": ensemble.labels[k], "clips": int(count[k]), **{name: float(each[k]) for name, each in values.items()}}
         for k in np.flatnonzero(count)
@@ -118,10 +118,6 @@ def by_class(ensemble: Ensemble, tested: Tested, loss: str, limits: np.ndarray |
         for row, k in zip(rows, np.flatnonzero(count), strict=True):
             row["threshold"] = ensemble.decisions.thresholds[k]
     return rows
-
-
-def _rates(scores, targets, loss, limits):
-    return metrics.precision_recall_f1(metrics.decided(scores, loss, limits), targets)
 
 
 # -- what is said --------------------------------------------------------------------------------------------------
@@ -143,8 +139,8 @@ def sentences(ensemble: Ensemble, data, tested: Tested, result: dict, left_out: 
     said = []
     if left_out:
         total = len(ensemble.labels)
-        names = ", ".join(quoted(name, 40) for name in left_out[:20]) + (", ..." if len(left_out) > 20 else "")
-        said.append(f"Means are over {total - len(left_out)} of {total} classes; without a clip here: {names}.")
+        count = f"{total - len(left_out)} of {total} classes"
+        said.append(f"Means are over {count}; without a clip here: {named(left_out, 20)}.")
     if full := [name for name, each in zip(ensemble.labels, (tested.targets > 0.5).all(axis=0), strict=True) if each]:
         said.append(f"AUC is not defined for {', '.join(map(quoted, full))}: every clip has this label.")
     if data.multilabel:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from . import cli, scoring
+from . import cli, metrics, scoring
 from .console.arguments import FOLDS, SEEDS, whole
 from .datasets import Clip, Dataset, content, open_dataset
 from .datasets.common import named, quoted
@@ -28,8 +28,7 @@ class Tested(NamedTuple):
     @property
     def groups(self) -> list[str] | None:
         """What each clip belongs to: its group, or itself; None if no clip has a group."""
-        found = [getattr(clip, "group", "") for clip in self.clips]
-        return [group or clip.name for group, clip in zip(found, self.clips, strict=True)] if any(found) else None
+        return metrics.units([clip.group for clip in self.clips])
 
 
 def add_labelled_data(parser) -> None:

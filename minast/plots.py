@@ -24,7 +24,7 @@ from .errors import Error
 from .features import FRAME, bin_of, hop_seconds
 from .fonts import fit_fonts
 from .storage.files import atomic
-from .text import visible
+from .text import counted, visible
 
 MOST_CLASSES = 2000  # in a confusion matrix: about as many as its picture has pixels
 MOST_NAMES = 100  # on its axes: more would overlap
@@ -124,7 +124,7 @@ def confusion(matrix: np.ndarray, labels: Sequence[str], path: str | os.PathLike
     """Draw a confusion matrix: true class by row, predicted by column.   matrix (K, K), as of `metrics`
 
     Cells show counts (up to 30 classes); their colour is the share of the row. Of more than MOST_NAMES classes, every
-    second, third ... is named. Raises minast.Error for more than MOST_CLASSES.
+    second, third ... is named. The title says how many clips are right. Raises minast.Error for more than MOST_CLASSES.
     """
     refuse_many(labels)
     k = len(labels)
@@ -132,6 +132,8 @@ def confusion(matrix: np.ndarray, labels: Sequence[str], path: str | os.PathLike
     fig = figure(size + 0.8, size)
     axes = fig.subplots()
     image = draw_confusion(axes, matrix, labels)
+    right, clips = int(np.trace(matrix)), int(matrix.sum())
+    fig.suptitle(f"accuracy {right / max(1, clips):.1%}: {right} of {counted(clips, 'clip')}", fontsize=11)
     fig.colorbar(image, ax=axes, label="share of the true class", shrink=0.8)
     save_figure(fig, path)
 

@@ -11,10 +11,13 @@ import numpy as np
 from .errors import Error
 
 
-def adapt_positions(pos: np.ndarray, prefix: int, grid: tuple[int, int], new_grid: tuple[int, int]) -> np.ndarray:
+def adapt_positions(
+    pos: np.ndarray, prefix: int, grid: tuple[int, int], new_grid: tuple[int, int], cut: bool = True
+) -> np.ndarray:
     """Positions for another grid; the rows of the prefix tokens stay as they are.   (P + f t, D) -> (P + f' t', D)
 
     prefix: P, the number of prefix tokens. grid: (f, t), patches along frequency and time; new_grid: (f', t').
+    cut: take the middle of an axis that becomes shorter, as AST does; False: interpolate it.
     On the same grid `pos` itself is returned. Raises minast.Error if `pos` does not have P + f t rows.
 
         adapt_positions(pos, 1, (24, 24), (12, 101))        # of a ViT, (577, D) -> (1213, D)
@@ -22,7 +25,7 @@ def adapt_positions(pos: np.ndarray, prefix: int, grid: tuple[int, int], new_gri
     first, rest = split_positions(pos, prefix, grid)
     if tuple(grid) == tuple(new_grid):
         return pos
-    return np.concatenate([first, resize_grid(rest, new_grid).reshape(-1, pos.shape[1])])
+    return np.concatenate([first, resize_grid(rest, new_grid, cut).reshape(-1, pos.shape[1])])
 
 
 def split_positions(pos: np.ndarray, prefix: int, grid: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
@@ -35,14 +38,15 @@ def split_positions(pos: np.ndarray, prefix: int, grid: tuple[int, int]) -> tupl
     return pos[:prefix], pos[prefix:].reshape(*grid, pos.shape[1])
 
 
-def resize_grid(x: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
+def resize_grid(x: np.ndarray, grid: tuple[int, int], cut: bool = True) -> np.ndarray:
     """Cut from the middle where `grid` is smaller, stretched where it is larger.   x (f, t, D) -> (*grid, D)
 
-    Each axis is treated separately: a 24 x 24 ViT is cut in frequency and stretched in time to 12 x 101 patches.
+    cut: False interpolates also where it is smaller. Each axis is treated by itself:
+    a 24 x 24 ViT is cut in frequency and stretched in time to 12 x 101 patches.
     """
     for axis in (1, 0):  # time first, as the official code; the order does not change the result
         size = grid[axis]
-        x = cut_middle(x, size, axis) if size <= x.shape[axis] else stretch(x, size, axis)
+        x = cut_middle(x, size, axis) if cut and size <= x.shape[axis] else stretch(x, size, axis)
     return x
 
 

@@ -11,8 +11,6 @@ on the clips that all of them tested. The pages are single files, to be opened i
 
 import os
 
-import numpy as np
-
 from . import cli, pages, scoring
 from .checkpoint import Info, load, load_state
 from .errors import Error
@@ -155,11 +153,9 @@ def score(folder, backend):
     mels, epoch = data.test or data.valid, info.history[-1]["epoch"]
     chosen = data.split == "validation" or epoch < last.history[-1]["epoch"]  # versions up to 0.3 chose on test clips
     split = "test" if data.test or not chosen else "validation"
-    scores, targets = scoring.clip_scores(model, info, mels), np.asarray(data.dataset.targets(mels.clips)[:])
-    names, groups = [clip.name for clip in mels.clips], [clip.group for clip in mels.clips]
-    seconds = last.history[-1].get("seconds", 0.0)
-    loss = info.loss if data.dataset.multilabel else "ce"
-    result = Result(scores, targets, names, groups, info.labels, split, loss, epoch, 0, seconds)
+    about = {"split": split, "loss": data.dataset.scored_as, "epoch": epoch, "step": 0}
+    about["seconds"] = last.history[-1].get("seconds", 0.0)
+    result = Result.of(scoring.clip_scores(model, info, mels), data.dataset, mels.clips, **about)
     return write_report(folder, settings, data, model, info, result, chosen, last.history)
 
 

@@ -247,13 +247,13 @@ def finish(args, form, info, journal, speed):
     status = cut(args, info, journal) if args.segments else 0
     status = show(args, info, journal) or status if args.page else status
     journal.remove()
-    summary(args, info, journal, speed)
+    summary(args, journal, speed)
     if skipped:
         cli.note(f"{counted(len(skipped), 'recording')} could not be read: {visible(table)} says why.")
     return status
 
 
-def summary(args, info, journal, speed):
+def summary(args, journal, speed):
     """Print what was found."""
     events, seconds, with_events, labels = 0, 0.0, 0, set()
     for _, result in journal:

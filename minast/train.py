@@ -13,7 +13,8 @@ A validation split chooses the best epoch and stops a run early (--patience); th
 one nothing is chosen: the last epoch is quoted. The output folder gets best.npz and last.npz, history.csv, curves.png,
 report.html with all results, scores.npz and a picture of the results per class; that of --folds and --seeds a folder
 for each run, and summary.json. What is not given fits the data, and is printed: sample rate, input length, epochs and
-augmentation; preset and strides, where the default would take more than two hours.
+augmentation; preset and strides, where the default would take more than two hours. Of many runs, all have what fits
+the first.
 """
 
 from . import cli

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..errors import Error
-from ..text import counted, visible
+from ..text import counted, duration, visible
 from . import duplicates, near
 from .common import Dataset, checked, named, quoted
 from .labels import alike
@@ -161,11 +161,12 @@ def check(dataset: Dataset, sound: bool = True) -> Report:
     return report
 
 
-def dangers(dataset: Dataset, pairs: Sequence[near.Pair] | None = None) -> list[str]:
+def dangers(dataset: Dataset, pairs: Sequence[near.Pair] | None = None, balanced: bool = False) -> list[str]:
     """What endangers a result, a sentence each: copies and groups across the split, labels that contradict, imbalance.
 
     pairs: clips that hold the same sound, if that is known. Otherwise they are looked for: of at most `near.MOST`
     clips, whose files are read once and then known from the cache; of more, a sentence says that nobody has looked.
+    balanced: whether rare classes are trained on more often, or weigh more: nothing is advised against imbalance then.
     """
     said = duplicates.leaks(dataset)
     if pairs is None and near.affordable(dataset.clips):
@@ -180,8 +181,8 @@ def dangers(dataset: Dataset, pairs: Sequence[near.Pair] | None = None) -> list[
     if most >= UNEVEN * least > 0:
         said.append(
             f"class {quoted(common, 40)} has {counted(most, 'training clip')} and {quoted(rare, 40)} has {least}, "
-            f"{most / least:.0f} times fewer: rare classes will be recognised less often; --sampler balanced trains on "
-            "them more often"
+            f"{most / least:.0f} times fewer: rare classes are recognised less often"
+            + ("" if balanced else "; with --sampler balanced they are trained on more often")
         )
     return said
 
@@ -233,11 +234,3 @@ def listed(title: str, rows: list[str]) -> list[str]:
 def spread(seconds: np.ndarray) -> list[float]:
     """Shortest, median, longest, sum; zeros for none."""
     return [float(f(seconds)) for f in (np.min, np.median, np.max, np.sum)] if len(seconds) else [0.0] * 4
-
-
-def duration(seconds: float) -> str:
-    """ "12.3 s", "4 min 5 s", "3 h 20 min" """
-    whole = round(seconds)
-    if whole < 60:
-        return f"{seconds:.1f} s"
-    return f"{whole // 60} min {whole % 60} s" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60} min"

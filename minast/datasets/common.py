@@ -48,7 +48,7 @@ class Dataset:
     clips: Sequence[Clip] = field(repr=False)
     multilabel: bool = False  # whether a clip may have several classes
     split_from: str = "given"  # where the splits (or the folds) come from, for people
-    kind: str = "own"  # which training recipe fits: "builtin", "fsdd", "esc" or "own"
+    kind: str = "own"  # a key of training.recipes.RECIPES; "own" for all without defaults of their own
     fold: int | None = None  # the fold that is the test set, if the data come in folds
     drawn: bool = False  # whether the split was drawn by a seed
     notes: tuple[str, ...] = ()  # what was assumed, a sentence each
@@ -67,6 +67,14 @@ class Dataset:
     def validation_split(self) -> str:
         """The split that is evaluated after each epoch: "valid" if there is one, else "test"."""
         return "valid" if len(self.of("valid")) else "test"
+
+    @property
+    def scored_as(self) -> str:
+        """How results are measured: "bce" (mAP) where a clip may have several labels, else "ce" (accuracy).
+
+        It does not depend on the loss of training: words are trained with "bce", and have one label each.
+        """
+        return "bce" if self.multilabel else "ce"
 
     @property
     def folds(self) -> list[int]:
@@ -126,5 +134,6 @@ def quoted(text: str, limit: int = 120) -> str:
 
 
 def named(names: list[str], most: int = 5) -> str:
-    """Names in a sentence: "'a', 'b', ..." """
-    return ", ".join(quoted(name) for name in names[:most]) + (", ..." if len(names) > most else "")
+    """Names in a sentence: "'a', 'b' and 12 more" """
+    rest = len(names) - most
+    return ", ".join(quoted(name) for name in names[:most]) + (f" and {rest} more" if rest > 0 else "")

@@ -66,8 +66,9 @@ def _about(dataset, found, words, what, pairs=()):
             said.append(f"{counted(n, *kinds)}, so {trouble}; such as {_example(dataset, both, pairs, outer, inner)}")
     if different := torn(dataset, found):
         first = different[0]
-        labels = sorted({dataset.labels[k] for i in first for k in clips[i].labels})
-        names = " and ".join(visible(clips[i].name) for i in first[:2])
+        other = next(i for i in first if clips[i].labels != clips[first[0]].labels)
+        labels = sorted({dataset.labels[k] for i in (first[0], other) for k in clips[i].labels})
+        names = " and ".join(visible(clips[i].name) for i in (first[0], other))
         recordings = counted(len(different), "recording has", "recordings have")
         said.append(f"{recordings} several labels in {alike}; such as {names}: {named(labels)}")
     kept = [g for g in found if g not in crossed]
@@ -133,9 +134,8 @@ def leaks(dataset: Dataset) -> list[str]:
     total = len(np.unique(dataset.clips.groups[dataset.clips.groups >= 0]))
     name, counts = max(found, key=lambda each: sum(each[1].values()))
     where = " and ".join(f"{n} {split}" for split, n in counts.items())
-    groups_have = "group has" if len(found) == 1 else "groups have"
+    those = f"{len(found)} of {counted(total, 'group')} {'has' if len(found) == 1 else 'have'} clips"
     return [
-        f"{len(found)} of {total} {groups_have} clips on both sides of the split, such as {visible(name, 80)!r} "
-        f"({where} clips): results say little about speakers, recordings or sites that are new. --folds K draws folds "
-        "that keep groups apart"
+        f"{those} on both sides of the split, such as {visible(name, 80)!r} ({where} clips): results say little about "
+        "speakers, recordings or sites that are new; folds that are drawn, such as with --folds 5, keep groups apart"
     ]

@@ -78,7 +78,7 @@ def understand(top: Folder) -> Layout:
         parts, origin = _classes(inner, children, splits, notes), "given by the folders"
     if not parts:
         raise NoClasses(_nothing(top, inner))
-    skipped = _skipped(top, parts, unused, {path for part in parts for path in part.sounds()})
+    skipped = _skipped(top, unused, {path for part in parts for path in part.sounds()})
     return Layout(parts, origin, notes, skipped)
 
 
@@ -214,7 +214,7 @@ def convert_line(folder: Folder, files: list[str]) -> str:
     )
 
 
-def _skipped(top, parts, unused, used):
+def _skipped(top, unused, used):
     """Everything in the folder that is no part of the data set, by reason."""
     elsewhere = [path for f in unused for path in f.all("sounds")]
     loose = sorted(set(top.all("sounds")) - used - set(elsewhere))

@@ -17,9 +17,7 @@ def drawn(clips: Sequence[Clip], seed: int, by: str, trained_on: np.ndarray | No
     return draw_by_position(clips, seed) if by == "position" else draw_by_content(clips, seed, trained_on)
 
 
-def draw_by_content(
-    clips: list[Clip], seed: int, share: float = SHARE, trained_on: np.ndarray | None = None
-) -> list[Clip]:
+def draw_by_content(clips: Sequence[Clip], seed: int, trained_on: np.ndarray | None = None) -> list[Clip]:
     """The clips with a split: a fifth of each class (at least one clip, if it has two) is "test", the rest "train".
 
     The content of a file and the seed decide, not its name or place: clips are held out in the order of a hash of the

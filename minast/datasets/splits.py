@@ -103,7 +103,13 @@ def validated(dataset: Dataset, share: float, seed: int, trained_on: np.ndarray 
     splits = dataset.clips.splits.copy()
     splits[train] = np.where(drawing.validation(share), CODES["valid"], CODES["train"])
     text = f"{dataset.split_from}; {percent(share)} of the training clips for validation, drawn with seed {seed}"
-    return replace(drawing.done(dataset.clips.with_splits(splits), text, share), drawn=dataset.drawn)
+    found = replace(drawing.done(dataset.clips.with_splits(splits), text), drawn=dataset.drawn)
+    if tiny := drawing.classes_below(3):
+        return found.noting(
+            f"{counted(tiny, 'class has', 'classes have')} fewer than three different recordings to train on: such a "
+            "class has no validation clip"
+        )
+    return found
 
 
 class Drawing:
@@ -152,7 +158,13 @@ class Drawing:
         splits = np.select([test, valid], [CODES["test"], CODES["valid"]], CODES["train"])
         text = "a fifth of each class for testing"
         text += f", {percent(validation)} of the rest for validation" if valid.any() else ""
-        return self.done(self.dataset.clips.with_splits(splits), f"{text}, drawn with seed {self.seed}", validation)
+        found = self.done(self.dataset.clips.with_splits(splits), f"{text}, drawn with seed {self.seed}")
+        if validation and (tiny := self.classes_below(4)):
+            return found.noting(
+                f"{counted(tiny, 'class has', 'classes have')} fewer than four different recordings: such a class has "
+                "no validation clip, and one of a single recording no test clip either"
+            )
+        return found
 
     def folds(self, count: int) -> Dataset:
         """Each clip has a fold, from 1."""
@@ -165,7 +177,13 @@ class Drawing:
         note = f"the data's own split ({dataset.split_from}) is not used: {count} folds are drawn"
         return found.noting(note) if (dataset.clips.splits > 0).any() else found
 
-    def done(self, clips: Clips, split_from: str, validation: float = 0) -> Dataset:
+    def classes_below(self, units: int) -> int:
+        """How many classes have clips, but in fewer units."""
+        of_class = np.bincount(self.units.classes.values, minlength=len(self.dataset.labels))
+        of_class = of_class[: len(self.dataset.labels)]
+        return int(((of_class > 0) & (of_class < units)).sum())
+
+    def done(self, clips: Clips, split_from: str) -> Dataset:
         """The data set with its clips divided, and what is to be said about that."""
         dataset, together, notes = self.dataset, [], []
         groups = self.dataset.clips.groups
@@ -176,12 +194,6 @@ class Drawing:
             together.append(f"{len(np.unique(pairs))} clips that hold the same sound as another")
         if together:
             notes.append(f"{' and '.join(together)}: what belongs together is in one part of the split")
-        of_class = np.bincount(self.units.classes.values, minlength=len(dataset.labels))[: len(dataset.labels)]
-        if validation and (tiny := (of_class > 0) & (of_class < 4)).any():
-            notes.append(
-                f"{counted(int(tiny.sum()), 'class has', 'classes have')} fewer than four different recordings: such a "
-                "class has no validation clip, and one of a single recording no test clip either"
-            )
         notes = [note for note in notes if note not in dataset.notes]
         return replace(dataset, clips=clips, drawn=True, split_from=split_from, alike=dataset.alike or text).noting(
             *notes

@@ -8,6 +8,7 @@ from .registry import listed
 
 MOST = 20  # classes in the table; of more, the smallest and the largest are shown
 WIDTH = 40  # characters of a label
+KINDS = {"train": "training", "valid": "validation"}  # of clips, in a sentence
 
 
 def understood(dataset: Dataset) -> list[str]:
@@ -57,7 +58,7 @@ def _gaps(dataset):
         names = ", ".join(lacking[:5]) + (", ..." if len(lacking) > 5 else "")
         count = counted(len(lacking), "class has", "classes have")
         means = "cannot be learned" if split == "train" else "cannot be measured there"
-        found.append(f"{count} no {'training' if split == 'train' else split} clips and {means}: {names}")
+        found.append(f"{count} no {KINDS.get(split, split)} clips and {means}: {names}")
     return found
 
 

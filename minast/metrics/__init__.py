@@ -9,7 +9,7 @@ So a mean says something about the classes that were tested, and nothing about t
 Source: the official code's stats.py, which calls scikit-learn; these agree with version 1.9 to 1e-12, ties included.
 """
 
-from .bootstrap import Difference, intervals, measures, paired_difference
+from .bootstrap import Difference, class_measures, intervals, measures, paired_difference, units
 from .counting import (
     accuracy,
     balanced_accuracy,
@@ -27,6 +27,7 @@ __all__ = [
     "accuracy",
     "average_precision",
     "balanced_accuracy",
+    "class_measures",
     "confusion_matrix",
     "d_prime",
     "decided",
@@ -40,4 +41,5 @@ __all__ = [
     "precision_recall_f1",
     "roc_auc",
     "roc_auc_per_class",
+    "units",
 ]

@@ -22,7 +22,7 @@ import numpy as np
 
 from .. import threads
 from ..errors import Error
-from .counting import accuracy, decided, micro, outcomes, rates
+from .counting import accuracy, decided, micro, outcomes, precision_recall_f1, rates
 from .ranking import areas, checked, class_mean, curve_areas, d_prime_of, in_order
 
 LEVEL = 0.95
@@ -50,6 +50,17 @@ def measures(
     right = None if loss != "ce" else np.array(accuracy(scores, targets))
     counts = outcomes(decided(scores, loss, thresholds), targets)
     return {name: float(value) for name, value in _named(ap, auc, right, counts).items()}
+
+
+def class_measures(scores: np.ndarray, targets: np.ndarray, given: np.ndarray) -> dict[str, np.ndarray]:
+    """Of each class clips, AP, AUC, precision, recall, F1.   scores, targets, given (N, K) -> {name: (K,)}
+
+    given: the decisions (`decided`). NaN where a measure is not defined.
+    """
+    ap, auc = areas(scores, targets)
+    precision, recall, f1 = precision_recall_f1(given, targets)
+    count = (np.asarray(targets) > 0.5).sum(axis=0)
+    return {"clips": count, "AP": ap, "AUC": auc, "precision": precision, "recall": recall, "F1": f1}
 
 
 def intervals(
@@ -95,6 +106,17 @@ def paired_difference(
         name: Difference(value, *_middle(each, value, *bounds.get(name, (-1.0, 1.0))))
         for name, (value, each) in values.items()
     }
+
+
+def units(groups: Sequence[str], clips: Sequence[str] | None = None) -> list[str] | None:
+    """What a draw keeps together: the group of each clip, the clip itself where it has none ("").
+
+    -> for `groups` of `intervals`; None for clips alone. clips: their names, where a clip may occur several times.
+    """
+    if not any(groups) and clips is None:
+        return None
+    names = map(str, range(len(groups))) if clips is None else clips
+    return [f"group {group}" if group else f"clip {name}" for group, name in zip(groups, names, strict=True)]
 
 
 # -- steps ---------------------------------------------------------------------------------------------------------

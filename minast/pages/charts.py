@@ -47,9 +47,11 @@ def line_chart(
     x0, x1 = min(xs), max(xs)
     x0, x1 = (x0 - 0.5, x1 + 0.5) if x0 == x1 else (x0, x1)
     at_x, at_y = scale(x0, x1, LEFT, WIDTH - RIGHT), scale(ticks[0], ticks[-1], HEIGHT - BOTTOM, TOP)
+    along = steps(x0, x1, 6)
+    whole = [tick for tick in along if tick.is_integer()]  # there is no epoch 1.5
     parts = [
         *_y_axis(ticks, at_y, plain if show is number else show, y_name),
-        *_x_axis(steps(x0, x1, 6), x0, x1, at_x, x_name),
+        *_x_axis(whole if all(float(x).is_integer() for x in xs) else along, x0, x1, at_x, x_name),
     ]
     if mark:
         x = at_x(mark[0])
@@ -247,7 +249,7 @@ def steps(low: float, high: float, about: int = 5) -> list[float]:
     step = next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= raw * 0.999)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     last = max(last, first + 1)
-    return [round(i * step, 12) for i in range(first, last + 1)]
+    return [float(round(i * step, 12)) for i in range(first, last + 1)]
 
 
 def scale(low: float, high: float, begin: float, end: float) -> Callable[[float], float]:

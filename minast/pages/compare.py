@@ -301,7 +301,7 @@ def _aligned(run, labels):
     for row, clip in zip(targets, run["clips"], strict=True):
         row[clip["labels"]] = 1
     keys = [f"{run['data']['name']} {_unit(clip)}" for clip in run["clips"]]
-    units = [f"group {clip['group']}" if clip["group"] else f"clip {clip['name']}" for clip in run["clips"]]
+    units = metrics.units([clip["group"] for clip in run["clips"]], [clip["name"] for clip in run["clips"]])
     return Aligned(np.array(run["scores"])[:, order], targets[:, order], keys, units)
 
 

@@ -31,15 +31,17 @@ def players(
     found, used = {}, 0
     for entry in tqdm(record["mistakes"], desc="pictures", unit="clip", disable=None, leave=False, delay=1):
         i, label = entry["clip"], info.labels[entry["about"]]
-        made = one(model, info, tested[i], clips[i], entry["about"], label)
+        missed = record["model"]["loss"] == "bce" and entry["about"] in clips[i].labels
+        said = f"what spoke for “{label}”" if missed else f"where the model heard “{label}”"
+        made = one(model, info, tested[i], clips[i], entry["about"], said)
         if used + len(made) > BUDGET:
             break
         found[i], used = made, used + len(made)
     return found
 
 
-def one(model: AST, info: Info, mel: np.ndarray, clip: Clip, about: int, label: str) -> Html:
-    """The player of one clip, with the relevance of the class in question."""
+def one(model: AST, info: Info, mel: np.ndarray, clip: Clip, about: int, said: str) -> Html:
+    """The player of one clip, with the relevance of the class in question.   said: what that is, in words"""
     rate, whole = info.features.rate, len(mel) * hop_seconds(info.features.rate)
     mel = mel[: frames_of(MOST_SECONDS, rate)]
     seconds = len(mel) * hop_seconds(rate)
@@ -54,7 +56,7 @@ def one(model: AST, info: Info, mel: np.ndarray, clip: Clip, about: int, label: 
         spectrogram_uri(mel),
         f"Spectrogram of {clip.name}, {seconds:.1f} s",
         relevance_uri(relevance_over_time(model, info, mel, about)),
-        f"where the model heard “{label}”",
+        said,
         rate,
         mel.shape[1],
         caption=(missing + cut).strip(),

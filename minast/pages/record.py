@@ -91,8 +91,8 @@ def run_record(
     sample (`drawn`). intervals: of the measures (default: computed here). groups: what each tested clip
     belongs to. settings, defaults: {name: value}. Others: as in this module's text, under the same names.
     """
-    targets, labels = np.asarray(dataset.targets(clips)[:]), list(info.labels)
-    loss = info.loss if dataset.multilabel else "ce"  # by which results are measured: words are trained with bce, too
+    targets, labels = dataset.targets(clips), list(info.labels)
+    loss = dataset.scored_as
     counts, values = dataset.counts(), scoring.measures(scores, targets, loss)
     losses = clip_losses(scores, targets, loss)
     given = given_labels(info, scores) if loss == info.loss else metrics.decided(scores, loss)
@@ -101,8 +101,7 @@ def run_record(
     names = short_names([*clips, *(train_clips[i] for i in sample)])
     groups = groups if groups is not None and any(groups) else None
     if intervals is None:
-        who = groups and [group or f"clip {i}" for i, group in enumerate(groups)]
-        intervals = metrics.intervals(scores, targets, loss, who)
+        intervals = metrics.intervals(scores, targets, loss, groups and metrics.units(groups))
     found = {
         "format": FORMAT,
         "name": name,
@@ -146,7 +145,8 @@ def run_record(
         "scores": [[_short(v) for v in row] for row in scores.tolist()] if scores.size <= MOST_SCORES else None,
         "cost": {"seconds": history[-1].get("seconds") if history else None, "memory_bytes": peak_memory()},
     }
-    found |= mistakes(model, info, tested, scores, targets, losses, right, train, train_clips, sample, names)
+    about = in_question(scores, targets, loss)
+    found |= mistakes(model, info, tested, about, losses, right, train, train_clips, sample, names)
     return plain(found)
 
 
@@ -228,15 +228,11 @@ def lengths(mels: Sequence[np.ndarray], features: FeatureConfig) -> dict:
 
 def class_rows(info: Info, scores: np.ndarray, targets: np.ndarray, given: np.ndarray, loss: str) -> list[dict]:
     """A dictionary per class; NaN where a number is not defined.   scores, targets, given (n, K)"""
-    ap, auc = metrics.average_precision(scores, targets), metrics.roc_auc_per_class(scores, targets)
-    precision, recall, f1 = metrics.precision_recall_f1(given, targets)
     limits = [None] * len(info.labels)
     if loss == "bce":
         limits = [0.5] * len(info.labels) if info.decisions is None else list(info.decisions.thresholds)
-    names = "label", "clips", "AP", "AUC", "precision", "recall", "F1", "threshold"
-    count = (targets > 0.5).sum(axis=0)
-    columns = info.labels, count, ap, auc, precision, recall, f1, limits
-    return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+    columns = {"label": info.labels, **metrics.class_measures(scores, targets, given), "threshold": limits}
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 def confusions(scores: np.ndarray, targets: np.ndarray) -> list[list[int]]:
@@ -269,8 +265,7 @@ def mistakes(
     model: AST,
     info: Info,
     tested: Sequence[np.ndarray],
-    scores: np.ndarray,
-    targets: np.ndarray,
+    about: np.ndarray,
     losses: np.ndarray,
     right: np.ndarray,
     train: Sequence[np.ndarray],
@@ -281,8 +276,7 @@ def mistakes(
     """The clips with the highest loss, what is in question, and the training clips that the model finds most alike."""
     worst = np.argsort(-losses, kind="stable")
     worst = [int(i) for i in worst if not right[i]][:MISTAKES] or [int(i) for i in worst[: MISTAKES // 4]]
-    about = [in_question(scores[i], targets[i], info.loss) for i in worst]
-    found = [{"clip": i, "about": k, "nearest": []} for i, k in zip(worst, about, strict=True)]
+    found = [{"clip": i, "about": int(about[i]), "nearest": []} for i in worst]
     if len(sample):
         own = unit(embeddings(model, info, [tested[i] for i in worst]))
         others = unit(embeddings(model, info, train, sample))
@@ -306,9 +300,9 @@ def drawn(count: int, epochs: int) -> np.ndarray:
     return np.sort(np.random.default_rng(0).choice(count, most, replace=False))
 
 
-def in_question(scores: np.ndarray, targets: np.ndarray, loss: str) -> int:
-    """The class that a mistake is about: the one predicted ("ce"), the one with the largest error ("bce")."""
-    return int(scores.argmax() if loss == "ce" else np.abs(scores - targets).argmax())
+def in_question(scores: np.ndarray, targets: np.ndarray, loss: str) -> np.ndarray:
+    """The class that a mistake is about: the one predicted ("ce"), the one with the largest error ("bce").   -> (n,)"""
+    return (scores if loss == "ce" else np.abs(scores - targets)).argmax(axis=1)
 
 
 def embeddings(model: AST, info: Info, mels: Sequence[np.ndarray], chosen: Sequence[int] | None = None) -> np.ndarray:

@@ -4,6 +4,7 @@ import json
 import os
 
 from ..errors import Error, reason
+from ..features import hop_seconds
 from ..storage.files import atomic
 from ..text import counted, duration
 from . import mistakes
@@ -101,10 +102,11 @@ def remarks(record: dict) -> list[str]:
             f"No clip is wrong, so the interval has no width. Of other clips up to {more} may be: rule of three."
         )
     if longer := record["data"]["longer"]:
-        seconds = record["features"]["frames"] / 100
+        seconds = record["features"]["frames"] * hop_seconds(record["features"]["rate"])
+        of, (verb, whose) = counted(result["clips"], "clip"), ("is", "its") if longer == 1 else ("are", "their")
         found.append(
-            f"{longer} of {counted(result['clips'], 'clip')} are longer than the model's input of {seconds:.1f} s: "
-            "their scores are means over segments."
+            f"{longer} of {of} {verb} longer than the model's input of {seconds:.1f} s: {whose} scores are means over "
+            "segments."
         )
     return found
 
@@ -147,10 +149,11 @@ def _learning(record):
         return Line(name, epochs, [row.get(key) for row in history], colour)
 
     first, last = history[0], history[-1]
-    said = (
-        f"On the {scored} clips, {measure} went from {shows(measure, first[measure])} after the first epoch to "
+    went = (
+        f"{measure} went from {shows(measure, first[measure])} after the first epoch to "
         f"{shows(measure, last[measure])} after the last."
     )
+    said = f"On the {scored} clips, {went if len(history) > 1 else f'{measure} was {shows(measure, last[measure])}.'}"
     losses = line_chart(
         [line("training", "train_loss", 0), line(scored, "valid_loss", 1)],
         "epoch",
@@ -180,7 +183,7 @@ def _learning(record):
         mark=mark,
     )
     parts = [
-        figure(losses, "Loss. " + _overfitting(history, scored)),
+        figure(losses, f"Loss. {_overfitting(history, scored)}".strip()),
         figure(right, f"{titled(measure)}. {said}"),
         figure(rate, "Learning rate at the end of each epoch."),
     ]

@@ -9,7 +9,7 @@ from ..checkpoint import LABELS, Info
 from ..config import CLASSES, TRAINING, FeatureConfig, ModelConfig
 from ..errors import Error
 from ..model import AST
-from ..storage.schema import checked
+from ..storage.schema import Whole, checked
 from ..text import visible
 from .describe import assumed_function, describe, expected_features, read_labels
 from .grid import find_grid
@@ -17,7 +17,7 @@ from .layouts import recognise
 from .readers import NpzFile, open_tensors
 from .report import Report
 from .settings import GEOMETRY, Settings, settings_beside
-from .weights import copy_patches, copy_positions, copy_weights, make_head
+from .weights import POSITIONS, copy_patches, copy_positions, copy_weights, make_head
 
 
 def from_pretrained(path: str | os.PathLike, **options) -> AST:
@@ -43,7 +43,9 @@ def load(
     fstride: int | None = None,
     tstride: int | None = None,
     mel_bins: int | None = None,
+    depth: int | None = None,
     rgb: str = "sum",
+    positions: str = "cut",
     gelu: str | None = None,
     heads: int | None = None,
     grid: tuple[int, int] | None = None,
@@ -64,7 +66,10 @@ def load(
     loss: "bce" or "ce", how the head's scores are read; default: as the source says or is known to have been trained.
     frames, fstride, tstride, mel_bins: of the new model (a frame is 10 ms); default: the source's, for a ViT 1024, 10,
       10 and 128.
+    depth: keep the lowest blocks, this many, and the norm after the last; default: all.
     rgb: "sum" or "mean", see `merge_rgb`.
+    positions: for another grid of patches, "cut" takes the middle of an axis that becomes shorter and interpolates one
+      that becomes longer (AST); "interpolate" does so with both; "fresh" draws new ones by `seed`.
     gelu: "erf" or "tanh"; default: the config.json's, else "erf". Google's ViTs were trained with "tanh" (flax's
       default); the two differ by less than 5e-4, and timm runs those weights, as does the official AST, with "erf".
     heads: number of attention heads, if the file does not say; default: heads of width 64.
@@ -77,12 +82,17 @@ def load(
     """
     if loss not in (None, "bce", "ce"):
         raise Error(f'loss is {loss!r}: it must be "bce" or "ce".')
+    if positions not in POSITIONS:
+        raise Error(f"positions is {positions!r}: it must be one of {', '.join(POSITIONS)}.")
     seed = checked(TRAINING["seed"], seed, "seed")
     if classes is not None:
         classes = checked(CLASSES, classes, "classes")
     labels = distinct_labels(labels)
     with open_tensors(path) as file:
         layout, settings = identify(file, heads)
+        if depth is not None:
+            layout, whole = layout.lowest_blocks(checked(Whole(1, layout.depth), depth, "depth")), layout.depth
+            fresh_head = fresh_head or depth < whole  # the file's head is for what its last block says
         layout.check(file)
         keep = keeps_head(layout, classes, labels, fresh_head)
         geometry, grid, assumed = find_grid(file.path, layout, settings, source_grid if grid is None else grid)
@@ -104,7 +114,7 @@ def load(
         report.assumed += [*file.notes, *layout.assumed, *assumed, *assumed_function(config, layout, settings, gelu)]
         copy_weights(model, file, layout, keep, report)
         copy_patches(model, file, layout, rgb, report)
-        copy_positions(model, file, layout, grid, report)
+        copy_positions(model, file, layout, grid, positions, seed, report)
         if not keep:
             make_head(model, seed, report)
         report.ignored = [name for name in layout.ignored(file) if name != "minast"]

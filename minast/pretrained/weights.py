@@ -6,6 +6,8 @@ from .. import init
 from .adapt import adapt_positions, merge_rgb
 from .layouts import fetch, fill
 
+POSITIONS = ("cut", "interpolate", "fresh")  # how a file's positions become those of another grid
+
 
 def copy_weights(model, file, layout, keep, report):
     """Everything that stays as it is: prefix tokens, blocks, norms, and the head if it is kept."""
@@ -26,13 +28,19 @@ def copy_patches(model, file, layout, rgb, report):
         report.changed[name] = f"{filters.shape[1]} colour channels to one, by {rgb}"
 
 
-def copy_positions(model, file, layout, grid, report):
-    """Positions, cut or stretched to the new model's grid."""
+def copy_positions(model, file, layout, grid, how, seed, report):
+    """Positions for the new model's grid, as `how`, one of POSITIONS, says."""
     name, prefix, new = "pos_embed", layout.position_prefix, model.config.grid
+    if how == "fresh":
+        rows = 0.02 * np.random.default_rng(seed).standard_normal(model.w[name].shape)  # as AST begins without a ViT
+        model.w[name][...] = model.xp.asarray(rows, model.dtype)
+        report.fresh.append(name)
+        return
     pos = fetch(file, layout.positions).astype(np.float32, copy=False)
-    out = adapt_positions(pos, prefix, grid, new)
+    out = adapt_positions(pos, prefix, grid, new, cut=how == "cut")
+    shorter = "cut" if how == "cut" else "interpolated"
     done = [
-        f"{axis} {a} -> {b} ({'cut' if b < a else 'stretched'})"
+        f"{axis} {a} -> {b} ({shorter if b < a else 'stretched'})"
         for axis, a, b in zip(("frequency", "time"), grid, new, strict=True)
         if a != b
     ]

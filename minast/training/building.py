@@ -45,7 +45,7 @@ def new_model(
 ) -> tuple[AST, str]:
     """A model with random weights, or with pretrained ones and a new head.   -> AST, where its weights come from"""
     shape = {"classes": classes, "frames": features.frames, "mel_bins": features.mel_bins}
-    own = ("fstride", "tstride") if options.pretrained else ("fstride", "tstride", "prefix_tokens", "depth")
+    own = ("fstride", "tstride", "depth") if options.pretrained else ("fstride", "tstride", "prefix_tokens", "depth")
     shape |= {name: rest[name] for name in own if rest[name] is not None}
     if options.pretrained:
         return fine_tuned(options, shape, config, quiet), os.path.basename(os.path.abspath(options.pretrained))

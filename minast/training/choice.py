@@ -74,8 +74,10 @@ def described(name: str, config: TrainConfig, rest: Mapping, given: Mapping, aud
     own = {**NAMED[name], **(FROM_AUDIO.get(name, {}) if audio else {})}
     values = {**{key: value for key, value in rest.items() if value is not None}, **vars(config)}
     if given.get("pretrained"):  # which bring their own
-        values = {key: v for key, v in values.items() if key not in ("preset", "depth", "prefix_tokens")}
+        values = {key: v for key, v in values.items() if key not in ("preset", "prefix_tokens")}
     lines, left = [f"recipe {name}: {TITLES[name]}"], list(values)
+    if not given.get("pretrained"):
+        lines.append("  begins at random weights; the paper's began at an image model's: --pretrained FILE")
     groups = {**GROUPS, "training": [key for key in TRAIN if not any(key in names for names in GROUPS.values())]}
     for title in ("model", "features", "training", "augmentation"):
         words = []
@@ -107,7 +109,11 @@ def default(name: str) -> str:
     words += [", ".join(own)] if own else []
     for condition, values in (("--optimizer adam", ADAM), ("--pretrained", PRETRAINED)):
         if name in values and (own or values[name] != usual):
-            words.append(f"with {condition} {text(values[name])}")
+            said = f"with {condition} {text(values[name])}"
+            if condition in words[0]:  # which is for data without values of their own
+                words[-1] += f", {said}"
+            else:
+                words.append(said)
     return "; ".join(words)
 
 

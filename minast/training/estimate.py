@@ -31,7 +31,7 @@ class Estimate:
 def estimate(model: ModelConfig, config: TrainConfig, backend: str, clips: int, scored: int, last: int) -> Estimate:
     """What a run with `clips` training clips takes, which scores `scored` segments an epoch and `last` at its end."""
     clip = seconds_per_clip(model, config, backend)
-    epoch = clip * (clips * (1 - getattr(config, "patchout", 0)) + SCORING * scored)
+    epoch = clip * (clips * (1 - config.patchout) + SCORING * scored)
     return Estimate(epoch, epoch * config.epochs + SCORING * clip * last)
 
 

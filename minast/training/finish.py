@@ -12,6 +12,7 @@ from ..audio.write import wav
 from ..checkpoint import Info, keep_decisions, load
 from ..datasets import Dataset
 from ..decisions import decide
+from ..errors import Error
 from ..model import AST
 from ..storage.files import atomic
 from ..text import counted, visible
@@ -33,7 +34,7 @@ def finish(run: Run, alone: bool = True) -> str:
     dataset, shown = run.data.dataset, run.data.valid.clips[0]
     chosen_on = scoring.clip_scores(model, info, run.data.valid) if run.chooses else None
     result = final_result(run, model, info, chosen_on)
-    said = [*headline(run, result), *remarks(result)]
+    said = [*headline(run, result, scored_before(run)), *remarks(result)]
     if chosen_on is not None:
         before, (info, sentence) = info.decisions, decided(run, info, chosen_on)
         said.append(sentence)
@@ -61,12 +62,10 @@ def final_result(run: Run, model: AST, info: Info, chosen_on: np.ndarray | None)
     mels, split, scores = run.data.valid, run.data.split, chosen_on
     if run.data.test:
         mels, split, scores = run.data.test, "test", None
-    return Result(
-        scores=scoring.clip_scores(model, info, mels) if scores is None else scores,
-        targets=np.asarray(run.data.dataset.targets(mels.clips)[:]),
-        clips=[clip.name for clip in mels.clips],
-        groups=[clip.group for clip in mels.clips],
-        labels=info.labels,
+    return Result.of(
+        scoring.clip_scores(model, info, mels) if scores is None else scores,
+        run.data.dataset,
+        mels.clips,
         split=split,
         loss=run.scored_as,
         epoch=run.averaged.last if run.averaged else run.best,
@@ -75,18 +74,27 @@ def final_result(run: Run, model: AST, info: Info, chosen_on: np.ndarray | None)
     )
 
 
-def headline(run: Run, result: Result) -> list[str]:
-    """What is quoted: the figure, on which clips, and what these were used for."""
+def scored_before(run: Run) -> bool:
+    """Whether the test clips were scored after fewer steps already: the run was finished, and then made longer."""
+    try:
+        return Result.load(run.out).step < run.progress.step
+    except Error:
+        return False
+
+
+def headline(run: Run, result: Result, before: bool = False) -> list[str]:
+    """What is quoted: the figure, on which clips, and what these were used for.   before: `scored_before`"""
     epoch, done = f"epoch {run.best} of {run.config.epochs}", quoted(result)
     if run.averaged:
         return [f"{result.split}: {done}; weights averaged over epochs {run.averaged.first} to {run.averaged.last}"]
     if not run.chooses:
-        return [f"test: {done}, after {epoch}, the last: nothing was chosen on them"]
+        return [f"test: {done}, after the last epoch, {run.best}: nothing was chosen on these clips"]
     chosen = f"{epoch} was chosen on {counted(len(run.data.valid), 'validation clip')}"
     if run.data.test is None:
         return [f"validation: {done}; {chosen}: without a test split, expect less on other clips"]
     value = run.info.history[run.best - 1][run.measure]
-    return [f"test: {done}, scored once; {chosen} ({run.measure} {value:.2%} there)"]
+    once = "scored again, since the run is longer now" if before else "scored once"
+    return [f"test: {done}, {once}; {chosen} ({run.measure} {value:.2%} there)"]
 
 
 def decided(run: Run, info: Info, scores: np.ndarray) -> tuple[Info, str]:
@@ -97,16 +105,13 @@ def decided(run: Run, info: Info, scores: np.ndarray) -> tuple[Info, str]:
     targets, clips = np.asarray(run.data.valid_targets[:]), counted(len(scores), "validation clip")
     found = decide(scores, targets, info.loss, data=f"{clips} of {run.data.dataset.name}")
     before, after = found.ece
-    errors = f"calibration error {before:.3f} before, {after:.3f} after"
-    if info.loss == "bce":
-        return replace(
-            info, decisions=found
-        ), f"calibration and thresholds (best F1) were found on the {clips}: {errors}"
-    if after < before:
-        return replace(info, decisions=found), f"probabilities were calibrated on the {clips}: {errors}"
-    return replace(
-        info, decisions=None
-    ), f"probabilities are not calibrated, which does not help on the {clips}: {errors}"
+    sigmoid = info.loss == "bce"
+    if found.calibrates and (sigmoid or after < before):
+        said = f"probabilities were calibrated on the {clips}: calibration error {before:.3f} before, {after:.3f} after"
+    else:
+        said = f"probabilities stay as they are: a calibration on the {clips} does not help on others"
+        found = found if sigmoid else None
+    return replace(info, decisions=found), said + ("; thresholds are those of the best F1 there" if sigmoid else "")
 
 
 def write_examples(out: str, dataset: Dataset) -> str:

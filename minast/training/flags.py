@@ -62,9 +62,7 @@ def parser(doc: str | None = None) -> cli.Parser:
         default=None,
         help="also write losses and measures for TensorBoard, into the output folder (needs tensorboardX)",
     )
-    add_model_flags(
-        p.add_argument_group("model (--pretrained weights come with their own preset, depth and prefix tokens)")
-    )
+    add_model_flags(p.add_argument_group("model (--pretrained weights come with their own preset and prefix tokens)"))
     add_feature_flags(
         p.add_argument_group("features (the defaults with --pretrained AST weights are those they were trained with)")
     )
@@ -96,7 +94,12 @@ def add_model_flags(g):
         choices=(1, 2),
         help="1: [CLS]; 2: [CLS] and the distillation token (default: 1)",
     )
-    g.add_argument("--depth", type=whole(1, 1000), metavar="N", help="number of encoder blocks (default: 12)")
+    g.add_argument(
+        "--depth",
+        type=whole(1, 1000),
+        metavar="N",
+        help="number of encoder blocks; with --pretrained the lowest N of its (default: 12; with --pretrained all)",
+    )
 
 
 def add_feature_flags(g):

@@ -10,7 +10,7 @@ from .. import optim, scoring
 from ..backend import GPU
 from ..errors import Error
 from ..gpu.transfer import pin_memory, to_device
-from ..text import counted, duration
+from ..text import duration
 from . import batches, run_folder
 from .estimate import Estimate
 from .prefetch import Prefetcher
@@ -149,10 +149,10 @@ def left_text(run: Run, clock: Clock, before: str = "") -> str:
 
 def patience_text(run: Run) -> str:
     """Why a run ends before its last epoch."""
-    return (
-        f"stopped after epoch {len(run.info.history)} of {run.config.epochs}: none of the last "
-        f"{counted(run.config.patience, 'epoch')} was better on the validation clips than epoch {run.best}"
-    )
+    done, patience = len(run.info.history), run.config.patience
+    none = "it was not" if patience == 1 else f"none of the last {patience} epochs was"
+    better = f"{none} better on the validation clips than epoch {run.best}"
+    return f"stopped after epoch {done} of {run.config.epochs}: {better}"
 
 
 class Diverged(Error):

@@ -1,13 +1,16 @@
 """Many runs from one command: a run for each fold (`--folds`) and each seed (`--seeds`).
 
 The folder has plan.json, an ordinary run's folder for each, such as fold1-seed0, and summary.json.
+
+What is fitted to the clips of the first run (`fitted`), or to the time that it would take, holds for all of them: else
+the folds of one cross-validation would differ in input length, epochs or even size, and be no repetitions.
 """
 
 import json
 import os
 from argparse import Namespace
 from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 
 from .. import cli
 from ..checkpoint import description, open_checkpoint
@@ -18,11 +21,13 @@ from ..storage.files import atomic
 from ..storage.schema import ListOf, Maybe, Plain, Record, Text, Whole, as_json, checked
 from ..text import counted, duration, visible
 from . import run_folder
+from .choice import FITTED
 from .flags import parser
 from .loop import Diverged
 from .reporting import COMPARISON, write_comparison
 from .result import Result
 from .resume import ALLOWED, located, refuse_others
+from .run import Run
 from .run_folder import LAST, PLAN
 from .single import resume_command, run_one
 from .start import stem
@@ -38,7 +43,9 @@ FORM = Record(
         "folds": ListOf(Maybe(COUNT), 1000),
         "drawn": Maybe(COUNT),
         "seeds": ListOf(Whole(0, 2**63 - 1), 1000),
-    }
+        "fitted": Record({}, others=Plain()),
+    },
+    optional=["fitted"],
 )
 
 
@@ -52,6 +59,7 @@ class Plan:
     folds: list[int | None]  # [None]: the data are not divided into folds
     drawn: int | None  # folds that are drawn, for data without any
     seeds: list[int]
+    fitted: dict = field(default_factory=dict)  # flags that say what was fitted to the first run; empty before it
 
     @property
     def runs(self) -> list[tuple[int | None, int]]:
@@ -60,11 +68,22 @@ class Plan:
 
     def flags(self, out: str, fold: int | None, seed: int) -> Namespace:
         """The flags of one run."""
-        given = {**self.options, "data": located(self.data, self.folder), "out": out, "fold": fold, "seed": seed}
+        given = {**self.fitted, **self.options, "data": located(self.data, self.folder), "out": out}
         for name in ("pretrained", "background_dir"):
             if given.get(name):
                 given[name] = os.path.join(self.folder, given[name])
-        return nothing_given(**{**given, "folds": self.drawn})
+        return nothing_given(**{**given, "fold": fold, "folds": self.drawn, "seed": seed})
+
+    def fitted_to(self, run: Run) -> "Plan":
+        """The plan in which all runs have what was fitted to the first, `run`; the same plan if that is known."""
+        if self.fitted:
+            return self
+        shape, features = run.learner.model.config, run.info.features
+        found = {name: getattr(run.config, name) for name in FITTED if hasattr(run.config, name)}
+        found |= {"rate": features.rate, "frames": features.frames, "fstride": shape.fstride, "tstride": shape.tstride}
+        if not self.options.get("pretrained"):
+            found["preset"] = run.settings.preset
+        return replace(self, fitted=found)
 
     def save(self, out: str) -> None:
         """Write plan.json."""
@@ -189,8 +208,14 @@ def each_run(plan: Plan, out: str, options: Namespace, state: dict) -> list[str]
             beside = {name: getattr(options, name) for name in ALLOWED}
             flags = nothing_given(**{**beside, "resume": folder})
             flags.data = located(plan.data, plan.folder) if options.data else None
+
+        def begun(run):
+            nonlocal plan
+            plan = plan.fitted_to(run)
+            plan.save(out)
+
         try:
-            run_one(flags, plan.seeds[0], alone=False, begun=lambda: plan.save(out))
+            run_one(flags, plan.seeds[0], alone=False, begun=begun)
             state["done"] += 1
             write(out, summarise(plan.data, results(plan, out), len(plan.runs)))
         except Diverged as error:

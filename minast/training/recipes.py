@@ -52,8 +52,11 @@ NAMED = {
     "speechcommands": {**AST, "frames": 128, "mean": -6.845978, "std": 5.5654526, "batch": 128, "loss": "bce"}
     | {"lr": 2.5e-4, "epochs": 30, "milestones": (5, 1, 0.85), "freq_mask": 48, "time_mask": 48}
     | {"mixup": 0.6, "noise": True, "roll": 10},
-    # A few hundred clips, and the weights of an image model.
-    "small-data": {**PRETRAINED, "fstride": 16, "tstride": 16, "average_from": 5},
+    # A few hundred clips, and the weights of an image model with 12 blocks, of which the upper ones know objects, not
+    # shapes: the lowest 8 are kept. Found on ESC-10's folds 2 to 4 for training, 5 for validation: 91 % with 8 blocks,
+    # 92 % with 6, 89 % with all 12 (80 clips, one seed); what the lowest ones learn made no difference.
+    "small-data": {**PRETRAINED, "fstride": 16, "tstride": 16, "depth": 8, "freeze": 2, "patchout": 0.5, "roll": 250}
+    | {"epochs": 12, "average_from": 8},
 }
 FROM_AUDIO = {"esc50": {"lr": 1e-5}}  # where the pretrained weights come from sound (AST-P), not from images (AST-S)
 TITLES = {

@@ -8,11 +8,13 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from .. import metrics, scoring
 from ..config import COUNT
+from ..datasets import Clip, Dataset
 from ..datasets.common import named
 from ..errors import Error
 from ..storage.files import atomic
@@ -59,12 +61,18 @@ class Result:
     @cached_property
     def intervals(self) -> dict[str, tuple[float, float]]:
         """95 % intervals of the measures, by a bootstrap over clips, or over groups where clips have one."""
-        return metrics.intervals(self.scores, self.targets, self.loss, units(self.groups))
+        return metrics.intervals(self.scores, self.targets, self.loss, metrics.units(self.groups))
 
     @property
     def measure(self) -> str:
         """The measure that is quoted first."""
         return "accuracy" if self.loss == "ce" else "mAP"
+
+    @classmethod
+    def of(cls, scores: np.ndarray, dataset: Dataset, clips: Sequence[Clip], **about: Any) -> "Result":
+        """The result of clips of a data set.   scores (n, K); about: the other fields"""
+        names, groups = [clip.name for clip in clips], [clip.group for clip in clips]
+        return cls(scores, dataset.targets(clips), names, groups, list(dataset.labels), **about)
 
     def save(self, folder: str | os.PathLike) -> None:
         """Write scores.npz into a run's folder."""
@@ -88,18 +96,7 @@ class Result:
         return cls(scores, targets, **about)
 
 
-def units(groups: Sequence[str], clips: Sequence[str] | None = None) -> list[str] | None:
-    """What a bootstrap draws: the group of each clip, the clip itself where it has none.   -> None for clips alone
-
-    clips: their names, where the same clip may occur several times.
-    """
-    if not any(groups) and clips is None:
-        return None
-    names = map(str, range(len(groups))) if clips is None else clips
-    return [f"group {group}" if group else f"clip {name}" for group, name in zip(groups, names, strict=True)]
-
-
-def quoted(result: Result, before: str = "") -> str:
+def quoted(result: Result) -> str:
     """ "accuracy 93.33% (95% interval 85.00% to 98.33%), mAP 0.981, AUC 0.9930 on 60 test clips"
 
     There is no interval for clips of a single group: it says nothing about others.
@@ -123,7 +120,7 @@ def remarks(result: Result) -> list[str]:
         verb, them = ("has", "it") if len(empty) == 1 else ("have", "them")
         found.append(
             f"{counted(len(empty), 'class', 'classes')} {verb} no {result.split} clip, and means leave {them} out: "
-            f"{named(empty)}."
+            f"{named(empty, 20)}."
         )
     if chance := scoring.chance(result.measures, result.intervals):
         found.append(chance)

@@ -190,8 +190,9 @@ class Run:
         Runs of earlier versions whose history has no accuracy go on without.
         """
         history = self.info.history
-        lacking = "accuracy" not in history[0] if history else self.data.dataset.multilabel
-        return "bce" if lacking else "ce"
+        if history:
+            return "ce" if "accuracy" in history[0] else "bce"
+        return self.data.dataset.scored_as
 
     @property
     def measure(self) -> str:

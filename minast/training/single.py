@@ -21,12 +21,12 @@ def run_one(
     options: Namespace,
     split_seed: int | None = None,
     alone: bool = True,
-    begun: Callable[[], object] = int,
+    begun: Callable[[Run], object] = id,
 ) -> str:
     """Prepare, train, evaluate.   options: parsed flags -> path of its checkpoint, best.npz
 
-    split_seed: as in `new_run`. alone: False for one of many runs, which says less. begun: called when the run is
-    prepared, before it trains. After Ctrl-C, SIGTERM or SIGHUP a run that is alone says what was saved and
+    split_seed: as in `new_run`. alone: False for one of many runs, which says less. begun: called with the run
+    when it is prepared, before it trains. After Ctrl-C, SIGTERM or SIGHUP a run that is alone says what was saved and
     how to continue; KeyboardInterrupt is raised, as signals.Stopped.
     """
     run = None
@@ -38,7 +38,7 @@ def run_one(
                 run_folder.take(options.resume, leaving)
                 run = resumed_run(options)
                 run_folder.complete(run)
-            begun()
+            begun(run)
             loop.train(run)
             return finish(run, alone)
         except FoundLate as error:

@@ -10,7 +10,7 @@ import numpy as np
 from .. import cli, threads
 from ..backend import choose
 from ..checkpoint import Info
-from ..config import FeatureConfig
+from ..config import FeatureConfig, TrainConfig
 from ..datasets import Dataset, open_dataset, understood
 from ..datasets.check import dangers
 from ..datasets.content import among, of_clips, pack, shortened, with_files
@@ -39,8 +39,10 @@ def new_run(options: Namespace, leaving: ExitStack, split_seed: int | None = Non
     split_seed: draws the split and the built-in sounds (default: the seed of training).
     Raises minast.Error for everything that makes training impossible; an output folder made here is then removed.
     """
-    if options.pretrained and any(getattr(options, name) is not None for name in ("preset", "depth", "prefix_tokens")):
-        raise Error("--pretrained brings its own size: leave out --preset, --depth and --prefix-tokens.")
+    if options.pretrained and any(getattr(options, name) is not None for name in ("preset", "prefix_tokens")):
+        raise Error(
+            "--pretrained brings its own size: leave out --preset and --prefix-tokens; --depth keeps its lowest blocks."
+        )
     tensorboard.check(options.tensorboard)
     if options.background_dir and options.background is None:
         options.background = BACKGROUND
@@ -51,10 +53,10 @@ def new_run(options: Namespace, leaving: ExitStack, split_seed: int | None = Non
     seed = (options.seed or 0) if split_seed is None else split_seed
     dataset = open_dataset(source, seed, options.fold, trained_on=before, skip_bad=True, alike=True, **drawn)
     print("\n".join(understood(dataset)), flush=True)
-    say_overlaps(dataset, before, options.pretrained)
     expected = expected_features(options.pretrained) if options.pretrained else {}
     fitting = partial(recipe, dataset.kind, dataset.multilabel, vars(options), audio=bool(expected))
     config, rest = fitting()
+    say_dangers(dataset, config, before, options.pretrained)
     choose(options.backend).checked_dtype(config.dtype)
     if config.patience and dataset.validation_split == "test":
         raise Error(no_patience(dataset.name))
@@ -110,12 +112,12 @@ def new_run(options: Namespace, leaving: ExitStack, split_seed: int | None = Non
     return Run(out, settings, info, data, learner, Progress())
 
 
-def say_overlaps(dataset: Dataset, before: np.ndarray | None, pretrained: str | None) -> None:
+def say_dangers(dataset: Dataset, config: TrainConfig, before: np.ndarray | None, pretrained: str | None) -> None:
     """Print what endangers the result, and which held-out clips the pretrained weights know."""
     if len(dataset.clips) > LARGE:
         print(f"{len(dataset.clips)} files are not compared with each other: python -m minast.data check does it")
     else:
-        for sentence in dangers(dataset):
+        for sentence in dangers(dataset, balanced=config.sampler == "balanced" or config.class_weights):
             cli.note(f"{sentence}.")
     held_out = dataset.of("valid", "test")
     if before is not None and (n := among(of_clips(held_out), before).sum()):

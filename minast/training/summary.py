@@ -11,7 +11,7 @@ from ..console.say import printable
 from ..errors import Error
 from ..storage.files import atomic
 from ..text import counted, duration, visible
-from .result import Result, units
+from .result import Result
 
 SUMMARY = "summary.json"
 
@@ -56,7 +56,7 @@ def pooled(results: Sequence[Result]) -> dict:
     """Measures of all scores together, with 95 % intervals over clips or groups."""
     scores, targets = (np.concatenate([getattr(r, name) for r in results]) for name in ("scores", "targets"))
     clips, groups = ([text for r in results for text in getattr(r, name)] for name in ("clips", "groups"))
-    who, loss = units(groups, clips), results[0].loss
+    who, loss = metrics.units(groups, clips), results[0].loss
     found = metrics.intervals(scores, targets, loss, who)
     return {
         "clips": len(set(clips)),

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 FOLDER = Path(__file__).resolve().parents[2] / "minast"
-COMMANDS = ("train", "predict", "evaluate", "calibrate", "scan", "embed", "convert", "stats", "data", "report", "bench")
+COMMANDS = ("train", "predict", "evaluate", "calibrate", "scan", "listen", "embed", "convert", "export")
+COMMANDS += ("stats", "data", "report", "bench")
 
 # room -> what no module of it imports. A room is a module or a package, with all that is in it.
 BASE = ("cli", "backend", "layers", "gpu", "encoder", "model", "datasets", "training", "pretrained", "checkpoint")

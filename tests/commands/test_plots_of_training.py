@@ -33,6 +33,13 @@ def test_confusion_colours_shares_and_writes_counts():
     assert axes.get_xlabel() == "predicted" and axes.get_ylabel() == "true"
 
 
+def test_the_title_of_a_confusion_matrix_has_its_figure(tmp_path, monkeypatch):
+    titles = []
+    monkeypatch.setattr(plots, "save_figure", lambda fig, path: titles.append(fig.get_suptitle()))
+    plots.confusion(np.array([[3, 1], [0, 4]]), ["a", "b"], tmp_path / "a.png")
+    assert titles == ["accuracy 87.5%: 7 of 8 clips"]
+
+
 # -- labels and numbers of classes as people have them -------------------------------------------------------------
 
 ABSURD = [

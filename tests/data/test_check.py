@@ -10,7 +10,7 @@ import soundfile
 import minast
 from minast import datasets, evaluate
 from minast.checkpoint import Info, load_state
-from minast.datasets import open_dataset, registry, splits
+from minast.datasets import check, duplicates, open_dataset, registry, splits
 from minast.datasets.common import Clip, Dataset
 from minast.datasets.labels import alike
 from minast.datasets.summary import table, understood
@@ -26,7 +26,7 @@ def test_sound_data_pass(tones, command):
         "the rest for validation, drawn with seed 0"
     )
     assert lines[1] == "  each class has 6 train, 2 valid and 2 test: high, low, middle"
-    assert "30 files were read, 15.0 s in all: 0.50 to 0.50 s, median 0.50 s" in lines
+    assert "30 files were read, 15 s in all: 0.50 to 0.50 s, median 0.50 s" in lines
     assert "  rates: 16000 Hz (30)" in lines and "  channels: mono (30)" in lines and "  formats: wav (30)" in lines
     assert lines[-1] == "These data can be trained on."
 
@@ -194,3 +194,16 @@ def test_old_models_take_the_fold_of_their_training_too(tmp_path):
     assert splits.assigned(data, 0, drawn_by="position").fold is None  # version 0.1 knew no folds of own data
     info = Info(["a", "b"], minast.FeatureConfig(), notes={"fold": None, "seed": 0})
     assert info.notes.get("drawn_by", "position") == "position"
+
+
+def test_contradicting_labels_name_two_files_that_contradict_each_other():
+    clips = [Clip(f"{name}.wav", (k,), "train") for name, k in (("a", 0), ("b", 0), ("c", 1))]
+    (said, *_) = duplicates.sentences(Dataset("x", ["low", "high"], clips), [[0, 1, 2]])
+    assert said == "1 recording has several labels in copies; such as a.wav and c.wav: 'high', 'low'"
+
+
+def test_imbalance_is_advised_against_unless_something_is_done():
+    clips = [Clip(f"{i}.wav", (int(i == 0),), "train") for i in range(21)]
+    found = [check.dangers(Dataset("x", ["many", "one"], clips), (), balanced) for balanced in (False, True)]
+    assert found[0][-1].endswith("; with --sampler balanced they are trained on more often")
+    assert found[1][-1].endswith("20 times fewer: rare classes are recognised less often")

@@ -8,6 +8,7 @@ from minast.datasets import content, duplicates, open_dataset, splits
 from minast.datasets.clips import CODES, Clip
 from minast.datasets.common import Dataset
 from minast.datasets.draw import Units, dealt, held_out
+from minast.datasets.summary import remarks
 from tests.data.sounds import make
 
 
@@ -195,6 +196,11 @@ def test_validation_from_the_training_clips():
         "test": [0, 20],
     } or (sum(parts(splits.assigned(folds, 0, 2, validation=0.2))["valid"]) == 12)
     assert splits.assigned(plain([10, 10]), 0, validation=0).of("valid") == []
+    tiny = [Clip(f"{k}-{i}", (k,), "train") for k, n in enumerate((2, 3, 9)) for i in range(n)]
+    few = splits.assigned(data([*tiny, Clip("t", (0,), "test")], 3), 0, validation=0.2)
+    assert parts(few)["valid"] == [0, 1, 2]  # and so one class is said to have none, and nothing about test clips
+    assert few.notes[-1].startswith("1 class has fewer than three different recordings to train on: such a class has")
+    assert "class 0" in few.labels and any("no validation clips" in line for line in remarks(few))
     assert parts(splits.assigned(plain([20, 20]), 0, validation=0.5))["valid"] == [8, 8]
 
 
@@ -219,7 +225,7 @@ def test_a_leaked_speaker_is_found_and_said(tones, tmp_path, command):
     rows[1] = rows[1].replace("s00", "s05")  # who is also trained on
     (tmp_path / "leaked.csv").write_text("\n".join(rows))
     out = command("data", "check", tmp_path / "leaked.csv")[1]
-    assert "1 of 29 group has clips on both sides of the split, such as 's05' (1 train and 1 test clips)" in out
+    assert "1 of 29 groups has clips on both sides of the split, such as 's05' (1 train and 1 test clips)" in out
     assert "both sides" not in command("data", "check", tmp_path / "clean.csv")[1]
     flags = ("--depth", 1, "--epochs", 1, "--out", tmp_path / "run")
     assert "on both sides of the split, such as 's05'" in command("train", tmp_path / "leaked.csv", *flags)[2]

@@ -9,7 +9,7 @@ import numpy as np
 import minast
 from minast import train
 from minast.checkpoint import load_state
-from minast.datasets import open_dataset
+from minast.datasets import content, open_dataset
 from minast.training import run_folder
 
 
@@ -60,5 +60,9 @@ def test_a_split_by_content_as_versions_before_drew_it(tones):
             key=lambda clip: hashlib.sha256(b"3:" + hashlib.sha256(Path(clip.path).read_bytes()).digest()).digest()
         )
         assert [clip.split for clip in mine] == ["test"] * 2 + ["train"] * 8
+    first = data.of("test")[0]
+    known = content.shortened(content.digests([first.path]))
+    again = open_dataset(str(tones), seed=3, drawn_by="content", trained_on=known)
+    assert first.path not in [clip.path for clip in again.of("test")] and len(again.of("test")) == len(data.of("test"))
     now = open_dataset(str(tones), seed=3)
     assert now.of("test") == data.of("test") and len(now.of("valid")) == 6  # the same clips are tested

@@ -121,6 +121,17 @@ def test_steps_are_round_and_cover(low, high):
     assert np.allclose(np.diff(found), found[1] - found[0])
 
 
+@pytest.mark.parametrize("epochs", [1, 2, 3, 30])
+def test_there_is_no_epoch_one_and_a_half(epochs):
+    x = list(range(1, epochs + 1))
+    drawn = charts.line_chart([charts.Line("a", x, [0.5] * epochs)], "epoch", "loss", "x", low=0, high=1)
+    text = "".join(Reader(f"<p>{drawn}</p>").text)
+    along = text[text.index("1") :]
+    assert "1.5" not in along and "0.75" not in along and "1.2" not in along, text
+    halves = charts.line_chart([charts.Line("a", [1, 1.5, 2], [1, 2, 3])], "s", "loss", "x")
+    assert "1.4" in halves or "1.5" in halves
+
+
 def test_a_heat_map_has_a_cell_for_each_pair():
     cells = [[0, 0, 3], [0, 1, 1], [1, 1, 4]]
     tips = [a["data-tip"] for a in Reader(charts.heat_map(cells, ["a", "b"], "d")).all("rect") if "data-tip" in a]

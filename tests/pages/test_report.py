@@ -8,6 +8,7 @@ import pytest
 from minast import metrics, pages, scoring
 from minast.errors import Error
 from minast.pages import mistakes
+from minast.pages.record import in_question
 from tests.pages.made import HOSTILE, Reader, made
 
 
@@ -43,6 +44,17 @@ def test_a_swapped_label_is_the_worst_mistake(loss):
     )
     page = pages.run_page(record, shown)
     assert page.index("class 0 17.wav") < page.index("class 0 " + str(record["mistakes"][1]["clip"]) + ".wav")
+
+
+def test_what_a_mistake_is_about():
+    """The class that was heard, of clips with one label; with several labels, the one that is most wrong."""
+    scores, targets = np.array([[0.1, 0.6, 0.3]]), np.array([[1.0, 0, 0]])
+    assert in_question(scores, targets, "ce").tolist() == [1]
+    assert in_question(scores, targets, "bce").tolist() == [0]
+    found, shown = made(loss="bce", swapped=17)
+    assert any("what spoke for" in player for player in shown.values())  # a label that was missed was not heard
+    first = found["mistakes"][0]
+    assert "where the model heard" in shown[first["clip"]] and first["about"] not in found["clips"][17]["labels"]
 
 
 def test_nearest_clips_are_the_same_sounds():

@@ -244,6 +244,45 @@ def test_positions_as_torch_interpolates(answers, old, new):
     close(adapt.adapt_positions(pos, 2, old, new), answers[f"positions_{old}_{new}"].astype(np.float32), 1e-6)
 
 
+def test_positions_interpolated_to_a_smaller_grid():
+    """Linear interpolation gives straight lines back, at the new cells' centres."""
+    rows = np.add.outer(np.arange(12) * 1.0, np.arange(30) * 100.0).reshape(-1, 1)
+    pos = np.concatenate([[[7.0]], rows])
+    out = adapt.adapt_positions(pos, 1, (12, 30), (4, 20), cut=False)
+    f, t = (np.arange(4) + 0.5) * 3 - 0.5, (np.arange(20) + 0.5) * 1.5 - 0.5
+    assert out[0] == 7 and np.allclose(out[1:].reshape(4, 20), np.add.outer(f, t * 100), atol=1e-9)
+
+
+def test_positions_cut_interpolated_or_fresh(tmp_path):
+    path, wanted = vit_file(tmp_path), SQUARE | {"frames": 48}
+    models = {how: pretrained.load(path, **wanted, positions=how) for how in ("cut", "interpolate", "fresh")}
+    rows = {how: model.w["pos_embed"] for how, (model, _, _) in models.items()}
+    assert "time 4 -> 3 (interpolated)" in models["interpolate"][2].changed["pos_embed"]
+    assert "pos_embed" in models["fresh"][2].fresh and 0.01 < rows["fresh"].std() < 0.03
+    assert not np.array_equal(rows["cut"], rows["interpolate"])
+    with pytest.raises(minast.Error, match="positions is 'near': it must be one of cut, interpolate, fresh"):
+        pretrained.load(path, **wanted, positions="near")
+
+
+@pytest.mark.parametrize("style", ["official", "stacked"])
+def test_the_lowest_blocks(tmp_path, style):
+    path, x = vit_file(tmp_path, style), cases.spectrogram(2, 64, 64)
+    whole = minast.from_pretrained(path, **SQUARE)
+    model, _, report = pretrained.load(path, depth=1, **SQUARE)
+    assert model.config.depth == 1 and whole.config.depth > 1 and (not report.ignored) == (style == "stacked")
+    for name, view in model.w.items():
+        assert np.array_equal(view, whole.w[name]), name
+    assert model.embed(x).shape == (2, 32)
+    with pytest.raises(minast.Error, match="depth is 9"):
+        pretrained.load(path, depth=9, **SQUARE)
+
+
+def test_fewer_blocks_take_a_new_head():
+    whole, short = (pretrained.load(FILES / "hf_ast", depth=depth, classes=7) for depth in (None, 1))
+    assert "mlp_head.1.weight" in short[2].fresh and "mlp_head.1.weight" not in whole[2].fresh
+    assert short[1].notes["random_head"] and not whole[1].notes["random_head"]
+
+
 def test_positions_of_prefix_tokens_stay_and_the_same_grid_changes_nothing():
     pos = cases.numbers("stay", (2 + 12, 4))
     assert np.array_equal(adapt.adapt_positions(pos, 2, (3, 4), (5, 9))[:2], pos[:2])

@@ -236,7 +236,8 @@ def test_convert_does_not_overwrite_its_source(tmp_path):
         (str(path), "the source itself"),
         ("", "OUT.npz is empty"),
         (str(tmp_path), "is a folder: name the checkpoint"),
-        *((str(tmp_path / f"out{end}"), "call it .*out.npz") for end in (".onnx", ".pth", ".safetensors", "")),
+        (str(tmp_path / "out.onnx"), "minast.export CHECKPOINT .*out.onnx writes ONNX"),
+        *((str(tmp_path / f"out{end}"), "call it .*out.npz") for end in (".pth", ".safetensors", "")),
     ):
         with pytest.raises(minast.Error, match=match):
             convert.main([str(path), out, "--classes", "3", "--heads", str(cases.VIT["heads"])])

@@ -155,6 +155,13 @@ def test_chance_is_said():
         assert remarks(result(noise + targets, targets, loss)) == []
 
 
+def test_classes_without_clips_are_named_and_the_sentence_ends_once():
+    targets = np.eye(30)[np.arange(60) % 5]
+    (said,) = remarks(result(targets * 0.8 + 0.1, targets))
+    assert said.startswith("25 classes have no test clip, and means leave them out: 'class 5', 'class 6', ")
+    assert said.endswith("'class 24' and 5 more.")
+
+
 def test_one_group_has_no_interval():
     targets = np.eye(2)[np.arange(10) % 2]
     found = result(targets * 0.8 + 0.1, targets)

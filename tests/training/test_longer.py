@@ -68,7 +68,7 @@ def test_without_a_validation_split_nothing_is_chosen(tones, tmp_path, command, 
         manifest.append(f"{path},{path.parent.name},{'test' if int(path.stem) > 7 else 'train'}")
     (tmp_path / "m.csv").write_text("\n".join(manifest))
     status, said, _ = command("train", tmp_path / "m.csv", "--out", tmp_path / "run", "--epochs", "3", *SHORT)
-    assert status == 0 and "after epoch 3 of 3, the last: nothing was chosen on them" in said
+    assert status == 0 and "after the last epoch, 3: nothing was chosen on these clips" in said
     assert np.array_equal(weights(tmp_path / "run" / "best.npz"), weights(tmp_path / "run" / "last.npz"))
     with open(tmp_path / "run" / "history.csv", newline="") as f:
         assert [row["scored"] for row in csv.DictReader(f)] == ["test"] * 3
@@ -96,7 +96,7 @@ def test_out_of_patience_and_more_of_it(splits, tmp_path, command, accuracies):
     accuracies(0.9, 0.5, 0.6, 0.7)
     flags = ["--epochs", "4", "--patience", "1", *SHORT]
     status, said, err = command("train", splits, "--out", tmp_path / "run", *flags)
-    assert status == 0 and "stopped after epoch 2 of 4: none of the last 1 epoch was" in said
+    assert status == 0 and "stopped after epoch 2 of 4: it was not better on the validation clips than epoch 1" in said
     status, said, err = command("train", "--resume", tmp_path / "run", "--epochs", "4")
     assert "the run had stopped out of patience after epoch 2: a larger --patience" in err
     status, said, _ = command("train", "--resume", tmp_path / "run", "--patience", "0")
@@ -130,6 +130,7 @@ def test_a_cosine_goes_on_where_the_longer_one_is(splits, tmp_path, command):
         assert command("train", splits, "--out", tmp_path / name, "--epochs", epochs, *SHORT)[0] == 0
     status, said, _ = command("train", "--resume", tmp_path / "run", "--epochs", "4")
     assert status == 0 and "4 epochs instead of 2: the learning rate goes on at" in said
+    assert "scored again, since the run is longer now" in said and "scored once" not in said
     rates = {n: [row["lr"] for row in minast.load(tmp_path / n / "last.npz")[1].history] for n in ("long", "run")}
     assert rates["run"][2:] == rates["long"][2:] and rates["run"][1] < rates["run"][2]
 

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 import minast
 from minast import train
+from minast.pages.compare import entries
 from minast.training import loop
 from minast.training.learner import Learner
 from minast.training.result import Result
@@ -152,6 +154,31 @@ def test_a_run_that_blows_up_does_not_stop_the_others(folds, tmp_path, monkeypat
     status, said, err = command("train", folds, "--folds", "all", "--out", tmp_path / "x", *SHORT)
     assert status == 2 and "1 of 3 runs did not end well: fold2-seed0." in err and "fold 2, seed 0: step 1" in err
     assert summary(tmp_path / "x")["finished"] == 2 and "2 of 3 runs are finished" in said
+
+
+def test_all_folds_have_what_was_fitted_to_the_first(tmp_path, command):
+    """Clips of the folds differ in length and number: the runs are still repetitions, one entry when compared."""
+    rng = np.random.default_rng(0)
+    for fold, count, seconds in ((1, 9, 0.9), (2, 6, 0.5), (3, 5, 0.4)):
+        for label in ("hiss", "hum"):
+            (folder := tmp_path / "data" / f"fold{fold}" / label).mkdir(parents=True)
+            for i in range(count):
+                wave = rng.standard_normal(int(8000 * seconds)) * 0.1
+                soundfile.write(folder / f"{label}{i}.wav", wave if label == "hiss" else np.cumsum(wave) / 50, 8000)
+    out = tmp_path / "x"
+    flags = ["--folds", "all", "--depth", "1", "--epochs", "1", "--batch", "6"]
+    assert command("train", tmp_path / "data", "--out", out, *flags)[0] == 0
+    records = [json.loads((out / f"fold{fold}-seed0" / "report.json").read_text()) for fold in (1, 2, 3)]
+    assert len({(r["features"]["frames"], r["settings"]["time_mask"]["value"]) for r in records}) == 1
+    assert len({r["features"]["mean"] for r in records}) == 3  # which is measured on each fold's training clips
+    assert len(entries(records)) == 1
+    plan = json.loads((out / "plan.json").read_text())
+    assert plan["fitted"]["frames"] == records[0]["features"]["frames"] and plan["fitted"]["preset"] == "nano"
+    shutil.rmtree(out / "fold3-seed0")
+    assert command("train", "--resume", out, "--epochs", "2")[0] == 0
+    again = json.loads((out / "fold3-seed0" / "report.json").read_text())
+    assert again["features"]["frames"] == records[0]["features"]["frames"]
+    assert again["settings"]["epochs"]["value"] == 2
 
 
 def test_seeds_share_the_split(tones, tmp_path, command):

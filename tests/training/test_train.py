@@ -268,6 +268,10 @@ def test_fine_tuning(tones, trained, tmp_path, command):
     wrong = ["--pretrained", trained / "best.npz", "--preset", "tiny", "--out", tmp_path / "x"]
     status, _, err = command("train", tones, *wrong)
     assert status == 2 and "--pretrained brings its own size" in err
+    less = ["--pretrained", trained / "best.npz", "--depth", "1", "--out", tmp_path / "lowest", "--epochs", "1"]
+    assert command("train", tones, *less)[0] == 0
+    lowest, whole = (minast.load(path)[0] for path in (tmp_path / "lowest" / "best.npz", trained / "best.npz"))
+    assert lowest.config.depth == 1 < whole.config.depth
 
 
 def test_resume_keeps_backend_and_threads(tones, tmp_path, monkeypatch, capsys):

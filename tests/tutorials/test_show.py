@@ -73,7 +73,7 @@ def test_source_and_a_part_of_it(shown):
     assert [b["text/markdown"].splitlines()[0] for b in shown] == ["`minast/layers.py`", "`minast/features.py`"]
     assert "return p, (p,)" in shown[0]["text/plain"]
     show.source(layers, start="def bce_forward", stop="def bce_backward")
-    assert re.fullmatch(r"def bce_forward.*float64\), \(logits, y\)", shown[-1]["text/plain"], re.S)
+    assert re.fullmatch(r"def bce_forward.*float64\), \(logits, y, weights\)", shown[-1]["text/plain"], re.S)
     show.source(layers.layernorm_backward, start="x, w, mean", stop="return")
     assert shown[-1]["text/plain"].startswith("x, w, mean") and "return" not in shown[-1]["text/plain"]
     show.source(minast.AST.embed, start="return")

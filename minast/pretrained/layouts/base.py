@@ -1,7 +1,7 @@
 """What a layout says: for every weight of minast, which arrays of the file it is made of, and how."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -56,6 +56,12 @@ class Layout:
         """Every array of the file that a weight is made of."""
         return [self.patch, self.positions, *(part for parts in self.parts.values() for part in parts)]
 
+    def lowest_blocks(self, depth: int) -> "Layout":
+        """The same without the blocks from number `depth` on, counted from 0."""
+        kept = {name: parts for name, parts in self.parts.items() if block_of(name) < depth}
+        config = self.config and replace(self.config, depth=depth)
+        return replace(self, depth=depth, parts=kept, config=config)
+
     def check(self, file: Tensors) -> None:
         """Raises minast.Error that names the first array that is missing or has another shape."""
         wanted = self.all_parts()
@@ -76,6 +82,11 @@ class Layout:
         """Names of the arrays that no weight is made of."""
         used = {part.source for part in self.all_parts()}
         return [name for name in file.shapes if name not in used]
+
+
+def block_of(name: str) -> int:
+    """The number of the block that a weight of minast belongs to, from 0; -1 outside of blocks."""
+    return int(name.split(".")[1]) if name.startswith("blocks.") else -1
 
 
 def fetch(file: Tensors, part: Part) -> np.ndarray:
