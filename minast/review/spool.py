@@ -7,7 +7,7 @@ import numpy as np
 
 LOW, HIGH = -16.0, 16.0  # nats: silence is -15.94, and the loudest that is read about 20
 STEP = (HIGH - LOW) / 255  # 0.125 nats, half a decibel
-IN_MEMORY = 2**23  # bytes: 11 minutes; longer ones are in a temporary file
+IN_MEMORY = 2**20  # bytes: 80 s; longer ones are in a temporary file
 DARK, BRIGHT = 0.01, 0.998  # shares of the values below which all is dark, and above which all is bright, as in `pages`
 
 
