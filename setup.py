@@ -30,6 +30,7 @@ setup(
     package_data={
         "minast": ["py.typed"],
         "minast.pages": ["page.css", "page.js"],
+        "minast.review": ["review.css", "review.js", "timeline.js"],
         "minast.kernels": ["*.cu", "*.cuh", "*.md", "*.png", "emulator/*"],
     },
     entry_points={"console_scripts": ["minast = minast.__main__:main"]},

@@ -126,7 +126,7 @@ def never_trained_on(data: Dataset, split: str, ensemble: Ensemble) -> tuple[Seq
     known = [each for each in lists if each is not None]
     if not known:
         return clips, None
-    familiar = content.among(content.digests([clip.path for clip in clips]), content.distinct(np.concatenate(known)))
+    familiar = content.among(content.of_clips(clips), content.distinct(np.concatenate(known)))
     count = int(familiar.sum())
     said = count if len(known) == len(lists) else None
     who = "the model was" if len(lists) == 1 else "a model was"

@@ -4,6 +4,7 @@
   python -m minast.scan best.npz recordings/ --out events.csv --hop 0.5 --min-score 0.8 --segments found/
   find /archive -name '*.flac' | python -m minast.scan best.npz - --out events.csv --workers 8
   python -m minast.scan best.npz recordings/ --out events.csv --resume      # go on after a crash
+  python -m minast.scan best.npz recordings/ --out events.csv --page page/  # to look at, listen to and judge
 
 A row of the table is an event: file, start and end in seconds, label, score. Segments of the model's length are scored,
 one every --hop seconds; the score of each stands for the --hop seconds around its centre; neighbours at or above the
@@ -23,6 +24,7 @@ from .console.arguments import MANY, number, whole
 from .errors import Error
 from .features import hop_seconds
 from .predict import names
+from .review import Page
 from .scoring import BATCH
 from .storage.files import writable_file, writable_folder
 from .storage.tables import write_table
@@ -65,6 +67,11 @@ def parser():
     g.add_argument("--segments", metavar="DIR", help="cut out what was found, a sub-folder a label, the best first")
     text = "number of excerpts per label (default: 20)"
     g.add_argument("--top", type=whole(1, MANY), default=20, metavar="K", help=text)
+    g = p.add_argument_group("page")
+    text = "write a page on what was found: spectrograms, sounds, keys to judge it; it gives the labels to train takes"
+    g.add_argument("--page", metavar="DIR", help=text)
+    text = "events of each label whose relevance the page shows, the best first (default: 50; 0 for none)"
+    g.add_argument("--relevance", type=whole(0, MANY), default=50, metavar="K", help=text)
     g = p.add_argument_group("archives")
     g.add_argument("--resume", action="store_true", help="go on with a scan that was stopped")
     text = "processes on this machine, with a model each (default: 1)"
@@ -141,6 +148,8 @@ def refuse(args, form):
         raise Error(f"--out {visible(args.out)} is the checkpoint itself: give the table another name.")
     if args.segments:
         writable_folder(args.segments)
+    if args.page:
+        Page(args.page)
 
 
 def part_of(out):
@@ -236,6 +245,7 @@ def finish(args, form, info, journal, speed):
         raise Error(f"{visible(args.out)} is not written: no recording can be read ({len(skipped)} tried). {some}")
     tables.WRITERS[form](args.out, journal, info.labels, info.features.rate)
     status = cut(args, info, journal) if args.segments else 0
+    status = show(args, info, journal) or status if args.page else status
     journal.remove()
     summary(args, journal, speed)
     if skipped:
@@ -256,6 +266,28 @@ def summary(args, journal, speed):
         f"{visible(args.out)}: {counted(events, 'event')} of {counted(len(labels), 'label')} in {with_events} of "
         f"{counted(len(journal.files), 'recording')}, {seconds / 3600:.4g} h of audio{fast}"
     )
+
+
+def show(args, info, journal):
+    """Write the page.   -> exit status"""
+    from tqdm import tqdm
+
+    @contextlib.contextmanager
+    def progress(items):
+        with tqdm(items, desc="page", unit="file", disable=None, leave=False) as bar:
+            yield bar
+
+    try:
+        bad = Page(args.page).write(
+            journal, args.checkpoint, digest_of(args.checkpoint), info, args.relevance, progress
+        )
+    except KeyboardInterrupt:
+        cli.note("the page is not complete: the same command with --resume goes on with it.")
+        raise
+    for sentence in bad:
+        cli.complain(sentence)
+    print(f"{visible(os.path.join(args.page, 'index.html'))}: open it in a browser")
+    return 2 if bad else 0
 
 
 def cut(args, info, journal):

@@ -2,7 +2,7 @@
 
   python -m minast.train                              ten built-in sounds, nothing to download
   python -m minast.train my_sounds/                   a folder with one sub-folder per class
-  python -m minast.train clips.csv --preset tiny      a manifest: file,labels[,split]; several labels as a;b
+  python -m minast.train clips.csv --preset tiny      a manifest: file,labels[,start,end][,split]; several labels as a;b
   python -m minast.train fsdd:path/to/fsdd            Free Spoken Digit Dataset, official split
   python -m minast.train esc10:path/to/ESC-10 --folds all --seeds 3     cross-validation, 15 runs
   python -m minast.train esc50:path/to/ESC-50 --recipe esc50 --pretrained ast.pth

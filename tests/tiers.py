@@ -59,6 +59,16 @@ SLOW = {
         "test_a_file_that_kills_its_workers_is_skipped": None,
     },
     "streaming/test_scenes.py": {"test_built_in_sounds": None, "test_memory_is_that_of_minutes_after_hours": None},
+    "review/test_browser.py": {
+        "test_it_opens_and_fits": None,
+        **dict.fromkeys(("test_zoom_and_pan", "test_two_fingers", "test_sounds_play_from_part_to_part")),
+        **dict.fromkeys(("test_every_key", "test_lists", "test_labels_survive_and_are_a_manifest")),
+        "test_ten_thousand_events": None,
+    },
+    "review/test_page.py": {
+        "test_memory_does_not_grow_with_the_length": None,
+        "test_from_a_scan_to_a_model_of_ones_own": None,
+    },
     "pages/test_browser.py": {
         "test_a_click_sorts_a_field_filters_and_a_button_unfolds": None,
         "test_a_sound_plays_and_the_cursor_moves": None,

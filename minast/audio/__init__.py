@@ -28,7 +28,7 @@ import numpy as np
 
 from ..console.say import warn
 from ..errors import Error
-from . import pyav
+from . import parts, pyav
 from .kinds import CONVERTIBLE as CONVERTIBLE
 from .kinds import EXTENSIONS as EXTENSIONS
 from .notes import CUT
@@ -65,16 +65,22 @@ class Decoded:
         return CUT in self.kinds
 
 
-def decode(path: str | os.PathLike, rate: int | None = 16000) -> Decoded:
+def decode(path: str | os.PathLike, rate: int | None = 16000, part: tuple[float, float] | None = None) -> Decoded:
     """Read an audio file as `load_audio` does, and say what is known about it instead of warning.
+
+    part: start and end, in s, of what is wanted of it; nothing before the start need be decoded twice (`parts`).
 
         >>> found = decode("street.wav")
         >>> len(found.wave) / found.rate, found.notes
         (3.2, ('cut short: 3.20 s could be decoded of the 12.00 s that its header promises.',))
 
     Raises minast.Error for a file that is missing, empty or no audio, that holds no sound, NaN, or samples larger than
-    32-bit integers, or that would take more than 4 GiB.
+    32-bit integers, that would take more than 4 GiB, or that ends before the part begins.
     """
+    if part is not None:
+        recording, wave, notes = parts.read(os.fspath(path), part, rate)
+        texts, kinds = (tuple(note.text for note in notes), tuple(note.kind for note in notes))
+        return Decoded(wave, rate or recording.rate, texts, kinds, recording.channels)
     recording = Recording(path)
     rate = rate or recording.rate
     longest(recording, rate)

@@ -61,6 +61,11 @@ class Recording:
         """Whether sound is missing."""
         return any(note.kind == CUT for note in self.notes)
 
+    @property
+    def only(self) -> Level | None:
+        """What was measured of its stream, if it has one."""
+        return self._levels[0][1] if len(self._levels) == 1 else None
+
     def blocks(self, rate: int | None = None) -> Iterator[np.ndarray]:
         """The waveform in blocks (n,) float32. rate: Hz (default: `self.rate`). Raises minast.Error as any reading."""
         for (own, blocks), (_, level) in zip(self._streams(), self._levels, strict=False):

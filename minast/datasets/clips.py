@@ -13,6 +13,7 @@ from ..text import visible
 from .ragged import Ragged, Texts, starts_of
 
 SPLITS = ("train", "valid", "test")
+WHOLE = (float("nan"), float("nan"))  # instead of a part
 CODES = {split: code for code, split in enumerate(("", *SPLITS))}  # as `Clips.splits` has them
 
 
@@ -27,13 +28,14 @@ class Clip:
     make: Callable | None = None  # rate -> wave (S,), for sounds that are synthesised
     fold: int | None = None  # for data that come in folds
     group: str = ""  # speaker, recording, site: clips of one group are alike, a drawn split keeps them together
+    part: tuple[float, float] | None = None  # start and end in s, if it is a part of its file
 
     def read(self, rate: int) -> audio.Decoded:
-        """The recording at `rate` Hz, with what is to be said about its file. Raises minast.Error as `decode` does."""
+        """The clip at `rate` Hz, with what is to be said about its file. Raises minast.Error as `decode` does."""
         if self.make is not None:
             return audio.Decoded(self.make(rate), rate)
         try:
-            return audio.decode(self.path, rate)
+            return audio.decode(self.path, rate, *([self.part] if self.part else []))
         except UnicodeError:
             raise Error(f"{visible(self.path)}: the file's name cannot be passed to the decoder: rename it.") from None
 
@@ -59,6 +61,7 @@ class Columns:
     groups: np.ndarray | None = None  # (n,) int32, -1 for none: places in group_names
     group_names: Sequence[str] = ()
     makes: Sequence[Callable | None] | None = None
+    parts: np.ndarray | None = None  # (n, 2) float64: start and end in s, NaN for a whole file
 
 
 class Clips(Sequence):
@@ -77,7 +80,7 @@ class Clips(Sequence):
         if isinstance(clips, cls):
             return clips
         labels, lengths, splits, folder, folds, groups = (array(kind) for kind in "iibiii")
-        folders, group_names, files, names, makes = {}, {}, Texts(), Texts(), []
+        folders, group_names, files, names, makes, parts = {}, {}, Texts(), Texts(), [], array("d")
         for clip in clips:
             labels.extend(clip.labels)
             lengths.append(len(clip.labels))
@@ -89,7 +92,9 @@ class Clips(Sequence):
             folds.append(-1 if clip.fold is None else clip.fold)
             groups.append(group_names.setdefault(clip.group, len(group_names)) if clip.group else -1)
             makes.append(clip.make)
+            parts.extend(clip.part or WHOLE)
         labels, lengths, splits, folder, folds, groups = map(np.array, (labels, lengths, splits, folder, folds, groups))
+        parts = np.array(parts).reshape(-1, 2)
         return cls(
             Columns(
                 Ragged(starts_of(lengths), labels),
@@ -102,6 +107,7 @@ class Clips(Sequence):
                 groups=groups if group_names else None,
                 group_names=Texts(group_names),
                 makes=makes if any(makes) else None,
+                parts=None if np.isnan(parts).all() else parts,
             )
         )
 
@@ -157,6 +163,7 @@ class Clips(Sequence):
             None if c.makes is None else c.makes[row],
             None if c.folds is None or c.folds[row] < 0 else int(c.folds[row]),
             "" if c.groups is None or c.groups[row] < 0 else c.group_names[c.groups[row]],
+            None if c.parts is None or np.isnan(c.parts[row, 0]) else tuple(c.parts[row].tolist()),
         )
 
     # -- columns ---------------------------------------------------------------------------------------------------
@@ -185,6 +192,12 @@ class Clips(Sequence):
         if column is None:
             return np.full(len(self), -1, np.int32)
         return column if self._rows is None else column[self._rows]
+
+    @property
+    def parts(self) -> np.ndarray | None:
+        """Start and end (s) of each clip in its file, NaN for a whole file; None if all are.   -> (n, 2)"""
+        parts = self._columns.parts
+        return parts if parts is None or self._rows is None else parts[self._rows]
 
     def with_splits(self, splits: np.ndarray) -> "Clips":
         """The same clips in other splits.   splits (n,): CODES"""

@@ -9,6 +9,7 @@ import numpy as np
 
 from .. import threads
 from ..errors import Error
+from .clips import Clip, Clips
 
 SHORT = 8  # bytes of a digest that checkpoints keep: 2 million clips and 100 000 others collide once in 90 million
 
@@ -55,6 +56,39 @@ def digests(paths: Sequence[str | None], label: str = "reading") -> list[bytes |
             found += part
             bar.update(len(part))
         return found
+
+
+def of_part(found: bytes | None, part: tuple[float, float] | None) -> bytes | None:
+    """What tells a part of a file from others.   found: the file's digest; part: start and end in s, None for all"""
+    return found if found is None or part is None else hashlib.sha256(found + b"%.6f %.6f" % tuple(part)).digest()
+
+
+def of_clip(clip: Clip, known=_known) -> bytes:
+    """What tells a clip from others: `digest` of its file, or of the part of it. Raises OSError as `digest` does."""
+    return of_part(digest(clip.path, known), clip.part)
+
+
+def of_clips(clips: Sequence[Clip], label: str = "reading") -> list[bytes | None]:
+    """`of_clip` of each, as `digests`."""
+    clips = Clips.of(clips)
+    paths, parts = list(clips.paths()), clips.parts
+    if parts is None:
+        return digests(paths, label)
+    distinct = list(dict.fromkeys(paths))
+    files = dict(zip(distinct, digests(distinct, label), strict=True))
+    whole = np.isnan(parts[:, 0])
+    return [of_part(files[path], None if w else part) for path, part, w in zip(paths, parts, whole, strict=True)]
+
+
+def with_files(clips: Sequence[Clip]) -> list[bytes | None]:
+    """`of_clips`, and the digests of files of which parts are clips: who knows a part of a file knows the file."""
+    clips = Clips.of(clips)
+    cut = (
+        []
+        if clips.parts is None
+        else [path for path, at in zip(clips.paths(), clips.parts[:, 0], strict=True) if at == at]
+    )
+    return of_clips(clips) + digests(list(dict.fromkeys(cut)))
 
 
 def shortened(found: Iterable[bytes | None]) -> np.ndarray:

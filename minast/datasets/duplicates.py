@@ -15,7 +15,7 @@ TRAIN = CODES["train"]
 
 def groups(dataset: Dataset) -> list[list[int]]:
     """Places in `dataset.clips` of files with the same content, in groups of two and more."""
-    return content.copies(content.digests(list(dataset.clips.paths()), "looking for copies"))
+    return content.copies(content.of_clips(dataset.clips, "looking for copies"))
 
 
 def by_sound(dataset: Dataset, copies: list[list[int]], pairs: Sequence[Pair]) -> list[list[int]]:

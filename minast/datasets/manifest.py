@@ -1,5 +1,8 @@
 """A CSV file with the columns file, labels and, optionally, split or fold, and group. Several labels are written a;b.
 
+With columns start and end, in seconds, a row is a part of its file: a clip whose group, unless given, is the file.
+A table that a scan's page writes is such a manifest; its column verdict leaves out the rows that were found wrong.
+
 If some clip has several labels, clips without any are allowed: their row has empty labels and is 0 for every class.
 `background` is a class like any other, since nobody can tell from outside whether it is meant to be recognised.
 """
@@ -48,9 +51,13 @@ def from_tables(name: str, tables: Sequence[tuple[table.Table, str]], finder: ta
                     sentence = f"{where}: there is no file {wanted}; files are relative to the manifest's folder."
                     bad.append(Bad(row.file, tuple(labels[k] for k in own[row.labels]), sentence))
                     continue
-                hashes.append(hash(real_path(full, folders)))
+                real = real_path(full, folders)
+                hashes.append(hash((real, row.part)))
                 origins.extend((i, k))
-                yield Clip(full, own[row.labels], meant[key][0], full, fold=meant[key][1], group=row.group)
+                name, group = full, row.group
+                if row.part:
+                    name, group = f"{full}, {row.part[0]:g} to {row.part[1]:g} s", group or real
+                yield Clip(name, own[row.labels], meant[key][0], full, None, meant[key][1], group, row.part)
 
     clips = Clips.of(found())
     _refuse_twice(tables, clips, np.array(hashes), np.array(origins).reshape(-1, 2))
@@ -61,6 +68,12 @@ def from_tables(name: str, tables: Sequence[tuple[table.Table, str]], finder: ta
             )
     notes = [note for each, _ in tables for note in each.notes] + names.merged(spellings)
     notes += _moved(finder)
+    if clips.parts is not None:
+        count = int((~np.isnan(clips.parts[:, 0])).sum())
+        notes.append(
+            f"{counted(count, 'clip is a part of its file', 'clips are parts of their files')}, from start to end; "
+            "those of one file are one group, unless the table gives groups"
+        )
     if several:
         notes += _no_class(clips, labels)
     origin = "folds given by the manifest" if (clips.folds >= 0).any() else "given by the manifest"
@@ -89,11 +102,13 @@ def _refuse_twice(tables, clips, hashes, origins):
     order = np.argsort(hashes, kind="stable")
     for i in np.flatnonzero(hashes[order][1:] == hashes[order][:-1]):
         first, second = order[i], order[i + 1]
-        if os.path.realpath(clips.path(first)) == os.path.realpath(clips.path(second)):
-            (_, before), (each, row) = ((tables[t][0], tables[t][0].rows[k]) for t, k in origins[[first, second]])
+        (_, before), (each, row) = ((tables[t][0], tables[t][0].rows[k]) for t, k in origins[[first, second]])
+        same = os.path.realpath(clips.path(first)) == os.path.realpath(clips.path(second))
+        if same and before.part == row.part:
+            what = "this part of " if row.part else ""
             raise Error(
-                f"{table.place(each.path, row.line)}: {visible(row.file, 120)} is already in line {before.line}: give "
-                "it one line with all its labels."
+                f"{table.place(each.path, row.line)}: {what}{visible(row.file, 120)} is already in line {before.line}: "
+                "give it one line with all its labels."
             )
 
 

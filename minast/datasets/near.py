@@ -16,7 +16,7 @@ import numpy as np
 from .. import threads
 from ..errors import Error
 from .clips import Clip, Clips
-from .content import digests
+from .content import of_clips
 from .landmarks import HOP, RATE
 from .same_sound import Same, same_sound
 from .survey import Recording, recordings
@@ -59,7 +59,7 @@ class Listener:
     """
 
     def __init__(self, clips: Clips):
-        known = digests(list(clips.paths()), "comparing files")
+        known = of_clips(clips, "comparing files")
         first = {}
         for i, value in enumerate(known):
             if value:

@@ -26,7 +26,7 @@ def draw_by_content(clips: Sequence[Clip], seed: int, trained_on: np.ndarray | N
     are held out. A clip with several labels counts for its rarest one. trained_on: clips (`content.shortened`) that are
     never held out.
     """
-    found = content.digests([clip.path for clip in clips], "drawing the split")
+    found = content.of_clips(clips, "drawing the split")
     never = set() if trained_on is None else set(np.flatnonzero(content.among(found, trained_on)))
     units = {}  # the places of all copies of a recording
     for i, (clip, value) in enumerate(zip(clips, found, strict=True)):

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from .ragged import Texts
 
+NAN = float("nan")
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -17,6 +19,7 @@ class Row:
     split: str = ""
     fold: str = ""
     group: str = ""
+    part: tuple[float, float] | None = None  # start and end in s
 
 
 class Rows(Sequence):
@@ -24,9 +27,23 @@ class Rows(Sequence):
 
     def __init__(self):
         self._lines, self._files, self._kinds, self._groups = array("q"), Texts(), Alike(), Alike()
+        self._parts = array("d")  # start and end; as long as no row has any, nothing
 
-    def append(self, line: int, file: str, labels: str, split: str, fold: str, group: str) -> None:
-        """Add a row.   labels: a;b, as a cell has them"""
+    def append(
+        self,
+        line: int,
+        file: str,
+        labels: str,
+        split: str,
+        fold: str,
+        group: str,
+        part: tuple[float, float] | None = None,
+    ) -> None:
+        """Add a row.   labels: a;b, as a cell has them. part: start and end in s, None for a whole file"""
+        if part and not self._parts:
+            self._parts.extend([NAN, NAN] * len(self))
+        if part or self._parts:
+            self._parts.extend(part or (NAN, NAN))
         self._lines.append(line)
         self._files.append(file)
         self._kinds.append((labels, split, fold))
@@ -41,7 +58,10 @@ class Rows(Sequence):
             return [self[k] for k in range(*i.indices(len(self)))]
         labels, split, fold = self._kinds[i]
         names = tuple(name.strip() for name in labels.split(";") if name.strip())
-        return Row(self._lines[i], self._files[i], names, split, fold, self._groups[i])
+        i = range(len(self))[i]
+        part = tuple(self._parts[2 * i : 2 * i + 2])
+        part = part if part and part[0] == part[0] else None
+        return Row(self._lines[i], self._files[i], names, split, fold, self._groups[i], part)
 
     def kinds(self) -> Iterator[Row]:
         """The first row of each kind: rows of a kind have the same labels, split and fold."""

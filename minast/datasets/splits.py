@@ -126,7 +126,7 @@ class Drawing:
 
     @cached_property
     def _digests(self):
-        return content.digests(list(self.dataset.clips.paths()), "drawing the split")
+        return content.of_clips(self.dataset.clips, "drawing the split")
 
     @cached_property
     def _same(self):

@@ -24,7 +24,7 @@ from ..storage.files import atomic
 from ..storage.npz import Archive, write_arrays
 from ..text import visible
 from .clips import Clip, Clips
-from .content import digest
+from .content import of_clip
 from .landmarks import RATE, VERSION, landmarks
 
 KIND = f"minast recording {VERSION}.1"  # of an entry; the second number: of what is said beside landmarks
@@ -95,7 +95,7 @@ def _entry(clip, folder):
     if not folder or clip.path is None:
         return None
     try:
-        key = hashlib.sha256(digest(clip.path) + KIND.encode()).hexdigest()
+        key = hashlib.sha256(of_clip(clip) + KIND.encode()).hexdigest()
     except (OSError, ValueError):
         return None  # reading it will raise a clearer error
     return os.path.join(folder, key[:2], f"{key}.npz")

@@ -1,11 +1,15 @@
 """Tables of clips: a CSV file with columns for the file, its labels and, optionally, its split or fold.
 
+Columns start and end, in seconds, make each row a part of its file. Rows whose column verdict, as a scan's page writes
+it, says wrong are left out.
+
 The columns may have the names that public data sets use. Files are looked for as they are written, then with Windows'
 backslashes turned, then below the table's folder, since tables move: what was done is noted. The apostrophe that
 storage/tables.py puts before cells that spreadsheets would run, such as '-x.wav, is taken away.
 """
 
 import csv
+import math
 import ntpath
 import os
 import unicodedata
@@ -27,6 +31,9 @@ FOLDS = ("fold",)
 GROUPS = ("group", "speaker", "recording", "site")  # the first that is there; "recording" may be the file instead
 TIMES = ("start", "end", "onset", "offset", "begin", "duration")
 TIMES += ("start_time", "end_time", "start_seconds", "end_seconds")
+PART = ("start", "end")  # seconds, of a part of the file
+CUT = ("slice_file_name",)  # columns of files that were cut already: start and end are those in something else
+VERDICTS = {"": True, "right": True, "relabelled": True, "wrong": False}  # whether the row is a clip
 
 
 @dataclass
@@ -49,11 +56,16 @@ def read(path: str) -> Table:
             names = [name.strip().lower() for name in next(reader, [])]
             columns, notes = _columns(path, names)
             places = {kind: names.index(name) for kind, name in columns.items() if name}
-            rows, escaped = Rows(), 0
+            rows, escaped, wrong = Rows(), 0, 0
+            times, verdict = _own(names, columns), names.index("verdict") if "verdict" in names else None
             for cells in reader:
                 if cells:
+                    if verdict is not None and not _kept(path, reader.line_num, cells, verdict):
+                        wrong += 1
+                        continue
                     plain = _cells(path, reader.line_num, cells, names, places)
-                    rows.append(reader.line_num, *(plain.get(kind, "") for kind in columns))
+                    part = _part(path, reader.line_num, cells, times) if times else None
+                    rows.append(reader.line_num, *(plain.get(kind, "") for kind in columns), part)
                     escaped += any(cell.startswith("'") and cell != original(cell) for cell in cells)
     except UnicodeDecodeError as error:
         raise Error(f"{visible(path)}: this cannot be read as a CSV manifest ({error}).") from None
@@ -61,6 +73,10 @@ def read(path: str) -> Table:
         raise Error(f"{visible(path)}: this cannot be read as a CSV manifest ({visible(str(error), 200)}).") from None
     except OSError as error:
         raise Error(f"{visible(path)}: this cannot be read: {error.strerror or error}.") from None
+    if not rows and wrong:
+        raise Error(f"{visible(path)}: the verdict on all {wrong} rows is wrong: there is nothing to learn from.")
+    if wrong:
+        notes.append(f"{counted(wrong, 'row')} with the verdict 'wrong' {'is' if wrong == 1 else 'are'} left out")
     if not rows:
         raise Error(f"{visible(path)}: the manifest names no files.")
     labels = [row.labels for row in rows.kinds()]
@@ -107,11 +123,43 @@ def _columns(path, names):
     if columns["split"] and columns["fold"]:
         notes.append(f"the column {columns['fold']!r} is not used: the splits are in {columns['split']!r}")
         columns["fold"] = None
-    if parts := [name for name in names if name in TIMES]:
+    if parts := [name for name in names if name in TIMES and not (name in PART and _own(names, columns))]:
         notes.append(f"the columns {named(parts)} are not used: each file is one clip, from its beginning to its end")
     if "labels" in names and (others := [name for name in LABELS[1:] if name in names]):
         notes.append(f"the labels are in the column 'labels': not used is {named(others)}")
     return columns, notes
+
+
+def _own(names, columns):
+    """The places of the columns start and end, if they say which part of its file a clip is; else None"""
+    return None if columns["file"] in CUT or any(n not in names for n in PART) else [names.index(n) for n in PART]
+
+
+def _part(path, line, cells, places):
+    """-> (start, end) in s; None for a row that has neither, which is the whole file"""
+    start, end = (cells[i].strip() if i < len(cells) else "" for i in places)
+    if not start and not end:
+        return None
+    try:
+        found = float(start), float(end)
+    except ValueError:
+        found = math.nan, math.nan
+    if not 0 <= found[0] < found[1] < math.inf:
+        raise Error(
+            f"{place(path, line)}: start is {quoted(start, 40)} and end is {quoted(end, 40)}: they must be seconds, "
+            "from 0 on and the start before the end, or both empty for the whole file."
+        )
+    return found
+
+
+def _kept(path, line, cells, i):
+    """Whether a row is a clip, by its verdict."""
+    said = cells[i].strip().lower() if i < len(cells) else ""
+    if said not in VERDICTS:
+        raise Error(
+            f"{place(path, line)}: the verdict is {quoted(said, 40)}: it must be right, relabelled or wrong, or empty."
+        )
+    return VERDICTS[said]
 
 
 def place(path: str, line: int) -> str:

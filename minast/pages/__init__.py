@@ -2,7 +2,8 @@
 
 What a page is made of, for reports and for any other page:
 
-    page(title, sections, lead, top)         the whole page; `Section(title, body, lead)` is a part with a heading
+    page(title, sections, lead, top)         the whole page; `Section(title, body, lead)` is a part with a heading;
+                                             `script` and `style` are what a page has of its own, as in minast/review
     table(columns, rows, caption)            sorted by a click on a heading; of long ones the first rows are shown, and
                                              a field filters them. `Column(name, show, bar)`
     figure(content, caption)                 a chart or a picture; side_by_side(...) puts several into a row
@@ -19,7 +20,8 @@ What a page is made of, for reports and for any other page:
 
     page("Events", [Section("street.wav", player(sound_uri(wave, 16000), 7.0, spectrogram_uri(mel)))])
 
-A page's security policy forbids every network, and every script but page.js: what else could slip in does not run. The
+A page's security policy forbids every network, and every script but page.js and the page's own: what else could slip in
+does not run. The
 style is page.css: its variables (--accent, --warm, --soft, ...) are the colours, --c0 to --c7 those of lines.
 
 Of runs: `run_record` collects the numbers (report.json; record.py describes it), `players` makes the pictures and

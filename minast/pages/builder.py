@@ -39,16 +39,24 @@ def asset(name: str) -> str:
     return (FILES / name).read_text("utf-8")
 
 
-def page(title: str, sections: Sequence[Section], lead: object = "", top: object = "", footer: object = "") -> Html:
+def page(
+    title: str,
+    sections: Sequence[Section],
+    lead: object = "",
+    top: object = "",
+    footer: object = "",
+    script: str = "",
+    style: str = "",
+) -> Html:
     """A whole page: title, lead (a sentence), `top` (tiles, a headline figure), a table of contents, the sections.
 
     It is one file: style and script are inside, and its security policy lets it load nothing from any network. Pictures
-    and sounds are data URIs; sounds may also be files beside it.
+    and sounds are data URIs, or files beside it. script, style: what a page has beyond page.js and page.css.
     """
-    script, style = asset("page.js"), asset("page.css")
+    script, style = asset("page.js") + script, asset("page.css") + style
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     policy = (
-        f"default-src 'none'; img-src data:; media-src data: 'self' file:; style-src 'unsafe-inline'; "
+        f"default-src 'none'; img-src data: 'self' file:; media-src data: 'self' file:; style-src 'unsafe-inline'; "
         f"script-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
     )
     anchors = [f"s{i}" for i in range(1, len(sections) + 1)]

@@ -47,7 +47,7 @@ from ..checkpoint import Info
 from ..config import FeatureConfig
 from ..console.say import printable
 from ..datasets import Clip, Dataset, summary
-from ..datasets.content import digests
+from ..datasets.content import of_clips
 from ..decisions import calibration_error
 from ..decisions.reliability import reliability
 from ..features import hop_seconds, model_inputs
@@ -194,7 +194,7 @@ def clip_rows(
 
 def contents(clips: Sequence[Clip]) -> list[str | None]:
     """What tells the clips' files from others: 16 hexadecimal digits of their SHA-256; None without a file."""
-    return [found.hex()[:16] if found else None for found in digests([clip.path for clip in clips])]
+    return [found.hex()[:16] if found else None for found in of_clips(clips)]
 
 
 def short_names(clips: Sequence[Clip]) -> Callable[[Clip], str]:
@@ -208,7 +208,12 @@ def short_names(clips: Sequence[Clip]) -> Callable[[Clip], str]:
         common = os.path.dirname(common)
     if not common:
         return lambda clip: clip.name
-    return lambda clip: os.path.relpath(os.path.abspath(clip.path), common) if clip.path else clip.name
+
+    def short(clip):
+        path = os.path.relpath(os.path.abspath(clip.path), common) if clip.path else clip.name
+        return path + clip.name.removeprefix(clip.path) if clip.part else path
+
+    return short
 
 
 def lengths(mels: Sequence[np.ndarray], features: FeatureConfig) -> dict:

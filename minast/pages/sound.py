@@ -35,6 +35,11 @@ def spectrogram_uri(mel: np.ndarray) -> Html:
 
 
 def relevance_uri(values: np.ndarray) -> Html:
+    """`relevance_png` as a data URI."""
+    return data_uri("image/png", relevance_png(values))
+
+
+def relevance_png(values: np.ndarray) -> bytes:
     """A relevance map as a picture to lay over its spectrogram: the more relevant, the less transparent.   (T, F) >= 0
 
     It is a quarter of the size along both axes, since relevance is known by patches of 16 x 16.
@@ -43,7 +48,7 @@ def relevance_uri(values: np.ndarray) -> Html:
     limit = np.percentile(values, 99.5) or values.max() or 1.0
     levels = np.clip(small / limit * (LEVELS - 1), 0, LEVELS - 1).astype(np.uint8)
     alpha = np.linspace(0, 204, LEVELS)
-    return data_uri("image/png", png(levels[::-1], plots.colours(plots.RELEVANCE, LEVELS), alpha))
+    return png(levels[::-1], plots.colours(plots.RELEVANCE, LEVELS), alpha)
 
 
 def _quarter(x):
@@ -99,16 +104,11 @@ def player(
         tag("i", class_="event", style=f"left:{_part(a - start, span)};width:{_part(b - a, span)}", data_tip=what)
         for a, b, what in marks
     ]
-    hertz = [f for f in plots.TICKS_HZ if bin_of(f, rate, mel_bins) < mel_bins - 0.5][1::2]
-    up = [
-        tag("span", f"{f / 1000:g}k" if f >= 1000 else f, style=f"bottom:{_part(bin_of(f, rate, mel_bins), mel_bins)}")
-        for f in hertz
-    ]
     along = [t for t in steps(start, seconds, 5) if start <= t <= seconds]
     across = [tag("span", f"{t:g} s", style=f"left:{_part(t - start, span)}") for t in along]
     shown = tag(
         "div",
-        tag("div", *up, class_="hertz", aria_hidden="true"),
+        hertz(rate, mel_bins),
         tag("div", *image, tag("i", class_="cursor"), class_="picture"),
         tag("div", *across, class_="seconds", aria_hidden="true"),
         class_="sound",
@@ -129,6 +129,16 @@ def player(
         data_start=f"{start:g}",
         data_seconds=f"{seconds:g}",
     )
+
+
+def hertz(rate: int, mel_bins: int) -> Html:
+    """The frequency axis of a spectrogram, to its left.   rate: in Hz"""
+    shown = [f for f in plots.TICKS_HZ if bin_of(f, rate, mel_bins) < mel_bins - 0.5][1::2]
+    up = [
+        tag("span", f"{f / 1000:g}k" if f >= 1000 else f, style=f"bottom:{_part(bin_of(f, rate, mel_bins), mel_bins)}")
+        for f in shown
+    ]
+    return tag("div", *up, class_="hertz", aria_hidden="true")
 
 
 def seek(name: str, seconds: float, text: object) -> Html:

@@ -1,7 +1,7 @@
 """A sound on its way to the model, whatever its length: its segments as soon as they are complete, with their times."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -36,6 +36,7 @@ class OpenSound:
 
     source: the path of an audio file, or a float waveform (S,) in [-1, 1]. rate: Hz, of a waveform that is not at
     `features.rate`; files say their own. spectrograms: where the log-mel is computed.
+    heard: is given each block of the waveform (n,) at that rate, on its way to the log-mel.
     notes: what the user should know about the file (`audio.Recording`). Memory does not grow with the length of a file.
     Raises minast.Error, naming the file, for one that cannot be read.
     """
@@ -48,8 +49,10 @@ class OpenSound:
         features: FeatureConfig,
         rate: float | None = None,
         spectrograms: Spectrograms = ON_CPU,
+        heard: Callable[[np.ndarray], object] | None = None,
     ):
         self.features, self.spectrograms, self._samples, self._mels = features, spectrograms, 0, None
+        self._heard = heard
         self.file = None if isinstance(source, np.ndarray) else os.fspath(source)
         if self.file is not None:
             self._recording = Recording(self.file)
@@ -119,4 +122,6 @@ class OpenSound:
         blocks = [self._wave] if self.file is None else self._recording.blocks(self.features.rate)
         for block in blocks:
             self._samples += len(block)
+            if self._heard:
+                self._heard(block)
             yield block

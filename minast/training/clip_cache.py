@@ -27,7 +27,7 @@ from .. import threads
 from ..console.say import note
 from ..datasets import Clip
 from ..datasets.clips import Clips
-from ..datasets.content import digest
+from ..datasets.content import of_clip
 from ..errors import Error
 from ..features import checked_wave
 from ..storage.cache import private_folder
@@ -235,10 +235,10 @@ class ClipCache(Sequence):
         return hashlib.sha256(content + self.settings.encode()).hexdigest() if content else None
 
     def digest(self, clip: Clip) -> bytes | None:
-        """`content.digest` of the clip's file; None without one that can be read."""
+        """`content.of_clip`; None without one that can be read."""
         try:
             known = (self._remembered,) if self.late else ()  # of a small data set, this process remembers all
-            return None if clip.path is None else digest(clip.path, *known)
+            return None if clip.path is None else of_clip(clip, *known)
         except OSError:
             return None  # reading the clip will raise a clearer error
 

@@ -21,6 +21,7 @@ from .clip_cache import ClipCache
 
 LARGE = 50_000  # clips: more are computed late
 LARGE_FILES, LARGE_FEATURES = 2**32, 2**35  # so are fewer, if their files and their features have more bytes than this
+PART_BYTES = 32_000  # a second of a part of a file: 16 bits at 16 kHz
 LOOKED_AT = 8  # files whose lengths are measured to estimate the latter
 
 
@@ -146,14 +147,19 @@ def large(clips: Sequence[Clip], features: FeatureConfig) -> bool:
     sizes, seconds = [], []
     for i in np.unique(np.linspace(0, len(clips) - 1, LOOKED_AT).astype(int)) if len(clips) else ():
         with suppress(OSError, TypeError):  # no file, or none that can be read
-            sizes.append(os.path.getsize(clips[i].path))
+            sizes.append(PART_BYTES * _length(clips[i].part) if clips[i].part else os.path.getsize(clips[i].path))
     if not sizes or np.mean(sizes) * len(clips) < LARGE_FILES:
         return False
     for i in np.unique(np.linspace(0, len(clips) - 1, LOOKED_AT).astype(int)):
         with suppress(Error, TypeError):
-            seconds.append(audio.Recording(clips[i].path).seconds)
+            seconds.append(_length(clips[i].part) if clips[i].part else audio.Recording(clips[i].path).seconds)
     each = 4 * features.mel_bins / hop_seconds(features.rate)  # bytes a second
     return bool(seconds) and np.mean(seconds) * each * len(clips) > LARGE_FEATURES
+
+
+def _length(part):
+    """Seconds of a part of a file."""
+    return part[1] - part[0]
 
 
 def sums(mel: np.ndarray) -> tuple[int, int, float, float]:

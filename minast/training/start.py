@@ -13,7 +13,7 @@ from ..checkpoint import Info
 from ..config import FeatureConfig, TrainConfig
 from ..datasets import Dataset, open_dataset, understood
 from ..datasets.check import dangers
-from ..datasets.content import among, digests, pack, shortened
+from ..datasets.content import among, of_clips, pack, shortened, with_files
 from ..datasets.splits import NOW
 from ..errors import Error
 from ..model import AST
@@ -85,7 +85,7 @@ def new_run(options: Namespace, leaving: ExitStack, split_seed: int | None = Non
 
     notes = {"data": dataset.name, "from": origin, "seed": seed, "fold": dataset.fold, "drawn_by": NOW, **drawn}
     if not clips.late:  # else they are known by and by
-        notes["trained_on"] = pack(shortened(digests([clip.path for clip in clips.clips])))
+        notes["trained_on"] = pack(shortened(with_files(clips.clips)))
     if before is not None:
         notes["trained_before"] = pack(before)
     if dataset.alike:
@@ -120,7 +120,7 @@ def say_dangers(dataset: Dataset, config: TrainConfig, before: np.ndarray | None
         for sentence in dangers(dataset, balanced=config.sampler == "balanced" or config.class_weights):
             cli.note(f"{sentence}.")
     held_out = dataset.of("valid", "test")
-    if before is not None and (n := among(digests([clip.path for clip in held_out]), before).sum()):
+    if before is not None and (n := among(of_clips(held_out), before).sum()):
         cli.note(f"{pretrained} was trained on {n} of {len(held_out)} held-out clips: results on them are too good.")
 
 

@@ -35,6 +35,7 @@ FORBIDDEN = {
     "checkpoint": ("training", "scoring", "pretrained"),
     "pretrained": ("training", "scoring"),
     "pages": (*COMMANDS, "training", "pretrained", "classifier"),
+    "review": (*COMMANDS, "training", "pretrained", "classifier"),
     "training": (*COMMANDS, "classifier"),
     **dict.fromkeys(("predictor", "classifier", "ensemble", "held_out"), COMMANDS),
 }

@@ -318,7 +318,7 @@ def test_with_pyav_more_is_a_sound(tmp_path, monkeypatch):
 def test_columns_that_are_not_used_are_named(tmp_path):
     make(tmp_path, [*several("dog/*.wav"), *several("cow/*.wav")])
     rows = "".join(f"{name}/{i}.wav,{name},x,0.1,0.2\n" for name in ("dog", "cow") for i in range(3))
-    (tmp_path / "t.csv").write_text("file,labels,label,start,end\n" + rows)
+    (tmp_path / "t.csv").write_text("file,labels,label,onset,offset\n" + rows)
     notes = open_dataset(str(tmp_path / "t.csv")).notes
-    assert any("the columns 'start', 'end' are not used: each file is one clip" in note for note in notes)
+    assert any("the columns 'onset', 'offset' are not used: each file is one clip" in note for note in notes)
     assert any("the labels are in the column 'labels': not used is 'label'" in note for note in notes)

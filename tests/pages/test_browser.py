@@ -4,7 +4,6 @@ import base64
 import hashlib
 import json
 import re
-import shutil
 import subprocess
 
 import pytest
@@ -12,9 +11,8 @@ import pytest
 from minast import pages
 from minast.pages import Column, Section, page, player, seek, sound_uri, spectrogram_uri, table
 from minast.pages.html import Html, number
+from tests.pages.driver import CHROMIUM
 from tests.pages.made import HOSTILE, made, sound
-
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 
 
 def in_browser(whole, script, folder, width=1280):
