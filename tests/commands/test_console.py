@@ -133,7 +133,7 @@ def test_bash_completes(console, tmp_path):
     assert completed("./completion", ["minast", "probe", "report", "rep"], tmp_path) == {"report", "report.csv"}
     assert completed("./completion", ["minast", "predict", "str"], tmp_path) == {"street.wav"}
     assert completed("./completion", ["minast", "evaluate", "a.npz", "sounds/", "--out", "re"], tmp_path) == {"report"}
-    assert completed("./completion", ["minast", "data", ""], tmp_path) == {"check"}
+    assert completed("./completion", ["minast", "data", ""], tmp_path) == {"check", "get"}
     assert {"fsdd:", "esc10:"} <= completed("./completion", ["minast", "evaluate", "a.npz", ""], tmp_path)
     assert completed("./completion", ["minast", "evaluate", "a.npz", "rep"], tmp_path) == {"report", "report.csv"}
     assert completed("./completion", ["minast", "bench", "reg"], tmp_path) == {"registers"}

@@ -221,10 +221,10 @@ def test_folds_are_those_of_the_training(tmp_path, command):
 
 def test_two_million_clips_are_a_text_of_21_mb():
     numbers = content.distinct(np.random.default_rng(0).integers(0, 2**63, 2_000_000, np.uint64))
-    began = time.perf_counter()
+    began = time.process_time()
     text = content.pack(numbers)
     assert np.array_equal(content.unpack(text), numbers) and len(text) < 21.4e6
-    assert time.perf_counter() - began < 5
+    assert time.process_time() - began < 5
     some = [int(n).to_bytes(8, "little") + bytes(24) for n in numbers[::200_000]]
     assert content.among([*some, None, bytes(32), b"\1" * 32], numbers).tolist() == [True] * 10 + [False] * 3
 

@@ -57,7 +57,7 @@ def test_nohup(few, tmp_path):
         until(out / "last.npz")
         process.send_signal(signal.SIGHUP)
         said, err = process.communicate(timeout=120)
-    assert (process.returncode, err) == (0, "") and "after the last epoch" in said
+    assert (process.returncode, err) == (0, "") and "epoch 6 of 6" in said
 
 
 # -- before there is a command -------------------------------------------------------------------------------------

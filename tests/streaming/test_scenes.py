@@ -70,7 +70,7 @@ def detector(tmp_path_factory):
     from minast import train
 
     folder = tmp_path_factory.mktemp("scenes")
-    training_data(folder / "sounds", 100)
+    training_data(folder / "sounds", 150)
     flags = ["--depth", "3", "--epochs", "6", "--batch", "12", "--lr", "1e-3", "--out", str(folder / "run")]
     assert train.main([str(folder / "sounds"), *flags]) == 0
     return folder / "run" / "best.npz"
