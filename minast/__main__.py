@@ -90,9 +90,10 @@ def completion(shell="bash"):
     verbs = root.add_subparsers()
     for verb, line in COMMANDS.items():
         parser = verbs.add_parser(verb, help=line, parents=[module(verb).parser()], add_help=False)
+        data = next((action for action in parser._actions if action.metavar == "DATA"), None)
         for action in parser._actions:
-            if action.metavar == "DATA":
-                action.complete = names_and_files(shtab, action.suggestions)
+            if action is data or (data and action.nargs == "+" and not action.option_strings):  # DATA may be next
+                action.complete = names_and_files(shtab, data.suggestions)
                 continue
             action.choices = getattr(action, "suggestions", action.choices)
             if action.nargs != 0 and action.type is None and action.choices is None:  # a text: most are paths

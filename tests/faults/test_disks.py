@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -123,7 +124,8 @@ def test_a_flipped_bit_in_each_cached_feature(server, few, undisturbed, tmp_path
     out, rng, cache = tmp_path / "run", np.random.default_rng(0), {"MINAST_CACHE": str(tmp_path / "cache")}
     server.run("train", runs.begin(few, tmp_path / "before"), environment=cache)
     entries = [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
-    assert len(entries) == 10
+    folders = Counter(path.relative_to(tmp_path / "cache").parts[0] for path in entries)
+    assert folders == {"features": 16, "recordings": 10}  # log-mels of all clips, waveforms of the 6 to train on
     for path in entries:
         flip(path, rng)
     status, _, err = server.run("train", runs.begin(few, out), environment=cache)
