@@ -13,6 +13,13 @@ from ..errors import Error
 from ..text import visible
 from . import remote
 
+LEFT_OUT = {  # of a folder, and said: kinds of `tree.Folder`
+    "convertible": "files that need conversion",
+    "unknown": "files of a kind that is not read",
+    "hidden": "hidden files",
+    "broken": "broken links or special files",
+}
+
 
 def recordings(arguments: list[str], complain: Callable[[Error], object]) -> list[tuple[str, int]]:
     """The recordings that the arguments name, each once, in their order.   -> [(path or address, bytes)]
@@ -62,7 +69,7 @@ def _named(argument, complain):
 def _in_folder(path, complain):
     """The audio files of a folder and its sub-folders; what else may be sound is said."""
     top = scan(path, complain)
-    for kind, what in (("convertible", "files that need conversion"), ("unknown", "files of a kind that is not read")):
+    for kind, what in LEFT_OUT.items():
         if left := top.all(kind):
             note(f"{path}: left out: {Skipped(what, tuple(os.path.relpath(each, path) for each in left))}.")
     return top.all("sounds")
