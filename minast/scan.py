@@ -9,8 +9,8 @@ A row of the table is an event: file, start and end in seconds, label, score. Se
 one every --hop seconds; the score of each stands for the --hop seconds around its centre; neighbours at or above the
 label's threshold are one event, whose score is the highest of them (minast/streaming/README.md has the formulas).
 Recordings are read in blocks, so that memory does not grow with their length. One that cannot be read costs no other:
-it is listed, with the reason, in a second table, OUT.skipped.csv. Until the table is complete, results are kept in
-OUT.part.
+it is listed, with the reason, in a second table, OUT.skipped.csv. A PATH that names none, such as a pattern without
+matches, costs no other either; the exit status is then 2. Until the table is complete, results are kept in OUT.part.
 """
 
 import contextlib
@@ -47,9 +47,15 @@ def main(argv=None):
     if args.resume and os.path.exists(args.out) and not os.path.exists(part_of(args.out)):
         cli.note(f"{visible(args.out)} is there, and no stopped scan beside it: there is nothing to go on with.")
         return 0
-    with journal_of(args, form, info, settings) as journal:
+    wrong = []
+
+    def complain(error):
+        cli.complain(error)
+        wrong.append(error)
+
+    with journal_of(args, form, info, settings, complain) as journal:
         speed = work(args, settings, journal)
-        return finish(args, form, info, journal, speed)
+        return finish(args, form, info, journal, speed) or (2 if wrong else 0)
 
 
 def parser():
@@ -143,12 +149,28 @@ def refuse(args, form):
         writable_folder(args.segments)
 
 
+def refuse_recordings(out, files):
+    """minast.Error if the table would replace a recording."""
+    own = identity(out)
+    if own and any(identity(name) == own for name, _ in files):
+        raise Error(f"--out {visible(out)} is one of the recordings: give the table another name.")
+
+
+def identity(path):
+    """What a file is by, whatever its name; None if it is not there."""
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):  # the latter for a name that no file can have
+        return None
+    return found.st_dev, found.st_ino
+
+
 def part_of(out):
     """The journal of a scan that writes `out`."""
     return out.rstrip("/" + os.sep) + ENDING
 
 
-def journal_of(args, form, info, settings):
+def journal_of(args, form, info, settings, complain):
     """The journal, of a new scan or of the one that was stopped; what was understood is printed."""
     path, step = part_of(args.out), hop_seconds(info.features.rate)
     common = {
@@ -167,12 +189,13 @@ def journal_of(args, form, info, settings):
     if args.resume and journal is None:
         cli.note("no stopped scan is there to go on with: this one begins anew.")
     if journal is None:
-        files = recordings(args.paths, cli.complain)
+        files = recordings(args.paths, complain)
         if form == "audacity" and len(files) > 1 and not os.path.isdir(args.out):
             raise Error(
                 f"--out is {visible(args.out)}: Audacity has a label track for each recording, and there are "
                 f"{len(files)}: name a folder, with a / at its end."
             )
+        refuse_recordings(args.out, files)
         journal = Journal.begin(path, common, files)
     if info.notes.get("random_head"):
         cli.note("the head of this model is random, not trained yet: these scores mean nothing.")
@@ -262,6 +285,8 @@ def cut(args, info, journal):
     """Write the excerpts.   -> exit status"""
     from tqdm import tqdm
 
+    if os.listdir(args.segments):
+        cli.note(f"{visible(args.segments)} is not empty: what is in it stays there, beside the new excerpts.")
     status, found = 0, cuts.best(journal, info.labels, args.segments, args.top)
     for name, wanted in tqdm(found.items(), desc="excerpts", unit="file", disable=None, leave=False):
         try:

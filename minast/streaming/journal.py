@@ -21,6 +21,7 @@ from .work import Unit, units
 ENDING = ".part"
 FORMAT = 1
 BLOCK = 1000  # recordings in a line
+HEAD = b' {"format": '  # of the first line, behind its check
 
 
 class Journal:
@@ -61,7 +62,11 @@ class Journal:
         if not os.path.exists(path):
             return None
         self = cls(path, "r+b")
-        before = self._read()
+        try:
+            before = self._read()
+        except Error:
+            self._file.close()
+            raise
         if before is None:
             self._file.close()
             return None
@@ -106,6 +111,8 @@ class Journal:
         return self
 
     def __exit__(self, *_):
+        if not self._places and os.path.exists(self.path):  # nothing is done: there is nothing to go on with
+            self.remove()
         self._file.close()
 
     # -- lines -----------------------------------------------------------------------------------------------------
@@ -127,15 +134,21 @@ class Journal:
 
     def _read(self):
         """Take in all whole lines.   -> the settings; None if the scan was stopped before it had begun"""
-        settings, begun, place, damaged = None, None, 0, 0
+        settings, begun, place, damaged, first = None, None, 0, 0, b""
         self._file.seek(0)
         with open(self.path, "rb") as file:
             for line in file:
                 value = _value(line)
+                first = line if not place else first
                 if value is None:
                     damaged += 1
-                elif "settings" in value and value.get("format") == FORMAT:
+                elif "settings" in value:
                     settings = value["settings"]
+                    if value.get("format") != FORMAT:
+                        raise Error(
+                            f"{visible(self.path)} is of a scan by another version of minast: go on with that one, or "
+                            "remove it."
+                        )
                 elif "files" in value:
                     self.files += [(name, size) for name, size in value["files"]]
                 elif "begun" in value:
@@ -143,6 +156,8 @@ class Journal:
                 else:
                     self._places[value["first"]] = place, len(line), len(value["results"])
                 place += len(line)
+        if settings is None and not self.files and not self._places and not _begins_a_journal(first):
+            raise Error(f"{visible(self.path)} is there, and is no stopped scan: move it away, or give another --out.")
         if settings is None or begun != len(self.files):
             return None
         if place and not line.endswith(b"\n"):
@@ -168,6 +183,12 @@ def _value(line):
     if not line.endswith(b"\n") or len(check) != 8 or b"%08x" % zlib.crc32(data) != check:
         return None
     return json.loads(data)
+
+
+def _begins_a_journal(line):
+    """Whether this can be what is left of a first line, cut anywhere and with a byte that is damaged."""
+    wrong = sum(c not in b"0123456789abcdef" for c in line[:8])
+    return wrong + sum(a != b for a, b in zip(line[8:], HEAD, strict=False)) <= 1
 
 
 def _shown(name, value):
