@@ -7,7 +7,7 @@
 The .onnx (operator set 17, float32, any batch size) gives logits and probabilities; labels, sample rate, thresholds and
 the features' settings are in its metadata. It is run once with onnxruntime, where that is installed, and compared with
 minast. --int8 stores the encoder's matrices in 8 bits: a quarter of the size, at some cost in accuracy, which
-python -m minast.bench.exported CHECKPOINT DATA measures. A folder is written for models that transformers can
+python -m minast.bench exported CHECKPOINT DATA measures. A folder is written for models that transformers can
 express: two prefix tokens, Hann window, 16 kHz; others are refused with the reason.
 """
 
