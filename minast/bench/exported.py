@@ -24,7 +24,7 @@ from ..features import model_inputs
 from ..model import AST
 from ..storage.files import writable_file
 from ..training.feature_cache import FeatureCache
-from .cpu import models
+from .cpu import models, recordings
 from .row import Row, Skip
 from .table import write_json
 from .timing import interleaved
@@ -71,7 +71,7 @@ def parser():
 
 def int8(rounds: int) -> Iterator[Row]:
     """Rows of a forward pass of one segment by onnxruntime, int8 against float32. Raises Skip without the packages."""
-    for preset, frames, seconds in (("nano", 98, 1), ("small", 500, 5), ("base", 1024, 10)):
+    for preset, (frames, seconds, _) in recordings.SIZES.items():
         model, _, _ = models.setting(preset, frames, 1)
         labels = [f"label {k}" for k in range(model.config.classes)]
         try:
@@ -81,8 +81,7 @@ def int8(rounds: int) -> Iterator[Row]:
         own, full, small = times_of(logits, FeatureConfig(frames=frames), rounds)
         name, ratio = f"{preset}, {seconds} s, forward, batch 1, ONNX in int8", float(np.median(full / small))
         note = f"{sizes[INT8] / 1e6:.1f} MB instead of {sizes[FULL] / 1e6:.1f}; minast {1000 * np.median(own):.1f} ms"
-        int8, float32 = float(np.median(small)), float(np.median(full))
-        yield Row(name, int8, "s", "ONNX in float32", float32, ratio, note=note)
+        yield Row(name, float(np.median(small)), "s", "ONNX in float32", float(np.median(full)), ratio, note=note)
 
 
 def ways(model: AST, info: Info) -> tuple[dict[str, Callable], dict[str, int]]:
