@@ -2,15 +2,17 @@
 
 import csv
 import io
+import multiprocessing
 import os
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import soundfile
 
 from minast import cli
 from minast.errors import Error
-from minast.streaming import cuts
+from minast.streaming import cuts, pools
 from minast.streaming.cuts import Cut
 
 ODD = ("new\nline.wav", "quo\"te's, and; more.wav", "-dash.wav", "br[1].wav", b"non\xffutf.wav", "=1+1.wav")
@@ -90,6 +92,32 @@ def test_a_scan_that_could_not_begin_leaves_nothing(trained, tones, tmp_path, co
     monkeypatch.setattr("minast.scan.OneProcess", fail)
     status, _, _ = command("scan", trained / "best.npz", tones / "low", "--out", tmp_path / "e.csv")
     assert status == 2 and not list(tmp_path.iterdir())
+
+
+class Stillborn:
+    """What a pool knows of a process that was killed while it loaded the model."""
+
+    def __init__(self, *_, **__):
+        self.started = 0
+
+    def Pipe(self):
+        here, there = multiprocessing.Pipe()
+        there.close()
+        self.started += 1
+        return here, there
+
+    def Process(self, **_):
+        nothing = dict.fromkeys(("start", "kill", "join"), lambda: None)
+        return SimpleNamespace(**nothing)
+
+
+def test_processes_that_cannot_begin_are_no_fault_of_a_recording(trained, tones, tmp_path, command, monkeypatch):
+    context = Stillborn()
+    monkeypatch.setattr(pools.multiprocessing, "get_context", lambda _: context)
+    flags = ("--out", tmp_path / "e.csv", "--workers", 2)
+    status, _, err = command("scan", trained / "best.npz", tones, *flags)
+    assert status == 2 and "were killed before they could begin" in err and context.started <= 2 + pools.STARTS
+    assert not list(tmp_path.iterdir())  # nothing is done, and nothing is called bad
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full")
