@@ -126,14 +126,15 @@ def an_index(args):
         "--batch": args.batch,
     }
     writable_folder(os.path.dirname(os.path.abspath(args.out.rstrip("/" + os.sep))))
-    with session.journal_of(args, common, "an index") as journal:
+    complaints = session.Complaints()
+    with session.journal_of(args, common, "an index", complaints) as journal:
         print(
             f"{session.size_of(journal)}; segments of {info.features.frames * step:g} s, one every "
             f"{settings.hop * step:g} s; {config.dim} numbers each, {words(config, block, args.pool)}",
             flush=True,
         )
         speed = session.work(args, settings, journal, "embeddings")
-        return finish(args, config, info, settings, journal, speed)
+        return finish(args, config, info, settings, journal, speed) or complaints.status
 
 
 def words(config, block, pool):

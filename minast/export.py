@@ -7,7 +7,7 @@
 The .onnx (operator set 17, float32, any batch size) gives logits and probabilities; labels, sample rate, thresholds and
 the features' settings are in its metadata. It is run once with onnxruntime, where that is installed, and compared with
 minast. --int8 stores the encoder's matrices in 8 bits: a quarter of the size, at some cost in accuracy, which
-python -m minast.bench.exported CHECKPOINT DATA measures. A folder is written for models that transformers can
+python -m minast.bench exported CHECKPOINT DATA measures. A folder is written for models that transformers can
 express: two prefix tokens, Hann window, 16 kHz; others are refused with the reason.
 """
 
@@ -20,7 +20,7 @@ from .errors import Error
 from .exports import hugging_face, onnx_file
 from .exports.graph import OPSET
 from .storage.files import writable_file, writable_folder
-from .text import visible
+from .text import counted, visible
 
 OTHERS = (".npz", ".pt", ".pth", ".bin", ".safetensors", ".json", ".tflite", ".zip")  # endings that are no folder's
 
@@ -103,7 +103,7 @@ def compare(args, data, model, info):
     except Error:
         return "not run: that needs onnxruntime (pip install 'minast[onnx]')"
     apart = onnx_file.difference(data, model, info, args.waveform)
-    if not args.int8 and not apart <= onnx_file.APART:  # NaN is refused, too
+    if not apart <= (onnx_file.APART_INT8 if args.int8 else onnx_file.APART):  # NaN is refused, too
         raise Error(
             f"{visible(args.out)} is not written: onnxruntime's logits differ from minast's by {apart:.2g} of the "
             "largest: the checkpoint is damaged, or this onnxruntime has an error."
@@ -120,7 +120,7 @@ def scores_of(info):
 
 def write_folder(args, model, info):
     """Write the three files, or say in one sentence why transformers cannot have the model."""
-    found = hugging_face.refusals(model.config, info.features)
+    found = hugging_face.refusals(model.config, info.features, info.loss)
     if found:
         raise Error(
             f"{args.checkpoint}: transformers cannot express this model: it has {'; it has '.join(found)}. An .onnx "
@@ -132,7 +132,9 @@ def write_folder(args, model, info):
     hugging_face.write(args.out, model, info)
     c, f, decisions = model.config, info.features, getattr(info, "decisions", None)
     print(f"{visible(args.out)}: {', '.join((hugging_face.WEIGHTS, hugging_face.CONFIG, hugging_face.PREPROCESSOR))}")
-    print(f"  {model.parameters / 1e6:.2f} M weights, {c.classes} classes, {info.head}, {f.rate} Hz")
+    print(
+        f"  {model.parameters / 1e6:.2f} M weights, {counted(c.classes, 'class', 'classes')}, {info.head}, {f.rate} Hz"
+    )
     if c.encoder_eps != c.head_eps:
         print(
             "  the final norm is scaled, so that transformers' one epsilon acts as the model's two: logits are the same"

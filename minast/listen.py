@@ -7,7 +7,8 @@
 
 Prints an event a line, as JSON with start, end (s), label and score, as soon as it is known: when the label is no
 longer heard. Events are those of python -m minast.scan, and so are the flags that say what one is: a file piped in
-gives the same events. Several channels are averaged. On a terminal a line shows what is heard at the moment. The
+gives the same events. Several channels are averaged; where they cancel, which scan sees before it begins, a note says
+so at the end. On a terminal a line shows what is heard at the moment. The
 latency is counted from the arrival of a segment's last sample to its scores. Ctrl-C ends it, with the last events
 written and exit status 0.
 """
@@ -182,8 +183,14 @@ def summary(hearing, source, events):
         )
     if source.live and not source.stopped:
         cli.note(f"{visible(source.name)} gives no more sound: it was unplugged, or taken by another program.")
+    if source.level and source.level.loudest_if_cancelled() is not None:
+        cli.note(
+            f"the {source.level.channels} channels cancel each other out (opposite polarity), so that little was "
+            "heard: hand on one of them alone."
+        )
     if not late:
-        cli.note(f"nothing was heard: {source.name} gave less than a frame of sound.")
+        if source.stopped:  # else an error says why
+            cli.note(f"nothing was heard: {source.name} gave less than a frame of sound.")
         return
     median, p99 = np.percentile(late, (50, 99)) * 1000
     device = f", and {1000 * source.extra:.0f} ms in the microphone's buffer" if source.extra else ""

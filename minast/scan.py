@@ -10,8 +10,8 @@ A row of the table is an event: file, start and end in seconds, label, score. Se
 one every --hop seconds; the score of each stands for the --hop seconds around its centre; neighbours at or above the
 label's threshold are one event, whose score is the highest of them (minast/streaming/README.md has the formulas).
 Recordings are read in blocks, so that memory does not grow with their length. One that cannot be read costs no other:
-it is listed, with the reason, in a second table, OUT.skipped.csv. Until the table is complete, results are kept in
-OUT.part.
+it is listed, with the reason, in a second table, OUT.skipped.csv. A PATH that names none, such as a pattern without
+matches, costs no other either; the exit status is then 2. Until the table is complete, results are kept in OUT.part.
 """
 
 import contextlib
@@ -41,9 +41,10 @@ def main(argv=None):
     if args.resume and os.path.exists(args.out) and not os.path.exists(session.part_of(args.out)):
         cli.note(f"{visible(args.out)} is there, and no stopped scan beside it: there is nothing to go on with.")
         return 0
-    with journal_of(args, form, info, settings) as journal:
+    complaints = session.Complaints()
+    with journal_of(args, form, info, settings, complaints) as journal:
         speed = session.work(args, settings, journal, "scan")
-        return finish(args, form, info, journal, speed)
+        return finish(args, form, info, journal, speed) or complaints.status
 
 
 def parser():
@@ -130,7 +131,23 @@ def refuse(args, form):
         Page(args.page)
 
 
-def journal_of(args, form, info, settings):
+def refuse_recordings(out, files):
+    """minast.Error if the table would replace a recording."""
+    own = identity(out)
+    if own and any(identity(name) == own for name, _ in files):
+        raise Error(f"--out {visible(out)} is one of the recordings: give the table another name.")
+
+
+def identity(path):
+    """What a file is by, whatever its name; None if it is not there."""
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):  # the latter for a name that no file can have
+        return None
+    return found.st_dev, found.st_ino
+
+
+def journal_of(args, form, info, settings, complaints):
     """The journal, of a new scan or of the one that was stopped; what was understood is printed."""
     step = hop_seconds(info.features.rate)
     common = {
@@ -145,13 +162,14 @@ def journal_of(args, form, info, settings):
     }
 
     def check(files):
+        refuse_recordings(args.out, files)
         if form == "audacity" and len(files) > 1 and not os.path.isdir(args.out):
             raise Error(
                 f"--out is {visible(args.out)}: Audacity has a label track for each recording, and there are "
                 f"{len(files)}: name a folder, with a / at its end."
             )
 
-    journal = session.journal_of(args, common, "a scan", check)
+    journal = session.journal_of(args, common, "a scan", complaints, check)
     if info.notes.get("random_head"):
         cli.note("the head of this model is random, not trained yet: these scores mean nothing.")
     heard = sorted({level for level in settings.thresholds if level <= 1})
@@ -223,6 +241,8 @@ def cut(args, info, journal):
     """Write the excerpts.   -> exit status"""
     from tqdm import tqdm
 
+    if os.listdir(args.segments):
+        cli.note(f"{visible(args.segments)} is not empty: what is in it stays there, beside the new excerpts.")
     status, found = 0, cuts.best(journal, info.labels, args.segments, args.top)
     for name, wanted in tqdm(found.items(), desc="excerpts", unit="file", disable=None, leave=False):
         try:

@@ -34,6 +34,9 @@ rows on a GPU, or with --backend emulator:
 tables of kernels/README.md, each a command of its own (registers --help and so on):
 {tables}
 
+measurements of a checkpoint of your own, each a command of its own:
+{commands}
+
 Both sides of a row do the same job with the same weights. They are checked to give the same result, then alternate in
 one process; a ratio is the median over the rounds. The machine must be idle: PyTorch's threads spin while they wait,
 and lose far more than ours when they share their cores; on a busy machine use --threads 1 for a fair comparison. A
@@ -43,8 +46,9 @@ row needs more memory than training alone, since the model exists twice."""
 def main(argv: list[str] | None = None) -> int:
     """The command; returns the exit status."""
     argv = sys.argv[1:] if argv is None else list(argv)
-    if argv and argv[0] in catalogue.TABLES:
-        return catalogue.TABLES[argv[0]].run(argv[1:])
+    own = catalogue.TABLES | catalogue.COMMANDS
+    if argv and argv[0] in own:
+        return own[argv[0]].run(argv[1:])
     args = parse(argv)
     for path in filter(None, (args.json, args.readme, args.ladder)):
         writable_file(path)
@@ -68,7 +72,7 @@ def parser() -> cli.Parser:
     """The flags of a run."""
     p = cli.Parser("bench", help_text())
     rows = p.add_argument("rows", nargs="*", metavar="ROW", help="what to measure (default: see above)")
-    rows.suggestions = (*catalogue.ROWS, *catalogue.TABLES)  # for shell completion
+    rows.suggestions = (*catalogue.ROWS, *catalogue.TABLES, *catalogue.COMMANDS)  # for shell completion
     p.add_argument("--rounds", type=whole(1, 10000), metavar="N", default=7, help="timed rounds per row (default: 7)")
     p.add_argument("--json", metavar="FILE", help="write the numbers to FILE")
     p.add_argument("--from", dest="source", metavar="FILE", nargs="+", help="measure nothing: read rows from FILEs")
@@ -82,8 +86,9 @@ def parse(argv: list[str]) -> Namespace:
     """The arguments of a run. Raises Error for values that are out of range or do not go together."""
     args = parser().parse_args(argv)
     for name in args.rows:
-        if name in catalogue.TABLES:
-            raise Error(f"{name} is a table, not a row: run python -m minast.bench {name} on its own.")
+        if name in catalogue.TABLES or name in catalogue.COMMANDS:
+            what = "a table" if name in catalogue.TABLES else "a command"
+            raise Error(f"{name} is {what}, not a row: run python -m minast.bench {name} on its own.")
         if name not in catalogue.ROWS:
             raise Error(f"there is no row {name!r}: choose from {', '.join(catalogue.ROWS)}.")
     if args.source and (args.rows or args.backend):
@@ -93,7 +98,9 @@ def parse(argv: list[str]) -> Namespace:
 
 def help_text() -> str:
     """The text above the list of flags in --help."""
-    groups = {name: catalogue.lines(getattr(catalogue, name.upper())) for name in ("cpu", "device", "tables")}
+    groups = {
+        name: catalogue.lines(getattr(catalogue, name.upper())) for name in ("cpu", "device", "tables", "commands")
+    }
     return HELP.format(on_request=" and ".join(catalogue.ON_REQUEST), **groups)
 
 

@@ -1,10 +1,11 @@
-"""The names on the command line: every row, and every table of kernels/README.md that is counted without timing."""
+"""The names on the command line: every row, every table of kernels/README.md that is counted, other measurements."""
 
 import sys
 from collections.abc import Callable
 from typing import NamedTuple
 
-from .cpu import features, models, process
+from . import exported
+from .cpu import features, models, process, recordings
 from .cpu import kept as activations
 from .gpu import backends, latency, step, throughput
 from .gpu import memory as gpu_memory
@@ -44,6 +45,9 @@ CPU = {
     "memory": Entry(memory, "peak memory of a training step of base; on a GPU too, if there is one"),
     "import": Entry(process.imports, "the time of `import minast`"),
     "predict": Entry(process.cold_start, "predict on one clip, as a whole process"),
+    "scan": Entry(recordings.scan, "scan with nano, small and base: x real time, compared with transformers' pipeline"),
+    "listen": Entry(recordings.listen, "listen with nano, small and base: p99 latency; takes minutes of real time"),
+    "int8": Entry(exported.int8, "forward pass of an exported nano, small and base: int8 against float32"),
     "kept": Entry(activations.kept, "bytes that a block keeps for the backward pass in bfloat16"),
 }
 DEVICE = {  # those that take --backend
@@ -65,6 +69,7 @@ TABLES = {
     "launches": Entry(launches.main, "every launch and product of a training step, with bytes and FLOP"),
     "precision": Entry(precision.main, "gradients in TF32 and 16 bits against float32, tensor by tensor"),
 }
+COMMANDS = {"exported": Entry(exported.main, "what a checkpoint loses and gains as ONNX, and in int8, on a data set")}
 
 
 def default(backend: str | None = None) -> list[str]:

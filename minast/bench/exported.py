@@ -1,27 +1,35 @@
 """What an exported model costs: its size, its time for a segment and its scores, in float32 and int8, beside minast's.
 
-  python -m minast.bench.exported best.npz esc10:path/to/ESC-10
-  python -m minast.bench.exported best.npz my_sounds/ --split valid --json exported.json
+  python -m minast.bench exported best.npz esc10:path/to/ESC-10
+  python -m minast.bench exported best.npz my_sounds/ --split valid --json exported.json
 
 Scores are those of the split's clips, with the same features for all three; the times, medians of rounds in which the
-three alternate, are of one segment's log-mel. Needs onnx and onnxruntime, and for the times an idle machine.
+three alternate, are of one segment's log-mel. Needs onnx and onnxruntime, and for the times an idle machine. The row
+int8 of python -m minast.bench has the times alone, of nano, small and base.
 """
+
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from tqdm import tqdm
 
 from .. import cli, scoring
-from ..checkpoint import load
+from ..checkpoint import Info, load
+from ..config import FeatureConfig
 from ..console.arguments import FOLDS, whole
 from ..datasets import open_dataset
 from ..errors import Error
 from ..exports import onnx_file
 from ..features import model_inputs
+from ..model import AST
 from ..storage.files import writable_file
 from ..training.feature_cache import FeatureCache
-from .row import Row
+from .cpu import models, recordings
+from .row import Row, Skip
 from .table import write_json
 from .timing import interleaved
+
+FULL, INT8 = "onnx", "onnx, int8"
 
 
 def main(argv=None):
@@ -30,20 +38,16 @@ def main(argv=None):
     if args.json:
         writable_file(args.json)
     model, info = load(args.checkpoint, args.backend)
-    proto = onnx_file.build(model, info)
-    files = {"onnx": onnx_file.checked_bytes(proto), "onnx, int8": onnx_file.checked_bytes(onnx_file.quantized(proto))}
-    logits = {f"minast, {model.backend.name}": lambda x: model.numpy(model.forward(x))}
-    logits |= {name: of_session(onnx_file.session(data)) for name, data in files.items()}
+    logits, sizes = ways(model, info)
     mels, targets = clips_of(args, info)
     found = {name: scores_of(function, mels, info) for name, function in logits.items()}
-    x = np.random.default_rng(0).standard_normal((1, info.features.frames, info.features.mel_bins)).astype(np.float32)
-    times = interleaved([lambda each=each: each(x) for each in logits.values()], args.rounds)
+    times = times_of(logits, info.features, args.rounds)
     rows, first = [], next(iter(found))
     for (name, scores), seconds in zip(found.items(), times, strict=True):
         result = scoring.measures(scores, targets, info.loss)
         measure, value = next(iter(result.items()))
         apart, same = np.abs(scores - found[first]).max(), np.mean(scores.argmax(1) == found[first].argmax(1))
-        size = f"{len(files[name]) / 1e6:.1f} MB, " if name in files else ""
+        size = f"{sizes[name] / 1e6:.1f} MB, " if name in sizes else ""
         note = f"{size}{measure} {value:.4f}; scores differ by {apart:.2g} at most, best label the same in {same:.1%}"
         rows.append(Row(name, float(np.median(seconds)), note=note))
         print(f"{name:16} {1000 * rows[-1].ours:8.1f} ms a segment  {note}")
@@ -54,7 +58,7 @@ def main(argv=None):
 
 def parser():
     """The command line."""
-    p = cli.Parser("bench.exported", __doc__)
+    p = cli.Parser("bench exported", __doc__)
     p.add_argument("checkpoint", metavar="CHECKPOINT", help=cli.CHECKPOINT)
     cli.add_data(p)
     p.add_argument("--split", choices=("test", "valid", "train"), default="test", help="the clips (default: test)")
@@ -63,6 +67,36 @@ def parser():
     p.add_argument("--json", metavar="FILE", help="write the numbers to FILE")
     cli.add_backend(p)
     return p
+
+
+def int8(rounds: int) -> Iterator[Row]:
+    """Rows of a forward pass of one segment by onnxruntime, int8 against float32. Raises Skip without the packages."""
+    for preset, (frames, seconds, _) in recordings.SIZES.items():
+        model, _, _ = models.setting(preset, frames, 1)
+        labels = [f"label {k}" for k in range(model.config.classes)]
+        try:
+            logits, sizes = ways(model, Info(labels, FeatureConfig(window="hann", frames=frames), "bce"))
+        except Error as error:  # onnx or onnxruntime is missing
+            raise Skip(str(error).rstrip(".")) from None
+        own, full, small = times_of(logits, FeatureConfig(frames=frames), rounds)
+        name, ratio = f"{preset}, {seconds} s, forward, batch 1, ONNX in int8", float(np.median(full / small))
+        note = f"{sizes[INT8] / 1e6:.1f} MB instead of {sizes[FULL] / 1e6:.1f}; minast {1000 * np.median(own):.1f} ms"
+        yield Row(name, float(np.median(small)), "s", "ONNX in float32", float(np.median(full)), ratio, note=note)
+
+
+def ways(model: AST, info: Info) -> tuple[dict[str, Callable], dict[str, int]]:
+    """{name: log-mels (B, T, F) -> logits (B, K)} of minast, ONNX and int8; {name: bytes} of the last two's files."""
+    proto = onnx_file.build(model, info)
+    files = {FULL: onnx_file.checked_bytes(proto), INT8: onnx_file.checked_bytes(onnx_file.quantized(proto))}
+    own = {f"minast, {model.backend.name}": lambda x: model.numpy(model.forward(x))}
+    sessions = {name: of_session(onnx_file.session(data)) for name, data in files.items()}
+    return own | sessions, {name: len(data) for name, data in files.items()}
+
+
+def times_of(logits: dict[str, Callable], features: FeatureConfig, rounds: int) -> np.ndarray:
+    """Seconds of each for one segment, in each round.   -> (3, rounds)"""
+    x = np.random.default_rng(0).standard_normal((1, features.frames, features.mel_bins)).astype(np.float32)
+    return interleaved([lambda each=each: each(x) for each in logits.values()], rounds)
 
 
 def of_session(session):

@@ -23,7 +23,7 @@ def read(path: str, seed: int = 0) -> Dataset:
     """The folder of Speech Commands. Classes are its sub-folders, groups are speakers."""
     path = official.root(path, LISTS["test"])
     split_of = {name: split for split, file in LISTS.items() for name in _listed(os.path.join(path, file))}
-    words = sorted(e.name for e in os.scandir(path) if e.is_dir() and not e.name.startswith(("_", ".")))
+    words = sorted(e.name for e in os.scandir(path) if os.path.isdir(e.path) and not e.name.startswith(("_", ".")))
     clips, here = [], set()
     for k, word in enumerate(words):
         for name in sorted(os.listdir(os.path.join(path, word))):

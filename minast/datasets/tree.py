@@ -103,7 +103,7 @@ def _read(folder, report):
     readable = audio.readable()
     for entry in entries:
         suffix = os.path.splitext(entry.name)[1].lower()
-        if entry.is_dir():
+        if _is(entry.is_dir):
             if entry.name.lower() in SYSTEM:
                 folder.system.append(entry.path)
             elif not entry.name.startswith("."):
@@ -114,7 +114,7 @@ def _read(folder, report):
         elif entry.name.startswith("."):
             if entry.name.lower().endswith(audio.EXTENSIONS + audio.CONVERTIBLE):
                 folder.hidden.append(entry.path)
-        elif not entry.is_file():
+        elif not _is(entry.is_file):
             folder.broken.append(entry.path)
         elif suffix in readable:
             folder.sounds.append(entry.path)
@@ -125,6 +125,14 @@ def _read(folder, report):
         else:
             folder.unknown.append(entry.path)
     return links
+
+
+def _is(kind):
+    """Whether an entry is a folder, or a file; a link that leads to itself, or where nobody may look, is neither."""
+    try:
+        return kind()
+    except OSError:
+        return False
 
 
 def by_name(top: Folder) -> dict[str, list[str]]:

@@ -8,6 +8,7 @@ express (`refusals`). Two differences are converted exactly:
 - Calibration, softmax(a z) or sigmoid(a z + b), becomes part of the last layer's weights.
 """
 
+import contextlib
 import json
 import math
 import os
@@ -28,7 +29,7 @@ ACTIVATIONS = {"erf": "gelu", "tanh": "gelu_pytorch_tanh"}
 PROBLEMS = {"ce": "single_label_classification", "bce": "multi_label_classification"}
 
 
-def refusals(config: ModelConfig, features: FeatureConfig) -> list[str]:
+def refusals(config: ModelConfig, features: FeatureConfig, loss: str) -> list[str]:
     """What of a model transformers cannot express, each the end of "it has ..."; [] if there is nothing."""
     found = []
     if config.prefix_tokens != 2:
@@ -36,6 +37,8 @@ def refusals(config: ModelConfig, features: FeatureConfig) -> list[str]:
             "one prefix token, and transformers' AST two: any second one would take its share of the attention "
             "of all tokens and of the mean that the head reads"
         )
+    if loss == "ce" and config.classes == 1:
+        found.append("one class in a softmax, whose probability is always 1, and transformers asks for two")
     if features.window != "hann":
         found.append(f"a {features.window.capitalize()} window, and transformers' extractor always Hann's")
     if features.rate != RATE:
@@ -126,15 +129,21 @@ def preprocessor_json(features: FeatureConfig) -> dict:
 
 
 def write(folder: str | os.PathLike, model: AST, info: Info) -> None:
-    """Write the three files, each whole or not at all. Raises minast.Error for a model with `refusals`."""
-    if found := refusals(model.config, info.features):
+    """Write the three files, each whole or not at all. Raises minast.Error for a model with `refusals`.
+
+    A folder without config.json is no model: it goes first and comes last, so that whatever stops this leaves none that
+    is half another's.
+    """
+    if found := refusals(model.config, info.features, info.loss):
         raise Error(f"the model has {'; and it has '.join(found)}.")
     from safetensors.numpy import save
 
     writable_folder(folder)
     data = save({name: np.ascontiguousarray(x) for name, x in weights(model, info).items()}, {"format": "pt"})
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(os.path.join(folder, CONFIG))
     with atomic(os.path.join(folder, WEIGHTS)) as f:
         f.write(data)
-    for name, about in ((CONFIG, config_json(model.config, info)), (PREPROCESSOR, preprocessor_json(info.features))):
+    for name, about in ((PREPROCESSOR, preprocessor_json(info.features)), (CONFIG, config_json(model.config, info))):
         with atomic(os.path.join(folder, name), "w", encoding="ascii", newline="\n") as f:
             f.write(json.dumps(about, indent=2) + "\n")

@@ -22,6 +22,7 @@ from .network import LOGITS, PROBABILITIES, add_network
 
 LOG_MEL, WAVEFORM = "log_mel", "waveform"
 APART = 1e-3  # logits that differ by more, relative to the largest, are another function: nothing is written
+APART_INT8 = 1.0  # the same for int8, which is not meant to be equal: usually a few hundredths
 FLOAT_ONLY = ("features/", "head/")  # nodes that stay float32 in int8 models: a small share of the work
 
 

@@ -13,7 +13,11 @@ from ..errors import Error
 RAW = ("s16le", "f32le")  # ffmpeg's names
 HEAD = 12  # bytes that tell a wav file
 LARGEST_CHUNK = 2**24  # bytes of a chunk before the sound: texts, at most a picture
-CODED = {b"fLaC": "FLAC", b"OggS": "Ogg", b"ID3\x02": "mp3", b"ID3\x03": "mp3", b"ID3\x04": "mp3"}
+CODED = {  # what is no plain wav, by its first bytes
+    **{b"fLaC": "a FLAC", b"OggS": "an Ogg", b"FORM": "an AIFF", b"caff": "a CAF", b".snd": "an AU", b"riff": "a W64"},
+    **{b"ID3" + bytes([version]): "an mp3" for version in (2, 3, 4)},
+    **{b"RIFX": "a big-endian wav", b"RIFF": "a RIFF", b"\x1aE\xdf\xa3": "a WebM"},
+}
 MOST_CHANNELS = 1024
 
 Read = Callable[[int], bytes]  # at most so many bytes, as soon as there are any; b"" at the end
@@ -69,20 +73,25 @@ def understood(read: Read, raw: Form | None) -> tuple[Form, bytes]:
     """What the stream is.   -> Form, bytes of sound that were read already
 
     raw: how samples without a header are written, if that was said. Raises minast.Error for a stream that is nothing
-    known, for a wav file whose samples are coded, and where `raw` is given for a wav file.
+    known, for a wav file whose samples are coded, and where `raw` is given for a file that has a header.
     """
     head = exactly(read, HEAD)
     if head[:4] in (b"RIFF", b"RF64") and head[8:12] == b"WAVE":
         if raw is not None:
             raise Error("standard input is a wav file, which says itself what its samples are: leave out --format.")
         return wav_form(read), b""
-    if raw is not None:
+    coded = next((f"{name} file" for magic, name in CODED.items() if head.startswith(magic)), None)
+    if head[4:8] == b"ftyp":
+        coded = "an MP4 file"
+    if raw is not None and not coded:
         return raw, head
+    if raw is not None:
+        raise Error(f"standard input is {coded}, and not raw samples: decode it (ffmpeg -i FILE -f wav - | ...).")
     if not head:
         raise Error("standard input is empty: no sound came.")
-    what = next((f"{name} file" for magic, name in CODED.items() if head.startswith(magic)), "stream without a header")
+    what = coded or "a stream without a header"
     raise Error(
-        f"standard input is a {what}, and no wav: decode it (ffmpeg -i FILE -f wav - | ...), or, if it is raw samples, "
+        f"standard input is {what}, and no wav: decode it (ffmpeg -i FILE -f wav - | ...), or, if it is raw samples, "
         f"say what they are: --format {' or '.join(RAW)}, with --rate and --channels."
     )
 

@@ -8,7 +8,7 @@ from queue import Empty, SimpleQueue
 
 import numpy as np
 
-from ..audio.level import mono
+from ..audio.level import Level, mono
 
 AHEAD = 64  # blocks of a pipe that are read ahead; a program that writes faster waits
 
@@ -16,14 +16,15 @@ AHEAD = 64  # blocks of a pipe that are read ahead; a program that writes faster
 class Source:
     """What every kind of live sound has: a queue, and the times at which its samples came.
 
-    rate: Hz. name: for messages. overruns: how often samples were lost before they came here.
+    rate: Hz. name: for messages. overruns: how often samples were lost before they came here. level: of what was
+    heard of several channels so far, else None.
     """
 
     live = False  # whether sound is lost if the model is too slow
     extra = 0.0  # s: how late samples are when they come, as far as their device says
 
     def __init__(self, rate: int, name: str):
-        self.rate, self.name, self.overruns, self.stopped = rate, name, 0, False
+        self.rate, self.name, self.overruns, self.stopped, self.level = rate, name, 0, False, None
         self._queue, self._came, self._samples = SimpleQueue(), deque(), 0  # SimpleQueue: signal handlers may put
 
     def put(self, samples: np.ndarray) -> None:
@@ -54,7 +55,12 @@ class Source:
             self.taken()
             self._samples += len(item)
             self._came.append((self._samples / self.rate, came))
-            yield mono(item, 1, None)
+            with np.errstate(over="ignore", invalid="ignore"):  # of no sound at all, which is refused later
+                if item.shape[1] > 1:
+                    self.level = self.level or Level(item.shape[1])
+                    self.level.add(item)
+                wave = mono(item, 1, None)
+            yield wave
 
     def taken(self) -> None:
         """A block has left the queue."""

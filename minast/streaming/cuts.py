@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..audio import Recording
+from ..errors import Error, reason
 from ..storage.files import atomic, writable_folder
 from ..text import visible
 from . import remote
@@ -36,7 +37,7 @@ def best(results: Iterable[tuple[str, dict]], labels: list[str], folder: str, to
 
     Their names sort best first: bell/001_0.987_street_12.500s.wav. Of equal scores the first counts as better.
     """
-    heaps, order = {}, count()
+    heaps, order, places = {}, count(), _folders(labels)
     for name, result in results:
         for start, end, label, score in result.get("events", ()):
             heap = heaps.setdefault(label, [])
@@ -47,7 +48,7 @@ def best(results: Iterable[tuple[str, dict]], labels: list[str], folder: str, to
                 heapq.heappushpop(heap, entry)
     found = {}
     for label, heap in heaps.items():
-        place = os.path.join(folder, _safe(labels[label]))
+        place = os.path.join(folder, places[label])
         for rank, (score, _, name, start, end) in enumerate(sorted(heap, reverse=True), 1):
             stem, suffix = os.path.splitext(os.path.basename(name))
             ending = ".flac" if suffix.lower() == ".flac" else ".wav"
@@ -90,22 +91,58 @@ def _writer(cut: Cut, rate: int, subtype: str) -> Iterator:
 
     first, last = round(cut.start * rate), max(round(cut.end * rate), round(cut.start * rate) + 1)
     form = "FLAC" if cut.path.endswith(".flac") else "WAV"
-    with atomic(cut.path, sync=False) as f, soundfile.SoundFile(f, "w", rate, 1, subtype, format=form) as out:
-        while (given := (yield)) is not None:
-            begin, block = given
-            out.write(np.clip(block[max(0, first - begin) : last - begin], -1, 1))
-            if begin + len(block) >= last:
-                return
+    with atomic(cut.path, sync=False, buffering=0) as f:
+        sink = _Sink(f)
+        try:
+            with soundfile.SoundFile(sink, "w", rate, 1, subtype, format=form) as out:
+                while (given := (yield)) is not None:
+                    begin, block = given
+                    out.write(np.clip(block[max(0, first - begin) : last - begin], -1, 1))
+                    if begin + len(block) >= last:
+                        break
+        except (soundfile.SoundFileError, AssertionError) as error:  # the latter for less than it was given
+            if not sink.error:
+                raise Error(f"{visible(cut.path)} cannot be written: {reason(error)}.") from None
+        if sink.error:
+            raise sink.error
+
+
+class _Sink:
+    """An unbuffered file for libsndfile, which would print a traceback for an error and go on: it is kept instead."""
+
+    def __init__(self, file):
+        self.file, self.error, self.seek, self.tell, self.read = file, None, file.seek, file.tell, file.read
+
+    def write(self, data):
+        """-> the bytes that were written"""
+        try:
+            return self.file.write(data)
+        except OSError as error:
+            self.error = error
+            return 0
 
 
 def _subtype(path):
     import soundfile
 
     try:
-        coding = soundfile.info(path).subtype
+        with open(path, "rb") as file:  # soundfile itself opens no name that is not UTF-8
+            coding = soundfile.info(file).subtype
     except (soundfile.SoundFileError, RuntimeError, OSError):  # it is read through PyAV
         coding = ""
     return "PCM_24" if coding in ("PCM_24", "PCM_32", "FLOAT", "DOUBLE") else "PCM_16"
+
+
+def _folders(labels):
+    """A folder's name for each label, none twice, on file systems that ignore case either."""
+    found, taken = [], set()
+    for k, label in enumerate(labels):
+        name = _safe(label)
+        if name.casefold() in taken:
+            name = f"{name} (label {k})"
+        taken.add(name.casefold())
+        found.append(name)
+    return found
 
 
 def _safe(text):

@@ -13,14 +13,22 @@ from ..errors import Error
 from ..text import visible
 from . import remote
 
+LEFT_OUT = {  # of a folder, and said: kinds of `tree.Folder`
+    "convertible": "files that need conversion",
+    "unknown": "files of a kind that is not read",
+    "hidden": "hidden files",
+    "broken": "broken links or special files",
+}
+
 
 def recordings(arguments: list[str], complain: Callable[[Error], object]) -> list[tuple[str, int]]:
     """The recordings that the arguments name, each once, in their order.   -> [(path or address, bytes)]
 
     An argument is an audio file, a folder that is searched with all below it, a pattern such as 'a/**/*.wav', an
-    address that fsspec knows (s3://...), or "-": a list on standard input, one of these a line. Files named on their
-    own need not exist: whoever opens them says so. Everything else that is wrong goes to `complain`, and costs no other
-    argument. Raises minast.Error if there is no recording at all.
+    address that fsspec knows (s3://...), or "-": a list on standard input, one of these a line, or with a zero byte
+    behind each, as find -print0 writes them. Files named on their own need not exist: whoever opens them says so.
+    Everything else that is wrong goes to `complain`, and costs no other argument. Raises minast.Error if there is no
+    recording at all.
     """
     found = {}
     for argument in _with_lists(arguments):
@@ -37,7 +45,9 @@ def recordings(arguments: list[str], complain: Callable[[Error], object]) -> lis
 def _with_lists(arguments) -> Iterator[str]:
     for argument in arguments:
         if argument == "-":
-            yield from filter(None, (line.rstrip("\r\n") for line in sys.stdin))
+            listed = sys.stdin.read()
+            zeros = "\0" in listed
+            yield from filter(None, listed.split("\0") if zeros else (line.rstrip("\r") for line in listed.split("\n")))
         else:
             yield argument
 
@@ -62,7 +72,7 @@ def _named(argument, complain):
 def _in_folder(path, complain):
     """The audio files of a folder and its sub-folders; what else may be sound is said."""
     top = scan(path, complain)
-    for kind, what in (("convertible", "files that need conversion"), ("unknown", "files of a kind that is not read")):
+    for kind, what in LEFT_OUT.items():
         if left := top.all(kind):
             note(f"{path}: left out: {Skipped(what, tuple(os.path.relpath(each, path) for each in left))}.")
     return top.all("sounds")

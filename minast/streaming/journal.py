@@ -24,6 +24,7 @@ ENDING = ".part"
 FORMAT = 1
 BLOCK = 1000  # recordings in a line
 PIECE = 2**16  # bytes of a result in a line
+HEAD = b' {"format": '  # of the first line, behind its check
 
 
 class Journal:
@@ -65,7 +66,11 @@ class Journal:
         if not os.path.exists(path):
             return None
         self = cls(path, "r+b")
-        before = self._read()
+        try:
+            before = self._read()
+        except Error:
+            self._file.close()
+            raise
         if before is None:
             self._file.close()
             return None
@@ -119,6 +124,8 @@ class Journal:
         return self
 
     def __exit__(self, *_):
+        if not self._places and os.path.exists(self.path):  # nothing is done: there is nothing to go on with
+            self.remove()
         self._file.close()
 
     # -- lines -----------------------------------------------------------------------------------------------------
@@ -140,15 +147,21 @@ class Journal:
 
     def _read(self):
         """Take in all whole lines.   -> the settings; None if the work was stopped before it had begun"""
-        settings, begun, place, damaged, pieces = None, None, 0, 0, set()
+        settings, begun, place, damaged, first, pieces = None, None, 0, 0, b"", set()
         self._file.seek(0)
         with open(self.path, "rb") as file:
             for line in file:
                 value = _value(line)
+                first = line if not place else first
                 if value is None:
                     damaged += 1
-                elif "settings" in value and value.get("format") == FORMAT:
+                elif "settings" in value:
                     settings = value["settings"]
+                    if value.get("format") != FORMAT:
+                        raise Error(
+                            f"{visible(self.path)} is of a scan by another version of minast: go on with that one, or "
+                            "remove it."
+                        )
                 elif "files" in value:
                     self.files += [(name, size) for name, size in value["files"]]
                 elif "begun" in value:
@@ -160,6 +173,8 @@ class Journal:
                 else:
                     damaged += 1
                 place += len(line)
+        if settings is None and not self.files and not self._places and not _begins_a_journal(first):
+            raise Error(f"{visible(self.path)} is there, and holds no stopped work: move it, or give another --out.")
         if settings is None or begun != len(self.files):
             return None
         if place and not line.endswith(b"\n"):
@@ -196,6 +211,12 @@ def _value(line):
     if not line.endswith(b"\n") or len(check) != 8 or b"%08x" % zlib.crc32(data) != check:
         return None
     return json.loads(data)
+
+
+def _begins_a_journal(line):
+    """Whether this can be what is left of a first line, cut anywhere and with a byte that is damaged."""
+    wrong = sum(c not in b"0123456789abcdef" for c in line[:8])
+    return wrong + sum(a != b for a, b in zip(line[8:], HEAD, strict=False)) <= 1
 
 
 def _shown(name, value):

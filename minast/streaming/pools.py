@@ -18,6 +18,8 @@ from .. import threads
 from ..errors import Error, reason
 from .work import Common, Unit
 
+STARTS = 3  # processes in a row that may be killed before they have a model
+
 
 class Died(NamedTuple):
     """Instead of results: the process that did the unit was killed."""
@@ -52,6 +54,7 @@ class Processes:
     def __init__(self, settings: Common, report: Callable, count: int):
         self.settings, self.report, self.room = settings, report, count
         self.threads = max(1, threads.count() // count)
+        self.stillborn = 0  # processes in a row that were killed before they could begin
         self.workers = [self._started() for _ in range(count)]
 
     def submit(self, unit: Unit) -> None:
@@ -71,10 +74,14 @@ class Processes:
                     kind, value = pipe.recv()
                 except (EOFError, OSError):
                     unit = worker.unit
-                    self._stop(worker)
-                    self.workers[self.workers.index(worker)] = self._started()
-                    return unit, Died(1)
-                if kind == "report":
+                    self._replace(worker)
+                    if worker.ready:
+                        return unit, Died(1)
+                    self.submit(unit)  # no recording is to blame
+                    continue
+                if kind == "ready":
+                    worker.ready, self.stillborn = True, 0
+                elif kind == "report":
                     self.report(worker.unit, *value)
                 elif kind == "error":
                     raise Error(value)
@@ -95,6 +102,17 @@ class Processes:
         there.close()  # so that the pipe ends when the process does
         return _Worker(process, here)
 
+    def _replace(self, worker):
+        """Put another process in the place of one that has died. Raises minast.Error where none can even begin."""
+        self._stop(worker)
+        self.stillborn += not worker.ready
+        if self.stillborn > STARTS:
+            raise Error(
+                f"{self.stillborn} processes were killed before they could begin, most likely for want of memory: use "
+                "fewer --workers, and go on with --resume."
+            )
+        self.workers[self.workers.index(worker)] = self._started()
+
     @staticmethod
     def _stop(worker):
         worker.process.kill()
@@ -103,10 +121,10 @@ class Processes:
 
 
 class _Worker:
-    """A process, the pipe to it, and the unit that it does."""
+    """A process, the pipe to it, the unit that it does, and whether it has a model yet."""
 
     def __init__(self, process, pipe):
-        self.process, self.pipe, self.unit = process, pipe, None
+        self.process, self.pipe, self.unit, self.ready = process, pipe, None, False
 
 
 def _serve(pipe, settings, count):
@@ -118,6 +136,7 @@ def _serve(pipe, settings, count):
     with contextlib.suppress(OSError):
         try:
             worker = settings.worker()
+            pipe.send(("ready", None))
             while True:
                 unit = pipe.recv()
                 pipe.send(("done", worker.do(unit.files, lambda *where: pipe.send(("report", where)))))

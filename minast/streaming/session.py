@@ -63,11 +63,28 @@ def part_of(out: str) -> str:
     return out.rstrip("/" + os.sep) + ENDING
 
 
-def journal_of(args: Namespace, common: dict, what: str, check: Callable[[Sequence], object] | None = None) -> Journal:
+class Complaints:
+    """Says what is wrong with a PATH, which costs no other. `status` is the exit status then: 2."""
+
+    def __init__(self):
+        self.status = 0
+
+    def __call__(self, error: Error) -> None:
+        complain(error)
+        self.status = 2
+
+
+def journal_of(
+    args: Namespace,
+    common: dict,
+    what: str,
+    complaints: Complaints,
+    check: Callable[[Sequence], object] | None = None,
+) -> Journal:
     """The journal, of new work or of what was stopped. args: with paths, out, resume.
 
-    common: {flag: plain value}, what a resumed one must have in common. what: the work, such as "a scan". check: is
-    called with the recordings of new work, before anything is written.
+    common: {flag: plain value}, what a resumed one must have in common. what: the work, such as "a scan". complaints:
+    about PATHs that name nothing. check: is called with the recordings of new work, before anything is written.
     """
     path = part_of(args.out)
     if not args.resume and os.path.exists(path):
@@ -76,7 +93,7 @@ def journal_of(args: Namespace, common: dict, what: str, check: Callable[[Sequen
     if args.resume and journal is None:
         note("nothing that was stopped is there to go on with: this one begins anew.")
     if journal is None:
-        files = recordings(args.paths, complain)
+        files = recordings(args.paths, complaints)
         if check:
             check(files)
         journal = Journal.begin(path, common, files)

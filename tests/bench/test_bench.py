@@ -71,7 +71,7 @@ def test_help_has_a_line_for_every_row_and_table(command):
     status, out, _ = command("bench", "--help")
     listed = [line.split()[0] for line in out.splitlines() if line.startswith("  ") and line[2:3].isalpha()]
     assert status == 0 and listed.count("memory") == 2
-    assert {*catalogue.ROWS, *catalogue.TABLES} <= set(listed)
+    assert {*catalogue.ROWS, *catalogue.TABLES, *catalogue.COMMANDS} <= set(listed)
 
 
 @pytest.mark.parametrize("name", catalogue.TABLES)

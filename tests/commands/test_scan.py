@@ -416,7 +416,8 @@ def test_addresses(trained, tones, tmp_path, command):
     assert 'memory:///bucket/low/bad.wav,"this cannot be decoded' in (tmp_path / "e.skipped.csv").read_text()
     pattern, absent = "memory://bucket/low/[01].wav", "memory://bucket/none.wav"
     status, out, err = command("scan", trained / "best.npz", pattern, absent, *flags)
-    assert status == 0 and "2 recordings" in out and "none.wav: this cannot be read: there is nothing here" in err
+    assert status == 2 and "2 recordings" in out and "none.wav: this cannot be read: there is nothing here" in err
+    assert len({row[0] for row in rows_of(tmp_path / "e.csv")}) == 2 and "found is not empty" in err
     status, _, err = command("scan", trained / "best.npz", "nosuch://bucket/a.wav", *flags)
     assert status == 2 and "nosuch://bucket/a.wav: this cannot be read: Protocol not known: nosuch" in err
     local = (tones / "low").as_uri()

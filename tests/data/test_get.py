@@ -318,6 +318,7 @@ def test_the_checksum_of_a_tar_is_read_though_tar_ends_before(tmp_path):
         out_of(tmp_path, bytes(whole))
 
 
+# without the time in its header: it is a part of the test's name, and workers that collect a second apart must agree
 @pytest.mark.parametrize("data", [b"", b"<html>", gzip.compress(b"no tar" * 200, mtime=0), bytes(range(7, 250)) * 20])
 def test_what_is_no_archive(tmp_path, data):
     with pytest.raises(minast.Error, match=r"neither a \.zip nor a \.tar\.gz|damaged"):

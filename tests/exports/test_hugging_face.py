@@ -68,6 +68,7 @@ REFUSED = {
     "prefix": ({"prefix_tokens": 1}, {}, "one prefix token"),
     "window": ({}, {"window": "hamming"}, "a Hamming window"),
     "rate": ({}, {"rate": 8000}, "a rate of 8000 Hz"),
+    "one class": ({"classes": 1}, {}, "one class in a softmax"),
 }
 
 
@@ -75,10 +76,29 @@ REFUSED = {
 def test_what_transformers_cannot_express_is_refused(what, tmp_path, command):
     fields, features, says = REFUSED[what]
     model = AST(ModelConfig.preset("nano", **{"depth": 1, "frames": 32, "classes": 2, "prefix_tokens": 2, **fields}))
-    checkpoint.save(tmp_path / "a.npz", model, features={"frames": 32, "window": "hann", **features})
+    loss = "ce" if what == "one class" else "bce"
+    checkpoint.save(tmp_path / "a.npz", model, features={"frames": 32, "window": "hann", **features}, loss=loss)
     status, out, err = command("export", tmp_path / "a.npz", tmp_path / "hf")
     assert (status, out) == (2, "") and says in err and err.count("\n") == 1 and "OUT.onnx" in err
     assert not (tmp_path / "hf").exists()
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_stopped_anywhere_it_leaves_no_half_of_another_model(number, tmp_path, monkeypatch):
+    model, info = cases.model_of("sigmoid")
+    hugging_face.write(tmp_path, model, info)
+    atomic, done = hugging_face.atomic, []
+
+    def until(*arguments, **options):
+        if len(done) == number:
+            raise KeyboardInterrupt
+        done.append(1)
+        return atomic(*arguments, **options)
+
+    monkeypatch.setattr(hugging_face, "atomic", until)
+    with pytest.raises(KeyboardInterrupt):
+        hugging_face.write(tmp_path, model, info)
+    assert not (tmp_path / "config.json").exists()
 
 
 def test_the_command(tmp_path, command):

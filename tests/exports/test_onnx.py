@@ -162,6 +162,9 @@ def test_another_function_is_not_written(trained, tmp_path, command, monkeypatch
     monkeypatch.setattr("minast.exports.network.SQRT_HALF", 0.9)
     status, out, err = command("export", trained / "best.npz", tmp_path / "a.onnx")
     assert (status, out) == (2, "") and "is not written" in err and not list(tmp_path.iterdir())
+    monkeypatch.setattr(onnx_file, "difference", lambda *_: float("nan"))
+    status, out, err = command("export", trained / "best.npz", tmp_path / "a.onnx", "--int8")
+    assert (status, out) == (2, "") and "is not written" in err and not list(tmp_path.iterdir())
 
 
 def test_convert_names_export(trained, tmp_path, command):

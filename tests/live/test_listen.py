@@ -229,6 +229,14 @@ REFUSED = {  # bytes on standard input, flags, what is said
     "not a number": (np.full(20000, np.nan, "<f4").tobytes(), ["--format", "f32le"], "NaN"),
     "integers as floats": (np.full(20000, 2e4, "<f4").tobytes(), ["--format", "f32le"], "reaches 20000"),
     "less than a frame": (bytes(200), ["--format", "s16le"], "at least one frame"),
+    "overflowing floats": (
+        np.full(20000, 3e38, "<f4").tobytes(),
+        ["--format", "f32le", "--channels", 2],
+        "infinite|3e+38",
+    ),
+    "flac as raw samples": (b"fLaC" + bytes(100), ["--format", "s16le"], "a FLAC file, and not raw samples"),
+    "aiff": (b"FORM" + bytes(100), [], "an? AIFF file"),
+    "mp4": (bytes(4) + b"ftypM4A " + bytes(100), [], "an? MP4 file"),
 }
 
 
@@ -242,6 +250,7 @@ def test_what_is_no_sound_is_said(what, trained, tmp_path, command, monkeypatch)
         monkeypatch.setattr(sys, "stdin", stdin)
         status, out, err = command("listen", trained / "best.npz", "-", *flags)
     assert (status, out) == (2, "") and re.search(says, err)
+    assert "nothing was heard" not in err and "Warning" not in err
 
 
 @pytest.mark.parametrize(
@@ -251,6 +260,14 @@ def test_what_is_no_sound_is_said(what, trained, tmp_path, command, monkeypatch)
 def test_flags_that_do_not_go_together(arguments, trained, command):
     status, out, err = command("listen", trained / "best.npz", *arguments)
     assert (status, out) == (2, "") and err.count("\n") == 1
+
+
+def test_channels_that_cancel_are_said(trained, street, tmp_path, command, monkeypatch):
+    soundfile.write(tmp_path / "a.wav", np.stack([street, -street], 1), RATE)
+    with open(tmp_path / "a.wav", "rb") as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        status, _, err = command("listen", trained / "best.npz", "-")
+    assert status == 0 and "the 2 channels cancel each other out" in err
 
 
 def test_samples_are_those_of_libsndfile(tmp_path):

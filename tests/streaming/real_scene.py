@@ -49,7 +49,8 @@ def main(checkpoint, data, fold, hop):
     errors = np.abs([event[0] - start for event, (start, _, _) in pairs])
     print(f"{len(truth)} sounds in {len(wave) / RATE:.0f} s, {len(found)} events; hop {hop} s")
     print(f"precision {len(pairs) / len(found):.3f}, recall {len(pairs) / len(truth):.3f}")
-    print(f"onset error {np.median(errors):.2f} s in the middle, {np.quantile(errors, 0.9):.2f} s for nine of ten, {errors.max():.2f} s at most")
+    middle, most = np.median(errors), np.quantile(errors, 0.9)
+    print(f"onset error {middle:.2f} s in the middle, {most:.2f} s for nine of ten, {errors.max():.2f} s at most")
 
 
 if __name__ == "__main__":

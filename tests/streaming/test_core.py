@@ -130,6 +130,10 @@ def test_which_recordings(tmp_path, monkeypatch, capsys):
     assert found == [("c 3.wav", 5), ("a/1.wav", 5), ("a/b/2.flac", 5), ("gone.wav", 0)]
     assert len(complaints) == 1 and "no file matches" in str(complaints[0])
     assert "a: left out: 1 file of a kind that is not read: x.m4q." in capsys.readouterr().err
+    for name, target in (("gone.wav", "nothing"), ("self.wav", "self.wav"), ("b/loop", "..")):
+        (tmp_path / "a" / name).symlink_to(target)
+    assert recordings(["a"], complaints.append) == [("a/1.wav", 5), ("a/b/2.flac", 5)] and len(complaints) == 1
+    assert "a: left out: 2 broken links or special files: gone.wav, self.wav." in capsys.readouterr().err
     (tmp_path / "empty").mkdir()
     with pytest.raises(Error, match="there is no recording to read"):
         recordings(["empty"], complaints.append)
