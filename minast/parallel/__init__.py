@@ -16,6 +16,7 @@ import sys
 import traceback
 from collections.abc import Iterator
 
+from .. import threads
 from ..errors import Error
 from .group import SINGLE, Elsewhere, Group
 
@@ -51,7 +52,7 @@ def joined() -> Iterator[Group]:
     group = connect()
     _joined.append(group)
     try:
-        with silent() if group.rank else contextlib.nullcontext():
+        with silent() if group.rank else contextlib.nullcontext(), settled(group):
             yield group
         group.leave()
     except Elsewhere:
@@ -75,6 +76,26 @@ def joined() -> Iterator[Group]:
         group.abort(1)
     finally:
         _joined.remove(group)
+
+
+@contextlib.contextmanager
+def settled(group: Group) -> Iterator[None]:
+    """Within it each rank has its part of this machine: a GPU, and its share of the cores unless a number was asked for.
+
+    A rank that the launcher has bound to some cores shares them with those that are bound to the same.
+    """
+    from .nccl import pick_device
+
+    pick_device(group)
+    asked = os.environ.get(threads.VARIABLE)
+    if asked is None and hasattr(os, "sched_getaffinity"):
+        cores = repr(sorted(os.sched_getaffinity(0))).encode()
+        threads.set_count(max(1, len(os.sched_getaffinity(0)) // group.talk(cores, local=True).count(cores)))
+    try:
+        yield
+    finally:
+        if asked is None:
+            os.environ.pop(threads.VARIABLE, None)
 
 
 @contextlib.contextmanager

@@ -78,6 +78,10 @@ class Group:
         return found.decode("utf-8", "surrogateescape")
 
 
+    def farewell(self, words: Callable[[], str]) -> None:
+        """What to say beside which rank was lost, if one is."""
+
+
 SINGLE = Group()
 
 

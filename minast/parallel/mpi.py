@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -127,6 +127,10 @@ class MpiGroup(Ranks):
         return whole
 
     # -- the end ---------------------------------------------------------------------------------------------------
+
+    def farewell(self, words: Callable[[], str]) -> None:
+        """See `Group`."""
+        self.watch.farewell = words
 
     def leave(self) -> None:
         """All ranks are done: from now on nobody minds if one of them is gone."""

@@ -22,25 +22,14 @@ WHERE = "NCCL comes with CuPy's wheels: pip install '.[gpu]', and see `python -m
 def pick_device(group: Group) -> None:
     """Leave this process the one GPU that its place on the machine says; to be called before CUDA is used.
 
-    It is done by CUDA_VISIBLE_DEVICES, since all threads of a process heed it. Where a launcher has set that to one GPU
-    for each process, nothing changes. Raises minast.Error if it names fewer GPUs than there are processes.
+    It is done by CUDA_VISIBLE_DEVICES, since all threads of a process heed it. Where that names one GPU already, as
+    launchers do for each process, or fewer than there are processes, nothing changes.
     """
-    if group.size == 1:
-        return
-    text = os.environ.get(VISIBLE, "")
-    there = [name.strip() for name in text.split(",") if name.strip()]
-    if len(there) == 1 and group.local_size > 1 and not all_different(group, there[0]) or 1 < len(there) < group.local_size:
-        raise Error(
-            f"{group.local_size} processes were started on this machine, and {VISIBLE} is {text!r}: one process needs "
-            "one GPU. Start fewer processes, or name more GPUs."
-        )
-    if len(there) != 1:
-        os.environ[VISIBLE] = there[group.local_rank] if there else str(group.local_rank)
-
-
-def all_different(group: Group, name: str) -> bool:
-    """Whether each process on this machine says something else."""
-    return len(set(group.talk(name.encode(), local=True))) == group.local_size
+    there = [name for name in os.environ.get(VISIBLE, "").replace(" ", "").split(",") if name]
+    if not there:
+        os.environ[VISIBLE] = str(group.local_rank)
+    elif len(there) >= max(2, group.local_size):
+        os.environ[VISIBLE] = there[group.local_rank]
 
 
 class NcclGroup(Ranks):

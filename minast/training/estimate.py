@@ -8,6 +8,7 @@ import numpy as np
 
 from ..config import PRESETS, ModelConfig, TrainConfig
 from ..model import AST
+from ..parallel.group import SINGLE, Group
 from ..text import duration
 
 TOO_LONG = 2 * 3600  # seconds that a run may take by default
@@ -28,9 +29,20 @@ class Estimate:
         return f"one epoch takes about {duration(self.epoch)}, the run about {duration(self.run)}"
 
 
-def estimate(model: ModelConfig, config: TrainConfig, backend: str, clips: int, scored: int, last: int) -> Estimate:
-    """What a run with `clips` training clips takes, which scores `scored` segments an epoch and `last` at its end."""
-    clip = seconds_per_clip(model, config, backend)
+def estimate(
+    model: ModelConfig,
+    config: TrainConfig,
+    backend: str,
+    clips: int,
+    scored: int,
+    last: int,
+    group: Group = SINGLE,
+) -> Estimate:
+    """What a run with `clips` training clips takes, which scores `scored` segments an epoch and `last` at its end.
+
+    group: processes that share the work; the slowest counts, and what they tell each other is not counted.
+    """
+    clip = float(group.gather([seconds_per_clip(model, config, backend)]).max()) / group.size
     epoch = clip * (clips * (1 - getattr(config, "patchout", 0)) + SCORING * scored)
     return Estimate(epoch, epoch * config.epochs + SCORING * clip * last)
 
