@@ -1,16 +1,18 @@
 """A rank that is lost: killed, out of memory, its machine gone. The others would wait for it for ever.
 
-Each rank looks a few times a second whether the processes of the others on its machine are still there. The launcher
-watches the machines; it ends all ranks when one of them is gone, and a sentence must be out before.
+Each rank watches the processes of the others on its machine. The launcher does so as well, and ends all ranks when one
+of them is gone: within a tenth of a second with MPICH. The sentence must be out before.
 """
 
+import contextlib
 import os
+import select
 import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
-EVERY = 0.1  # seconds between two looks
+EVERY = 0.05  # seconds between two looks, where the system does not tell of itself
 GRACE = 2.0  # seconds in which the rank that speaks must have spoken
 
 
@@ -37,9 +39,25 @@ class Watch:
         self.ended.set()
 
     def _run(self):
-        while not self.ended.wait(EVERY):
-            if lost := self.gone():
-                self._end(lost)
+        with contextlib.ExitStack() as leaving:
+            heard = self._ears(leaving)
+            while not self.ended.is_set():
+                heard()
+                if not self.ended.is_set() and (lost := self.gone()):
+                    self._end(lost)
+
+    def _ears(self, leaving):
+        """A function that returns when a process has ended, or after a while: at once on Linux, which has pidfd."""
+        poll = select.poll() if hasattr(os, "pidfd_open") else None
+        try:
+            for rank, number in self.processes.items() if poll else ():
+                if rank != self.group.rank:
+                    ear = os.pidfd_open(number)
+                    leaving.callback(os.close, ear)
+                    poll.register(ear, select.POLLIN)
+        except OSError:  # an older system, or a process that is gone already
+            poll = None
+        return (lambda: poll.poll(1000 * EVERY * 10)) if poll else (lambda: time.sleep(EVERY))
 
     def _end(self, lost):
         group = self.group
@@ -53,11 +71,15 @@ class Watch:
 
 
 def there(number: int) -> bool:
-    """Whether there is a process of this number."""
+    """Whether there is a process of this number, and it has not ended."""
     try:
         os.kill(number, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
         return True
-    return True
+    try:
+        with open(f"/proc/{number}/stat", "rb") as f:
+            return f.read().rpartition(b")")[2].split()[0] not in (b"Z", b"X")  # ended, and its parent has not looked
+    except (OSError, IndexError):
+        return not os.path.isdir("/proc/self")
