@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable
 from typing import NamedTuple
 
+from . import scaling
 from .cpu import features, models, process
 from .cpu import kept as activations
 from .gpu import backends, latency, step, throughput
@@ -64,6 +65,7 @@ TABLES = {
     "sass": Entry(sass.main, "instructions in the innermost loops of the attention kernels"),
     "launches": Entry(launches.main, "every launch and product of a training step, with bytes and FLOP"),
     "precision": Entry(precision.main, "gradients in TF32 and 16 bits against float32, tensor by tensor"),
+    "scaling": Entry(scaling.main, "a step with 1 to 1024 GPUs, predicted; with mpiexec, measured beside it"),
 }
 
 

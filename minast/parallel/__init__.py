@@ -17,6 +17,7 @@ import traceback
 from collections.abc import Iterator
 
 from .. import threads
+from ..console.say import complain
 from ..errors import Error
 from .group import SINGLE, Elsewhere, Group
 
@@ -42,7 +43,7 @@ def joined() -> Iterator[Group]:
     """Within it, `world()` is all processes that mpiexec or srun has started together; a process alone stays alone.
 
     All ranks must enter it, and do the same in it. Rank 0 speaks: what others print is dropped. An error on any rank
-    ends all of them with one sentence, and exit status 2. Raises minast.Error if MPI cannot be used.
+    ends all of them, after one sentence, with exit status 2. Raises minast.Error if MPI cannot be used.
     """
     if _joined or not launched():
         yield world()
@@ -59,9 +60,10 @@ def joined() -> Iterator[Group]:
         group.leave()
         raise SystemExit(2) from None
     except Error as error:
-        if not group.failed(str(error)):
-            raise SystemExit(2) from None
-        raise
+        if group.failed(str(error)):
+            complain(error)
+        group.leave()  # nobody ends before it is said: launchers end all as soon as one does
+        raise SystemExit(2) from None
     except KeyboardInterrupt as stopped:
         group.failed("stopped")
         group.finalize()  # the command ends without the rest of Python, which would do it
@@ -80,7 +82,7 @@ def joined() -> Iterator[Group]:
 
 @contextlib.contextmanager
 def settled(group: Group) -> Iterator[None]:
-    """Within it each rank has its part of this machine: a GPU, and its share of the cores unless a number was asked for.
+    """Within it each rank has its part of this machine: a GPU, and its share of the cores if no number was asked for.
 
     A rank that the launcher has bound to some cores shares them with those that are bound to the same.
     """

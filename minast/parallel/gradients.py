@@ -6,6 +6,7 @@ cut into buckets from there, and each is sent as soon as the pass has left it.
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ def buckets(n: int, size: int, length: int = BUCKET) -> list[slice]:
     """
     step = GRID * size * max(1, length // (GRID * size))
     edges = [*range(n, 0, -step), 0]
-    return [slice(b, a) for a, b in zip(edges, edges[1:], strict=False)]
+    return [slice(b, a) for a, b in pairwise(edges)]
 
 
 class Gradients:
@@ -88,7 +89,7 @@ class Gradients:
     def _by_leaf(self, model, x, y, loss, scale, keep, options):
         edges, losses, logits = self._leaves(), [], []
         last = len(edges) - 2
-        for i, (a, b) in enumerate(zip(edges, edges[1:], strict=False)):
+        for i, (a, b) in enumerate(pairwise(edges)):
             share, seen = (b - a) / self.clips, None if keep is None else keep[a:b]
             with model.telling(self._complete if i == last else None):
                 value, out = model.loss_and_grad(x[a:b], y[a:b], loss, 1, scale * share, keep=seen, **options)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -77,7 +78,6 @@ class Group:
         found = self.talk(make().encode("utf-8", "surrogateescape") if not self.rank else b"")[0]
         return found.decode("utf-8", "surrogateescape")
 
-
     def farewell(self, words: Callable[[], str]) -> None:
         """What to say beside which rank was lost, if one is."""
 
@@ -92,7 +92,7 @@ def pieces(n: int, size: int) -> list[slice]:
     """
     blocks = -(-n // GRID)
     edges = [max(0, n - GRID * (blocks - blocks * i // size)) for i in range(size)] + [n]
-    return [slice(a, b) for a, b in zip(edges, edges[1:], strict=False)]
+    return [slice(a, b) for a, b in pairwise(edges)]
 
 
 def share_of(clips: int, rank: int, size: int) -> slice:

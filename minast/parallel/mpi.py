@@ -4,6 +4,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ ANSWER = 5.0  # seconds in which all ranks must agree that there was an error; t
 
 
 def connect() -> "MpiGroup":
-    """The group of all processes that were started together. Raises minast.Error if there is no MPI, or the wrong one."""
+    """The group of all processes that were started together. Raises minast.Error without MPI, or with a wrong one."""
     try:
         from mpi4py import MPI
     except (ImportError, RuntimeError) as error:
@@ -97,7 +98,7 @@ class MpiGroup(Ranks):
         whole = np.empty(int(starts[-1]), np.uint8)
         own = np.frombuffer(message, np.uint8)
         self._finish(comm.Iallgatherv(own, [whole, (sizes.tolist(), starts[:-1].tolist())]), until)
-        said = [whole[a:b].tobytes() for a, b in zip(starts, starts[1:], strict=False)]
+        said = [whole[a:b].tobytes() for a, b in pairwise(starts)]
         if (lengths < 0).any():
             first = int(np.flatnonzero(lengths < 0)[0])
             if failed:

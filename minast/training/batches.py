@@ -145,7 +145,13 @@ def piece(waves: Waveforms, i: int, start: int, features: FeatureConfig) -> np.n
 
 
 def patches_kept(
-    clips: int, patches: int, config: TrainConfig, epoch: int, step: int, draws: str = "batch", part: slice | None = None
+    clips: int,
+    patches: int,
+    config: TrainConfig,
+    epoch: int,
+    step: int,
+    draws: str = "batch",
+    part: slice | None = None,
 ) -> np.ndarray | None:
     """Patchout: which of its `patches` each clip of a batch keeps, as `AST.loss_and_grad` takes it; None without.
 

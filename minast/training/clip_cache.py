@@ -102,7 +102,10 @@ class ClipCache(Sequence):
 
         group = world()
         kept = (IN_MEMORY if in_memory is None else in_memory) // group.local_size
-        used, most = 0, {True: kept, False: max(kept, physical_memory() // 2 // group.local_size)}  # by whether it is on disk
+        used, most = (
+            0,
+            {True: kept, False: max(kept, physical_memory() // 2 // group.local_size)},
+        )  # by whether it is on disk
         groups = [clips[i : i + together] for i in range(0, len(clips), together)]
         if group.local_size > 1:
             self._fill_disk(groups[group.local_rank :: group.local_size], group)

@@ -86,7 +86,7 @@ def train(run: Run) -> None:
 
 
 def agreed(batches: Iterator, run: Run) -> Iterator:
-    """The batches, each when all processes have theirs. Raises FoundLate on all if one of them cannot be made on any."""
+    """The batches, each when all processes have theirs. Raises FoundLate on all if one cannot be made on any."""
     if run.group.size == 1:
         yield from batches
         return

@@ -202,7 +202,7 @@ def same_processes(settings: Settings) -> Settings:
     now = world().size
     if now != settings.processes and settings.train.reduction == "fast":
         cli.note(
-            f"the run went on with {counted(settings.processes, 'process', 'processes')} and continues with {now}: from "
+            f"the run had {counted(settings.processes, 'process', 'processes')} and continues with {now}: from "
             "here on results differ by rounding."
         )
     return replace(settings, processes=now)

@@ -280,7 +280,7 @@ class Run:
         return share_of(self.batch_size, self.group.rank, self.group.size)
 
     def batch(self, step: int) -> tuple[np.ndarray, np.ndarray]:
-        """This process's share of the batch of a step, a pure function of its number.   -> x (B, frames, F), y (B, K)"""
+        """This process's share of a step's batch, a pure function of its number.   -> x (B, frames, F), y (B, K)"""
         mels, targets, size = self.data.train, self.data.train_targets, self.batch_size
         epoch, at = divmod(step, self.steps_per_epoch)
         chosen = self.sampler(epoch)[at * size : (at + 1) * size]

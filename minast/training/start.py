@@ -124,8 +124,8 @@ def same_backend(name: str | None) -> str | None:
     if len(set(found)) > 1:
         other = next(i for i, each in enumerate(found) if each != found[0])
         raise Error(
-            f"process 1 would compute on {found[0]} and process {other + 1} on {found[other]}: give --backend, or start "
-            "one process for each GPU."
+            f"process 1 would compute on {found[0]} and process {other + 1} on {found[other]}: give --backend, or "
+            "start one process for each GPU."
         )
     return found[0]
 
