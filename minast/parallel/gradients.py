@@ -52,12 +52,12 @@ class Gradients:
         wire: str = "float32",
         fixed: bool = False,
         shard: bool = False,
-        bucket: int = BUCKET,
+        bucket: int | None = None,
     ):
         check(clips, parts, group.size, wire, fixed)
         self.group, self.trained, self.clips, self.parts = group, trained, clips, parts
         self.wire, self.fixed, self.shard = wire, fixed, shard
-        self.buckets = buckets(n - (trained.start or 0), group.size, bucket)
+        self.buckets = buckets(n - (trained.start or 0), group.size, bucket or min(BUCKET, n // 8))
         self.flat, self.left, self.begun, self.sums = None, [], [], []
 
     def __call__(
