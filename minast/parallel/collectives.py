@@ -85,35 +85,42 @@ class Begun:
     """An operation under way.   steps: its generator"""
 
     def __init__(self, steps: Generator):
-        self.steps, self.request, self.done = steps, None, False
+        self.steps, self.stage, self.request, self.done = steps, 0, None, False
 
-    def advance(self, is_done: Callable[[Any], bool]) -> bool:
+    def begin(self, turn: Callable[[int], object] = int) -> None:
+        """Make the next request.   turn: is called before, with the number of this operation's request, from 0"""
+        turn(self.stage)
+        self.stage, self.request = self.stage + 1, next(self.steps, None)
+        self.done = self.request is None
+
+    def advance(self, is_done: Callable[[Any], bool], turn: Callable[[int], object] = int) -> bool:
         """Go on as far as is possible now.   -> whether it is done"""
         while not self.done:
             if self.request is not None and not is_done(self.request):
                 return False
-            self.request = next(self.steps, None)
-            self.done = self.request is None
+            self.begin(turn)
         return True
 
 
 class Progress:
     """A thread that moves operations on while the program computes: MPI's do nothing unless somebody asks.
 
-    is_done(request): asks. The first error of the thread is raised by `wait`.
+    is_done(request): asks. All ranks must make their requests in the same order, and only the program's is: so the
+    first request of an operation is made when it begins, and a further one when all operations before it are done;
+    turn(0) or turn(1 ...) is called before, to keep the two kinds apart. The first error is raised by `wait`.
     """
 
-    def __init__(self, is_done: Callable[[Any], bool]):
-        self.is_done, self.lock, self.wake = is_done, threading.Lock(), threading.Event()
+    def __init__(self, is_done: Callable[[Any], bool], turn: Callable[[int], object] = int):
+        self.is_done, self.turn, self.lock, self.wake = is_done, turn, threading.Lock(), threading.Event()
         self.open, self.error, self.thread = [], None, None
 
     def begin(self, steps: Generator) -> Begun:
         """Start an operation."""
         begun = Begun(steps)
         with self.lock:
-            if not begun.advance(self.is_done):
-                self.open.append(begun)
-                self.wake.set()
+            begun.begin(self.turn)
+            self.open.append(begun)
+            self.wake.set()
         if self.thread is None:
             self.thread = threading.Thread(target=self._run, daemon=True, name="minast-progress")
             self.thread.start()
@@ -130,7 +137,8 @@ class Progress:
     def _look(self):
         with self.lock:
             try:
-                self.open = [each for each in self.open if not each.advance(self.is_done)]
+                while self.open and self.open[0].advance(self.is_done, self.turn):
+                    self.open.pop(0)
             except Exception as error:  # MPI's own
                 self.error = self.error or error
                 for each in self.open:

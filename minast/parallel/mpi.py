@@ -42,11 +42,12 @@ class MpiGroup(Ranks):
 
     def __init__(self, MPI: Any):
         self.MPI, world = MPI, MPI.COMM_WORLD
-        self.arrays, self.words = world.Dup(), world.Dup()  # so that an error can be told while arrays are under way
+        self.kinds, self.words = (world.Dup(), world.Dup()), world.Dup()  # each has an order of its own
+        self.arrays = self.kinds[0]
         self.machine = world.Split_type(MPI.COMM_TYPE_SHARED, key=world.rank)
         self.rank, self.size = world.rank, world.size
         self.local_rank, self.local_size = self.machine.rank, self.machine.size
-        self.progress = Progress(lambda request: request.Test())
+        self.progress = Progress(lambda request: request.Test(), self._turn)
         about = np.frombuffer(b"".join(self.talk(np.array([self.rank, os.getpid()]).tobytes(), local=True)), int)
         self.watch = Watch(self, dict(about.reshape(-1, 2).tolist()))
 
@@ -66,6 +67,9 @@ class MpiGroup(Ranks):
         from .nccl import NcclGroup
 
         return NcclGroup(self, xp)
+
+    def _turn(self, stage):
+        self.arrays = self.kinds[min(stage, 1)]
 
     def _sum(self, part):
         return self.arrays.Iallreduce(self.MPI.IN_PLACE, part)
