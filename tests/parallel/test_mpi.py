@@ -1,4 +1,4 @@
-"""Real processes through MPI: runs of two and of four are those of one; one that is killed, stopped, or has an error."""
+"""Processes through MPI: runs of two and of four are those of one; one that is killed, stopped, or has an error."""
 
 import importlib.util
 import os
@@ -103,11 +103,9 @@ def test_a_run_of_two_and_of_four_processes_is_that_of_one(tones, tmp_path):
         status, out, err = run(size, "minast.train", tones, "--out", folder, *RUN, *FIXED, *more)
         assert status == 0, err
         assert same(state(folder), state(tmp_path / "fixed-1")) and set(os.listdir(folder)) == files
-    alone = run(1, "minast.evaluate", tmp_path / "1" / "best.npz", tones, "--split", "all", "--json")
-    assert (
-        alone[0] == 0
-        and alone[:2] == run(2, "minast.evaluate", tmp_path / "1" / "best.npz", tones, "--split", "all", "--json")[:2]
-    )
+    words = ["minast.evaluate", tmp_path / "1" / "best.npz", tones, "--split", "all", "--json"]
+    alone, shared = (run(count, *words)[:2] for count in (1, 2))
+    assert alone[0] == 0 and shared == alone
 
 
 def test_a_run_goes_on_with_another_number(tones, tmp_path):
@@ -172,14 +170,14 @@ def test_an_error_is_said_once(tones, tmp_path):
     assert status == 2 and err.count("already holds a training run") == 1
 
 
-def test_a_file_that_is_found_late(tones, tmp_path, monkeypatch):
-    """Bad for one process alone, in the middle of a run: all stop, the run is saved, and one sentence says how to go on."""
+def test_a_file_that_is_found_late(tones, tmp_path):
+    """Bad for one process alone, in the middle of a run: all stop, it is saved, and one sentence says how to go on."""
     status, out, err = run(2, "tests.parallel.late", tones, "--out", tmp_path / "run", *RUN)
     assert status == 2, err
     assert err.count("minast: ") == 1 and "The run is saved after step" in err and "--skip-bad" in err
-    status, out, err = run(2, "tests.parallel.late", "--resume", tmp_path / "run", "--skip-bad")
+    status, _, err = run(2, "tests.parallel.late", "--resume", tmp_path / "run", "--skip-bad")
     assert status == 0, err
-    model, info = minast.load(tmp_path / "run" / "last.npz", "numpy")
+    _, info = minast.load(tmp_path / "run" / "last.npz", "numpy")
     assert len(info.history) == 3
 
 
