@@ -12,6 +12,7 @@ own cores, and --threads 1 on two: sums on a processor take the cores that the p
 import json
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 
@@ -24,8 +25,10 @@ from ..parallel.scaling import Cluster, Link, predicted
 from ..parallel.scaling import step as predicted_step
 from ..storage.files import atomic
 from ..training.learner import new_learner
+from . import readme
 from .table import number as shown
 
+PAGE = Path(parallel.__file__).with_name("README.md")
 RANKS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 FLOP = 3 * 242e9  # of a clip of 10 s through base, forward and backward: `minast bench profile` counts 242 forward
 SIZES = (2**12, 2**22)  # elements of the sums that give latency and bandwidth
@@ -37,6 +40,8 @@ def main(argv=None):
         args = parser().parse_args(argv)
         cluster = Cluster(Link(args.inside * 1e9, args.latency * 1e-6), Link(args.outside * 1e9, args.latency * 1e-6))
         found = {"predicted": table(args, cluster)}
+        if args.readme and not group.rank:
+            readme.write(PAGE, "scaling", "\n".join(found["predicted"]))
         print("\n".join(found["predicted"]))
         if group.size > 1:
             found["measured"] = measured(args, group)
@@ -90,7 +95,14 @@ def parser():
         "--clips", type=whole(1, 1000), metavar="N", default=8, help="clips of each process here (default: 8)"
     )
     p.add_argument("--rounds", type=whole(1, 10000), metavar="N", default=7, help="timed rounds (default: 7)")
+    p.add_argument(
+        "--link",
+        type=number(0, 1e6, above=True),
+        metavar="GB/S",
+        help="let sums here take as long as over such a link, on which they cost no processor time",
+    )
     p.add_argument("--json", metavar="FILE", help="write the numbers to FILE")
+    p.add_argument("--readme", action="store_true", help="write the prediction into minast/parallel/README.md")
     cli.add_threads(p)
     return p
 
@@ -133,14 +145,37 @@ def median(group, rounds: int, work: Callable[[], object]) -> float:
     return float(np.median(group.gather(times[1:]).max(axis=0)))
 
 
-def link(group, rounds: int) -> tuple[Link, list[float]]:
-    """Bandwidth and latency as a ring of these ranks has them, from two sums.   -> Link, their seconds"""
+class Held:
+    """A request that is not done before a time."""
+
+    def __init__(self, request, until: float):
+        self.request, self.until = request, until
+
+    def Test(self) -> bool:  # as MPI's are asked
+        """Whether it is done."""
+        return time.monotonic() >= self.until and self.request.Test()
+
+
+def slow_down(group, bandwidth: float) -> None:
+    """Let sums take as long as a ring over a link of `bandwidth` bytes a second, one after the other."""
+    inner, free = group._sum, [0.0]
+
+    def held(part):
+        takes = 2 * (group.size - 1) / group.size * part.nbytes / bandwidth
+        free[0] = max(free[0], time.monotonic()) + takes
+        return Held(inner(part), free[0])
+
+    group._sum = held
+
+
+def link(group, rounds: int) -> Link:
+    """Bandwidth and latency as a ring of these ranks has them, from two sums."""
     parts = [np.ones(n, np.float32) for n in SIZES]
     times = [median(group, rounds, lambda part=part: group.wait([group.begin_all_reduce(part)])) for part in parts]
     ranks, (small, large) = group.size, times
     moved = 2 * (ranks - 1) / ranks * 4
     bandwidth = moved * (SIZES[1] - SIZES[0]) / max(large - small, 1e-9)
-    return Link(bandwidth, max(0.0, small - moved * SIZES[0] / bandwidth) / (2 * (ranks - 1))), times
+    return Link(bandwidth, max(0.0, small - moved * SIZES[0] / bandwidth) / (2 * (ranks - 1)))
 
 
 def measured(args, group) -> dict:
@@ -170,7 +205,9 @@ def measured(args, group) -> dict:
         model.zero_grad()
         gradients(model, x, y, config.loss)
 
-    wire, _ = link(group, args.rounds)
+    if args.link:
+        slow_down(group, args.link * 1e9)
+    wire = link(group, args.rounds)
     times = {each.__name__: median(group, args.rounds, each) for each in (alone, sums, after, overlapped)}
     each = [times["sums"] * size / sum(messages) for size in messages]
     guess = predicted_step(times["alone"], 0.0, messages, each)
