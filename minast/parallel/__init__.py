@@ -18,7 +18,7 @@ from collections.abc import Iterator
 
 from .. import threads
 from ..console.say import complain
-from ..errors import Error
+from ..errors import Error, reason
 from .group import SINGLE, Elsewhere, Group
 
 # What launchers tell their processes: Open MPI; MPICH, Intel MPI and srun --mpi=pmi2; srun --mpi=pmix
@@ -59,9 +59,10 @@ def joined() -> Iterator[Group]:
     except Elsewhere:
         group.leave()
         raise SystemExit(2) from None
-    except Error as error:
-        if group.failed(str(error)):
-            complain(error)
+    except (Error, OSError, MemoryError) as error:
+        sentence = error if isinstance(error, Error) else in_words(error)
+        if group.failed(str(sentence)):
+            complain(sentence)
         group.leave()  # nobody ends before it is said: launchers end all as soon as one does
         raise SystemExit(2) from None
     except KeyboardInterrupt as stopped:
@@ -98,6 +99,13 @@ def settled(group: Group) -> Iterator[None]:
     finally:
         if asked is None:
             os.environ.pop(threads.VARIABLE, None)
+
+
+def in_words(error: OSError | MemoryError) -> str:
+    """What a full disk or memory, or a file that is gone, has to say."""
+    if isinstance(error, MemoryError):
+        return f"out of memory ({error}): use a smaller model or batch, or fewer processes."
+    return f"{error.filename or 'a file or stream'}: {error.strerror or reason(error)}."
 
 
 @contextlib.contextmanager

