@@ -11,7 +11,7 @@ own cores, and --threads 1 on two: sums on a processor take the cores that the p
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -134,15 +134,17 @@ def table(args, cluster) -> list[str]:
 # -- here ----------------------------------------------------------------------------------------------------------
 
 
-def median(group, rounds: int, work: Callable[[], object]) -> float:
-    """Seconds of `work` on the slowest rank, the median of the rounds after one that is not timed."""
-    times = []
-    for _ in range(rounds + 1):
-        group.barrier()
-        began = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - began)
-    return float(np.median(group.gather(times[1:]).max(axis=0)))
+def medians(group, rounds: int, works: Sequence[Callable[[], object]]) -> list[float]:
+    """Seconds of each on the slowest rank: they alternate, and a first round is not timed."""
+    times = np.empty((rounds + 1, len(works)))
+    for row in times:
+        for i, work in enumerate(works):
+            group.barrier()
+            began = time.perf_counter()
+            work()
+            row[i] = time.perf_counter() - began
+    slowest = group.gather(times[1:].ravel()).max(axis=0).reshape(rounds, -1)
+    return np.median(slowest, axis=0).tolist()
 
 
 class Held:
@@ -171,7 +173,8 @@ def slow_down(group, bandwidth: float) -> None:
 def link(group, rounds: int) -> Link:
     """Bandwidth and latency as a ring of these ranks has them, from two sums."""
     parts = [np.ones(n, np.float32) for n in SIZES]
-    times = [median(group, rounds, lambda part=part: group.wait([group.begin_all_reduce(part)])) for part in parts]
+    works = [lambda part=part: group.wait([group.begin_all_reduce(part)]) for part in parts]
+    times = medians(group, rounds, works)
     ranks, (small, large) = group.size, times
     moved = 2 * (ranks - 1) / ranks * 4
     bandwidth = moved * (SIZES[1] - SIZES[0]) / max(large - small, 1e-9)
@@ -201,14 +204,25 @@ def measured(args, group) -> dict:
         flat = model.dw.flat
         group.wait([group.begin_all_reduce(flat[s]) for s in gradients.buckets])
 
+    waits, wait = [], group.wait
+
+    def timed(begun):
+        began = time.perf_counter()
+        wait(begun)
+        waits.append(time.perf_counter() - began)
+
     def overlapped():
+        group.wait = timed
         model.zero_grad()
         gradients(model, x, y, config.loss)
+        group.wait = wait
 
     if args.link:
         slow_down(group, args.link * 1e9)
     wire = link(group, args.rounds)
-    times = {each.__name__: median(group, args.rounds, each) for each in (alone, sums, after, overlapped)}
+    works = (alone, sums, after, overlapped)
+    times = dict(zip((work.__name__ for work in works), medians(group, args.rounds, works), strict=True))
+    left = float(np.median(group.gather(waits[1:]).min(axis=0)))  # the rank whose pass ends last waits for sums alone
     each = [times["sums"] * size / sum(messages) for size in messages]
     guess = predicted_step(times["alone"], 0.0, messages, each)
     sharded = new_learner(AST(shape, "fast"), TrainConfig(batch=config.batch, shard_optimizer=True), group=group)
@@ -222,7 +236,8 @@ def measured(args, group) -> dict:
         "predicted": guess.total,
         "predicted_hidden": guess.hidden,
         "predicted_sums": sum(ring(size, group.size, wire) for size in messages),
-        "hidden": 1 - (times["overlapped"] - times["alone"]) / times["sums"],
+        "waited": left,
+        "hidden": 1 - left / times["sums"],
         "moments": moments(learner.optimizer),
         "moments_sharded": int(group.gather([moments(sharded.optimizer)]).max()),
     }
@@ -248,7 +263,8 @@ def sentences(found: dict, ranks: int) -> list[str]:
         f"{shown(found['predicted_sums'], 's')}, measured {seconds['sums']}",
         f"  passes alone {seconds['alone']}, sums after them {seconds['after']}, sums meanwhile {seconds['overlapped']}"
         f" (predicted {seconds['predicted']})",
-        f"  hidden {found['hidden']:.0%} of the sums (predicted {found['predicted_hidden']:.0%})",
+        f"  after the pass {shown(found['waited'], 's')} of the sums are left: {found['hidden']:.0%} are hidden "
+        f"(predicted {found['predicted_hidden']:.0%})",
         f"  moments {found['moments'] / 1e6:.1f} MB a process, sharded {found['moments_sharded'] / 1e6:.1f} MB",
     ]
 
