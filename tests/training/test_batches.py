@@ -183,3 +183,11 @@ def test_drawn_by_clip_a_part_needs_no_clips_of_others():
     features, chosen = FeatureConfig(mel_bins=32, frames=48), np.array([7, 3, 3, 5])
     x, _ = batches.training_batch(mels, np.eye(10), chosen, features, config, 0, 0, draws="clip", part=slice(1, 3))
     assert set(read) == {3} and not np.array_equal(x[0], x[1])  # the same clip twice, changed in two ways
+
+
+def test_without_augmentation_both_ways_of_drawing_are_the_same():
+    """As in the run of the built-in sounds, whose losses the README has."""
+    mels = [np.random.default_rng(i).standard_normal((12, 8)).astype(np.float32) for i in range(20)]
+    given = mels, np.eye(20, dtype=np.float32), np.arange(20), FEATURES, TrainConfig(), 0, 1
+    for a, b in zip(*(batches.training_batch(*given, draws=draws) for draws in ("clip", "batch")), strict=True):
+        assert np.array_equal(a, b)
