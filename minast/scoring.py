@@ -108,10 +108,10 @@ def clip_scores(
     own = [i for i in range(len(mels)) if i // batch % group.size == group.rank]
 
     def inputs():
-        for i in own:
+        for done, i in enumerate(own):
             yield model_inputs(mels[i], info.features)
-            if bar is not None:
-                bar.update(group.size if bar.n + group.size <= len(mels) else len(mels) - bar.n)
+            if bar is not None:  # the others are about as far
+                bar.update(len(mels) * (done + 1) // len(own) - len(mels) * done // len(own))
 
     scores = np.zeros((len(mels), model.config.classes))
     for i, rows in zip(own, by_clip(segment_scores(model, info.loss), inputs(), batch), strict=True):

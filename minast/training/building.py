@@ -6,7 +6,6 @@ from argparse import Namespace
 from .. import pretrained
 from ..config import PRESETS, FeatureConfig, ModelConfig, TrainConfig
 from ..model import AST
-from ..parallel import world
 from ..text import duration
 from .estimate import BACKENDS, TOO_LONG, coarser, estimate
 from .run import TrainingData
@@ -28,7 +27,7 @@ def affordable_model(
         model, origin = new_model(options, chosen, classes, features, config, quiet=slow is not None)
         if model.backend.name not in BACKENDS:
             return model, origin
-        found = estimate(model.config, config, model.backend.name, len(data.train), each, last, world())
+        found = estimate(model.config, config, model.backend.name, len(data.train), each, last)
         if found.run < TOO_LONG:
             break
         slow = slow or found

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..config import PRESETS, ModelConfig, TrainConfig
 from ..model import AST
-from ..parallel.group import SINGLE, Group
+from ..parallel import world
 from ..text import duration
 
 TOO_LONG = 2 * 3600  # seconds that a run may take by default
@@ -29,20 +29,13 @@ class Estimate:
         return f"one epoch takes about {duration(self.epoch)}, the run about {duration(self.run)}"
 
 
-def estimate(
-    model: ModelConfig,
-    config: TrainConfig,
-    backend: str,
-    clips: int,
-    scored: int,
-    last: int,
-    group: Group = SINGLE,
-) -> Estimate:
+def estimate(model: ModelConfig, config: TrainConfig, backend: str, clips: int, scored: int, last: int) -> Estimate:
     """What a run with `clips` training clips takes, which scores `scored` segments an epoch and `last` at its end.
 
-    group: processes that share the work; the slowest counts, and what they tell each other is not counted.
+    Of several processes, which share the work, the slowest counts; what they tell each other is not counted.
     """
-    clip = float(group.gather([seconds_per_clip(model, config, backend)]).max()) / group.size
+    each = world().gather([seconds_per_clip(model, config, backend)])
+    clip = float(each.max()) / len(each)
     epoch = clip * (clips * (1 - getattr(config, "patchout", 0)) + SCORING * scored)
     return Estimate(epoch, epoch * config.epochs + SCORING * clip * last)
 
