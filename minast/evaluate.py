@@ -18,7 +18,7 @@ from functools import partial
 
 import numpy as np
 
-from . import cli, metrics, plots, scoring
+from . import cli, metrics, parallel, plots, scoring
 from .datasets import duplicates, summary, understood
 from .datasets.common import named, quoted
 from .decisions import reliability
@@ -35,7 +35,12 @@ COLUMNS = ("accuracy", "precision", "recall", "F1", "AP", "ECE", "threshold")  #
 
 def main(argv=None):
     """The command.   -> exit status"""
-    args = parser().parse_args(argv)
+    with parallel.joined() as group:
+        return evaluate(parser().parse_args(argv), group.rank == 0)
+
+
+def evaluate(args, speaks: bool = True) -> int:
+    """The command after its flags.   speaks: whether this process writes and prints; -> exit status"""
     ensemble = Ensemble.load(args.checkpoint, args.backend, args.raw)
     data = open_as_trained(args, ensemble)
     for sentence in duplicates.leaks(data):
@@ -45,6 +50,8 @@ def main(argv=None):
     for sentence in caveats(ensemble):
         cli.note(sentence)
     tested = scored(ensemble, data, args.split, args)
+    if not speaks:
+        return 0
     loss = data.scored_as
     limits = 0.5 if ensemble.decisions is None else ensemble.decisions.limits
     result = overall(tested, loss, limits)

@@ -11,6 +11,7 @@ from .datasets import Clip, Dataset, content, open_dataset
 from .datasets.common import named, quoted
 from .ensemble import Ensemble
 from .errors import Error
+from .parallel import world
 from .training.bad_files import say_notes, usable
 from .training.feature_cache import FeatureCache
 
@@ -104,7 +105,7 @@ def progress_scores(member, mels, members=1):
 
     label = "scores" if members == 1 else f"scores of {member.name}"
     with tqdm(total=len(mels), desc=label, unit="clip", disable=None, leave=False) as bar:
-        return scoring.clip_scores(member.model, member.info, mels, bar=bar)
+        return scoring.clip_scores(member.model, member.info, mels, bar=bar, group=world())
 
 
 def never_trained_on(data: Dataset, split: str, ensemble: Ensemble) -> tuple[Sequence[Clip], int | None]:

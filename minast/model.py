@@ -5,6 +5,9 @@ Gradients are ADDED to `model.dw`: call `zero_grad` before a new step.
 """
 
 import copy
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -43,6 +46,8 @@ class AST:
 
     report: Any = None  # of pretrained.load: what became of every array
     frozen: int = 0  # `loss_and_grad` computes no gradients of the embeddings and of so many lowest blocks; 0: of all
+    _listener: Callable[[int], object] | None = None  # see `telling`
+    told: Callable[[int], object] | None = None  # the same, while the last part of a batch is computed
 
     def __init__(
         self,
@@ -166,17 +171,33 @@ class AST:
         if keep is not None:
             arrays["keep"] = self._checked_keep(keep, len(x))
         tokens = self.config.tokens if keep is None else self.config.prefix_tokens + arrays["keep"].shape[1]
-        total, logits = 0.0, []
-        for part in self._parts(len(x), parts, tokens):
+        total, logits, slices = 0.0, [], self._parts(len(x), parts, tokens)
+        for part in slices:
+            self.told = self._listener if part is slices[-1] else None
             share = (part.stop - part.start) / len(x)  # the loss is a mean over all clips
             inputs = *(array[part] for array in arrays.values()), *whole.values()
             settings = (*arrays, *whole), loss, share * float(scale), self.frozen
             value, out = self._run(self._step, inputs, settings)
             total += share * value
             logits.append(out)
+        self.told = None
         self.encoder.weights_will_change()
         logits = logits[0] if len(logits) == 1 else self.xp.concatenate(logits)
         return float(total) if wait else total, logits
+
+    @contextmanager
+    def telling(self, listener: Callable[[int], object] | None) -> Iterator[None]:
+        """Within it `loss_and_grad` calls listener(i) while it goes on: `dw.flat[i:]` is complete, or will be.
+
+        On a GPU it will be when the work that is queued by then is done; no CUDA graph is replayed. The numbers i fall,
+        from the final norm's first gradient to that of the lowest block; that the last one, the embeddings', is done is
+        not told.
+        """
+        self._listener = listener
+        try:
+            yield
+        finally:
+            self._listener = None
 
     def _step(self, *inputs_and_settings):
         """Forward and backward pass for `scale` times the loss.   *arrays, their names, loss, scale, frozen
@@ -218,11 +239,13 @@ class AST:
         """
         encoder, depth = self.encoder, self.config.depth
         dx = encoder.norm_backward(dx, tape.pop(), lowest=frozen == depth)
+        self._tell("norm.weight")
         for i in reversed(range(frozen, depth)):
             cache = tape.pop()
             if self.activation_checkpointing:
                 _, cache = encoder.block_forward(i, cache, prefix_only=i == depth - 1)
             dx = encoder.block_backward(i, dx, cache, prefix_only=i == depth - 1, lowest=i == frozen)
+            self._tell(f"blocks.{i}.norm1.weight")
         return None if frozen else encoder.embed_backward(dx, tape.pop(), to_input)
 
     def loss(self, logits: Array, y: Array, loss: str = "bce") -> float:
@@ -236,6 +259,11 @@ class AST:
         grad = (layers.bce_backward if loss == "bce" else layers.ce_backward)(cache) if backward else None
         return value, grad
 
+    def _tell(self, name):
+        """The gradients of this weight, and of all behind it, are complete."""
+        if self.told is not None:
+            self.told(self._place(name))
+
     # -- weights -----------------------------------------------------------------------------------------------
 
     @property
@@ -246,10 +274,13 @@ class AST:
     @property
     def trained(self) -> slice:
         """Where the weights that are not `frozen` lie in the flat arrays: those of the upper blocks and the head."""
-        names = list(shapes(self.config))
         first = f"blocks.{self.frozen}.norm1.weight" if self.frozen < self.config.depth else "norm.weight"
-        below = names[: names.index(first)] if self.frozen else []
-        return slice(flat_size({name: self.w[name].shape for name in below}, self.dtype), None)
+        return slice(self._place(first) if self.frozen else 0, None)
+
+    def _place(self, name):
+        """Where a weight begins in the flat arrays."""
+        below = takewhile(lambda other: other != name, self.w)
+        return flat_size({other: self.w[other].shape for other in below}, self.dtype)
 
     def layout(self, flat: Array) -> Views:
         """Views of another array like `w.flat` (moments, a mask) under the weights' names."""

@@ -15,6 +15,7 @@ from .decisions.calibration import probabilities as probabilities
 from .errors import Error
 from .features import frame_count, hop_seconds, model_inputs, normalise, segment_starts, segments
 from .model import AST
+from .parallel.group import SINGLE, Group
 
 BATCH = 16  # segments that go through the model together
 CHANCE = 0.55  # AUC: what is below is of no use, even if it is no accident
@@ -95,21 +96,30 @@ def clip_mean(rows: np.ndarray) -> np.ndarray:
     return (rows * (1 / len(rows))).sum(axis=0)
 
 
-def clip_scores(model: AST, info: Info, mels: Sequence[np.ndarray], batch: int = BATCH, bar=None) -> np.ndarray:
+def clip_scores(
+    model: AST, info: Info, mels: Sequence[np.ndarray], batch: int = BATCH, bar=None, group: Group = SINGLE
+) -> np.ndarray:
     """The mean of the segments' probabilities of each clip.   mels: n log-mels (T, F) -> (n, K) float64
 
-    info: anything with `features` and `loss`. bar: a tqdm bar, advanced once per clip.
+    info: anything with `features` and `loss`. bar: a tqdm bar, advanced once per clip. group: processes that share the
+    work, each with the same clips and the same model; all get all scores. `batch` clips in a row stay together, so
+    that clips of one segment have the same bits for any number of processes.
     """
+    own = [i for i in range(len(mels)) if i // batch % group.size == group.rank]
 
     def inputs():
-        for i in range(len(mels)):
+        for done, i in enumerate(own):
             yield model_inputs(mels[i], info.features)
-            if bar is not None:
-                bar.update()
+            if bar is not None:  # the others are about as far
+                bar.update(len(mels) * (done + 1) // len(own) - len(mels) * done // len(own))
 
     scores = np.zeros((len(mels), model.config.classes))
-    for total, rows in zip(scores, by_clip(segment_scores(model, info.loss), inputs(), batch), strict=True):
-        total[:] = clip_mean(rows)
+    for i, rows in zip(own, by_clip(segment_scores(model, info.loss), inputs(), batch), strict=True):
+        scores[i] = clip_mean(rows)
+    if group.size > 1:
+        for rank, rows in enumerate(group.talk(scores[own].tobytes())):
+            places = [i for i in range(len(mels)) if i // batch % group.size == rank]
+            scores[places] = np.frombuffer(rows).reshape(-1, scores.shape[1])
     return scores
 
 

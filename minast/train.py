@@ -8,6 +8,7 @@
   python -m minast.train esc50:path/to/ESC-50 --recipe esc50 --pretrained ast.pth
   python -m minast.train --resume runs/builtin-nano   continue after Ctrl-C, bit for bit
   python -m minast.train --resume runs/builtin-nano --epochs 6          train a finished run longer
+  mpiexec -n 4 python -m minast.train my_sounds/      four processes: see minast/parallel/README.md
 
 A validation split chooses the best epoch and stops a run early (--patience); the test clips are scored once. Without
 one nothing is chosen: the last epoch is quoted. The output folder gets best.npz and last.npz, history.csv, curves.png,
@@ -17,7 +18,7 @@ augmentation; preset and strides, where the default would take more than two hou
 the first.
 """
 
-from . import cli
+from . import cli, parallel
 from .console import signals
 from .training import flags
 from .training.fit import fit, train
@@ -33,7 +34,8 @@ def parser() -> cli.Parser:
 def main(argv: list[str] | None = None) -> int:
     """The command.   -> exit status: 0 done; 130, 143 or 129 stopped by Ctrl-C, SIGTERM or SIGHUP"""
     try:
-        train(parser().parse_args(argv))
+        with parallel.joined():
+            train(parser().parse_args(argv))
     except KeyboardInterrupt as stopped:
         return signals.status_of(stopped)
     return 0

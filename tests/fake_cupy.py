@@ -268,7 +268,7 @@ def _in_place(name):
     return run
 
 
-for _name in ("ge", "lt", "and"):
+for _name in ("ge", "lt", "and", "rshift", "lshift"):
     setattr(ndarray, f"__{_name}__", _operator(f"__{_name}__"))
 for _name in ("add", "sub", "mul", "truediv"):
     setattr(ndarray, f"__{_name}__", _operator(f"__{_name}__"))
@@ -324,6 +324,18 @@ def zeros(shape, dtype=float):
 
 def zeros_like(x):
     return zeros(x.shape, x.dtype)
+
+
+def empty_like(x):
+    return empty(x.shape, x.dtype)
+
+
+def isnan(x):
+    return fresh(np.isnan, x)
+
+
+def square(x, dtype=None):
+    return fresh(np.square, x, dtype=dtype)
 
 
 def asarray(x, dtype=None):
@@ -443,6 +455,9 @@ def install(monkeypatch, late=None):
         "empty",
         "zeros",
         "zeros_like",
+        "empty_like",
+        "isnan",
+        "square",
         "asarray",
         "ascontiguousarray",
         "concatenate",

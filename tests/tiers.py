@@ -10,6 +10,7 @@ EMULATOR = (
     "gpu/",
     *(f"bench/test_{name}.py" for name in ("kernel_rows", "launches", "precision", "registers", "sass", "whole")),
 )
+EMULATOR += ("parallel/test_nccl.py",)
 NOTEBOOKS = ("tutorials/",)
 
 KERNELS = re.compile(r"gpu/test_(kernels|half)\w*\.py")
@@ -74,6 +75,13 @@ SLOW = {
     "review/test_page.py": {
         "test_memory_does_not_grow_with_the_length": None,
         "test_from_a_scan_to_a_model_of_ones_own": None,
+    },
+    "parallel/test_nccl.py": {"test_steps_are_those_of_the_emulator": "all-fixed"},
+    "parallel/test_mpi.py": {
+        **dict.fromkeys(("test_a_run_of_two_and_of_four_processes_is_that_of_one", "test_a_killed_process")),
+        **dict.fromkeys(("test_a_run_goes_on_with_another_number", "test_stopped_on_one_and_saved_on_all")),
+        **dict.fromkeys(("test_an_error_is_said_once", "test_a_file_that_is_found_late")),
+        "test_scaling_is_measured": None,
     },
     "pages/test_browser.py": {
         "test_a_click_sorts_a_field_filters_and_a_button_unfolds": None,

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable
 from typing import NamedTuple
 
-from . import exported
+from . import exported, scaling
 from .cpu import features, models, process, recordings
 from .cpu import kept as activations
 from .gpu import backends, latency, step, throughput
@@ -68,6 +68,7 @@ TABLES = {
     "sass": Entry(sass.main, "instructions in the innermost loops of the attention kernels"),
     "launches": Entry(launches.main, "every launch and product of a training step, with bytes and FLOP"),
     "precision": Entry(precision.main, "gradients in TF32 and 16 bits against float32, tensor by tensor"),
+    "scaling": Entry(scaling.main, "a step with 1 to 1024 GPUs, predicted; with mpiexec, measured beside it"),
 }
 COMMANDS = {"exported": Entry(exported.main, "what a checkpoint loses and gains as ONNX, and in int8, on a data set")}
 

@@ -96,7 +96,7 @@ class Pass(NamedTuple):
     def replays(self) -> bool:
         """Whether the pass may run as a CUDA graph."""
         model = self.method.__self__
-        return model.cuda_graphs and model.backend.name == "cuda"
+        return model.cuda_graphs and model.backend.name == "cuda" and model.told is None
 
     @property
     def key(self) -> tuple:

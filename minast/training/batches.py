@@ -1,7 +1,8 @@
 """From the features of clips to the batches of a run: which clips, in which order, how augmented.
 
-Every random number comes from (seed, purpose, epoch, step), so that a run can stop at any step and continue as if it
-had not: there is no generator whose state would have to be saved.
+Every random number comes from (seed, purpose, epoch, place of the clip in it), so that a run can stop at any step and
+continue as if it had not, also with another number of processes: there is no generator whose state would have to be
+saved.
 """
 
 from collections.abc import Sequence
@@ -45,6 +46,8 @@ def training_batch(
     epoch: int,
     step: int,
     waves: Waveforms = NO_WAVES,
+    draws: str = "batch",
+    part: slice | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The clips `chosen`, augmented as `config` says, in AST's order (see augment.py).
 
@@ -52,37 +55,67 @@ def training_batch(
     are counted from 0 and seed the augmentation. waves: waveforms, where `config` mixes them; the log-mel of a mixture
     is computed once, at the end. A clip that is not mixed with anything has its log-mel from `mels`: AST subtracts the
     mean of its waveform as well, but so does `log_mel` of each frame.
+    draws "clip": the random numbers of a clip come from its place in the epoch, so that a `part` of the batch, that of
+    one of several processes, is the same whoever makes it, and needs no other clips. "batch": those of the whole batch
+    come from one generator, as in version 0.3 and before; a part is then cut from the whole.
     -> x (B, frames, F) float32, normalised; y (B, K) float32, soft where clips are mixed
     Raises minast.Error if waveforms are needed and not there.
     """
     if mixes_waveforms(config) and (waves.clips is None or (config.background and waves.background is None)):
         raise Error("this augmentation mixes waveforms: pass `waves`, or use mixup_of='power' without a background.")
-    rng = np.random.default_rng([config.seed, AUGMENT, epoch, step])
-    on = epoch >= config.augment_from
-    clips, rows = [], []
-    for i in chosen:
-        start = augment.place(len(mels[i]), features.frames, rng)
-        mel, y, wave = mels[i][start : start + features.frames], targets[i], None
-        if on and config.mixup and rng.random() < config.mixup:
-            j = int(rng.integers(len(mels)))
-            share = augment.mixup_share(rng)
-            second = augment.place(len(mels[j]), features.frames, rng)
-            if config.mixup_of == "waveform":
-                wave = augment.mix_waves(piece(waves, i, start, features), piece(waves, j, second, features), share)
-            else:
-                mel = augment.mix(mel, mels[j][second : second + features.frames], share)
-            y = share * y + (1 - share) * targets[j]
-        if on and config.background and rng.random() < config.background:
-            wave = piece(waves, i, start, features) if wave is None else wave
-            under = augment.excerpt(waves.background[int(rng.integers(len(waves.background)))], len(wave), rng)
-            wave = augment.mix_background(wave, under, rng.uniform(*augment.SNR))
-        if wave is not None:
-            mel = log_mel(wave, features.rate, features.mel_bins, features.window)
-        if on and config.gain:
-            mel = augment.gain(mel, config.gain, rng)
-        clips.append(pad_or_trim(mel, features.frames))
-        rows.append(smoothed(y, config))
-    x = np.stack(clips)
+    part = slice(0, len(chosen)) if part is None else part
+    source, on = (mels, targets, features, config, waves), epoch >= config.augment_from
+    if draws == "batch":
+        rng = np.random.default_rng([config.seed, AUGMENT, epoch, step])
+        made = [one_clip(i, on, rng, *source) for i in chosen]
+        x = changed(np.stack([mel for mel, _ in made]), on, rng, features, config)[part]
+        made = made[part]
+    else:
+        places = range(step * len(chosen), (step + 1) * len(chosen))[part]
+        generators = [np.random.default_rng([config.seed, AUGMENT, epoch, place]) for place in places]
+        made = [one_clip(i, on, rng, *source) for i, rng in zip(chosen[part], generators, strict=True)]
+        pairs = zip(made, generators, strict=True)
+        x = np.concatenate([changed(mel[None], on, rng, features, config) for (mel, _), rng in pairs])
+    return x, np.stack([y for _, y in made]).astype(np.float32)
+
+
+def one_clip(
+    i: int,
+    on: bool,
+    rng: np.random.Generator,
+    mels: Sequence[np.ndarray],
+    targets: np.ndarray,
+    features: FeatureConfig,
+    config: TrainConfig,
+    waves: Waveforms,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Clip i, a piece of it if it is long, mixed with others if augmentation is `on`.   -> (frames, F), (K,)"""
+    start = augment.place(len(mels[i]), features.frames, rng)
+    mel, y, wave = mels[i][start : start + features.frames], targets[i], None
+    if on and config.mixup and rng.random() < config.mixup:
+        j = int(rng.integers(len(mels)))
+        share = augment.mixup_share(rng)
+        second = augment.place(len(mels[j]), features.frames, rng)
+        if config.mixup_of == "waveform":
+            wave = augment.mix_waves(piece(waves, i, start, features), piece(waves, j, second, features), share)
+        else:
+            mel = augment.mix(mel, mels[j][second : second + features.frames], share)
+        y = share * y + (1 - share) * targets[j]
+    if on and config.background and rng.random() < config.background:
+        wave = piece(waves, i, start, features) if wave is None else wave
+        under = augment.excerpt(waves.background[int(rng.integers(len(waves.background)))], len(wave), rng)
+        wave = augment.mix_background(wave, under, rng.uniform(*augment.SNR))
+    if wave is not None:
+        mel = log_mel(wave, features.rate, features.mel_bins, features.window)
+    if on and config.gain:
+        mel = augment.gain(mel, config.gain, rng)
+    return pad_or_trim(mel, features.frames), smoothed(y, config)
+
+
+def changed(
+    x: np.ndarray, on: bool, rng: np.random.Generator, features: FeatureConfig, config: TrainConfig
+) -> np.ndarray:
+    """Log-mels of clips, normalised; masked, noisy and shifted if augmentation is `on`.   (B, frames, F) -> the same"""
     if on and config.freq_mask:
         x = augment.mask(x, config.freq_mask, 2, rng)
     if on and config.time_mask:
@@ -92,7 +125,7 @@ def training_batch(
         x = augment.noise(x, rng)
     if on and config.roll:
         x = augment.roll(x, config.roll, rng)
-    return x, np.stack(rows).astype(np.float32)
+    return x
 
 
 def smoothed(y: np.ndarray, config: TrainConfig) -> np.ndarray:
@@ -111,17 +144,32 @@ def piece(waves: Waveforms, i: int, start: int, features: FeatureConfig) -> np.n
     return waves.clips[i][start * shift : (start + features.frames - 1) * shift + frame]
 
 
-def patches_kept(clips: int, patches: int, config: TrainConfig, epoch: int, step: int) -> np.ndarray | None:
+def patches_kept(
+    clips: int,
+    patches: int,
+    config: TrainConfig,
+    epoch: int,
+    step: int,
+    draws: str = "batch",
+    part: slice | None = None,
+) -> np.ndarray | None:
     """Patchout: which of its `patches` each clip of a batch keeps, as `AST.loss_and_grad` takes it; None without.
 
     -> (clips, n) int32, n = (1 - config.patchout) patches, rounded, at least 1: drawn for each clip on its own, without
-    regard to their places (unstructured). epoch, and step within it, from 0, seed the draw.
+    regard to their places (unstructured). epoch, and step within it, from 0, seed the draw. draws, part: as in
+    `training_batch`.
     Source: Koutini et al. 2022, "Efficient training of audio transformers with patchout", section 2.3.
     """
     if not config.patchout:
         return None
-    rng, n = np.random.default_rng([config.seed, PATCHES, epoch, step]), max(1, round((1 - config.patchout) * patches))
-    order = rng.random((clips, patches), np.float32).argpartition(n - 1, axis=1)
+    n, part = max(1, round((1 - config.patchout) * patches)), slice(0, clips) if part is None else part
+    if draws == "batch":
+        numbers = np.random.default_rng([config.seed, PATCHES, epoch, step]).random((clips, patches), np.float32)[part]
+    else:
+        places = range(step * clips, (step + 1) * clips)[part]
+        seeds = ([config.seed, PATCHES, epoch, place] for place in places)
+        numbers = np.stack([np.random.default_rng(seed).random(patches, np.float32) for seed in seeds])
+    order = numbers.argpartition(n - 1, axis=1)
     return np.sort(order[:, :n], axis=1).astype(np.int32)
 
 

@@ -30,6 +30,7 @@ from ..datasets.clips import Clips
 from ..datasets.content import of_clip
 from ..errors import Error
 from ..features import checked_wave
+from ..parallel import world
 from ..storage.cache import private_folder
 from ..storage.files import remove_stale
 from ..storage.remembered import Remembered
@@ -99,9 +100,15 @@ class ClipCache(Sequence):
     def _fill(self, clips, label, bad, together, in_memory):
         from tqdm import tqdm
 
-        kept = IN_MEMORY if in_memory is None else in_memory
-        used, most = 0, {True: kept, False: max(kept, physical_memory() // 2)}  # by whether it is on disk
+        group = world()
+        kept = (IN_MEMORY if in_memory is None else in_memory) // group.local_size
+        used, most = (
+            0,
+            {True: kept, False: max(kept, physical_memory() // 2 // group.local_size)},
+        )  # by whether it is on disk
         groups = [clips[i : i + together] for i in range(0, len(clips), together)]
+        if group.local_size > 1:
+            self._fill_disk(groups[group.local_rank :: group.local_size], group)
         with threads.ordered(self._get, groups) as found_groups:  # decoding, FFT and products all release the GIL
             results = chain.from_iterable(found_groups)
             bar = tqdm(results, total=len(clips), desc=label, unit="clip", disable=self.quiet or None, leave=False)
@@ -116,6 +123,14 @@ class ClipCache(Sequence):
                     raise found
                 else:
                     bad.append((clip, found))
+
+    def _fill_disk(self, groups, group):
+        """Compute this process's share of what is not on disk, and wait for the others on this machine."""
+        if self.folder:
+            with threads.ordered(self._get, groups) as found:
+                for _ in found:
+                    pass
+        group.barrier(local=True)
 
     def __len__(self) -> int:
         return len(self.clips)

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..config import PRESETS, ModelConfig, TrainConfig
 from ..model import AST
+from ..parallel import world
 from ..text import duration
 
 TOO_LONG = 2 * 3600  # seconds that a run may take by default
@@ -29,8 +30,12 @@ class Estimate:
 
 
 def estimate(model: ModelConfig, config: TrainConfig, backend: str, clips: int, scored: int, last: int) -> Estimate:
-    """What a run with `clips` training clips takes, which scores `scored` segments an epoch and `last` at its end."""
-    clip = seconds_per_clip(model, config, backend)
+    """What a run with `clips` training clips takes, which scores `scored` segments an epoch and `last` at its end.
+
+    Of several processes, which share the work, the slowest counts; what they tell each other is not counted.
+    """
+    each = world().gather([seconds_per_clip(model, config, backend)])
+    clip = float(each.max()) / len(each)
     epoch = clip * (clips * (1 - config.patchout) + SCORING * scored)
     return Estimate(epoch, epoch * config.epochs + SCORING * clip * last)
 

@@ -28,12 +28,15 @@ def finish(run: Run, alone: bool = True) -> str:
     alone: also print what is in the folder and how to predict; a run of many leaves that out.
     """
     best = os.path.join(run.out, run_folder.BEST)
+    run.group.barrier()  # it is written
     run.data.settle()
     model, info = load(best, run.learner.model.backend.name, run.config.dtype)
     model.cuda_graphs = True
     dataset, shown = run.data.dataset, run.data.valid.clips[0]
-    chosen_on = scoring.clip_scores(model, info, run.data.valid) if run.chooses else None
+    chosen_on = scoring.clip_scores(model, info, run.data.valid, group=run.group) if run.chooses else None
     result = final_result(run, model, info, chosen_on)
+    if run.group.rank:
+        return best
     said = [*headline(run, result, scored_before(run)), *remarks(result)]
     if chosen_on is not None:
         before, (info, sentence) = info.decisions, decided(run, info, chosen_on)
@@ -63,7 +66,7 @@ def final_result(run: Run, model: AST, info: Info, chosen_on: np.ndarray | None)
     if run.data.test:
         mels, split, scores = run.data.test, "test", None
     return Result.of(
-        scoring.clip_scores(model, info, mels) if scores is None else scores,
+        scoring.clip_scores(model, info, mels, group=run.group) if scores is None else scores,
         run.data.dataset,
         mels.clips,
         split=split,

@@ -3,7 +3,7 @@
 import os
 from argparse import Namespace
 
-from .. import threads
+from .. import parallel, threads
 from ..console import signals
 from ..errors import Error
 from . import flags, many
@@ -26,7 +26,7 @@ def fit(data: str | os.PathLike | None, *, out: str | os.PathLike | None = None,
     """
     if data is None and options.get("resume") is None:
         raise Error("there is nothing to train on: data is None, and no run is to be resumed.")
-    with threads.fixed():  # `threads` as an option is for this run, not for the caller's process
+    with parallel.joined(), threads.fixed():  # `threads` as an option is for this run, not for the caller's process
         return train(flags.from_keywords(data, out=out, **options))
 
 
@@ -36,7 +36,9 @@ def train(options: Namespace) -> str:
     After Ctrl-C, SIGTERM or SIGHUP it says what was saved and how to continue, and raises KeyboardInterrupt, as
     signals.Stopped.
     """
-    with signals.raising(), threads.fixed():
+    with signals.raising(), parallel.joined() as group, threads.fixed():
         if many.wanted(options):
+            if group.size > 1:
+                raise Error("--folds and --seeds make many runs: start each with processes of its own, or one process.")
             return many.run_all(options)
         return run_one(options)

@@ -139,6 +139,7 @@ def add_training_flags(g):
         action=argparse.BooleanOptionalAction,
         help="recompute activations in the backward pass to save memory",
     )
+    add_parallel_flags(g)
     add(g, "lr", number(0, 1e38, above=True), "X", "peak learning rate")
     add(g, "optimizer", str, None, "AdamW, or AST's Adam with coupled weight decay", choices=("adamw", "adam"))
     add(g, "betas", number(0, 1, below=True), ("B1", "B2"), "decay rates of Adam's moments", nargs=2)
@@ -211,6 +212,32 @@ def add_training_flags(g):
         "--loss",
         choices=("ce", "bce"),
         help="softmax or sigmoid cross-entropy (default: bce if clips have several labels, else ce)",
+    )
+
+
+def add_parallel_flags(g):
+    """How processes that mpiexec has started work together."""
+    add(
+        g,
+        "wire",
+        str,
+        None,
+        "with several processes: how gradients travel; bfloat16 takes half the time and rounds",
+        choices=("float32", "bfloat16"),
+    )
+    add(
+        g,
+        "reduction",
+        str,
+        None,
+        "how gradients are added; fixed: --grad-accum parts in pairs, the same bits with 1, 2, 4 ... processes of as "
+        "many --threads",
+        choices=("fast", "fixed"),
+    )
+    g.add_argument(
+        "--shard-optimizer",
+        action=argparse.BooleanOptionalAction,
+        help="with several processes: each keeps its share of the optimizer's moments, which saves memory (ZeRO-1)",
     )
 
 

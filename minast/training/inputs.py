@@ -9,6 +9,7 @@ from .. import pretrained
 from ..backend import choose
 from ..config import FeatureConfig
 from ..datasets import Dataset
+from ..parallel import world
 from .bad_files import usable
 from .feature_cache import FeatureCache, large
 from .fitted import fitting_frames, fitting_rate, length_words, rate_words, rates
@@ -44,7 +45,7 @@ def prepare_features(
         usable(dataset, bad, options.skip_bad, training=True, data=dataset.name)
     frames = fitting_frames(clips.lengths()) if rest["frames"] is None else rest["frames"]
     if not {"mean", "std"} <= set(known):
-        mean, std = clips.mean_std()
+        mean, std = world().total([value if not world().rank else 0.0 for value in clips.mean_std()])
         features = replace(features, **{"mean": mean, "std": std, **known})
     if late:
         print(clips.described(), flush=True)

@@ -7,6 +7,7 @@ always the same one; else the run is saved and stops with a sentence. And which 
 by and by, so that the files need not be read for it.
 """
 
+import json
 import math
 from collections.abc import Sequence
 
@@ -17,6 +18,7 @@ from ..console.say import note
 from ..datasets import Clip
 from ..datasets.content import SHORT, distinct
 from ..errors import Error
+from ..parallel import world
 from ..text import counted, visible
 
 SAMPLE = 2000  # clips that mean, deviation and lengths are measured on
@@ -91,18 +93,25 @@ class Late:
         """
         from tqdm import tqdm
 
+        mine = []
+
         def look(places):
             return [(i, self._fault(i)) for i in places if self._state[i] != GOOD]
 
-        n = len(self._state)
-        parts = [range(i, min(i + TOGETHER, n)) for i in range(0, n, TOGETHER)]
+        n, group = len(self._state), world()
+        parts = [range(i, min(i + TOGETHER, n)) for i in range(0, n, TOGETHER)][group.rank :: group.size]
         with (
             threads.ordered(look, parts) as results,
             tqdm(total=n, desc=label, unit="clip", disable=self.cache.quiet or None, leave=False) as bar,
         ):
             for part, found in zip(parts, results, strict=True):
-                bad += [(self.cache.clips[i], error) for i, error in found if error]
-                bar.update(len(part))
+                mine += [(i, str(error)) for i, error in found if error]
+                bar.update(len(part) * group.size)
+        for said in group.talk(json.dumps(mine).encode()):
+            for i, sentence in json.loads(said):
+                self._state[i] = BAD
+                bad.append((self.cache.clips[i], Error(sentence)))
+        self._state[self._state == UNKNOWN] = GOOD  # as another process has found
         self.settled, good = True, self._state == GOOD
         self.sampled = np.flatnonzero(np.isin(np.flatnonzero(good), self.sampled))
         self._state, self._digests = self._state[good], self._digests[good]

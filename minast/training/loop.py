@@ -1,8 +1,10 @@
 """The training loop."""
 
+import json
 import math
 import os
 import sys
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -13,6 +15,7 @@ from ..gpu.transfer import pin_memory, to_device
 from ..text import duration
 from . import batches, run_folder
 from .estimate import Estimate
+from .late import FoundLate
 from .prefetch import Prefetcher
 from .progress import Clock
 from .run import Run
@@ -37,7 +40,7 @@ def train(run: Run) -> None:
     config, learner, progress = run.config, run.learner, run.progress
     model, per_epoch, clock = learner.model, run.steps_per_epoch, Clock(run.info.history)
     with (
-        Stopper() as stop,
+        Stopper(quiet=run.group.rank > 0) as stop,
         Board(run) as board,
         np.errstate(all="ignore"),  # every loss and every gradient norm is checked below
         Prefetcher(pin_memory(run.batch, model.xp), range(progress.step, run.steps)) as prefetcher,
@@ -48,22 +51,21 @@ def train(run: Run) -> None:
             if run.out_of_patience:
                 bar.write(patience_text(run))
                 return
-        for (x, y), (_, labels) in to_device(prefetcher, model.xp):
+        for (x, y), (_, labels) in agreed(to_device(prefetcher, model.xp), run):
             epoch, at = divmod(progress.step, per_epoch)
             if at == 0:
                 progress.begin_epoch()
             lr = optim.schedule(config, progress.step, per_epoch)
-            patches = model.config.tokens - model.config.prefix_tokens
-            keep = batches.patches_kept(len(x), patches, config, epoch, at)
-            loss, norm, logits = learner.step(x, y, lr, keep)
+            loss, norm, logits = learner.step(x, y, lr, run.patches_kept(progress.step))
             if not (math.isfinite(loss) and (math.isfinite(norm) or not learner.scale.exhausted)):
                 raise not_finite(run, progress.step + 1, f"the loss is {loss} and the gradient norm {norm}")
-            progress.add(loss, batches.hits(model.numpy(logits), labels))
+            hits, asked = run.group.total([batches.hits(model.numpy(logits), labels), stop.asked])
+            progress.add(loss, int(hits))
             board.step(loss, lr)
 
             if not clock.clips and model.backend.name == "cuda":
                 bar.write(f"first step done after {clock.session:.1f} s, compiling or loading its kernels included")
-            clock.clips += len(x)
+            clock.clips += run.batch_size
             bar.set_postfix_str(bar_text(run, epoch, at + 1, clock, prefetcher.waited), refresh=False)
             bar.update()
             if clock.clips == ENOUGH * run.batch_size and model.backend.name in GPU:  # else it was estimated before
@@ -78,15 +80,35 @@ def train(run: Run) -> None:
                 if run.out_of_patience:
                     bar.write(patience_text(run))
                     return
-            if stop.asked and not run.finished:
+            if asked and not run.finished:  # on any process: all stop after the same step
                 run_folder.save_last(run)
                 raise stop.error
+
+
+def agreed(batches: Iterator, run: Run) -> Iterator:
+    """The batches, each when all processes have theirs. Raises FoundLate on all if one cannot be made on any."""
+    if run.group.size == 1:
+        yield from batches
+        return
+    while True:
+        batch = error = None
+        try:
+            batch = next(batches, None)
+        except FoundLate as found:
+            error = found
+        said = [each.decode() for each in run.group.talk(str(error or "").encode())]
+        if any(said):
+            raise FoundLate(next(filter(None, said)))
+        if batch is None:
+            return
+        yield batch
 
 
 def end_epoch(run: Run, clock: Clock, bar, board: Board) -> None:
     """Score the clips, save the run, print the epoch's line.   bar: the progress bar above which it appears"""
     step, per_epoch = run.progress.step - 1, run.steps_per_epoch
     row = validate(run, step // per_epoch, optim.schedule(run.config, step, per_epoch), clock)
+    row = json.loads(run.group.shared(lambda: json.dumps(row)))  # clocks differ, and perhaps the processors' last bits
     run_folder.keep(run, row)
     board.epoch(row)
     bar.write(epoch_text(run, row, clock))
@@ -99,7 +121,7 @@ def end_epoch(run: Run, clock: Clock, bar, board: Board) -> None:
 def validate(run: Run, epoch: int, lr: float, clock: Clock) -> dict:
     """Score the validation or test clips after an epoch, counted from 0.   -> the epoch's row of history.csv"""
     run.data.settle()
-    scores = scoring.clip_scores(run.learner.model, run.info, run.data.valid)
+    scores = scoring.clip_scores(run.learner.model, run.info, run.data.valid, group=run.group)
     if not np.isfinite(scores).all():
         raise not_finite(run, run.progress.step, f"the scores of the {run.data.split} clips are no longer finite")
     return {

@@ -11,8 +11,9 @@ from ..config import COUNT
 from ..datasets import NAMED, Dataset, open_dataset, understood
 from ..datasets.content import trained_before
 from ..errors import Error
+from ..parallel import world
 from ..storage.schema import ListOf, Number, Real, Record, as_json, checked
-from ..text import visible
+from ..text import counted, visible
 from . import run_folder, tensorboard
 from .flags import flag
 from .learner import new_learner
@@ -54,14 +55,17 @@ def resumed_run(options: Namespace) -> Run:
     settings = replace(settings, skip_bad=settings.skip_bad or options.skip_bad)
     where = model.backend.spectrograms(info.features.rate)
     data = TrainingData.read(dataset, info.features, settings.cache, skip_bad=settings.skip_bad, spectrograms=where)
-    learner = new_learner(model, settings.train, data.train_targets)
+    clips = min(settings.train.batch, len(data.train))
+    learner = new_learner(model, settings.train, data.train_targets, world(), clips)
     with damage_as_error(out):
         learner.optimizer.load_state(state)
         learner.scale.load_state(state["counters"].get("scale", learner.scale.state()))
         if learner.average:
             learner.average.load_state(state)
     data.waves = waveforms(settings.train, info.features, data.train, settings.cache, recordings)
-    run = Run(out, settings, info, data, learner, progress)
+    settings = same_processes(settings)
+    run = Run(out, settings, info, data, learner, progress, world())
+    progress.saved = progress.step
     with damage_as_error(out):
         check_consistency(run)
     done = f"{len(info.history)} of {settings.train.epochs} epochs done"
@@ -191,6 +195,17 @@ def same_machine(options: Namespace, settings: Settings) -> str:
             f"{backend} with {threads.count()}: from here on results differ by rounding."
         )
     return backend
+
+
+def same_processes(settings: Settings) -> Settings:
+    """The settings with today's number of processes; prints a note if another one rounds differently."""
+    now = world().size
+    if now != settings.processes and settings.train.reduction == "fast":
+        cli.note(
+            f"the run had {counted(settings.processes, 'process', 'processes')} and continues with {now}: from "
+            "here on results differ by rounding."
+        )
+    return replace(settings, processes=now)
 
 
 def located(data: str, folder: str) -> str:

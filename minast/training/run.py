@@ -1,6 +1,7 @@
 """A training run is its settings, its data, what learns, and its progress."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import MISSING, asdict, dataclass, fields
 from functools import cached_property
 
@@ -15,6 +16,7 @@ from ..datasets.splits import DRAWN_BY
 from ..datasets.targets import Targets
 from ..errors import Error
 from ..features import ON_CPU, Spectrograms
+from ..parallel.group import SINGLE, Group, share_of
 from ..storage.schema import Flag, Maybe, Number, OneOf, Plain, Record, Text, Whole, as_json, checked
 from . import batches
 from .averaging import WeightAverage
@@ -31,6 +33,8 @@ BY_TYPE[float | None] = Maybe(Number(0, 1))
 BY_TYPE[str | None] = Maybe(BY_TYPE[str])
 BY_NAME = {"train": Record({}, others=Plain()), "backend": OneOf(tuple(BACKENDS)), "threads": Whole(1, 1024)}
 BY_NAME["drawn_by"] = OneOf(DRAWN_BY)
+BY_NAME["draws"] = OneOf(("clip", "batch"))
+BY_NAME["processes"] = Whole(1, 10**6)
 
 
 @dataclass
@@ -54,6 +58,8 @@ class Settings:
     background_dir: str | None = None  # of background recordings, relative to `folder`
     background_fingerprint: str = ""  # of these recordings: see waveforms.fingerprint
     tensorboard: bool = False  # whether losses and measures are also written for TensorBoard
+    draws: str = "batch"  # of random numbers for augmentation: see batches.training_batch; version 0.3 did not say
+    processes: int = 1  # that trained together; another number adds gradients in another order
 
     @property
     def drawing(self) -> dict:
@@ -177,6 +183,8 @@ class Run:
     data: TrainingData
     learner: Learner
     progress: Progress
+    group: Group = SINGLE  # the processes that train together
+    heard: Sequence[np.ndarray] = ()  # of the others: which clips they have read, where that is known by and by
 
     @property
     def config(self) -> TrainConfig:
@@ -253,22 +261,39 @@ class Run:
         late, notes = self.data.train.late, self.info.notes
         if not late:
             return notes
-        before = unpack(notes.get("trained_on", ""))
-        return {**notes, "trained_on": pack(distinct(np.concatenate([before, late.trained_on()])))}
+        lists = [unpack(notes.get("trained_on", "")), late.trained_on(), *self.heard]
+        return {**notes, "trained_on": pack(distinct(np.concatenate(lists)))}
+
+    def hear(self) -> None:
+        """Learn which clips the other processes have read; all must do so."""
+        if self.group.size > 1 and self.data.train.late:
+            said = self.group.talk(self.data.train.late.trained_on().tobytes())
+            self.heard = [np.frombuffer(each, "<u8") for each in said]
 
     @cached_property
     def sampler(self) -> Sampler:
         """Draws the clips of each epoch."""
         return Sampler(self.config, self.data.train_targets)
 
+    @property
+    def own(self) -> slice:
+        """Which clips of a batch are this process's."""
+        return share_of(self.batch_size, self.group.rank, self.group.size)
+
     def batch(self, step: int) -> tuple[np.ndarray, np.ndarray]:
-        """The batch of a step, a pure function of its number.   -> x (B, frames, F), y (B, K)"""
+        """This process's share of a step's batch, a pure function of its number.   -> x (B, frames, F), y (B, K)"""
         mels, targets, size = self.data.train, self.data.train_targets, self.batch_size
         epoch, at = divmod(step, self.steps_per_epoch)
         chosen = self.sampler(epoch)[at * size : (at + 1) * size]
-        return batches.training_batch(
-            mels, targets, chosen, self.info.features, self.config, epoch, at, waves=self.data.waves
-        )
+        options = {"waves": self.data.waves, "draws": self.settings.draws, "part": self.own}
+        return batches.training_batch(mels, targets, chosen, self.info.features, self.config, epoch, at, **options)
+
+    def patches_kept(self, step: int) -> np.ndarray | None:
+        """Which patches the clips of `batch(step)` keep, as `batches.patches_kept`."""
+        model, (epoch, at) = self.learner.model.config, divmod(step, self.steps_per_epoch)
+        patches = model.tokens - model.prefix_tokens
+        options = {"draws": self.settings.draws, "part": self.own}
+        return batches.patches_kept(self.batch_size, patches, self.config, epoch, at, **options)
 
 
 def best_epoch(history: list[dict], measure: str) -> int:

@@ -16,6 +16,7 @@ from .. import cli, pages, plots
 from ..checkpoint import load_state, save
 from ..datasets import Dataset
 from ..errors import Error
+from ..parallel import world
 from ..storage.files import atomic, writable_folder
 from ..storage.tables import write_rows
 from ..text import visible
@@ -36,6 +37,13 @@ def new_folder(out: str | os.PathLike | None, default: str, leaving: ExitStack) 
     empty. Raises minast.Error for a folder that already holds a run, that another run writes to, or that cannot be
     written to.
     """
+    if world().rank:
+        return world().shared(str)  # the first of several processes makes it
+    out = _new_folder(out, default, leaving)
+    return world().shared(lambda: out)
+
+
+def _new_folder(out, default, leaving):
     made_here = out is None or not os.path.exists(out)
     out = os.fspath(writable_folder(free_folder(os.path.join("runs", default)) if out is None else out))
     lock(out, leaving)
@@ -63,9 +71,10 @@ def free_folder(wanted: str) -> str:
 
 def take(out: str | os.PathLike, leaving: ExitStack) -> None:
     """Lock the folder of a run that is to be resumed. Raises minast.Error as `new_folder`; not for a missing folder."""
-    if os.path.isdir(out):
+    if os.path.isdir(out) and not world().rank:
         writable_folder(out)
         lock(out, leaving)
+    world().barrier()
 
 
 def remove_empty(folder: str) -> None:
@@ -87,6 +96,8 @@ def keep(run: Run, row: dict) -> None:
 
 def save_rest(run: Run) -> None:
     """What an epoch leaves beside last.npz, from which it follows."""
+    if run.group.rank:
+        return
     history = run.info.history
     if run.averaged:
         with run.averaged.applied():
@@ -104,6 +115,8 @@ def save_rest(run: Run) -> None:
 
 def complete(run: Run) -> None:
     """Make again what a resumed run lacks because it was killed between two of the files that an epoch leaves."""
+    if run.group.rank:
+        return
     path = os.path.join(run.out, HISTORY)
     whole = run.progress.step and run.progress.step % run.steps_per_epoch == 0  # else later epochs have begun since
     if whole and not run.unscored:
@@ -117,11 +130,17 @@ def complete(run: Run) -> None:
 
 
 def save_last(run: Run) -> None:
-    """What a run needs to go on bit for bit: weights, moments, progress, the settings it began with."""
+    """What a run needs to go on bit for bit: weights, moments, progress, the settings it began with.
+
+    Of several processes the first one writes, but all must come here: they have parts of it.
+    """
     counters = {**run.progress.to_save(), "scale": run.learner.scale.state()}
     average = run.learner.average.state() if run.learner.average else {}
     state = {**run.learner.optimizer.state(), **average, "settings": run.settings.to_save(), "counters": counters}
-    save_checkpoint(run, LAST, state)
+    run.hear()
+    if not run.group.rank:
+        save_checkpoint(run, LAST, state)
+    run.group.barrier()  # the others go on, or end, when it is there
     run.progress.saved = run.progress.step
 
 

@@ -8,6 +8,7 @@ from contextlib import ExitStack, suppress
 
 from .. import cli
 from ..errors import Error
+from ..parallel import world
 from ..text import visible
 from . import loop, run_folder
 from .finish import finish
@@ -39,6 +40,7 @@ def run_one(
                 run = resumed_run(options)
                 run_folder.complete(run)
             begun(run)
+            world().farewell(lambda: lost(run))
             loop.train(run)
             return finish(run, alone)
         except FoundLate as error:
@@ -60,6 +62,18 @@ def found_late(run: Run | None, error: FoundLate) -> Error:
             f"{error} The run is saved after step {run.progress.step} of {run.steps}; to go on without what cannot be "
             f"read: {resume_command(run.out)} --skip-bad"
         )
+    )
+
+
+def lost(run: Run) -> str:
+    """What to say when another process of a run was lost: what is there, and how to go on."""
+    if run.progress.saved is None and not os.path.exists(os.path.join(run.out, run_folder.LAST)):
+        return "Nothing was saved yet: start again."
+    saved, epochs = run.progress.saved or 0, f"epoch {len(run.info.history)} of {run.config.epochs}"
+    where = visible(os.path.join(run.out, run_folder.LAST))
+    return cli.as_started(
+        f"The last good checkpoint is {where}, after step {saved} of {run.steps} ({epochs}). Go on, with any number of "
+        f"processes, by:\n  {resume_command(run.out)}"
     )
 
 

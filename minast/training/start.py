@@ -17,6 +17,7 @@ from ..datasets.content import among, of_clips, pack, shortened, with_files
 from ..datasets.splits import NOW
 from ..errors import Error
 from ..model import AST
+from ..parallel import world
 from ..pretrained.known_clips import trained_before
 from ..text import visible
 from . import run_folder, tensorboard
@@ -57,6 +58,7 @@ def new_run(options: Namespace, leaving: ExitStack, split_seed: int | None = Non
     fitting = partial(recipe, dataset.kind, dataset.multilabel, vars(options), audio=bool(expected))
     config, rest = fitting()
     say_dangers(dataset, config, before, options.pretrained)
+    options.backend = same_backend(options.backend)
     choose(options.backend).checked_dtype(config.dtype)
     if config.patience and dataset.validation_split == "test":
         raise Error(no_patience(dataset.name))
@@ -73,7 +75,7 @@ def new_run(options: Namespace, leaving: ExitStack, split_seed: int | None = Non
         print("\n".join(described(options.recipe, config, rest | vars(features), vars(options), bool(expected))))
     model, origin = affordable_model(options, rest, features, config, data)
     data.waves = waveforms(config, features, data.train, not options.no_cache, recordings)
-    learner = new_learner(model, config, data.train_targets)
+    learner = new_learner(model, config, data.train_targets, world(), min(config.batch, len(data.train)))
     preset = size if options.pretrained else preset_of(model.config, rest["preset"])
     describe(model, features, preset, out)
     if options.pretrained and not rest["random_head"]:
@@ -106,10 +108,35 @@ def new_run(options: Namespace, leaving: ExitStack, split_seed: int | None = Non
         background_dir=options.background_dir,
         background_fingerprint=fingerprint(options.background_dir, recordings) if recordings else "",
         tensorboard=bool(options.tensorboard),
+        draws="clip",
+        processes=world().size,
         **drawn,
     )
     info = Info(list(dataset.labels), features, config.loss, notes=notes)
-    return Run(out, settings, info, data, learner, Progress())
+    run = Run(out, settings, info, data, learner, Progress(), world())
+    begin_alike(run)
+    return run
+
+
+def same_backend(name: str | None) -> str | None:
+    """The backend that was asked for; else, with several processes, the best one. minast.Error if that differs."""
+    if world().size == 1:
+        return name
+    found = [each.decode() for each in world().talk(choose(name).name.encode())]
+    if len(set(found)) > 1:
+        other = next(i for i, each in enumerate(found) if each != found[0])
+        raise Error(
+            f"process 1 would compute on {found[0]} and process {other + 1} on {found[other]}: give --backend, or "
+            "start one process for each GPU."
+        )
+    return found[0]
+
+
+def begin_alike(run: Run) -> None:
+    """Give all processes the weights of the first one: what was measured or fitted may differ in its last bits."""
+    if run.group.size > 1:
+        run.learner.gradients.group.broadcast(run.learner.model.w.flat)
+        run.learner.model.weights_changed()
 
 
 def say_dangers(dataset: Dataset, config: TrainConfig, before: np.ndarray | None, pretrained: str | None) -> None:
@@ -129,7 +156,8 @@ def describe(model: AST, features: FeatureConfig, preset: str, out: str) -> None
     print(
         f"{preset}: {model.parameters / 1e6:.2f} M weights, {model.config.tokens} tokens from {features.frames} frames "
         f"at {features.rate} Hz, mean {features.mean:.3f}, std {features.std:.3f}; backend {model.backend.name}"
-        f"{'' if model.compute_dtype == 'float32' else f' in {model.compute_dtype}'}; to {visible(out)}"
+        f"{'' if model.compute_dtype == 'float32' else f' in {model.compute_dtype}'}"
+        f"{'' if world().size == 1 else f', {world().size} processes'}; to {visible(out)}"
     )
     if model.backend.name == "emulator":
         print("The emulator runs the GPU kernels on the CPU, slowly. To train on a CPU use --backend fast.")

@@ -9,8 +9,11 @@ from ..console import signals
 class Stopper:
     """Within `with Stopper() as stop`, the first of these signals sets `stop.asked`; the second raises `Stopped`.
 
-    `stop.error` is the exception to raise when the run has been saved.
+    `stop.error` is the exception to raise when the run has been saved. quiet: say nothing.
     """
+
+    def __init__(self, quiet: bool = False):
+        self.quiet = quiet
 
     def __enter__(self) -> "Stopper":
         self.asked, self.error = False, signals.Stopped()
@@ -22,6 +25,8 @@ class Stopper:
         if self.asked:
             raise signals.Stopped(number)
         self.asked, self.error = True, signals.Stopped(number)
+        if self.quiet:
+            return
         with contextlib.suppress(OSError):  # print is not safe in a handler; a terminal that hung up takes nothing
             os.write(2, b"\nfinishing this step; press Ctrl-C again to stop at once\n")
 

@@ -20,7 +20,7 @@ class Board(AbstractContextManager):
 
     def __init__(self, run: Run):
         self._run, self._writer = run, None
-        if run.settings.tensorboard:
+        if run.settings.tensorboard and not run.group.rank:
             from tensorboardX import SummaryWriter
 
             self._writer = SummaryWriter(os.path.join(run.out, FOLDER), purge_step=run.progress.step + 1)

@@ -23,6 +23,7 @@ FORBIDDEN = {
     "emulator": ("cuda", "fast", "encoder", "model", "training", "pretrained", "checkpoint"),
     "gpu": ("cuda", "fast", "encoder", "model", "training", "pretrained", "checkpoint"),
     "cuda": ("fast", "model", "training", "pretrained", "checkpoint"),
+    "parallel": (*COMMANDS, "model", "encoder", "datasets", "training", "pretrained", "checkpoint", "scoring"),
     "encoder": ("model", "training", "pretrained", "checkpoint"),
     "model": ("training", "pretrained", "checkpoint", "scoring", "explain", "plots"),
     "audio": ("features", "model", "training", "pretrained", "checkpoint", "datasets", "scoring"),

@@ -9,7 +9,8 @@ from minast.cuda import cublas
 cupy = pytest.importorskip("cupy", reason="CuPy is not installed")
 
 NAMES = {
-    "cupy": "ndarray empty zeros zeros_like asarray ascontiguousarray concatenate where from_dlpack RawModule",
+    "cupy": "ndarray empty empty_like zeros zeros_like asarray ascontiguousarray concatenate where from_dlpack isnan "
+    "square RawModule",
     "cupyx": "empty_pinned",
     "cupy.cuda": "Device Event Graph MemoryPool Stream get_current_stream using_allocator set_allocator "
     "get_elapsed_time",
@@ -46,6 +47,19 @@ def test_how_they_are_called():
     assert "set(self, arr, stream=None)" in cupy.ndarray.set.__doc__
     assert "Graph.launch(self, stream=None)" in cupy.cuda.Graph.launch.__doc__
     assert "non_blocking" in stream.__doc__ and stream.null.ptr == 0
+
+
+def test_nccl_has_these_functions_and_constants():
+    try:
+        from cupy.cuda import nccl
+    except ImportError as error:
+        pytest.skip(f"NCCL is not installed: {error}")
+    names = "NcclCommunicator NcclError get_unique_id groupStart groupEnd NCCL_SUM NCCL_CHAR NCCL_FLOAT32 NCCL_FLOAT64"
+    assert not [name for name in names.split() if not hasattr(nccl, name)]
+    calls = {"allReduce": 6, "reduceScatter": 6, "reduce": 7, "send": 5, "recv": 5, "broadcast": 6}
+    for name, arguments in calls.items():
+        signature = getattr(nccl.NcclCommunicator, name).__doc__.split(")")[0]
+        assert signature.count(",") == arguments, signature  # self is one more
 
 
 def test_cublas_has_these_functions_and_constants():

@@ -146,3 +146,48 @@ def test_patchout_keeps_other_patches_of_each_clip_in_each_step():
     assert batches.patches_kept(5, 12, TrainConfig(patchout=0.99), 0, 0).shape == (5, 1)
     with pytest.raises(Error, match="patchout is 1"):
         TrainConfig(patchout=1)
+
+
+AUGMENTED = TrainConfig(
+    mixup=0.5, mixup_of="power", freq_mask=8, time_mask=8, noise=True, roll=4, gain=1.0, patchout=0.3
+)
+
+
+@pytest.mark.parametrize("draws", ["clip", "batch"])
+def test_a_part_of_a_batch_is_the_same_whoever_makes_it(draws):
+    rng = np.random.default_rng(0)
+    mels = [rng.standard_normal((length, 32)).astype(np.float32) for length in rng.integers(30, 90, size=20)]
+    features, chosen = FeatureConfig(mel_bins=32, frames=48), rng.permutation(20)[:8]
+    given = mels, np.eye(20, dtype=np.float32), chosen, features, AUGMENTED, 2, 3
+    x, y = batches.training_batch(*given, draws=draws)
+    keep = batches.patches_kept(8, 12, AUGMENTED, 2, 3, draws)
+    for size in (2, 3):
+        parts = [slice(8 * i // size, 8 * (i + 1) // size) for i in range(size)]
+        found = [batches.training_batch(*given, draws=draws, part=part) for part in parts]
+        assert np.array_equal(np.concatenate([each[0] for each in found]), x)
+        assert np.array_equal(np.concatenate([each[1] for each in found]), y)
+        kept = [batches.patches_kept(8, 12, AUGMENTED, 2, 3, draws, part) for part in parts]
+        assert np.array_equal(np.concatenate(kept), keep)
+
+
+def test_drawn_by_clip_a_part_needs_no_clips_of_others():
+    """What it reads are its own clips, and those that they are mixed with; and all of it changes with the place."""
+    config, read = replace(AUGMENTED, mixup=0.0), []
+
+    class Mels(list):
+        def __getitem__(self, i):
+            read.append(int(i))
+            return super().__getitem__(i)
+
+    mels = Mels([np.zeros((60, 32), np.float32)] * 10)
+    features, chosen = FeatureConfig(mel_bins=32, frames=48), np.array([7, 3, 3, 5])
+    x, _ = batches.training_batch(mels, np.eye(10), chosen, features, config, 0, 0, draws="clip", part=slice(1, 3))
+    assert set(read) == {3} and not np.array_equal(x[0], x[1])  # the same clip twice, changed in two ways
+
+
+def test_without_augmentation_both_ways_of_drawing_are_the_same():
+    """As in the run of the built-in sounds, whose losses the README has."""
+    mels = [np.random.default_rng(i).standard_normal((12, 8)).astype(np.float32) for i in range(20)]
+    given = mels, np.eye(20, dtype=np.float32), np.arange(20), FEATURES, TrainConfig(), 0, 1
+    for a, b in zip(*(batches.training_batch(*given, draws=draws) for draws in ("clip", "batch")), strict=True):
+        assert np.array_equal(a, b)
