@@ -138,9 +138,8 @@ def open_streams() -> None:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115  for good
-        if hasattr(getattr(sys, name), "reconfigure"):  # a list of any file names can be read
-            errors = "surrogateescape" if mode == "r" else "backslashreplace"  # what a terminal cannot show is no crash
-            getattr(sys, name).reconfigure(errors=errors)
+        if mode == "w" and hasattr(getattr(sys, name), "reconfigure"):
+            getattr(sys, name).reconfigure(errors="backslashreplace")  # what the terminal cannot show is no crash
 
 
 def _is_open(number):

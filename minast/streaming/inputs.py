@@ -45,7 +45,8 @@ def recordings(arguments: list[str], complain: Callable[[Error], object]) -> lis
 def _with_lists(arguments) -> Iterator[str]:
     for argument in arguments:
         if argument == "-":
-            listed = sys.stdin.read()
+            bytes_of = getattr(sys.stdin, "buffer", None)  # names are bytes, and need not be text in any encoding
+            listed = os.fsdecode(bytes_of.read()) if bytes_of else sys.stdin.read()
             zeros = "\0" in listed
             yield from filter(None, listed.split("\0") if zeros else (line.rstrip("\r") for line in listed.split("\n")))
         else:

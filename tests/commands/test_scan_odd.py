@@ -10,7 +10,6 @@ from types import SimpleNamespace
 import pytest
 import soundfile
 
-from minast import cli
 from minast.errors import Error
 from minast.streaming import cuts, pools
 from minast.streaming.cuts import Cut
@@ -55,7 +54,6 @@ def test_lists_of_odd_names(trained, odd, tmp_path, command, monkeypatch, end):
     names = [name for name in names if end == "\0" or "\n" not in name]
     listed = b"".join(os.fsencode(folder / name) + os.fsencode(end) for name in names)
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(listed), "utf-8", "strict"))
-    cli.open_streams()
     status, said, err = command("scan", trained / "best.npz", "-", "--out", tmp_path / "e.csv")
     assert status == 0 and f"in {len(names)} of {len(names)} recordings" in said, err
 
