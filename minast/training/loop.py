@@ -59,8 +59,9 @@ def train(run: Run) -> None:
             loss, norm, logits = learner.step(x, y, lr, run.patches_kept(progress.step))
             if not (math.isfinite(loss) and (math.isfinite(norm) or not learner.scale.exhausted)):
                 raise not_finite(run, progress.step + 1, f"the loss is {loss} and the gradient norm {norm}")
-            hits, asked = run.group.total([batches.hits(model.numpy(logits), labels), stop.asked])
-            progress.add(loss, int(hits))
+            found = run.group.gather([batches.hits(model.numpy(logits), labels), stop.number])
+            progress.add(loss, int(found[:, 0].sum()))
+            stop.tell(int(found[:, 1].max()))
             board.step(loss, lr)
 
             if not clock.clips and model.backend.name == "cuda":
@@ -80,7 +81,9 @@ def train(run: Run) -> None:
                 if run.out_of_patience:
                     bar.write(patience_text(run))
                     return
-            if asked and not run.finished:  # on any process: all stop after the same step
+            if run.group.size == 1:
+                stop.tell(stop.number)  # it may have come since
+            if stop.told and not run.finished:
                 run_folder.save_last(run)
                 raise stop.error
 

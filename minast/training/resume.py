@@ -65,7 +65,6 @@ def resumed_run(options: Namespace) -> Run:
     data.waves = waveforms(settings.train, info.features, data.train, settings.cache, recordings)
     settings = same_processes(settings)
     run = Run(out, settings, info, data, learner, progress, world())
-    progress.saved = progress.step
     with damage_as_error(out):
         check_consistency(run)
     done = f"{len(info.history)} of {settings.train.epochs} epochs done"

@@ -5,6 +5,7 @@ import shlex
 from argparse import Namespace
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from functools import partial
 
 from .. import cli
 from ..errors import Error
@@ -40,7 +41,7 @@ def run_one(
                 run = resumed_run(options)
                 run_folder.complete(run)
             begun(run)
-            world().farewell(lambda: lost(run))
+            world().farewell(partial(lost, run, run.progress.step))
             loop.train(run)
             return finish(run, alone)
         except FoundLate as error:
@@ -65,11 +66,12 @@ def found_late(run: Run | None, error: FoundLate) -> Error:
     )
 
 
-def lost(run: Run) -> str:
-    """What to say when another process of a run was lost: what is there, and how to go on."""
-    if run.progress.saved is None and not os.path.exists(os.path.join(run.out, run_folder.LAST)):
-        return "Nothing was saved yet: start again."
-    saved, epochs = run.progress.saved or 0, f"epoch {len(run.info.history)} of {run.config.epochs}"
+def lost(run: Run, before: int) -> str:
+    """What to say when another process of a run was lost.   before: the step at which this session began, 0 if new"""
+    saved = before if run.progress.saved is None else run.progress.saved
+    if not saved:
+        return "Nothing was saved yet: run the same command again."
+    epochs = f"{len(run.info.history)} of {run.config.epochs} epochs done"
     where = visible(os.path.join(run.out, run_folder.LAST))
     return cli.as_started(
         f"The last good checkpoint is {where}, after step {saved} of {run.steps} ({epochs}). Go on, with any number of "
