@@ -54,6 +54,8 @@ def test_nccl_has_these_functions_and_constants():
         from cupy.cuda import nccl
     except ImportError as error:
         pytest.skip(f"NCCL is not installed: {error}")
+    if not nccl.available:  # an empty module stands in for it
+        pytest.skip("NCCL is not installed")
     names = "NcclCommunicator NcclError get_unique_id groupStart groupEnd NCCL_SUM NCCL_CHAR NCCL_FLOAT32 NCCL_FLOAT64"
     assert not [name for name in names.split() if not hasattr(nccl, name)]
     calls = {"allReduce": 6, "reduceScatter": 6, "reduce": 7, "send": 5, "recv": 5, "broadcast": 6}
