@@ -1,6 +1,7 @@
 """What several test files share: a small folder of sounds, a small trained model, running a command."""
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -13,6 +14,13 @@ from minast.storage.cache import private_folder
 from tests import tiers
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+def pytest_configure():
+    """Tests send these signals. Shells start background jobs with SIGINT ignored, and nohup with SIGHUP ignored."""
+    for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, usual)
 
 
 def pytest_collection_modifyitems(items):

@@ -73,9 +73,7 @@ def stopping_at(monkeypatch):
 
         monkeypatch.setattr(module, name, stopping)
 
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job starts with it ignored
-    yield patch
-    signal.signal(signal.SIGINT, before)
+    return patch
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
