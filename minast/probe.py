@@ -5,13 +5,14 @@
   python -m minast.scan owls.npz recordings/ --out events.csv
 
 LABELS has the columns file,labels for whole files (a;b are two labels; also split, fold and group, as in a manifest),
-or file,start,end,label for events, as scan writes them. Logistic regression with softmax, or with sigmoid where a
-segment may have several labels; its penalty is chosen by cross-validation. Files are held out and scored, with a 95 %
-interval: the table's own split, its fold --fold, or about a fifth. The checkpoint is the encoder of the index with the
-new head.
+or file,start,end,label for events, as scan and its page write them; rows with the verdict wrong are left out. Logistic
+regression with softmax, or with sigmoid where a segment may have several labels; its penalty is chosen by
+cross-validation. Files are held out and scored, with a 95 % interval: the table's own split, its fold --fold, or about
+a fifth. The checkpoint is the encoder of the index with the new head.
 
---suggest N names the segments to label next, which the new classifier is not sure of and which differ from each other,
-and writes them, with an empty label to fill in, into OUT.suggested.csv.
+--suggest N names the segments to label next, which the new classifier is not sure of and which differ from each other.
+It writes them into a table beside OUT.npz, such as owls.suggested.csv, with an empty label to fill in: its rows can be
+added to LABELS as they are.
 """
 
 import numpy as np
@@ -27,7 +28,8 @@ from .storage.files import writable_file
 from .storage.tables import write_table
 from .text import counted, visible
 
-SUGGESTED = ("file", "start", "end", "label", "guess", "probability")
+MEASURES = {"accuracy": ("%", 100, 1), "mAP": ("", 1, 3), "AUC": ("", 1, 3)}  # unit, factor, digits
+SUGGESTED = ("file", "start", "end", "label", "verdict", "heard", "score")  # as a reviewed page's labels.csv has them
 
 
 def main(argv=None):
@@ -157,16 +159,14 @@ def say_measured(parts, measured):
         cli.note("no file could be held out for testing: how good the classifier is, is not known.")
         return
     said = []
-    for name in ("accuracy", "mAP", "AUC"):
+    for name, (unit, times, digits) in MEASURES.items():
         if name in measured.values:
-            value, (low, high) = measured.values[name], measured.intervals[name]
-            said.append(
-                f"accuracy {100 * value:.1f}% ({100 * low:.1f} to {100 * high:.1f})"
-                if name == "accuracy"
-                else f"{name} {value:.3f} ({low:.3f} to {high:.3f})"
-            )
+            value, low, high = (f"{times * x:.{digits}f}" for x in (measured.values[name], *measured.intervals[name]))
+            said.append(f"{name} {value}{unit}" + (f" ({low} to {high})" if "nan" not in (low, high) else ""))
     what = counted(measured.count, f"held-out {measured.what}")
-    print(f"{what} ({parts.words}): {', '.join(said)}, 95 % intervals")
+    drawn = any(np.isfinite(ends).all() for ends in measured.intervals.values())
+    ending = "95 % intervals" if drawn else "without intervals, since all are of one file or group"
+    print(f"{what} ({parts.words}): {', '.join(said)}, {ending}")
     if sentence := chance(measured.values, measured.intervals):
         print(sentence)
 
@@ -180,10 +180,11 @@ def suggestions(args, index, labelled, found, eps):
     rows = []
     for each in chosen:
         file, start, end = index.place(each.row)
-        rows.append((file, round(start, 3), round(end, 3), "", labelled.labels[each.label], round(each.probability, 4)))
+        guess = labelled.labels[each.label]
+        rows.append((file, round(start, 3), round(end, 3), "", "", guess, round(each.probability, 4)))
     table = suggested_table(args.out)
     write_table(table, SUGGESTED, rows)
-    for file, start, end, _, guess, probability in rows:
+    for file, start, end, _, _, guess, probability in rows:
         print(f"  {start:9.2f} to {end:9.2f} s  {visible(file)}  ({visible(guess, 60)}? {100 * probability:.0f}%)")
     what, where = counted(len(rows), "segment"), visible(args.labels)
     print(f"{visible(table)}: {what} to label next: fill in the column label, and add the rows to {where}")

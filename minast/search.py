@@ -6,7 +6,8 @@
 
 Every segment of the index is compared with a segment of QUERY, by the cosine of their embeddings: from 1, the same, to
 -1. Of a query longer than a segment the loudest one is taken, or the one that begins --at SECONDS; which, is said.
-Several queries are searched for one by one. The table has the columns query, rank, file, start, end, similarity.
+Several queries are searched for one by one. The table has the columns file, start, end, label, verdict, query,
+similarity: fill in label, and its rows can be added to a table of labels, such as a page of scan gives.
 
 The index knows the checkpoint that it was made with. Queries go through the same one: if it has moved, say where it is
 by --checkpoint.
@@ -31,7 +32,7 @@ from .streaming.session import DAY
 from .streaming.sound import OpenSound
 from .text import counted, visible
 
-COLUMNS = ("query", "rank", "file", "start", "end", "similarity")
+COLUMNS = ("file", "start", "end", "label", "verdict", "query", "similarity")  # the first as in a table of labels
 
 
 def main(argv=None):
@@ -121,8 +122,8 @@ def found(index, row, similarity):
 def lines(results):
     """The rows of the table."""
     for result in results:
-        for rank, row in enumerate(result["found"], 1):
-            yield (result["query"], rank, *row.values())
+        for row in result["found"]:
+            yield (row["file"], row["start"], row["end"], "", "", result["query"], row["similarity"])
 
 
 def show(results, index, out):
@@ -134,7 +135,7 @@ def show(results, index, out):
             print(f"  {row['similarity']:7.4f}  {row['start']:9.2f} to {row['end']:9.2f} s  {visible(row['file'])}")
     if out:
         count = counted(sum(len(result["found"]) for result in results), "segment")
-        print(f"{visible(out)}: {count}, of {index.rows} in {visible(index.path)}")
+        print(f"{visible(out)}: {count}, of {index.rows} in {visible(index.path)}; the column label is to be filled in")
     sys.stdout.flush()
 
 

@@ -60,7 +60,7 @@ def read(path: str) -> Table:
             times, verdict = _own(names, columns), names.index("verdict") if "verdict" in names else None
             for cells in reader:
                 if cells:
-                    if verdict is not None and not _kept(path, reader.line_num, cells, verdict):
+                    if verdict is not None and not kept(path, reader.line_num, cells, verdict):
                         wrong += 1
                         continue
                     plain = _cells(path, reader.line_num, cells, names, places)
@@ -74,9 +74,9 @@ def read(path: str) -> Table:
     except OSError as error:
         raise Error(f"{visible(path)}: this cannot be read: {error.strerror or error}.") from None
     if not rows and wrong:
-        raise Error(f"{visible(path)}: the verdict on all {wrong} rows is wrong: there is nothing to learn from.")
+        raise Error(all_wrong(path, wrong))
     if wrong:
-        notes.append(f"{counted(wrong, 'row')} with the verdict 'wrong' {'is' if wrong == 1 else 'are'} left out")
+        notes.append(left_out(wrong))
     if not rows:
         raise Error(f"{visible(path)}: the manifest names no files.")
     labels = [row.labels for row in rows.kinds()]
@@ -152,14 +152,24 @@ def _part(path, line, cells, places):
     return found
 
 
-def _kept(path, line, cells, i):
-    """Whether a row is a clip, by its verdict."""
+def kept(path: str, line: int, cells: list[str], i: int) -> bool:
+    """Whether a row is a clip, by its verdict, which is cell i. Raises minast.Error for a verdict that is none."""
     said = cells[i].strip().lower() if i < len(cells) else ""
     if said not in VERDICTS:
         raise Error(
             f"{place(path, line)}: the verdict is {quoted(said, 40)}: it must be right, relabelled or wrong, or empty."
         )
     return VERDICTS[said]
+
+
+def left_out(wrong: int) -> str:
+    """How many rows were judged wrong: a note."""
+    return f"{counted(wrong, 'row')} with the verdict 'wrong' {'is' if wrong == 1 else 'are'} left out"
+
+
+def all_wrong(path: str, wrong: int) -> str:
+    """That no row is left: an error."""
+    return f"{visible(path)}: the verdict on all {wrong} rows is wrong: there is nothing to learn from."
 
 
 def place(path: str, line: int) -> str:

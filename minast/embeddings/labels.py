@@ -3,15 +3,15 @@
 Two kinds of table (CSV) are taken, and the first line tells which it is:
 
     file,labels            each segment of the file has the labels, a;b; also split, fold, group, as in a manifest
-    file,start,end,label   a row an event, as scan writes them and a reviewed page does; also split, group
+    file,start,end,label   a row an event, as scan writes them and a reviewed page does; also split, group, verdict
 
+Rows whose verdict is wrong are left out: they do not say what is to be heard there.
 A segment has an event's label if its centre lies within the event; an event that holds no centre gives its label to the
 segment with which it shares most. Segments of no row are not labelled, which is not the same as having no label.
 """
 
 import csv
 import os
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -71,7 +71,10 @@ def read(path: str) -> tuple[list[Entry], bool, list[str]]:
     with _reading(path) as names:
         timed = {"start", "end"} <= set(names)
     if timed:
-        return list(_timed(path)), False, []
+        entries, wrong = _timed(path)
+        if wrong and not entries:
+            raise Error(table.all_wrong(path, wrong))
+        return entries, False, [table.left_out(wrong)] if wrong else []
     found = table.read(path)
     return [Entry(row, None, None) for row in found.rows], True, found.notes
 
@@ -100,8 +103,9 @@ class _reading:
         return Error(f"{visible(os.fspath(self.path))}: this table of labels cannot be read: {why}.")
 
 
-def _timed(path) -> Iterator[Entry]:
-    reading = _reading(path)
+def _timed(path) -> tuple[list[Entry], int]:
+    """-> the events, the number of rows that were judged wrong"""
+    reading, entries, wrong = _reading(path), [], 0
     with reading as names:
         names = ["label" if name == "labels" and "label" not in names else name for name in names]
         if lacking := [name for name in TIMED if name not in names]:
@@ -110,12 +114,16 @@ def _timed(path) -> Iterator[Entry]:
                 "whole files need file and labels."
             )
         places = {name: names.index(name) for name in (*TIMED, "split", "group") if name in names}
+        verdict = names.index("verdict") if "verdict" in names else None
         for cells in reading.reader:
             if not cells:
                 continue
             line = reading.reader.line_num
             cell = {name: original(cells[i]).strip() if i < len(cells) else "" for name, i in places.items()}
             where = table.place(path, line)
+            if verdict is not None and not table.kept(path, line, cells, verdict):
+                wrong += 1
+                continue
             if not cell["file"]:
                 raise Error(f"{where}: the column 'file' is empty.")
             start, end = (_seconds(where, name, cell[name]) for name in ("start", "end"))
@@ -123,7 +131,8 @@ def _timed(path) -> Iterator[Entry]:
                 raise Error(f"{where}: the event ends at {end:g} s, before it begins at {start:g} s.")
             labels = tuple(filter(None, (name.strip() for name in cell["label"].split(";"))))
             row = Row(line, cell["file"], labels, cell.get("split", ""), "", cell.get("group", ""))
-            yield Entry(row, start, end)
+            entries.append(Entry(row, start, end))
+    return entries, wrong
 
 
 def _seconds(where, name, text):

@@ -22,7 +22,7 @@ KEYS = (
     ("j, k or ↓, ↑", "the next event, the one before"),
     ("y", "right"),
     ("n", "wrong"),
-    ("r", "another label"),
+    ("r", "another label; Enter repeats the last one"),
     ("u", "take the last verdict back"),
     ("+, −", "zoom in, out; also by wheel or two fingers"),
     ("←, →", "earlier, later; also by dragging"),
@@ -39,7 +39,7 @@ def html(key: str, recordings: Recordings, info: Info) -> Html:
     lead = (
         f"{counted(count, 'event')} in {counted(len(recordings), 'recording')}, {duration(seconds)} of audio. Your "
         "verdicts stay in this browser, also when the page is closed; the labels that you download are a table that "
-        "minast train takes."
+        "minast probe and minast train take."
     )
     top = tag(
         "div",

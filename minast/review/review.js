@@ -19,8 +19,8 @@
     return hours ? `${hours}:${String(minutes).padStart(2, "0")}:${rest}` : `${minutes}:${rest}`;
   };
   const name = (e) => e.verdict?.kind === "relabelled" ? e.verdict.label : scan.labels[e.label];
-  let file = -1, chosen = null, list = [], found = [];
-  const undo = [];
+  let file = -1, chosen = null, list = [], found = [], lastLabel = "";
+  const undo = [], known = new Set();
 
   // -- verdicts: {number of the event: ["right" | "wrong" | "relabelled", label]}, kept by the browser
   function restore() {
@@ -44,9 +44,16 @@
     undo.push([chosen, chosen.verdict]);
     const e = chosen;
     e.verdict = { kind, label };
+    if (label) offer(lastLabel = label);
     keep();
     move(1, true);
     refresh();
+  }
+  function offer(label) { // when another label is typed
+    if (known.has(label)) return;
+    known.add(label);
+    get("known").append(element("option"));
+    get("known").lastChild.value = label;
   }
   function takeBack() {
     const last = undo.pop();
@@ -196,8 +203,9 @@
   function ask() {
     if (!chosen) return;
     get("other").hidden = false;
-    get("label").value = "";
+    get("label").value = lastLabel;
     get("label").focus();
+    get("label").select(); // Enter repeats it, and typing replaces it
   }
   get("other").addEventListener("submit", (event) => {
     event.preventDefault();
@@ -235,9 +243,10 @@
 
   const heard = [...new Set(events.map((e) => e.label))].sort((a, b) => a - b);
   get("only").append(...heard.map((k) => { const o = element("option", "", scan.labels[k]); o.value = k; return o; }));
-  get("known").append(...scan.plain.map((label) => { const o = element("option"); o.value = label; return o; }));
+  scan.plain.forEach(offer);
   found = scan.files.map((_, i) => i);
   restore();
+  events.forEach((e) => { if (e.verdict?.label) offer(e.verdict.label); });
   const asked = /^#r(\d+)$/.exec(location.hash), first = asked && byFile[asked[1]] ? +asked[1] : byFile.findIndex((own) => own.length);
   if (scan.files.length) {
     openFile(Math.max(0, first));

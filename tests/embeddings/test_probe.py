@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 import minast
+from minast import probe as probe_command
+from minast import search
 from minast.embeddings import labels, logistic, probe
 from minast.embeddings.index import Index
 from tests.embeddings.made import clusters, make
@@ -156,6 +158,33 @@ def test_events_on_segments(two, tmp_path):
         probe.loss_of(found, "ce", "l.csv")
 
 
+def test_rows_that_were_judged_wrong_teach_nothing(two, tmp_path):
+    header = ("file", "start", "end", "label", "verdict", "heard", "score")
+    rows = [
+        ("a/x.wav", 0, 1, "owl", "right", "owl", 0.9),
+        ("a/x.wav", 1, 2, "owl", "wrong", "owl", 0.8),
+        ("a/x.wav", 2, 3, "fox", "relabelled", "owl", 0.7),
+        ("a/y.wav", 0, 1, "bell", "wrong", "bell", 0.6),
+        ("a/y.wav", 1, 2, "fox"),
+    ]
+    found, got = onto(two, tmp_path / "l.csv", header, rows)
+    assert got == [(0, "owl"), (2, "fox"), (5, "fox")] and found.labels == ["fox", "owl"]
+    assert found.notes == ["2 rows with the verdict 'wrong' are left out"]
+    with pytest.raises(minast.Error, match="the verdict on all 2 rows is wrong: there is nothing to learn from"):
+        onto(two, tmp_path / "l.csv", header, [rows[1], rows[3]])
+    with pytest.raises(minast.Error, match="line 2: the verdict is 'maybe': it must be right, relabelled or wrong"):
+        onto(two, tmp_path / "l.csv", header, [("a/x.wav", 0, 1, "owl", "maybe")])
+
+
+def test_rows_that_search_and_suggest_write_can_be_added(two, tmp_path):
+    page = ("file", "start", "end", "label", "verdict", "heard", "score")
+    for columns in (search.COLUMNS, probe_command.SUGGESTED):
+        assert columns[:5] == page[:5] and len(columns) == len(page)
+    rows = [("a/x.wav", 0, 1, "owl", "right", "owl", 0.9), ("a/x.wav", 1, 2, "", "", "owl.wav", 0.8)]
+    found, got = onto(two, tmp_path / "l.csv", page, rows)
+    assert got == [(0, "owl")] and found.empty == 1
+
+
 def test_files_with_several_labels(two, tmp_path):
     found, got = onto(two, tmp_path / "l.csv", ("file", "labels"), [("a/x.wav", "owl;fox"), ("a/y.wav", "")])
     assert got == [(i, "fox", "owl") for i in range(4)] + [(i,) for i in range(4, 8)] and found.several
@@ -235,6 +264,12 @@ def test_too_few_files_to_hold_any_out(indexed, tones, tmp_path, command):
     path = table(tmp_path / "l.csv", ("file", "labels"), rows)
     status, _, err = command("probe", indexed / "index", path, "--out", tmp_path / "p.npz")
     assert status == 0 and "no file could be held out for testing" in err and os.path.exists(tmp_path / "p.npz")
+    rows = [(path, path.parent.name) for path in sorted(tones.rglob("*.wav"))]
+    rows = [(path, name, "test" if path.name == "0.wav" and name == "low" else "train") for path, name in rows]
+    path = table(tmp_path / "l.csv", ("file", "labels", "split"), rows)
+    status, said, _ = command("probe", indexed / "index", path, "--out", tmp_path / "p.npz")
+    assert status == 0 and "nan to nan" not in said
+    assert ", without intervals, since all are of one file or group\n" in said
 
 
 def test_labelled_files_that_are_gone(trained, tones, tmp_path, command):

@@ -63,7 +63,8 @@ def test_planted_segments_come_first(index, tones, planted, tmp_path, command):
         table = list(csv.DictReader(f))
     assert status == 0 and f"{tmp_path}/found.csv: 2 segments, of 52 in {index}" in said
     wanted = [{k: str(v) for k, v in row.items()} for row in results[0]["found"][:2]]
-    assert table == [{"query": str(query), "rank": str(i), **row} for i, row in enumerate(wanted, 1)]
+    assert table == [{"label": "", "verdict": "", "query": str(query), **row} for row in wanted]
+    assert list(table[0])[:5] == ["file", "start", "end", "label", "verdict"]  # as labels.csv of a page begins
 
 
 def test_similarities_are_those_of_the_model(index, tones, command):

@@ -177,6 +177,23 @@ def test_every_key(page, browser):
     assert browser.value("document.getElementById('other').hidden") is True
 
 
+def test_a_label_that_was_typed_is_offered_again(page, browser):
+    browser.open(page[0])
+    browser.key("r")
+    assert browser.value("document.getElementById('label').value") == ""
+    browser.type("owl"), browser.key("Enter")
+    browser.key("r"), browser.key("Enter")  # the same once more
+    browser.key("r")
+    browser.type("fox"), browser.key("Enter")  # what is typed replaces it
+    assert [label for _, label in rows(browser)[0][:3]] == [f"{name} → {own}" for name, own in zip(
+        [browser.value(f"JSON.parse(document.getElementById('scan').textContent).labels[{k}]") for k in range(3)],
+        ("owl", "owl", "fox"), strict=True,
+    )]  # fmt: skip
+    browser.reload()
+    offered = browser.value("[...document.querySelectorAll('#known option')].map((o) => o.value)")
+    assert offered[-2:] == ["owl", "fox"] and len(offered) == len(set(offered)) == 5
+
+
 def test_lists(page, browser):
     browser.open(page[0])
 
