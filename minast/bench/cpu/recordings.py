@@ -43,7 +43,7 @@ def scanner(preset: str, frames: int) -> Iterator[tuple[Scanner, str]]:
         path, labels = os.path.join(folder, "model.npz"), [f"label {k}" for k in range(model.config.classes)]
         save(path, model, labels, FeatureConfig(window="hann", frames=frames), "bce")
         levels = (0.5,) * len(labels)
-        yield Scanner(Settings(path, digest_of(path), frames, BATCH, levels, backend="fast")), folder
+        yield Scanner(Settings(path, digest_of(path), frames, BATCH, "fast", levels)), folder
 
 
 def scan(rounds: int) -> Iterator[Row]:
@@ -58,7 +58,7 @@ def _scan_row(name, ours, folder, seconds, count, rounds):
     for path in paths:
         with open(path, "wb") as f:
             f.write(wav(0.1 * rng.standard_normal(round(seconds * RATE)), RATE))
-    row, sides = Row(name, 0.0, "x real time"), [lambda: ours.scan(paths)]
+    row, sides = Row(name, 0.0, "x real time"), [lambda: ours.do(paths)]
     try:
         theirs = _agreeing(ours, folder, paths[0], name)
         sides.append(lambda: [theirs(path) for path in paths])
@@ -76,7 +76,7 @@ def _agreeing(ours, folder, path, name):
     hugging_face.write(folder, *load(ours.settings.checkpoint, "fast"))
     theirs = labelled(folder)
     labels, levels = [f"label {k}" for k in range(len(ours.settings.thresholds))], ours.settings.thresholds
-    everything = Scanner(replace(ours.settings, thresholds=(0.0,) * len(levels))).scan([path])[0]["events"]
+    everything = Scanner(replace(ours.settings, thresholds=(0.0,) * len(levels))).do([path])[0]["events"]
     scores = {labels[label]: score for _, _, label, score in everything}
     wanted = theirs(path)
     check(np.array([scores[each] for each in labels]), np.array([wanted[each] for each in labels]), 1e-3, name)
