@@ -133,7 +133,8 @@ def loss_of(labelled: Labelled, asked: str | None, path: str) -> str:
     if not there.any():
         raise Error(
             f"{path}: there is nothing to tell apart: the labelled segments all have the label "
-            f"{labelled.labels[0]!r}. Label also some without it, such as background."
+            f"{labelled.labels[0]!r}. Label also some without it, such as background, with a name of their "
+            "own; rows with the verdict wrong are left out."
         )
     return loss
 
