@@ -20,6 +20,7 @@ import numpy as np
 from . import cli
 from .console.arguments import FOLDS, MANY, SEEDS, whole
 from .datasets import content
+from .datasets.splits import NOW
 from .embeddings import labels, logistic, probe, suggest
 from .embeddings.index import Index
 from .errors import Error
@@ -45,13 +46,15 @@ def main(argv=None):
     eps = probe.head_eps(source)
     x = probe.head_input(index.take(labelled.rows), eps)
     found, strength = fitted(args, labelled, parts, x, loss)
-    known = [digest for digest, tested in zip(digests, tested_files(labelled, parts), strict=True) if not tested]
+    learnt = probe.learnt_from(labelled, digests, args.all | ~tested_files(labelled, parts))
     notes = {
         "data": visible(args.labels),
         "from": f"logistic regression on {visible(index.path)}, lambda {strength:g}",
         "seed": args.seed,
         "fold": parts.number,
-        "trained_on": content.pack(content.shortened(digests if args.all else known)),
+        "drawn_by": NOW,
+        "validation": 0.0,  # what was not held out for testing was learnt from
+        "trained_on": content.pack(learnt),
     }
     size = probe.write(args.out, source, index, found, labelled.labels, notes)
     print(f"{visible(args.out)}: {size / 1e6:.2f} M weights, {len(labelled.labels)} classes, {loss_words(loss)}")

@@ -42,8 +42,9 @@ class Labelled(NamedTuple):
 
     rows (n,): their numbers, rising. files (n,): of their recordings. y (n, K) bool. labels: the K names, sorted.
     split, group: of each recording that has labelled segments, by its number; fold likewise, where the table has them.
-    whole: labels are of whole files. unknown: files that the table names and the index lacks, in its order. outside:
-    events beyond their file's end. empty: rows without a label in a table of events.
+    parts: of a recording its labelled events, start and end in s. whole: labels are of whole files. unknown: files that
+    the table names and the index lacks, in its order. outside: events beyond their file's end. empty: rows without a
+    label in a table of events.
     """
 
     rows: np.ndarray
@@ -53,6 +54,7 @@ class Labelled(NamedTuple):
     split: dict[int, str]
     fold: dict[int, int]
     group: dict[int, str]
+    parts: dict[int, list[tuple[float, float]]]
     whole: bool
     unknown: list[str]
     outside: int
@@ -156,7 +158,7 @@ def onto(index: Index, path: str | os.PathLike) -> Labelled:
     firsts = np.searchsorted(segments["file"], np.arange(len(index.files) + 1))
     find, names = Finder(index, os.path.dirname(os.path.abspath(path))), {}
     known, unknown, outside, empty = [], {}, 0, 0
-    split, fold, group = {}, {}, {}
+    split, fold, group, parts = {}, {}, {}, {}
     for entry in entries:
         row = entry.row
         number = find(row.file)
@@ -170,6 +172,8 @@ def onto(index: Index, path: str | os.PathLike) -> Labelled:
             outside += not len(chosen)
             known.append((chosen, own))
             split[number], group[number] = split_in(path, row, split.get(number, "")), row.group
+            if not whole:
+                parts.setdefault(number, []).append((entry.start, entry.end))
             if (of_row := fold_in(path, row)) is not None:
                 fold[number] = of_row
     if not known:
@@ -184,7 +188,7 @@ def onto(index: Index, path: str | os.PathLike) -> Labelled:
         y[np.searchsorted(rows, chosen)[:, None], [column[k] for k in own]] = True
     notes = notes + find.notes()
     files = segments["file"][rows]
-    return Labelled(rows, files, y, order, split, fold, group, whole, list(unknown), outside, empty, notes)
+    return Labelled(rows, files, y, order, split, fold, group, parts, whole, list(unknown), outside, empty, notes)
 
 
 def _segments_of(entry: Entry, segments: np.ndarray) -> np.ndarray:

@@ -98,6 +98,16 @@ def divided(labelled: Labelled, digests: Sequence[bytes | None], fold: int | Non
     return Parts(test[place], of_file[place], words, number)
 
 
+def learnt_from(labelled: Labelled, digests: Sequence[bytes | None], chosen: np.ndarray) -> np.ndarray:
+    """The clips of the chosen files for a checkpoint, which `evaluate` and `calibrate` then never hold out: the files,
+    and their labelled events as parts.   digests, chosen (files,) bool: of `known_files` -> `content.shortened`"""
+    found = []
+    for number, digest, own in zip(known_files(labelled).tolist(), digests, chosen, strict=True):
+        if own:
+            found += [digest, *(content.of_part(digest, part) for part in labelled.parts.get(number, ()))]
+    return content.shortened(found)
+
+
 def known_files(labelled: Labelled) -> np.ndarray:
     """The numbers of the recordings that have labelled segments, rising."""
     return np.unique(labelled.files)
@@ -123,7 +133,8 @@ def loss_of(labelled: Labelled, asked: str | None, path: str) -> str:
     if not there.any():
         raise Error(
             f"{path}: there is nothing to tell apart: the labelled segments all have the label "
-            f"{labelled.labels[0]!r}. Label also some without it, such as background."
+            f"{labelled.labels[0]!r}. Label also some without it, such as background, with a name of their "
+            "own; rows with the verdict wrong are left out."
         )
     return loss
 

@@ -10,6 +10,7 @@ import pytest
 import minast
 from minast import probe as probe_command
 from minast import search
+from minast.datasets import content, open_dataset
 from minast.embeddings import labels, logistic, probe
 from minast.embeddings.index import Index
 from tests.embeddings.made import clusters, make
@@ -59,7 +60,7 @@ def test_a_checkpoint_for_every_command(indexed, tones, whole, tmp_path, command
     status, said, _ = command("scan", out, tones / "middle", "--out", tmp_path / "e.csv")
     assert status == 0 and "10 events of 1 label in 10 of 10 recordings" in said
     status, said, err = command("evaluate", out, tones)
-    assert status == 0 and "left out" in err and "accuracy" in said  # test clips that the probe has seen
+    assert (status, err) == (0, "") and "24 train, 6 test clips" in said  # those that the probe held out
     assert command("calibrate", out, tones, "--split", "all")[0] == 0
     assert command("embed", out, tones / "low", "--out", tmp_path / "again")[0] == 0
     assert command("train", tones, "--pretrained", out, "--out", tmp_path / "run", "--epochs", 1)[0] == 0
@@ -272,6 +273,24 @@ def test_too_few_files_to_hold_any_out(indexed, tones, tmp_path, command):
     assert ", without intervals, since all are of one file or group\n" in said
 
 
+def test_evaluate_holds_out_the_files_that_probe_held_out(indexed, tones, tmp_path, command):
+    """With events, too, which are parts of files: none of a file that was learnt from is a test clip."""
+    files = sorted(tones.rglob("*.wav"))
+    rows = [(path, 0.25 * k, 0.25 * k + 0.2, path.parent.name) for path in files for k in range(2)]
+    path = table(tmp_path / "l.csv", ("file", "start", "end", "label"), rows)
+    status, said, _ = command("probe", indexed / "index", path, "--out", tmp_path / "p.npz", "--seed", 3)
+    assert status == 0 and "6 held-out segments" in said
+    notes = minast.load(tmp_path / "p.npz")[1].notes
+    seen = content.among(content.digests([str(path) for path in files]), content.unpack(notes["trained_on"]))
+    assert seen.sum() == 24
+    flags = {name: notes[name] for name in ("drawn_by", "validation")}  # with what evaluate draws
+    data = open_dataset(path, 3, training=False, trained_on=content.trained_on(notes), **flags)
+    tested = {clip.path for clip in data.of("test")}
+    assert tested and tested <= {str(path) for path, own in zip(files, seen, strict=True) if not own}
+    status, said, err = command("evaluate", tmp_path / "p.npz", path)
+    assert status == 0 and f"{2 * len(tested)} test clips" in said and "both sides" not in err
+
+
 def test_labelled_files_that_are_gone(trained, tones, tmp_path, command):
     shutil.copytree(tones, tmp_path / "sounds")
     command("embed", trained / "best.npz", tmp_path / "sounds", "--out", tmp_path / "index")
@@ -293,7 +312,7 @@ def test_esc10(shared_data, tmp_path, command):
     flags = ("--block", 6, "--pool", "both", "--out", tmp_path / "index")
     assert command("embed", start, shared_data / "esc10", *flags)[0] == 0
     files = sorted((shared_data / "esc10").rglob("*.ogg"))
-    rows = [(path, path.parent.name, path.name[0]) for path in files]
+    rows = [(path, path.parent.name.partition(" - ")[2], path.name[0]) for path in files]
     path = table(tmp_path / "l.csv", ("file", "labels", "fold"), rows)
     status, said, _ = command("probe", tmp_path / "index", path, "--out", tmp_path / "p.npz", "--fold", 1)
     assert status == 0 and "80 held-out files (fold 1 of the table)" in said
