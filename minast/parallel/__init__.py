@@ -41,8 +41,8 @@ def joined() -> Iterator[Group]:
     """Within it, `world()` is all processes that mpiexec or srun has started together; a process alone stays alone.
 
     All ranks must enter it, and do the same in it. Rank 0 speaks: what others print is dropped. An error on any rank
-    ends all of them, after one sentence, with exit status 2. Raises minast.Error if MPI
-    cannot be used, or does not know of the others.
+    ends all of them, after one sentence, with exit status 2. Raises minast.Error if MPI cannot be used, or knows of no
+    other process.
     """
     if _joined or not launched():
         yield world()

@@ -58,4 +58,6 @@ def check_settings(group: Group, settings: Mapping[str, Any]) -> None:
     """Raises minast.Error, on all ranks, if one was started with another value of any of these."""
     for name, value in sorted(settings.items()):
         if (rank := differing(group, repr(value).encode())) is not None:
-            raise Error(f"process {rank + 1} was started with another {name} than process 1: give all the same flags.")
+            raise Error(
+                f"process {rank + 1} was started with another value of {name} than process 1: give all the same flags."
+            )

@@ -104,8 +104,8 @@ def test_an_mpi_that_sees_one_process_of_several(monkeypatch):
     [
         ({}, None),
         ({"folder": "/elsewhere", "threads": 3}, None),  # may differ
-        ({"seed": 1}, "process 3 was started with another seed than process 1: give all the same flags."),
-        ({"preset": "base"}, "process 3 was started with another preset than process 1"),
+        ({"seed": 1}, "process 3 was started with another value of seed than process 1: give all the same flags."),
+        ({"preset": "base"}, "process 3 was started with another value of preset than process 1"),
         ({"fingerprint": "other"}, r"process 3 sees other clips in tones than process 1"),
         ({"clips": 4}, r"process 3 sees other clips in tones than process 1"),  # one that it cannot read
     ],
