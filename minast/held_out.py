@@ -12,6 +12,7 @@ from .datasets.common import named, quoted
 from .ensemble import Ensemble
 from .errors import Error
 from .parallel import world
+from .training.alike import check_clips
 from .training.bad_files import say_notes, usable
 from .training.feature_cache import FeatureCache
 
@@ -91,6 +92,7 @@ def scored(ensemble: Ensemble, data: Dataset, split: str, args) -> Tested:
                 if not len(caches[key]):
                     raise Error(f"{data.name}: no file of the {split} split can be used.")
                 clips = caches[key].clips
+                check_clips(world(), data.name, clips)
             say_notes(caches[key])
         scores = progress_scores(member, caches[key], len(ensemble.members))[:, order]
         raw.append(scores)

@@ -19,11 +19,9 @@ from collections.abc import Iterator
 from .. import threads
 from ..console.say import complain
 from ..errors import Error, reason
-from .group import SINGLE, Elsewhere, Group
+from .group import SINGLE, SIZES, Elsewhere, Group
 
-# What launchers tell their processes: Open MPI; MPICH, Intel MPI and srun --mpi=pmi2; srun --mpi=pmix
-SIZES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
-STARTED = "PMIX_RANK"
+STARTED = "PMIX_RANK"  # srun --mpi=pmix
 _joined: list[Group] = []
 
 
@@ -43,7 +41,8 @@ def joined() -> Iterator[Group]:
     """Within it, `world()` is all processes that mpiexec or srun has started together; a process alone stays alone.
 
     All ranks must enter it, and do the same in it. Rank 0 speaks: what others print is dropped. An error on any rank
-    ends all of them, after one sentence, with exit status 2. Raises minast.Error if MPI cannot be used.
+    ends all of them, after one sentence, with exit status 2. Raises minast.Error if MPI cannot be used, or knows of no
+    other process.
     """
     if _joined or not launched():
         yield world()

@@ -10,6 +10,9 @@ import numpy as np
 from ..errors import Error
 from ..layers import Array
 
+# What launchers tell their processes: Open MPI; MPICH, Intel MPI and srun --mpi=pmi2; MVAPICH; srun, also without any
+# MPI, which would be that many runs of their own. A batch script of Slurm has no step, and is one process.
+SIZES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
 GRID = 2**12  # elements: where a flat array may be cut between ranks, counted from its upper end
 
 

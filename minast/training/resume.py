@@ -183,9 +183,11 @@ def check_consistency(run: Run) -> None:
 def same_machine(options: Namespace, settings: Settings) -> str:
     """Set threads and choose the backend as they were, unless flags say otherwise.   -> the backend
 
+    Another number of processes divides the cores anew, unless bits are to stay the same (`reduction`).
     Prints a note if either differs, since rounding then differs.
     """
-    if options.threads is None:
+    as_before = world().size == settings.processes or settings.train.reduction == "fixed"
+    if options.threads is None and as_before:
         threads.set_count(settings.threads)
     backend = options.backend or settings.backend
     if (backend, threads.count()) != (settings.backend, settings.threads):

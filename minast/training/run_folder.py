@@ -20,6 +20,7 @@ from ..parallel import world
 from ..storage.files import atomic, writable_folder
 from ..storage.tables import write_rows
 from ..text import visible
+from .alike import check_folder
 from .feature_cache import LARGE
 from .lock import lock
 from .run import Run
@@ -37,10 +38,11 @@ def new_folder(out: str | os.PathLike | None, default: str, leaving: ExitStack) 
     empty. Raises minast.Error for a folder that already holds a run, that another run writes to, or that cannot be
     written to.
     """
-    if world().rank:
-        return world().shared(str)  # the first of several processes makes it
-    out = _new_folder(out, default, leaving)
-    return world().shared(lambda: out)
+    group = world()  # the first of several processes makes it
+    own = "" if group.rank else _new_folder(out, default, leaving)
+    made = group.shared(lambda: own)
+    check_folder(group, made)
+    return made
 
 
 def _new_folder(out, default, leaving):

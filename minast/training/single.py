@@ -12,6 +12,7 @@ from ..errors import Error
 from ..parallel import world
 from ..text import visible
 from . import loop, run_folder
+from .alike import check_run
 from .finish import finish
 from .late import FoundLate
 from .resume import resumed_run
@@ -39,6 +40,7 @@ def run_one(
             else:
                 run_folder.take(options.resume, leaving)
                 run = resumed_run(options)
+                check_run(run)
                 run_folder.complete(run)
             begun(run)
             world().farewell(partial(lost, run, run.progress.step))

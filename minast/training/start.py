@@ -21,6 +21,7 @@ from ..parallel import world
 from ..pretrained.known_clips import trained_before
 from ..text import visible
 from . import run_folder, tensorboard
+from .alike import check_run
 from .building import affordable_model, preset_of
 from .choice import described, recipe
 from .feature_cache import LARGE, Chosen
@@ -114,6 +115,7 @@ def new_run(options: Namespace, leaving: ExitStack, split_seed: int | None = Non
     )
     info = Info(list(dataset.labels), features, config.loss, notes=notes)
     run = Run(out, settings, info, data, learner, Progress(), world())
+    check_run(run)
     begin_alike(run)
     return run
 

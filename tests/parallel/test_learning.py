@@ -89,6 +89,14 @@ def test_in_fixed_order_the_bits_do_not_depend_on_the_ranks(settings):
     assert not np.array_equal(one_by_one[2], expected[2])  # another order of sums shows
 
 
+def test_two_ranks_are_one_that_divides_its_batch():
+    """In float32 to the bit: ranks differ from one process by what its own parts differ by, and by nothing else."""
+    config = replace(CONFIG, max_grad_norm=0.0)  # two norms may be rounded otherwise
+    one = steps(SINGLE, replace(config, grad_accum=2), "float32", backend="fast")
+    for found in together(2, lambda group: steps(group, config, "float32", backend="fast")):
+        assert all(np.array_equal(found[k], one[k]) for k in (2, 3, 4))
+
+
 def test_patchout_goes_with_the_clip():
     keep = np.stack([np.sort(np.random.default_rng(i).permutation(24)[:10]) for i in range(BATCH)])
     expected = steps(SINGLE, CONFIG, "float64", keep=keep)

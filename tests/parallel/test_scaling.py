@@ -57,5 +57,5 @@ def test_the_page_s_flags_are_there():
 
     known = {option for action in flags.parser()._actions for option in action.option_strings}
     known |= {option for action in scaling.parser()._actions for option in action.option_strings}
-    page = re.sub(r"`(mpiexec|scancel)[^`]*`|Slurm's\s+`[^`]*`", "", scaling.PAGE.read_text(encoding="utf-8"))
+    page = re.sub(r"`(mpiexec|scancel|srun)[^`]*`|Slurm's\s+`[^`]*`", "", scaling.PAGE.read_text(encoding="utf-8"))
     assert set(re.findall(r"--[a-z-]+[a-z]", page)) <= known

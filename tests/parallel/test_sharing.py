@@ -9,9 +9,10 @@ import pytest
 from minast import parallel, scoring, threads
 from minast.config import FeatureConfig
 from minast.datasets import Clip
+from minast.errors import Error
 from minast.parallel.group import SINGLE, Group
 from minast.parallel.watch import Watch, there
-from minast.training import clip_cache
+from minast.training import alike, clip_cache
 from minast.training.feature_cache import FeatureCache
 from tests.parallel.threaded import together
 
@@ -62,6 +63,8 @@ def test_the_processes_of_a_machine_divide_the_features(tones, monkeypatch, tmp_
         ({"PMI_SIZE": "1"}, False),
         ({"PMIX_RANK": "3"}, True),  # srun --mpi=pmix says no number: MPI does
         ({"SLURM_NTASKS": "8"}, False),  # also in a batch script, where there is one process
+        ({"SLURM_NTASKS": "8", "SLURM_STEP_NUM_TASKS": "8"}, True),  # srun without any MPI: not eight runs
+        ({"SLURM_STEP_NUM_TASKS": "1", "OMPI_COMM_WORLD_SIZE": "4"}, True),  # mpiexec within srun
     ],
 )
 def test_what_launchers_say(monkeypatch, given, several):
@@ -76,8 +79,67 @@ def test_without_mpi_a_sentence(monkeypatch, command):
     monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "2")
     monkeypatch.setitem(__import__("sys").modules, "mpi4py", None)
     status, _, err = command("train")
-    assert status == 2 and "one of several processes that mpiexec has started, and MPI cannot be used" in err
+    assert status == 2 and "one of several processes that mpiexec or srun has started, and MPI cannot be used" in err
     assert parallel.world() is SINGLE
+
+
+def test_an_mpi_that_sees_one_process_of_several(monkeypatch):
+    """Of another library than the launcher: each process would train alone, into a folder of its own."""
+    from minast.parallel import mpi
+
+    monkeypatch.setattr(mpi, "MpiGroup", lambda MPI: SimpleNamespace(size=1))
+    library = SimpleNamespace(Get_library_version=lambda: "MPICH Version: 4.2\n, more")
+    monkeypatch.setitem(__import__("sys").modules, "mpi4py", SimpleNamespace(MPI=library))
+    for name in (*parallel.SIZES, parallel.STARTED):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "4")
+    with pytest.raises(Error, match=r"SLURM_STEP_NUM_TASKS is 4\), and mpi4py sees one: it uses MPICH Version: 4\.2"):
+        mpi.connect()
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "1")
+    assert mpi.connect().size == 1
+
+
+@pytest.mark.parametrize(
+    ("own", "sentence"),
+    [
+        ({}, None),
+        ({"folder": "/elsewhere", "threads": 3}, None),  # may differ
+        ({"seed": 1}, "process 3 was started with another value of seed than process 1: give all the same flags."),
+        ({"preset": "base"}, "process 3 was started with another value of preset than process 1"),
+        ({"fingerprint": "other"}, r"process 3 sees other clips in tones than process 1"),
+        ({"clips": 4}, r"process 3 sees other clips in tones than process 1"),  # one that it cannot read
+    ],
+)
+def test_processes_that_do_not_do_the_same(own, sentence):
+    """Without it nothing would stop them: one model would be trained on a mixture."""
+
+    def work(group):
+        mine = own if group.rank == 2 else {}
+        given = {"folder": "/", "threads": 1, "preset": "nano", "fingerprint": "same"}
+        saved = {name: mine.get(name, value) for name, value in given.items()} | {
+            "train": {"seed": mine.get("seed", 0)}
+        }
+        clips = [Clip(f"/{group.rank}/{i}.wav", (0,)) for i in range(mine.get("clips", 5))]
+        train = SimpleNamespace(clips=clips, late=None)
+        data = SimpleNamespace(train=train, valid=train, test=None, dataset=SimpleNamespace(name="tones"))
+        settings = SimpleNamespace(to_save=lambda: saved, fingerprint=saved["fingerprint"])
+        try:
+            alike.check_run(SimpleNamespace(group=group, data=data, settings=settings))
+        except Error as error:
+            return str(error)
+
+    found = together(3, work)
+    assert len(set(found)) == 1  # all end, and say the same
+    assert found[0] is None if sentence is None else found[0].startswith(sentence)
+
+
+def test_a_folder_that_one_process_does_not_see(tmp_path):
+    def work(group):
+        with pytest.raises(Error, match=r"process 2 does not see .*, which process 1 writes to"):
+            alike.check_folder(group, str(tmp_path if group.rank == 0 else tmp_path / "no"))
+        alike.check_folder(group, str(tmp_path))
+
+    together(2, work)
 
 
 def test_cores_are_divided_unless_a_number_was_asked_for(monkeypatch):

@@ -1,12 +1,14 @@
 """A run keeps its number of threads, in BLAS too: products rounded alike are what makes a resumed run the same run."""
 
 import os
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
 
 from minast import load, optim, threads, train
+from minast.training import resume
 from tests.conftest import BLAS, TINY_RUN
 
 
@@ -37,6 +39,19 @@ def test_blas_has_the_number_that_the_run_records(tones, tmp_path, seen):
     assert set(seen) == {threads.count()}
     one, other = (load(tmp_path / name / "last.npz", "numpy")[0].w.flat for name in "ab")
     assert np.array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("processes", "reduction", "kept"), [(1, "fast", True), (16, "fast", False), (16, "fixed", True)]
+)
+def test_another_number_of_processes_divides_the_cores_anew(monkeypatch, processes, reduction, kept):
+    """Else sixteen processes would have the sixteen threads that one began with, each."""
+    monkeypatch.setattr(resume, "world", lambda: SimpleNamespace(size=processes))
+    monkeypatch.setenv(threads.VARIABLE, "1")  # as parallel.settled has divided them
+    settings = SimpleNamespace(processes=1, threads=2, backend="numpy", train=SimpleNamespace(reduction=reduction))
+    with threads.fixed():
+        assert resume.same_machine(SimpleNamespace(threads=None, backend=None), settings) == "numpy"
+        assert threads.count() == (2 if kept else 1)
 
 
 @pytest.mark.parametrize("asked", [None, "2"])
