@@ -50,7 +50,7 @@ def check_clips(group: Group, data: str, clips: Iterable[Clip], more: str = "") 
         digest.update(repr((os.path.basename(clip.name), clip.labels)).encode())
     if (rank := differing(group, digest.digest())) is not None:
         raise Error(
-            f"process {rank + 1} sees other clips in {visible(data)} than process 1, or can read others: {PATHS}."
+            f"process {rank + 1} sees other clips in {visible(data)} than process 1, or cannot read the same: {PATHS}."
         )
 
 
