@@ -8,6 +8,8 @@ import time
 import numpy as np
 import pytest
 
+from tests.faults.test_two_runs import until
+
 SMALL = 120  # recordings of the fast tier
 
 
@@ -95,13 +97,14 @@ def test_killed_at_each_fsync(server, model, tones, tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_stopped_in_an_orderly_way(server, model, tones, tmp_path, number):
-    folder = archive(tones, tmp_path / "archive", SMALL)
-    arguments = [model, folder, "--threads", 2, "--hop", 0.01, "--workers", 2, "--out", tmp_path / "e.csv"]
+    """When the first of many units is done."""
+    folder, journal = archive(tones, tmp_path / "archive", 2000), tmp_path / "e.csv.part"
+    arguments = [model, folder, "--threads", 2, "--workers", 2, "--out", tmp_path / "e.csv"]
     child = server.start("scan", arguments)
+    until(journal)
     deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and not (tmp_path / "e.csv.part").exists():
-        time.sleep(0.02)
-    time.sleep(1)
+    while time.monotonic() < deadline and b'"results"' not in journal.read_bytes():
+        time.sleep(0.01)
     os.kill(child.pid, number)
     status, _, err = server.wait(child)
     assert status == 128 + number and "the same command with --resume goes on" in err and "Traceback" not in err
