@@ -38,7 +38,7 @@ def describe(config, layout, settings, keep, labels, loss, report):
 
 def expected_features(layout, settings):
     """The features that an audio model was trained on; None for an image model.   -> FeatureConfig"""
-    if not layout.audio:
+    if not (layout.audio and settings.heard):
         return None
     known = _published(layout)  # every published AST used a Hann window, whatever the paper says
     return replace(FeatureConfig(), **{"window": "hann", **(known[2] if known else {}), **settings.features})
@@ -57,7 +57,7 @@ def assumed_function(config, layout, settings, gelu):
 
 def source_features(config, layout, settings, report):
     """The features that the new model takes: an AST's own at its new size; an image model has none, so the default."""
-    expected = expected_features(layout, settings) or FeatureConfig()
+    expected = expected_features(layout, settings) or replace(FeatureConfig(), **settings.features)
     unsaid = [name for name in ("rate", "window", "mean", "std") if name not in settings.features]
     if layout.audio and unsaid:
         known = _published(layout)

@@ -110,7 +110,7 @@ def load(
             **{name: geometry[name] if value is None else value for name, value in wanted.items()},
         )
         model = AST(config, backend=backend, seed=None, dtype=dtype)
-        report = Report(os.path.basename(os.path.normpath(path)), layout.kind)
+        report = Report(os.path.basename(os.path.normpath(path)), layout.kind, heard=layout.audio and settings.heard)
         report.assumed += [*file.notes, *layout.assumed, *assumed, *assumed_function(config, layout, settings, gelu)]
         copy_weights(model, file, layout, keep, report)
         copy_patches(model, file, layout, rgb, report)

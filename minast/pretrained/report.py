@@ -16,6 +16,7 @@ class Report:
     ignored: list[str] = field(default_factory=list)  # arrays of the file that no weight is made of
     assumed: list[str] = field(default_factory=list)  # what the source does not say and was taken for granted
     notes: list[str] = field(default_factory=list)  # settings that were chosen, and why
+    heard: bool = True  # the source was trained on sound
 
     def __str__(self):
         lines = [f"{self.source}: {self.kind}"]
@@ -38,6 +39,7 @@ class Report:
             "ignored": grouped(self.ignored),
             "assumed": self.assumed,
             "notes": self.notes,
+            "heard": self.heard,
         }
 
 

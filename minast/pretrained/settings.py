@@ -68,6 +68,7 @@ class Settings:
     eps: float | None = None
     gelu: str | None = None
     random_head: bool = False
+    heard: bool = True  # if it is an audio model: it was trained on sound, and expects its features
 
 
 def settings_beside(path: str | os.PathLike) -> Settings:

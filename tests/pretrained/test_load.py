@@ -524,6 +524,24 @@ def test_load_adapts_the_positions_to_another_length(tmp_path, frames):
     assert model.forward(cases.spectrogram(1, frames, 48)).shape == (1, 3)
 
 
+def test_an_image_model_expects_no_features_until_it_was_trained(tmp_path):
+    """Also when it was converted before, even twice; AudioSet's mean would be that of other sounds."""
+
+    def saved(name, source, **changed):
+        model, info, _ = pretrained.load(source, **changed)
+        minast.save(tmp_path / name, model, info.labels, info.features, info.loss, notes=info.notes)
+        return tmp_path / name
+
+    start = saved("start.npz", vit_file(tmp_path), classes=3, frames=60)
+    again = saved("again.npz", start, classes=4)
+    assert pretrained.audio_features(start) is pretrained.audio_features(again) is None
+    model, info = minast.load(again)
+    info.notes["random_head"] = False
+    minast.save(tmp_path / "trained.npz", model, info.labels, replace(info.features, mean=1.5), notes=info.notes)
+    for path in (tmp_path / "trained.npz", saved("more.npz", tmp_path / "trained.npz", classes=5)):
+        assert pretrained.audio_features(path).mean == 1.5
+
+
 def test_load_for_too_short_a_length(tmp_path):
     with pytest.raises(minast.Error, match="frames is 8"):
         minast.load(own_checkpoint(tmp_path)[0], frames=8)

@@ -44,6 +44,7 @@ def _description(file):
     about = description(file.archive)
     config, info = config_from(file.path, about), info_from(file.path, about)
     check_arrays(file.archive, config)
+    source, random_head = info.notes.get("pretrained"), info.notes.get("random_head", False)
     return config, Settings(
         labels=info.labels,
         loss=info.loss,
@@ -51,5 +52,6 @@ def _description(file):
         geometry={name: getattr(config, name) for name in GEOMETRY},
         heads=config.heads,
         gelu=config.gelu,
-        random_head=info.notes.get("random_head", False),
+        random_head=random_head,
+        heard=not (random_head and isinstance(source, dict) and source.get("heard") is False),
     )
