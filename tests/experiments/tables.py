@@ -37,7 +37,8 @@ class Experiment:
     @cached_property
     def runs(self) -> list[dict]:
         """The records of all runs, in the order of their names."""
-        return [json.loads(path.read_text("utf-8")) for path in sorted((FOLDER / self.folder).glob(f"{self.names}.json"))]
+        paths = sorted((FOLDER / self.folder).glob(f"{self.names}.json"))
+        return [json.loads(path.read_text("utf-8")) for path in paths]
 
     @cached_property
     def measure(self) -> str:
