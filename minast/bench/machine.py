@@ -80,7 +80,9 @@ def held() -> list[str]:
     if core := environment.get(CORETYPE):
         running, own = found.get("architecture"), own_kernels()
         if running and running != own:
-            why.append(f"{CORETYPE}={core} makes NumPy's BLAS run its {running} kernels, not {own or 'those it chooses'}")
+            why.append(
+                f"{CORETYPE}={core} makes NumPy's BLAS run its {running} kernels, not {own or 'those it chooses'}"
+            )
     for name in THREADS:
         if environment.get(name) and found and found["num_threads"] < threads.count():
             why.append(f"{name}={environment[name]} gives BLAS {found['num_threads']} of {threads.count()} threads")

@@ -78,4 +78,3 @@ def compare(name: str, ours: Callable, theirs: Callable, rounds: int, against: s
     a, b = interleaved([ours, theirs], rounds)
     ratio = float(np.median(b / a))
     return Row(name, float(np.median(a)), "s", against, float(np.median(b)), ratio, goal)
-
