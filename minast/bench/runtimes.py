@@ -54,7 +54,6 @@ class Exported:
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": threads.count(),
             "INFERENCE_PRECISION_HINT": PRECISIONS[precision],  # its default is bfloat16 where the processor has it
-            "ENABLE_CPU_PINNING": False,  # the threads' cores are shared with other libraries' here
         }
         compiled = core.compile_model(network, "CPU", settings)
         found = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
