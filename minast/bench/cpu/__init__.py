@@ -1,1 +1,1 @@
-"""Rows on the processor: the model against other libraries (`models`), log-mel (`features`), `process`, memory (`kept`)."""
+"""Rows on the processor: `models` beside other libraries, log-mel `features`, `process`, `recordings`, memory `kept`."""
