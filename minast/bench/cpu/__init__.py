@@ -1,1 +1,1 @@
-"""Rows on the processor: `models` beside other libraries, log-mel `features`, `process`, `recordings`, `kept` memory."""
+"""Rows on the processor: `models` beside other libraries, log-mel `features`, `process`, `recordings`, `kept` bytes."""
