@@ -25,7 +25,7 @@ def refuse_run(page: str | None, picture: str | None, names: list[str], backend:
         if _table_of(page) == readme.GPU:
             _refuse_without_gpu(page, backend, GPU, "its table")
         else:
-            _refuse_held(page, " and ".join(machine.held()), "unset what is named here first")
+            _refuse_held(page, "while", " and ".join(machine.held()), "unset what is named here first")
 
 
 def refuse_rows(page: str | None, picture: str | None, rows: list[Row], about: dict) -> None:
@@ -37,7 +37,7 @@ def refuse_rows(page: str | None, picture: str | None, rows: list[Row], about: d
     elif page:
         if not of_cpu(rows):
             raise Error(f"{page}: none of these rows belong in its table; the table was not changed.")
-        _refuse_held(page, about.get("held"), "these rows were measured so, and have to be measured again")
+        _refuse_held(page, "since its rows were measured while", about.get("held"), "measure them again without")
 
 
 def write(page: str | None, picture: str | None, rows: list[Row], about: dict) -> None:
@@ -60,9 +60,9 @@ def _table_of(page):
     return readme.find(page, readme.GPU, readme.CPU)
 
 
-def _refuse_held(path, held, what_to_do):
+def _refuse_held(path, when, held, what_to_do):
     if held:
-        raise Error(f"{path}: its table is not written while {held}: {what_to_do}.")
+        raise Error(f"{path}: the table is not written {when} {held}: {what_to_do}.")
 
 
 def _refuse_emulator(path, backend, what):
