@@ -74,7 +74,7 @@ TABLES = {
 COMMANDS = {
     "exported": Entry(exported.main, "what a checkpoint loses and gains as ONNX, and in int8, on a data set"),
     "growth": Entry(
-        growth.main, "time and memory against clip length, batch, width, threads and clips: curves, slopes"
+        growth.main, "how time and memory grow with clips, batch, width and threads, beside what is expected"
     ),
 }
 

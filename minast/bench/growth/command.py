@@ -1,16 +1,16 @@
 """How cost grows: time and peak memory against clip length, batch, width, threads and clips, with expected slopes.
 
-  python -m minast.bench growth --json growth.json     all curves: about ten minutes on two idle cores
+  python -m minast.bench growth --json growth.json     all curves: minutes, on an idle machine
   python -m minast.bench growth length width           some of them: length, batch, width, threads, clips
   python -m minast.bench growth --json growth.json --resume
                                                        what is missing after Ctrl-C
   python -m minast.bench growth --from growth.json --picture .images/growth.png --readme minast/bench/README.md
                                                        the picture and the table from stored numbers; measures nothing
-  python -m minast.bench growth --rehearse             all of it at toy size in a minute; its figures mean nothing
+  python -m minast.bench growth --rehearse             all of it at toy size; its figures mean nothing
 
 Every point has a process of its own, so its peak memory is its own; the points of a curve take turns, round by round.
 A slope is that of a line in log-log through the upper half of a curve's points, and what is expected is counted: FLOP
-for time, bytes for memory, or clips. Needs an idle machine.
+for time, bytes for memory, or clips.
 """
 
 import tempfile
@@ -20,8 +20,10 @@ from ...console.arguments import whole
 from ...console.say import note
 from ...errors import Error
 from ...storage.files import writable_file
-from .. import readme, runner, table
+from .. import readme, table
 from . import page, picture, plan, rounds, stored
+
+BUSY = 0.5  # load above which other work shows in the times
 
 
 def main(argv=None):
@@ -32,6 +34,8 @@ def main(argv=None):
     for fit in page.fits(found):
         if fit.verdict:
             note(page.flagged(fit))
+    if args.picture and not page.fits(found):
+        raise Error(f"{args.picture}: there is nothing to draw: no curve has two points.")
     if args.source and args.json:
         stored.write(args.json, found)
     if args.picture:
@@ -81,7 +85,7 @@ def refuse(args) -> None:
 def measured(args) -> stored.Found:
     """Measure what was asked for, and keep it in the file of --json as it comes."""
     about = conditions()
-    if about["load"] > runner.BUSY:
+    if about["load"] > BUSY:
         note(f"the load is {about['load']}: on a busy machine times grow with what else runs.")
     sizes = plan.REHEARSAL if args.rehearse else plan.FULL
     found = stored.Found(about, sizes.said, rehearsal=args.rehearse)
@@ -101,8 +105,8 @@ def conditions() -> dict:
     from threadpoolctl import ThreadpoolController
 
     libraries = ThreadpoolController().select(user_api="blas").info()
-    kernels = ", ".join(f"{each['internal_api']} {each.get('architecture', 'unknown')}" for each in libraries)
-    return {"kernels": kernels or "unknown"} | table.conditions(threads.count())
+    found = [f"{each['internal_api']} {each.get('architecture', 'unknown')}" for each in libraries]
+    return {"kernels": ", ".join(dict.fromkeys(found)) or "unknown"} | table.conditions(threads.count())
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from ..cpu.models import flops
 PATCH_VALUES = 256  # 16 x 16, of which the first linear layer keeps a row for each patch
 WHOLE, LEAN = 16, 10  # values for each token and channel that a block keeps; from fast.RECOMPUTE_WIDTH on the latter
 PRUNED = 4  # the same of the last block, which computes the prefix tokens alone: its input, normed, keys and values
-PASSES = {"products": 3, "attention": 3.5}  # forward and backward, in forward passes; backward makes the scores again
+PRODUCTS, ATTENTION = 3, 3.5  # forward and backward together, in forward passes
 COPIES = 4  # in training: weights, gradients, and Adam's two moments
 
 
@@ -24,9 +24,13 @@ def forward_flop(c: ModelConfig, batch: int) -> float:
 
 
 def step_flop(c: ModelConfig, batch: int) -> float:
-    """Those of a forward and a backward pass. A linear layer's backward is two products, attention's are five to two."""
+    """Those of a forward and a backward pass.
+
+    Backward, a linear layer has two products for its one, attention five for its two: the scores are made again. What
+    an optimizer does is not counted.
+    """
     quadratic = attention_flop(c)
-    return batch * (PASSES["products"] * (flops(c) - quadratic) + PASSES["attention"] * quadratic)
+    return batch * (PRODUCTS * (flops(c) - quadratic) + ATTENTION * quadratic)
 
 
 def largest_part(c: ModelConfig, batch: int) -> int:

@@ -11,6 +11,7 @@ from .stored import Found
 
 TABLE = "growth"  # its name in the marker lines
 UNIT = {"forward": "FLOP/s", "step": "FLOP/s", "manifest": "clips/s", "prepare": "clips/s"}
+NONE = "no curve, which takes two points"
 HEAD = (
     "| what grows | cost | at the ends | expected slope | measured | deviation | fitted | |",
     "| --- | --- | --- | ---: | ---: | ---: | ---: | --- |",
@@ -31,7 +32,8 @@ def markdown(found: Found, picture: str | None = None) -> str:
     if picture:
         lines += [f"![Time and memory against what grows, measured and expected]({picture})", ""]
     lines += [*HEAD, *(_row(fit) for fit in made), ""]
-    lines += [f"- {AXES[axis][0]}: {said}" for axis, said in found.said.items() if any(f.axis == axis for f in made)]
+    there = {fit.axis for fit in made}
+    lines += [f"- {AXES[axis][0]}: {found.said[axis] if axis in there else NONE}" for axis in AXES]
     lines += [f"- not measured: {JOBS[job][0]}, {AXES[axis][0]} {size(x)}: {why}" for axis, job, x, why in found.lost]
     off = [fit for fit in made if fit.verdict]
     verdict = f"{len(off)} of {len(made)} slopes are" if off else f"None of the {len(made)} slopes is"
@@ -52,8 +54,8 @@ def conditions(found: Found) -> str:
 
 def flagged(fit: slopes.Fit) -> str:
     """A curve that does not grow as expected, in words."""
-    words = f"{AXES[fit.axis][0]}, {JOBS[fit.job][0]}, {fit.cost}: slope {fit.slope:.2f}"
-    return f"{words}, {fit.verdict} than the expected {fit.wanted:.2f}"
+    words = f"{AXES[fit.axis][0]}, {JOBS[fit.job][0]}, {fit.cost}: slope {shown(fit.slope)}"
+    return f"{words}, {fit.verdict} than the expected {shown(fit.wanted)}"
 
 
 def write(path: str | os.PathLike, found: Found, picture: str | os.PathLike | None) -> None:
@@ -75,13 +77,18 @@ def size(x: float) -> str:
     return f"{x:,.0f}".replace(",", " ") if x == int(x) else f"{x:g}"
 
 
+def shown(slope: float, sign: str = "") -> str:
+    """A slope with two digits, and no sign before a zero. sign: "+" to have one before all others."""
+    return f"{slope:{sign}.2f}" if round(slope, 2) else "0.00"
+
+
 def _row(fit):
     name, unit = AXES[fit.axis]
     ends = [f"{size(fit.x[i])}{f' {unit}' * bool(unit)}: {cost(fit, fit.y[i])}" for i in (0, -1)]
     spread = "" if fit.spread is None else f" ± {fit.spread:.2f}"
     verdict = f"**{fit.verdict}**" if fit.verdict else ""
-    cells = [name, f"{JOBS[fit.job][0]}, {fit.cost}", "; ".join(ends), f"{fit.wanted:.2f}"]
-    cells += [f"{fit.slope:.2f}{spread}", f"{fit.deviation:+.2f}", scale(fit), verdict]
+    cells = [name, f"{JOBS[fit.job][0]}, {fit.cost}", "; ".join(ends), shown(fit.wanted)]
+    cells += [f"{shown(fit.slope)}{spread}", f"{shown(fit.deviation, '+')}", scale(fit), verdict]
     return "| " + " | ".join(cells) + " |"
 
 

@@ -6,11 +6,13 @@ import numpy as np
 
 from ... import plots
 from . import slopes
-from .page import fits, size
+from .page import fits, shown, size
 from .plan import AXES, JOBS
 from .stored import Found
 
+LEAST = 4.0  # the least ratio of the ends of a vertical axis: noise on a level line stays small
 COLOURS = dict(zip(JOBS, ("tab:blue", "tab:orange", "tab:green", "tab:red", "tab:purple"), strict=True))
+ROOM = 0.4  # above the curves, for the legend, as a share of their own
 
 
 def draw(path: str | os.PathLike, found: Found) -> None:
@@ -21,6 +23,8 @@ def draw(path: str | os.PathLike, found: Found) -> None:
     for row, axis in zip(figure.subplots(len(axes), 2, squeeze=False), axes, strict=True):
         for panel, cost in zip(row, (slopes.TIME, slopes.MEMORY), strict=True):
             _panel(panel, [fit for fit in made if (fit.axis, fit.cost) == (axis, cost)], axis, cost)
+    toy = "toy sizes, whose figures mean nothing; " if found.rehearsal else ""
+    figure.suptitle(f"{toy}measured (dots) and expected (dashed); slopes are fitted where it is white", fontsize=10)
     plots.save_figure(figure, path)
 
 
@@ -29,7 +33,7 @@ def _panel(panel, curves, axis, cost):
     divisor = 1 if cost == slopes.TIME else 2**20
     for fit in curves:
         colour = COLOURS[fit.job]
-        said = f"{JOBS[fit.job][0]}: {fit.slope:.2f}, expected {fit.wanted:.2f}"
+        said = f"{JOBS[fit.job][0]}: {shown(fit.slope)}, expected {shown(fit.wanted)}"
         panel.plot(fit.x, fit.y / divisor, "o-", color=colour, linewidth=1.2, markersize=4, label=said)
         panel.plot(fit.x, fit.expected / divisor, "--", color=colour, linewidth=1)
     if curves:
@@ -41,16 +45,26 @@ def _panel(panel, curves, axis, cost):
     panel.set(ylabel="seconds" if cost == slopes.TIME else "peak memory (MiB)")
     _ticks(panel, curves)
     panel.grid(alpha=0.3)
-    panel.legend(fontsize=7.5, title="slope", title_fontsize=7.5)
+    panel.legend(fontsize=7.5, title="slope", title_fontsize=7.5, loc="upper left")
 
 
 def _ticks(panel, curves):
-    """The sizes that were measured, and plain numbers beside the curves, also where they are within one decade."""
-    from matplotlib.ticker import FuncFormatter, NullFormatter
+    """The sizes that were measured, and plain numbers beside the curves, which fill no more than they deserve."""
+    from matplotlib.ticker import LogFormatter, NullFormatter
+
+    class Plain(LogFormatter):
+        """0.01, and not 1e-02, where the other has a label."""
+
+        def __call__(self, value, place=None):
+            return f"{value:g}" * bool(super().__call__(value, place))
 
     if curves:
         x = np.unique(np.concatenate([fit.x for fit in curves]))
         panel.set_xticks(x, [size(value) for value in x])
         panel.xaxis.set_minor_formatter(NullFormatter())
-    plain = FuncFormatter(lambda value, _: f"{value:g}")
-    panel.yaxis.set_major_formatter(plain)
+    bottom, top = panel.get_ylim()
+    middle, half = np.sqrt(bottom * top), np.sqrt(LEAST)
+    bottom, top = min(bottom, middle / half), max(top, middle * half)
+    panel.set_ylim(bottom, top * (top / bottom) ** ROOM)
+    panel.yaxis.set_major_formatter(Plain())
+    panel.yaxis.set_minor_formatter(Plain(minor_thresholds=(1.5, 0.5)))

@@ -1,4 +1,4 @@
-"""Which points are measured: what grows, what is done, at which sizes, and what each is expected to be proportional to."""
+"""Which points are measured: what grows, what is done, at which sizes; what cost should be proportional to."""
 
 from dataclasses import dataclass, field
 

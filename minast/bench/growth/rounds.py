@@ -16,7 +16,7 @@ from .stored import Found, Measured
 from .worker import Lost, Worker
 
 FEW = 3  # rounds at least; as many as of a curve that takes long
-LONG = 20.0  # seconds of a round from which it does
+LONG = 10.0  # seconds of a round from which it does
 ROOM = 0.7  # share of the machine's memory that all processes of a curve together may take
 ALONE = 2**27  # bytes of a process without its job, roughly
 

@@ -83,6 +83,6 @@ def slope(x: np.ndarray, y: np.ndarray) -> float:
 
 def _fit(point, cost, x, y, work, constant, spread):
     chosen = upper_half(x)
-    scale = float(np.median((y - constant)[chosen] / work[chosen]))
+    scale = float((y - constant)[chosen].sum() / work[chosen].sum())  # the largest points have most of both
     expected = constant + scale * work
     return Fit(point.axis, point.job, cost, x, y, expected, chosen, slope(x, expected), slope(x, y), spread, scale)

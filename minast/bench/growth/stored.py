@@ -79,7 +79,7 @@ POINT |= {"start": Whole(1, 2**60), "peak": Whole(1, 2**60)}
 FILE = Record(
     {
         "about": Record({}, others=Plain(1)),
-        "said": Record({}, others=Text(200)),
+        "said": Record(dict.fromkeys(AXES, Text(200))),
         "rehearsal": Flag(),
         "points": ListOf(Record(POINT), MOST),
         "lost": ListOf(Record(PLACE | {"why": Text(1000)}), MOST),

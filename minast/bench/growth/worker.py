@@ -32,7 +32,7 @@ class Worker:
         root = str(Path(__file__).resolve().parents[3])
         path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
         own = {"PYTHONPATH": path, "MINAST_CACHE": os.path.join(folder, "cache")}
-        self.errors = tempfile.TemporaryFile()
+        self.errors = tempfile.TemporaryFile()  # noqa: SIM115  closed in __exit__
         self.process = subprocess.Popen(
             [sys.executable, "-c", CHILD, point.job, json.dumps(point.settings), folder, str(point.threads)],
             stdin=subprocess.PIPE,
