@@ -54,7 +54,7 @@ def main(argv: list[str] | None = None) -> int:
         writable_file(path)
     if args.source:
         rows, about = stored.read(args.source)
-        outputs.refuse_rows(args.readme, args.ladder, rows)
+        outputs.refuse_rows(args.readme, args.ladder, rows, about)
         for row in rows:
             runner.show(row)
         if args.json:

@@ -24,6 +24,7 @@ from ..features import model_inputs
 from ..model import AST
 from ..storage.files import writable_file
 from ..training.feature_cache import FeatureCache
+from . import libraries
 from .cpu import models, recordings
 from .row import Row, Skip
 from .table import write_json
@@ -74,9 +75,11 @@ def int8(rounds: int) -> Iterator[Row]:
     for preset, (frames, seconds, _) in recordings.SIZES.items():
         model, _, _ = models.setting(preset, frames, 1)
         labels = [f"label {k}" for k in range(model.config.classes)]
+        for package in ("onnx", "onnxruntime"):
+            libraries.load(package)
         try:
             logits, sizes = ways(model, Info(labels, FeatureConfig(window="hann", frames=frames), "bce"))
-        except Error as error:  # onnx or onnxruntime is missing
+        except Error as error:  # a part of them is missing
             raise Skip(str(error).rstrip(".")) from None
         own, full, small = times_of(logits, FeatureConfig(frames=frames), rounds)
         name, ratio = f"{preset}, {seconds} s, forward, batch 1, ONNX in int8", float(np.median(full / small))

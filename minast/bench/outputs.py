@@ -5,7 +5,7 @@ What cannot be written is refused before anything is measured.
 
 from ..backend import GPU, why_no_gpu
 from ..errors import Error
-from . import readme, table
+from . import machine, readme, table
 from .gpu import ladder, tables
 from .gpu.device import EMULATED
 from .gpu.rows import DeviceRow
@@ -24,16 +24,20 @@ def refuse_run(page: str | None, picture: str | None, names: list[str], backend:
         _refuse_emulator(page, backend, "table; leave out --readme")
         if _table_of(page) == readme.GPU:
             _refuse_without_gpu(page, backend, GPU, "its table")
+        else:
+            _refuse_held(page, " and ".join(machine.held()), "unset what is named here, then measure")
 
 
-def refuse_rows(page: str | None, picture: str | None, rows: list[Row]) -> None:
-    """Raise Error if these rows cannot fill the files."""
+def refuse_rows(page: str | None, picture: str | None, rows: list[Row], about: dict) -> None:
+    """Raise Error if these rows cannot fill the files. about: the conditions under which they were measured."""
     if picture:
         ladder.refuse(picture, rows)
     if page and _table_of(page) == readme.GPU:
         tables.refuse(page, rows)
-    elif page and not of_cpu(rows):
-        raise Error(f"{page}: none of these rows belong in its table; the table was not changed.")
+    elif page:
+        if not of_cpu(rows):
+            raise Error(f"{page}: none of these rows belong in its table; the table was not changed.")
+        _refuse_held(page, about.get("held", ""), "so these rows were measured, and have to be measured again")
 
 
 def write(page: str | None, picture: str | None, rows: list[Row], about: dict) -> None:
@@ -43,7 +47,7 @@ def write(page: str | None, picture: str | None, rows: list[Row], about: dict) -
     if page and _table_of(page) == readme.GPU:
         tables.write(page, rows, about, picture)
     elif page:
-        refuse_rows(page, None, rows)
+        refuse_rows(page, None, rows, about)
         readme.write(page, readme.CPU, table.markdown(of_cpu(rows), about))
 
 
@@ -54,6 +58,11 @@ def of_cpu(rows: list[Row]) -> list[Row]:
 
 def _table_of(page):
     return readme.find(page, readme.GPU, readme.CPU)
+
+
+def _refuse_held(path, held, what_to_do):
+    if held:
+        raise Error(f"{path}: its table is not written: {held}: {what_to_do}.")
 
 
 def _refuse_emulator(path, backend, what):

@@ -3,7 +3,7 @@
 import sys
 
 from .. import threads
-from ..text import visible
+from ..text import counted, visible
 from . import catalogue, table
 from .gpu.rows import facts
 from .row import Row, Skip, reason
@@ -19,6 +19,7 @@ def measure(
     json: a file that is written anew after every row: what was measured stays, also after Ctrl-C.
     """
     conditions, done, failed = table.conditions(threads.count()), [], []
+    show_machine(conditions)
     if conditions["load"] > BUSY:
         print(f"note: the load is {conditions['load']}: on a busy machine ratios flatter minast.", file=sys.stderr)
     for name in names or catalogue.default(backend):
@@ -37,6 +38,20 @@ def measure(
         except Exception as error:  # of a GPU, of a library that does not load, ours: the next row may well work
             failed.append(f"{name}: {reason(error)}")
     return done, conditions | facts(done), failed
+
+
+def show_machine(conditions: dict) -> None:
+    """Print on one line what is measured on, and as a note what holds it back."""
+    text = f"{conditions['processor']}, {counted(conditions['threads'], 'thread')}"
+    if "kernels" in conditions:
+        running, best = conditions["kernels"], conditions["best kernels"]
+        chosen = "its own choice here" if running == best else f"where its own choice is {best}"
+        text += f"; NumPy's products by {conditions['blas']}, kernels {running}, {chosen}"
+    elif "blas" in conditions:
+        text += f"; NumPy's products by {conditions['blas']}"
+    print(text, flush=True)
+    if why := conditions.get("held"):
+        print(f"note: {why}: these figures are not the machine's, and --readme is refused.", file=sys.stderr)
 
 
 def show(row: Row) -> None:

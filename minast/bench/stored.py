@@ -16,18 +16,32 @@ NUMBERS = {float: int | float, float | None: int | float | None}  # JSON tells 1
 def read(paths: Iterable[str | os.PathLike]) -> tuple[list[Row], dict]:
     """The rows and conditions of one file or more, joined.   -> (rows, about)
 
-    `about` is the first file's; of rows with equal names the last one counts. Raises Error for anything that
-    `table.write_json` did not write, and for files of different devices.
+    `about` is the first file's, with what held libraries back in any of them. Of rows of one job, and on a CPU against
+    one library, the last one counts. Raises Error for anything that `table.write_json` did not write, and for files of
+    different devices.
     """
     rows, abouts = {}, []
     for path in paths:
         found, about = _one(path)
-        rows.update({row.name: row for row in found})
+        rows.update({_key(row): row for row in found})
         abouts.append(about)
         if about.get("device") != abouts[0].get("device"):
             devices = " and ".join(str(a.get("device", "no GPU")) for a in (abouts[0], about))
             raise Error(f"{path}: these files are of different devices: {devices}.")
-    return list(rows.values()), abouts[0]
+    held = list(dict.fromkeys(about["held"] for about in abouts if about.get("held")))
+    return _of_jobs(rows.values()), abouts[0] | ({"held": " and ".join(held)} if held else {})
+
+
+def _key(row):
+    return row.name if isinstance(row, DeviceRow) else (row.name, row.against)
+
+
+def _of_jobs(rows):
+    """The rows of each job together; a row without a comparison gives way to those that have one."""
+    jobs = {}
+    for row in rows:
+        jobs.setdefault(row.name, []).append(row)
+    return [row for job in jobs.values() for row in job if len(job) == 1 or row.against]
 
 
 def _one(path):

@@ -11,11 +11,12 @@ import numpy as np
 
 from ..cli import printable
 from ..storage.files import atomic
+from . import machine
 from .row import Row
 
 
 def conditions(threads: int) -> dict:
-    """{name: value} of what the numbers depend on: processor, threads, versions, and the load before the run."""
+    """{name: value} of what the numbers depend on: processor, threads, kernels, versions, and the load before."""
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
     return {
         "processor": processor(),
@@ -23,7 +24,8 @@ def conditions(threads: int) -> dict:
         "python": platform.python_version(),
         "numpy": np.__version__,
         "load": round(load, 1),
-        **package_versions("torch", "transformers"),
+        **machine.facts(),
+        **package_versions("torch", "transformers", "torchaudio", "onnxruntime", "openvino"),
     }
 
 
@@ -59,17 +61,19 @@ def number(value: float | None, unit: str) -> str:
 
 
 def markdown(rows: list[Row], about: dict) -> str:
-    """The table of README.md, with the conditions under it."""
+    """The table of README.md, with the conditions under it. Rows of one job follow each other; its name comes once."""
     lines = [
         "| job, float32 | minast | against | it takes | ratio | goal |",
         "| --- | ---: | --- | ---: | ---: | --- |",
     ]
+    above = None
     for r in rows:
         ratio = "" if r.ratio is None else f"**{r.ratio:.2f}x**"
-        cells = [r.name, number(r.ours, r.unit), r.against, number(r.theirs, r.unit), ratio, r.goal]
-        lines.append("| " + " | ".join(cells) + " |")
+        ours = (r.name, number(r.ours, r.unit)) if (r.name, r.ours) != above else ("", "")  # the same measurement
+        above = r.name, r.ours
+        lines.append("| " + " | ".join([*ours, r.against, number(r.theirs, r.unit), ratio, r.goal]) + " |")
     lines += [f"- {r.name}: {r.note}" for r in rows if r.note]
-    facts = ", ".join(f"{name} {value}" for name, value in about.items() if name != "load")
+    facts = ", ".join(f"{name} {value}" for name, value in about.items() if name not in ("load", "device"))
     load = f"load before the run {about.get('load')}"
     lines += ["", f"Medians; ratios compare interleaved runs in one process. {facts}; {load}."]
     return "\n".join(lines)

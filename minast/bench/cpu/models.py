@@ -1,7 +1,8 @@
-"""A forward pass and training steps against PyTorch; the share of the processor's peak; where the time goes."""
+"""Forward passes and training steps against other libraries; the share of the processor's peak; where the time goes."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 
@@ -10,14 +11,15 @@ from ...config import ModelConfig, TrainConfig
 from ...model import AST
 from ...optim import Adam
 from ...training.batches import patches_kept
-from ..checks import check
 from ..pytorch import model as theirs
-from ..pytorch import runtime
-from ..pytorch.twin import SETTINGS, twin
-from ..row import Row, Skip
-from ..timing import alone, compare, interleaved
+from ..pytorch.twin import SETTINGS
+from ..row import Row
+from ..runtimes import ONNX, OPENVINO, Exported
+from ..sides import ROUNDED, Side, compared
+from ..timing import compare, interleaved
 
-TORCH = "transformers, SDPA"
+TORCH, COMPILED = "transformers, SDPA", "transformers, torch.compile"
+AUTOCAST = "transformers, autocast to bfloat16 (another precision)"
 
 
 def setting(preset: str, frames: int, batch: int, classes: int = 527) -> tuple[AST, np.ndarray, np.ndarray]:
@@ -29,41 +31,42 @@ def setting(preset: str, frames: int, batch: int, classes: int = 527) -> tuple[A
     return AST(config, backend="fast"), x, y
 
 
-def forward(rounds: int) -> list[Row]:
-    """The row of a forward pass of base on one clip of 10 s."""
-    model, x, _ = setting("base", 1024, 1)
-    name, goal = "base, 10 s, forward, batch 1", "1.25x"
-    try:
-        torch, module = runtime.with_transformers(), twin(model).eval()
-    except Skip as reason:
-        return [alone(name, lambda: model.forward(x), rounds, goal, reason)]
-    inputs = torch.from_numpy(x)
+def forward(preset: str, frames: int, seconds: int) -> Callable[[int], Iterator[Row]]:
+    """A row function: a forward pass of one clip, beside every library that is here. seconds: of the clip."""
+    name = f"{preset}, {seconds} s, forward, batch 1"
 
-    def reference():
-        with torch.no_grad():
-            return module(inputs).logits
+    def rows(rounds):
+        model, x, _ = setting(preset, frames, 1)
+        torch, exported = theirs.OnProcessor(model), Exported(model, x)
+        in_bfloat16 = partial(exported.in_openvino, "bfloat16")
+        sides = [
+            Side(TORCH, partial(torch.forward, x), "1.25x" if preset == "base" else ""),
+            Side(ONNX, exported.in_onnx_runtime),
+            Side(OPENVINO, exported.in_openvino, "1.2x"),
+            Side(COMPILED, partial(torch.forward, x, compiled=True)),
+            Side(AUTOCAST, partial(torch.forward, x, autocast=True), tolerance=ROUNDED),
+            Side(f"{OPENVINO}, bfloat16 (another precision)", in_bfloat16, tolerance=ROUNDED),
+        ]
+        return compared(name, lambda: model.forward(x), model.forward(x), sides, rounds)
 
-    check(model.forward(x), np.asarray(reference()), 1e-4, name)
-    return [compare(name, lambda: model.forward(x), reference, rounds, TORCH, goal)]
+    return rows
 
 
-def training(preset: str, frames: int, batch: int, seconds: int, goal: str) -> Callable[[int], list[Row]]:
+def training(preset: str, frames: int, batch: int, seconds: int, goal: str) -> Callable[[int], Iterator[Row]]:
     """A row function: a training step of forward, backward and Adam. seconds: of a clip of so many frames."""
     name = f"{preset}, {seconds} s, training step, batch {batch}"
 
-    def row(rounds):
+    def rows(rounds):
         model, x, y = setting(preset, frames, batch)
-        step = training_step(model, x, y)
-        try:
-            torch, module = runtime.with_transformers(), twin(model)
-        except Skip as reason:
-            return [alone(name, step, rounds, goal, reason)]
-        reference = theirs.training_step(torch, module, x, y)
-        loss, wanted = model.loss_and_grad(x, y)[0], theirs.loss(torch, module, x, y).item()
-        check(np.asarray(loss), np.asarray(wanted), 1e-4, f"{name}, loss")
-        return [compare(name, step, reference, rounds, TORCH, goal)]
+        torch, loss = theirs.OnProcessor(model), np.asarray(model.loss_and_grad(x, y)[0])
+        sides = [
+            Side(TORCH, partial(torch.training_step, x, y), goal),
+            Side(COMPILED, partial(torch.training_step, x, y, compiled=True)),
+            Side(AUTOCAST, partial(torch.training_step, x, y, autocast=True), tolerance=ROUNDED),
+        ]
+        return compared(name, training_step(model, x, y), loss, sides, rounds)
 
-    return row
+    return rows
 
 
 def training_step(model: AST, x: np.ndarray, y: np.ndarray, keep: np.ndarray | None = None) -> Callable[[], None]:

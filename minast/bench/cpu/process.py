@@ -1,39 +1,22 @@
 """What only a whole process shows: its peak memory, the time of an import, the time from a cold start to an answer."""
 
 import os
-import subprocess
 import sys
 import tempfile
 import textwrap
 import time
-from pathlib import Path
 
 import numpy as np
 
-from ... import threads
 from ...checkpoint import save
 from ...config import FeatureConfig
+from ..child import python
 from ..pytorch import model as theirs
-from ..pytorch import runtime
-from ..pytorch.twin import save_pretrained, twin
+from ..pytorch.twin import save_pretrained
 from ..row import Row, Skip
 from . import models
 
 CHILD = "import sys; from minast.bench.cpu import process; process.train(*sys.argv[1:])"
-
-
-def python(*arguments: str, **more) -> str:
-    """The standard output of a child process that finds this very package. Raises Skip with its last line if it fails.
-
-    more: as for `subprocess.run`.
-    """
-    root = str(Path(__file__).resolve().parents[3])
-    path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
-    env = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": str(threads.count()), "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, env=env, **more)
-    if done.returncode:
-        raise Skip(done.stderr.strip().splitlines()[-1])
-    return done.stdout
 
 
 def train(side: str, preset: str, frames: str, batch: str) -> None:
@@ -42,9 +25,9 @@ def train(side: str, preset: str, frames: str, batch: str) -> None:
     if side == "minast":
         step = models.training_step(model, x, y)
     else:
-        torch, module = runtime.with_transformers(), twin(model)
-        del model
-        step = theirs.training_step(torch, module, x, y)
+        torch = theirs.OnProcessor(model)
+        del model  # theirs only
+        step, _ = torch.training_step(x, y)
     step(), step()
     print(peak_memory())
 
@@ -106,7 +89,7 @@ def cold_start(rounds: int) -> list[Row]:
     import scipy.io.wavfile
 
     model, _, _ = models.setting("base", 1024, 1)
-    name, goal = "predict, one 10 s clip, base, whole process", "3x"
+    name, goal = "predict, one 10 s clip, base, whole process", "4x"
     with tempfile.TemporaryDirectory() as folder:
         sound, checkpoint = os.path.join(folder, "noise.wav"), os.path.join(folder, "base.npz")
         wave = np.random.default_rng(0).standard_normal(160000) * 3000
@@ -114,12 +97,14 @@ def cold_start(rounds: int) -> list[Row]:
         labels = [f"LABEL_{k}" for k in range(model.config.classes)]
         save(checkpoint, model, labels, FeatureConfig(window="hann"), "bce")
         sides = [["-m", "minast.predict", checkpoint, sound]]
+        answers = [python(*sides[0])]
+        script = ["-c", textwrap.dedent(SCRIPT), folder, sound]
         try:
             save_pretrained(model, folder)
-            sides.append(["-c", textwrap.dedent(SCRIPT), folder, sound])
+            answers.append(python(*script))
+            sides.append(script)
         except Skip as reason:
             note = f"no comparison: {reason}"
-        answers = [python(*side) for side in sides]
         times = np.zeros((len(sides), rounds))
         for r in range(rounds):
             for i, side in enumerate(sides):

@@ -20,8 +20,8 @@ from ...cuda.gemm import gemm
 from ...emulator import build as emulator_build
 from ..checks import check
 from ..pytorch import runtime
-from ..row import Skip, reason
-from ..timing import PAUSE, interleaved
+from ..row import Skip
+from ..timing import PAUSE, beside, interleaved
 
 EMULATED, CPU = "emulator", "CPU"  # names of the devices that are no GPU
 LIBRARY = "layers.py on CuPy"  # the column of our reference on the GPU
@@ -97,18 +97,7 @@ class Device:
         calls: {name: function}. A library that fails, out of memory for example, is left out: without[name] says why,
         and all others are timed again. how: as for `interleaved`.
         """
-        calls = dict(calls)
-        while True:
-            guarded = [partial(_of_library, name, call) for name, call in calls.items()]
-            try:
-                times = self.interleaved([*ours, *guarded], rounds, **how)
-            except LibraryFailed as failed:
-                without[failed.name] = failed.reason
-                del calls[failed.name]
-            else:
-                return times[: len(ours)], dict(zip(calls, times[len(ours) :], strict=True))
-            guarded = None  # they hold what the library has allocated
-            self.release()
+        return beside(ours, calls, without, partial(self.interleaved, rounds=rounds, **how), self.release)
 
     def once(self, function: Callable, idle: bool) -> float:
         """Seconds of one call on the GPU's own clock, from a cold L2 cache. idle: as for `interleaved`."""
@@ -161,21 +150,6 @@ class Device:
         product()
         check(c[:64], to_float32(a[:64]) @ to_float32(b), TOLERANCE[dtype], f"GEMM in {dtype}")
         return 2 * n**3 / self.median(product, rounds)
-
-
-class LibraryFailed(Exception):
-    """A library's call raised an exception while it was timed. name: the library's; reason: what it said."""
-
-    def __init__(self, name: str, reason: str):
-        super().__init__(f"{name}: {reason}")
-        self.name, self.reason = name, reason
-
-
-def _of_library(name, call):
-    try:
-        return call()
-    except Exception as error:  # libraries' own errors are of many classes
-        raise LibraryFailed(name, reason(error)) from None
 
 
 class Processor(Device):

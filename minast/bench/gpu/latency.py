@@ -8,6 +8,7 @@ import numpy as np
 from ...backend import to_numpy
 from ...model import AST
 from ..checks import check, difference
+from ..libraries import errors_as_skips
 from ..pytorch import model as theirs
 from ..pytorch import runtime
 from ..row import Skip
@@ -79,7 +80,7 @@ def their_forwards(device: Device, job: Job) -> tuple[dict[str, Callable], dict[
                 run, x = theirs.forward(device, job, precision)
                 if kind == GRAPH:
                     run = theirs.graphed(torch, run, x)
-                with runtime.errors_as_skips():
+                with errors_as_skips():
                     reason = difference(runtime.to_host(run(x)), job.logits, TOLERANCE)
             except Skip as skipped:
                 reason = str(skipped)

@@ -4,8 +4,8 @@ import tracemalloc
 
 from ...gpu.graph import Graph
 from ...gpu.workspaces import workspaces
+from ..libraries import errors_as_skips
 from ..pytorch import memory as theirs
-from ..pytorch import runtime
 from ..row import Skip
 from .device import Device, open_device
 from .rows import DeviceRow, Goal, row
@@ -34,7 +34,7 @@ def memory(rounds: int, backend: str | None = None) -> list[DeviceRow]:
         device.release()
         try:
             if device.gpu:
-                with runtime.errors_as_skips():
+                with errors_as_skips():
                     allocated, reserved = theirs.peak(device, trainer.step)
                 beside[WAY] = (allocated - before) / 2**30
                 note = f"{WAY} held {reserved / 2**30:.4g} GiB with what it kept in reserve"

@@ -11,6 +11,7 @@ import numpy as np
 
 from ...backend import to_numpy
 from ..checks import check, difference
+from ..libraries import errors_as_skips
 from ..pytorch import model as theirs
 from ..pytorch import runtime
 from ..pytorch.memory import free_compiled
@@ -67,7 +68,7 @@ def their_forwards(device: Device, job: Job) -> tuple[dict[str, Callable], dict[
     for name, (precision, compiled) in WAYS.items():
         try:
             run, x = theirs.forward(device, job, precision, compiled)
-            with runtime.errors_as_skips():
+            with errors_as_skips():
                 for _ in range(2):  # the first call compiles
                     found: np.ndarray = runtime.to_host(run(x))
             reason = difference(found, job.logits, TOLERANCE)

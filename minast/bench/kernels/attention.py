@@ -23,6 +23,7 @@ from ...cuda import tf32
 from ..checks import check, difference
 from ..gpu.device import DTYPES, LIBRARY, NO_BFLOAT16, TOLERANCE, Device, cast, open_device
 from ..gpu.rows import DeviceRow, Goal, row
+from ..libraries import errors_as_skips
 from ..pytorch import kernels as in_torch
 from ..pytorch import runtime
 from ..pytorch.kernels import TORCH
@@ -182,7 +183,7 @@ def libraries(device: Device, torch, way: str, qkv, do, heads: int, want, dtype:
     b = device.fitting(B, 6 * 4 * heads * N * N, 0.8)
     call = (_forward if way == "forward" else _backward)(qkv[:b], do[:b], heads)
     try:
-        with runtime.errors_as_skips():
+        with errors_as_skips():
             wrong = difference(call(), want[:b], TOLERANCE[dtype])
     except Skip as reason:  # out of memory, for example
         wrong = str(reason)
@@ -200,7 +201,7 @@ def add_torch(device, torch, way, qkv, do, heads, want, dtype, calls, without):
         if backend == "math" and dtype != "float32":
             continue
         try:
-            with runtime.errors_as_skips():
+            with errors_as_skips():
                 results, pair = in_torch.sdpa(torch, *tensors, heads, backend)
                 got = runtime.to_array(device.xp, results[which]())
             wrong = difference(got, want, TOLERANCE[dtype])

@@ -15,6 +15,7 @@ from functools import partial
 from ..checks import check, differences
 from ..gpu.device import DTYPES, LIBRARY, NO_BFLOAT16, TOLERANCE, Device, open_device
 from ..gpu.rows import DeviceRow, Goal, row
+from ..libraries import errors_as_skips
 from ..pytorch import runtime
 from ..pytorch.kernels import TORCH
 from ..row import Skip, each
@@ -50,7 +51,7 @@ def libraries(device: Device, case: Case, wanted: tuple, dtype: str) -> tuple[di
         without[LIBRARY] = NO_BFLOAT16
     for library, (make, arrays) in jobs.items():
         try:
-            with runtime.errors_as_skips():
+            with errors_as_skips():
                 call = make()
                 wrong = differences(arrays(call()), wanted, TOLERANCE[dtype]) if arrays else ""
         except Skip as reason:

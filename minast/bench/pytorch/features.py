@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ..libraries import errors_as_skips
 from ..row import Skip
 from . import runtime
 
@@ -46,7 +47,8 @@ def _kaldi():
     module, before = importlib.util.module_from_spec(spec), sys.modules.get("torchaudio")
     sys.modules["torchaudio"] = before or types.ModuleType("torchaudio")  # it asks for it only to make MFCCs
     try:
-        spec.loader.exec_module(module)
+        with errors_as_skips():
+            spec.loader.exec_module(module)
     finally:
         if before is None:
             del sys.modules["torchaudio"]
@@ -59,12 +61,14 @@ def transformers(wave: np.ndarray) -> Callable[[], np.ndarray]:
     Raises Skip without transformers, and where it would call torchaudio.
     """
     runtime.with_transformers()
-    from transformers import ASTFeatureExtractor
-    from transformers.utils import is_speech_available
+    with errors_as_skips():
+        from transformers.utils import is_speech_available
 
-    if is_speech_available():
-        raise Skip("transformers would use torchaudio here")
-    extractor = ASTFeatureExtractor(do_normalize=False)
+        if is_speech_available():
+            raise Skip("transformers would use torchaudio here")
+        from transformers import ASTFeatureExtractor
+
+        extractor = ASTFeatureExtractor(do_normalize=False)
 
     def extract():
         with warnings.catch_warnings():

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from ..libraries import errors_as_skips
 from . import runtime
 
 
@@ -13,9 +14,10 @@ def labelled(folder: str) -> Callable[[str], dict[str, float]]:
     """
     runtime.with_transformers()
     import soundfile
-    from transformers import pipeline
 
-    with runtime.errors_as_skips():
+    with errors_as_skips():
+        from transformers import pipeline
+
         pipe = pipeline("audio-classification", model=folder, feature_extractor=folder, device="cpu")
 
     def run(path):

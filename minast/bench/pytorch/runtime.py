@@ -1,4 +1,4 @@
-"""PyTorch itself: whether it is here, its errors, its settings, and arrays that go in and out."""
+"""PyTorch itself: whether it is here, its settings, and arrays that go in and out."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,27 +6,20 @@ from contextlib import contextmanager
 import numpy as np
 
 from ... import threads
-from ...errors import Error
-from ..row import Skip, reason
+from ..libraries import load
+from ..row import Skip
 
 
 def with_transformers():
-    """The module torch, set to as many CPU threads as minast. Raises Skip without torch or transformers."""
-    try:
-        import torch
-        import transformers  # noqa: F401
-    except ImportError as error:
-        raise Skip(f"{error.name} is not installed") from None
+    """The module torch, set to as many CPU threads as minast. Raises Skip unless torch and transformers load."""
+    torch, _ = load("torch"), load("transformers")
     torch.set_num_threads(threads.count())
     return torch
 
 
 def with_cuda():
-    """The module torch. Raises Skip where it is missing or finds no GPU."""
-    try:
-        import torch
-    except ImportError:
-        raise Skip("torch is not installed") from None
+    """The module torch. Raises Skip where it does not load or finds no GPU."""
+    torch = load("torch")
     if not torch.cuda.is_available():
         raise Skip("torch has no CUDA here")
     return torch
@@ -36,17 +29,6 @@ def for_device(device):
     """The module torch for a whole model on a `gpu.device.Device`. Raises Skip as the two functions above do."""
     torch = with_transformers()
     return with_cuda() if device.gpu else torch
-
-
-@contextmanager
-def errors_as_skips() -> Iterator[None]:
-    """Any exception of PyTorch's (no kernel, no compiler, out of memory) is raised as a Skip with its first line."""
-    try:
-        yield
-    except (Skip, Error):
-        raise
-    except Exception as error:  # torch's own errors are of many classes
-        raise Skip(reason(error)) from None
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ...backend import to_numpy
+from ..libraries import errors_as_skips
 from . import runtime
 
 SETTINGS = {"prefix_tokens": 2, "encoder_eps": 1e-12, "head_eps": 1e-12}  # a ModelConfig that transformers can match
@@ -26,7 +27,8 @@ def twin(model, attention: str = "sdpa"):
     attention: "sdpa", or "eager", the form of the official code, which computes and keeps all scores.
     """
     runtime.with_transformers()
-    from transformers import ASTConfig, ASTForAudioClassification
+    with errors_as_skips():  # transformers imports much only now
+        from transformers import ASTConfig, ASTForAudioClassification
 
     c = model.config
     config = ASTConfig(
@@ -87,9 +89,13 @@ def gradients(theirs, depth: int) -> dict[str, np.ndarray]:
 
 
 def save_pretrained(model, folder: str) -> None:
-    """Write a model's twin and its feature extractor into a folder, as transformers' `from_pretrained` reads them."""
-    theirs = twin(model)
-    from transformers import ASTFeatureExtractor
+    """Write a model's twin and its feature extractor into a folder, as transformers' `from_pretrained` reads them.
 
-    theirs.save_pretrained(folder)
-    ASTFeatureExtractor().save_pretrained(folder)
+    Raises Skip without transformers, and where its extractor does not load: it imports torchaudio if that is installed.
+    """
+    theirs = twin(model)
+    with errors_as_skips():
+        from transformers import ASTFeatureExtractor
+
+        ASTFeatureExtractor().save_pretrained(folder)
+        theirs.save_pretrained(folder)
