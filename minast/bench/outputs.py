@@ -25,7 +25,7 @@ def refuse_run(page: str | None, picture: str | None, names: list[str], backend:
         if _table_of(page) == readme.GPU:
             _refuse_without_gpu(page, backend, GPU, "its table")
         else:
-            _refuse_held(page, " and ".join(machine.held()), "unset what is named here, then measure")
+            refuse_held(page, " and ".join(machine.held()), "unset what is named here, then measure")
 
 
 def refuse_rows(page: str | None, picture: str | None, rows: list[Row], about: dict) -> None:
@@ -37,7 +37,7 @@ def refuse_rows(page: str | None, picture: str | None, rows: list[Row], about: d
     elif page:
         if not of_cpu(rows):
             raise Error(f"{page}: none of these rows belong in its table; the table was not changed.")
-        _refuse_held(page, about.get("held", ""), "so these rows were measured, and have to be measured again")
+        refuse_held(page, about.get("held", ""), "so these rows were measured, and have to be measured again")
 
 
 def write(page: str | None, picture: str | None, rows: list[Row], about: dict) -> None:
@@ -60,7 +60,8 @@ def _table_of(page):
     return readme.find(page, readme.GPU, readme.CPU)
 
 
-def _refuse_held(path, held, what_to_do):
+def refuse_held(path: str, held: str, what_to_do: str) -> None:
+    """Raise Error for a table of figures that are not the machine's. held: what held it back, "" for nothing."""
     if held:
         raise Error(f"{path}: its table is not written: {held}: {what_to_do}.")
 

@@ -10,14 +10,13 @@ import numpy as np
 import pytest
 
 import minast
-from minast.bench import readme
+from minast.bench import readme, table
 from minast.bench.cpu.models import flops
-from minast.bench.growth import command as growth
 from minast.bench.growth import counted, data_jobs, jobs, page, picture, plan, rounds, slopes, stored, worker
 from minast.config import ModelConfig
 
 TOY = {"depth": 3, "frames": 48, "classes": 3}
-ABOUT = {"processor": "made up", "threads": 2, "load": 0.1, "kernels": "openblas Haswell"}
+ABOUT = {"processor": "made up", "threads": 2, "load": 0.1, "kernels": "Haswell", "torch": "2.13"}
 
 
 @pytest.fixture(autouse=True)
@@ -152,11 +151,14 @@ def test_small_sizes_do_not_count():
 
 
 def test_memory_is_compared_with_that_of_a_process_and_what_is_counted():
-    straight = slopes.memory_of(curve(X, [1] * 5, start=10**7, peak=[10**7 + 50 * x for x in X]))
-    assert straight.scale == pytest.approx(50) and straight.deviation == pytest.approx(0, abs=1e-6)
-    assert 0.2 < straight.wanted < 0.5  # a process is large itself
-    square = slopes.memory_of(curve(X, [1] * 5, start=10**7, peak=[10**7 + x * x // 10**4 for x in X]))
-    assert square.verdict == "steeper"
+    """Also a planted square of which the process itself hides the most."""
+    straight = slopes.memory_of(curve(X, [1] * 5, start=10**8, peak=[10**8 + 50 * x for x in X]))
+    assert straight.scale == pytest.approx(50) and (straight.wanted, straight.slope) == pytest.approx((1, 1))
+    assert straight.expected == pytest.approx(straight.y) and straight.y[0] == 10**8 + 5000
+    square = slopes.memory_of(curve(X, [1] * 5, start=10**8, peak=[10**8 + x * x // 2000 for x in X]))
+    assert square.verdict == "steeper" and square.slope == pytest.approx(2)
+    nothing = slopes.memory_of(curve(X, [1] * 5, start=10**8, peak=[10**8] * 5))
+    assert nothing.verdict == "flatter" and nothing.slope == pytest.approx(0, abs=1e-9)
 
 
 def test_one_point_is_no_curve():
@@ -321,11 +323,11 @@ def test_another_machine_does_not_go_on(made_up, tmp_path, command):
     flags = ("growth", "width", "--rehearse", "--rounds", 1, "--json", file)
     assert command("bench", *flags)[0] == 0
     value = json.loads(file.read_text())
-    value["about"]["kernels"] = "openblas Prescott"
+    value["about"]["kernels"] = "Prescott"
     file.write_text(json.dumps(value))
     status, _, err = command("bench", *flags, "--resume")
-    assert status == 2 and "was measured with kernels openblas Prescott, here it is" in err
-    value["about"] = growth.conditions()
+    assert status == 2 and "was measured with kernels Prescott, here it is" in err
+    value["about"] = table.conditions(2)
     file.write_text(json.dumps(value | {"rehearsal": False}))
     assert "a rehearsal and a measurement do not go into one file" in command("bench", *flags, "--resume")[2]
 
@@ -342,7 +344,7 @@ def test_page_and_picture_from_stored_numbers(tmp_path, readme_page, command):
     rows = [line for line in text.splitlines() if line.startswith("| ")][2:]
     assert len(rows) == 21 and not any(word in text for word in ("steeper", "flatter"))
     assert "None of the 21 slopes is more than 0.2 from the expected one. Medians of 3 interleaved rounds." in text
-    assert "kernels openblas Haswell" in text and "load before the run 0.1" in text
+    assert "processor made up, threads 2, kernels Haswell; load before the run 0.1." in text
     assert "| threads | forward pass, time | 1: " in text and "| -1.00 | -1.00 ± 0.00 | 0.00 |" in text
     assert "100 bytes a clip" in text and "1.00 of what is counted" in text and "10 GFLOP/s" in text
     assert "1 000 000: 0.10 ms" in text and "- length of a clip: small, one clip" in text
@@ -364,6 +366,19 @@ def test_a_part_of_the_curves_is_a_part_of_the_page(tmp_path):
     assert "- threads: no curve, which takes two points" in text and text.count("| length of a clip |") == 4
     picture.draw(tmp_path / "g.png", found)
     assert (tmp_path / "g.png").stat().st_size > 10_000
+
+
+def test_figures_of_a_machine_that_is_held_back_are_not_for_the_page(tmp_path, readme_page, command, monkeypatch):
+    held, file, before = "OPENBLAS_CORETYPE=Haswell makes it slow", tmp_path / "g.json", readme_page.read_text()
+    found = whole()
+    stored.write(file, replace(found, about=ABOUT | {"held": held}))
+    status, _, err = command("bench", "growth", "--from", file, "--readme", readme_page)
+    assert status == 2 and f"its table is not written: {held}: so these were measured" in err
+    monkeypatch.setattr("minast.bench.machine.held", lambda: [held])
+    status, _, err = command("bench", "growth", "--readme", readme_page)
+    assert status == 2 and f"{held}: unset what is named here, then measure." in err
+    assert readme_page.read_text() == before
+    assert f"held {held}" in page.markdown(stored.read(file))
 
 
 @pytest.mark.parametrize(

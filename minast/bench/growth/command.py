@@ -20,7 +20,7 @@ from ...console.arguments import whole
 from ...console.say import note
 from ...errors import Error
 from ...storage.files import writable_file
-from .. import readme, table
+from .. import machine, outputs, readme, table
 from . import page, picture, plan, rounds, stored
 
 BUSY = 0.5  # load above which other work shows in the times
@@ -77,14 +77,25 @@ def refuse(args) -> None:
         raise Error("--from takes what is in the file: leave out --resume, --rehearse and the names of what grows.")
     if args.resume and not args.json:
         raise Error("--resume goes on with the numbers of a file: name it with --json.")
-    rehearsed = stored.read(args.source).rehearsal if args.source else args.rehearse
-    if args.readme and rehearsed:
-        raise Error(f"{args.readme}: the figures of a rehearsal mean nothing, and are not written to the page.")
+    if args.readme:
+        refuse_page(args.readme, stored.read(args.source) if args.source else None, args.rehearse)
+
+
+def refuse_page(path: str, found: stored.Found | None, rehearsed: bool) -> None:
+    """Raise Error for figures that do not belong on the page. found: stored ones; None: those of this run."""
+    if found.rehearsal if found else rehearsed:
+        raise Error(f"{path}: the figures of a rehearsal mean nothing, and are not written to the page.")
+    if found:
+        outputs.refuse_held(path, found.about.get("held", ""), "so these were measured, and have to be measured again")
+    else:
+        outputs.refuse_held(path, " and ".join(machine.held()), "unset what is named here, then measure")
 
 
 def measured(args) -> stored.Found:
     """Measure what was asked for, and keep it in the file of --json as it comes."""
-    about = conditions()
+    about = table.conditions(threads.count())
+    if held := about.get("held"):
+        note(f"{held}: these figures are not the machine's, and are not written to the page.")
     if about["load"] > BUSY:
         note(f"the load is {about['load']}: on a busy machine times grow with what else runs.")
     sizes = plan.REHEARSAL if args.rehearse else plan.FULL
@@ -98,15 +109,6 @@ def measured(args) -> stored.Found:
     if not found.points:
         raise Error("nothing could be measured.")
     return found
-
-
-def conditions() -> dict:
-    """What the numbers depend on, with the kernels that NumPy's BLAS runs."""
-    from threadpoolctl import ThreadpoolController
-
-    libraries = ThreadpoolController().select(user_api="blas").info()
-    found = [f"{each['internal_api']} {each.get('architecture', 'unknown')}" for each in libraries]
-    return {"kernels": ", ".join(dict.fromkeys(found)) or "unknown"} | table.conditions(threads.count())
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ def setting(model: dict, batch: int) -> tuple[AST, np.ndarray, np.ndarray]:
     return AST(config, backend="fast"), x, (rng.random((batch, config.classes)) < 0.01).astype(np.float32)
 
 
-# Each is called once, with a folder for its files, and returns the function that is timed.
+# Each is called with a folder for its files, and returns the function that is timed.
 JOBS = {
     "forward": forward,
     "step": step,
@@ -37,3 +37,7 @@ JOBS = {
     "prepare": data_jobs.prepare,
     "batches": data_jobs.batches,
 }
+
+# The arguments of each at its smallest: what a process needs for the job itself, whatever the size.
+MODEL, CLIPS = {"model": {"dim": 16, "heads": 1, "depth": 2, "frames": 16}, "batch": 1}, {"clips": 40}
+LEAST = {"forward": MODEL, "step": MODEL, "manifest": CLIPS, "prepare": CLIPS, "batches": CLIPS}

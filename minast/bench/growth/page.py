@@ -10,6 +10,7 @@ from .plan import AXES, JOBS
 from .stored import Found
 
 TABLE = "growth"  # its name in the marker lines
+OTHERS = ("load", "torch", "torchaudio", "transformers", "onnxruntime", "openvino")  # conditions, of other tables
 UNIT = {"forward": "FLOP/s", "step": "FLOP/s", "manifest": "clips/s", "prepare": "clips/s"}
 NONE = "no curve, which takes two points"
 HEAD = (
@@ -48,7 +49,7 @@ def conditions(found: Found) -> str:
     """Where it was measured, in a sentence."""
     rounds = sorted({len(p.seconds) for p in found.points})
     many = " to ".join(dict.fromkeys(map(str, (rounds[0], rounds[-1])))) if rounds else "0"
-    facts = ", ".join(f"{name} {value}" for name, value in found.about.items() if name != "load")
+    facts = ", ".join(f"{name} {value}" for name, value in found.about.items() if name not in OTHERS)
     return f"Medians of {many} interleaved rounds. {facts}; load before the run {found.about.get('load')}."
 
 

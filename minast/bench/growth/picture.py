@@ -23,6 +23,7 @@ def draw(path: str | os.PathLike, found: Found) -> None:
     for row, axis in zip(figure.subplots(len(axes), 2, squeeze=False), axes, strict=True):
         for panel, cost in zip(row, (slopes.TIME, slopes.MEMORY), strict=True):
             _panel(panel, [fit for fit in made if (fit.axis, fit.cost) == (axis, cost)], axis, cost)
+    figure.align_ylabels()
     toy = "toy sizes, whose figures mean nothing; " if found.rehearsal else ""
     figure.suptitle(f"{toy}measured (dots) and expected (dashed); slopes are fitted where it is white", fontsize=10)
     plots.save_figure(figure, path)

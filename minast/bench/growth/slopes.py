@@ -1,7 +1,8 @@
 """How steep a curve is, and how steep it should be: straight lines in log-log through the upper half of its points.
 
-A cost that grows as x^s has the slope s. What is expected is constant + scale x work: the work is counted, the constant
-is 0 for time, and for memory that of a process before its job; the scale is fitted to the same points.
+A cost that grows as x^s has the slope s. What is expected is constant + scale x work: the work is counted, the scale is
+fitted to the same points. The constant is 0 for time; for memory it is that of a process which has done the same job at
+its smallest, and slopes are those of what is above it.
 """
 
 from collections.abc import Sequence
@@ -13,15 +14,16 @@ from .stored import Measured
 
 TOLERANCE = 0.2  # of a slope: over a tenfold growth, a cost that is off by a factor of 1.6
 TIME, MEMORY = "time", "peak memory"
+PAGE = 4096  # bytes: less is not seen
 
 
 @dataclass(frozen=True)
 class Fit:
     """A curve, and what was expected of it.
 
-    x, y, expected (n,): in seconds or bytes. upper (n,) bool: the points that slopes are fitted to. wanted, slope: the
-    expected and the measured slope; spread: the standard deviation of the latter over the rounds, None where there are
-    none. scale: seconds or bytes for each unit of work.
+    x, y, expected (n,): in seconds or bytes, the constant included. upper (n,) bool: the points that slopes are fitted
+    to. wanted, slope: the expected and the measured slope; spread: the standard deviation of the latter over the
+    rounds, None where there are none. scale: seconds or bytes for each unit of work.
     """
 
     axis: str
@@ -83,6 +85,7 @@ def slope(x: np.ndarray, y: np.ndarray) -> float:
 
 def _fit(point, cost, x, y, work, constant, spread):
     chosen = upper_half(x)
-    scale = float((y - constant)[chosen].sum() / work[chosen].sum())  # the largest points have most of both
+    own = np.maximum(y - constant, PAGE) if cost == MEMORY else y
+    scale = float(own[chosen].sum() / work[chosen].sum())  # the largest points have most of both
     expected = constant + scale * work
-    return Fit(point.axis, point.job, cost, x, y, expected, chosen, slope(x, expected), slope(x, y), spread, scale)
+    return Fit(point.axis, point.job, cost, x, y, expected, chosen, slope(x, work), slope(x, own), spread, scale)

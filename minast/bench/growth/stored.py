@@ -14,7 +14,7 @@ from ...text import visible
 from .plan import AXES, JOBS, Point
 
 MOST = 10_000  # points, or rounds of one
-SAME = ("processor", "threads", "python", "numpy", "kernels")  # what must not change within a file
+SAME = ("processor", "threads", "python", "numpy", "blas", "kernels", "held")  # what must not change within a file
 
 
 @dataclass
@@ -22,7 +22,7 @@ class Measured:
     """What was measured at one point.
 
     x, work, size: as in `plan.Point`. seconds: of each round. start, peak: the largest memory of its process in bytes,
-    before the job and after all rounds.
+    after the job at its smallest, and after all rounds of this size.
     """
 
     axis: str

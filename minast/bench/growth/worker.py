@@ -8,11 +8,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from pathlib import Path
 
 from ... import threads
+from .. import child
 from ..cpu.process import peak_memory
-from .jobs import JOBS
+from .jobs import JOBS, LEAST
 from .plan import Point
 
 CHILD = "from minast.bench.growth import worker; worker.main(*__import__('sys').argv[1:])"
@@ -29,9 +29,6 @@ class Worker:
     """
 
     def __init__(self, point: Point, folder: str):
-        root = str(Path(__file__).resolve().parents[3])
-        path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
-        own = {"PYTHONPATH": path, "MINAST_CACHE": os.path.join(folder, "cache")}
         self.errors = tempfile.TemporaryFile()  # noqa: SIM115  closed in __exit__
         self.process = subprocess.Popen(
             [sys.executable, "-c", CHILD, point.job, json.dumps(point.settings), folder, str(point.threads)],
@@ -39,12 +36,14 @@ class Worker:
             stdout=subprocess.PIPE,
             stderr=self.errors,
             text=True,
-            env={**os.environ, **own},
+            env={**child.environment(), "MINAST_CACHE": os.path.join(folder, "cache")},
             start_new_session=True,  # Ctrl-C is for the parent, which ends its children
         )
 
     def run(self) -> dict:
-        """The job, once.   -> seconds; start, peak: the largest memory so far, in bytes, before the job and now
+        """The job, once.   -> seconds; start, peak: the largest memory so far in bytes, before this size and now
+
+        start is that of a process which has done the same job at its smallest.
 
         Raises Lost if the process does not survive it.
         """
@@ -58,11 +57,9 @@ class Worker:
 
     def _why(self):
         status = self.process.wait()
-        if status < 0:
-            return f"its process was ended by {signal.Signals(-status).name}, as happens when memory runs out"
         self.errors.seek(0)
-        said = self.errors.read().decode(errors="replace").strip().splitlines()
-        return said[-1][:160] if said else f"its process ended with exit status {status}"
+        said = child.why(status, self.errors.read().decode(errors="replace"))
+        return f"{said}, as happens when memory runs out" if status == -signal.SIGKILL else said
 
     def __enter__(self) -> "Worker":
         return self
@@ -80,6 +77,7 @@ def main(job: str, settings: str, folder: str, count: str) -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what is printed is no answer
     threads.set_count(int(count))
+    JOBS[job](**LEAST[job], folder=folder)()
     start = peak_memory()
     run = JOBS[job](**json.loads(settings), folder=folder)
     for _ in sys.stdin:
