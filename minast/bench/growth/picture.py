@@ -25,7 +25,7 @@ def draw(path: str | os.PathLike, found: Found) -> None:
             _panel(panel, [fit for fit in made if (fit.axis, fit.cost) == (axis, cost)], axis, cost)
     figure.align_ylabels()
     toy = "toy sizes, whose figures mean nothing; " if found.rehearsal else ""
-    figure.suptitle(f"{toy}measured (dots) and expected (dashed); slopes are fitted where it is white", fontsize=10)
+    figure.suptitle(f"{toy}measured (dots) and expected (dashed); slopes are those of the white part", fontsize=10)
     plots.save_figure(figure, path)
 
 
