@@ -169,6 +169,8 @@ SLOW = {
     },
     "bench/test_bench.py": {"test_peak_memory_is_the_process_s_own": None, "test_functions_alternate": None},
     "bench/test_growth_runs.py": {"test_a_rehearsal_measures": None},
+    "bench/test_machine.py": {"test_openblas_itself_held_to_old_kernels": None},
+    "bench/test_sides.py": {"test_all_libraries_that_are_here": None},
     "bench/test_goals.py": {"test_an_idle_device_and_memory_apart": None},
     "fuzz/test_fuzz.py": {"test_2000_files": None, "test_every_kind_of_fault_is_noticed": None},
     "data/test_audioset.py": {"test_many_segments": r"20000-.*"},

@@ -11,7 +11,7 @@ from ..storage.files import writable_file
 from . import catalogue, outputs, runner, stored, table
 from .gpu import device
 
-HELP = """Measure minast's speed and memory, against PyTorch where it is installed.
+HELP = """Measure minast's speed and memory, against PyTorch, ONNX Runtime and OpenVINO where they are installed.
 
   python -m minast.bench                       all rows that can run here, except {on_request}
   python -m minast.bench forward nano          some rows
@@ -37,10 +37,14 @@ tables of kernels/README.md, each a command of its own (registers --help and so 
 other measurements, each a command of its own:
 {commands}
 
-Both sides of a row do the same job with the same weights. They are checked to give the same result, then alternate in
+All sides of a row do the same job with the same weights. They are checked to give the same result, then alternate in
 one process; a ratio is the median over the rounds. The machine must be idle: PyTorch's threads spin while they wait,
 and lose far more than ours when they share their cores; on a busy machine use --threads 1 for a fair comparison. A
-row needs more memory than training alone, since the model exists twice."""
+row needs more memory than training alone, since the model exists once for each library.
+
+Other sides are optional: pip install torch transformers torchaudio onnx onnxruntime openvino. What is missing, does not
+load or fails is left out, with the reason. A variable such as OPENBLAS_CORETYPE makes NumPy slow and leaves others as
+they are; where one is set, the run says so, and the table of README.md is not written."""
 
 
 def main(argv: list[str] | None = None) -> int:

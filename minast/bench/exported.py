@@ -24,7 +24,7 @@ from ..features import model_inputs
 from ..model import AST
 from ..storage.files import writable_file
 from ..training.feature_cache import FeatureCache
-from . import libraries
+from . import libraries, machine
 from .cpu import models, recordings
 from .row import Row, Skip
 from .table import write_json
@@ -53,7 +53,8 @@ def main(argv=None):
         rows.append(Row(name, float(np.median(seconds)), note=note))
         print(f"{name:16} {1000 * rows[-1].ours:8.1f} ms a segment  {note}")
     if args.json:
-        write_json(args.json, rows, {"checkpoint": args.checkpoint, "data": args.data, "clips": len(mels)})
+        about = {"checkpoint": args.checkpoint, "data": args.data, "clips": len(mels), **machine.facts()}
+        write_json(args.json, rows, about)
     return 0
 
 

@@ -1,1 +1,1 @@
-"""Rows on the processor: the model against PyTorch (`models`), log-mel (`features`), `process`, memory (`kept`)."""
+"""Rows on the processor: `models` beside other libraries, log-mel `features`, `process`, `recordings`, `kept` memory."""

@@ -10,6 +10,7 @@ import numpy as np
 from ...config import ModelConfig
 from ...gpu.executor import planned
 from ...model import AST
+from ..libraries import errors_as_skips
 from ..pytorch import runtime
 from ..pytorch.memory import saved_for_backward
 from ..pytorch.twin import SETTINGS, twin
@@ -54,7 +55,8 @@ def kept(rounds: int) -> list[Row]:
     """The row of what a block keeps, in bytes; rounds is not used."""
     row = Row(NAME, per_number(ours(3), ours(2)), "bytes", goal="0.8 of theirs", note="for each token and channel")
     try:
-        row.theirs = per_number(theirs(3), theirs(2))
+        with errors_as_skips():
+            row.theirs = per_number(theirs(3), theirs(2))
     except Skip as reason:
         row.note += f"; no comparison: {reason}"
         return [row]
