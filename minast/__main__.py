@@ -20,7 +20,7 @@ COMMANDS = {
     "listen": "say what is heard as it is heard: from a microphone, or a stream on standard input",
     "export": "write a checkpoint for other programs: ONNX, or a Hugging Face folder",
     "convert": "turn pretrained ViT, DeiT or AST weights into a checkpoint",
-    "data": "say what is in a data set, and what is wrong with it",
+    "data": "download a data set; say what is in one, and what is wrong with it",
     "stats": "measure the mean and standard deviation of a data set's features",
     "report": "write the page of a training run, or one that compares several",
     "bench": "measure speed and memory",

@@ -32,11 +32,12 @@ class Experiment:
     folder: str
     task: str  # in words
     start: str  # the weights that training starts from, or what is varied
+    names: str = "*"  # which runs of the folder
 
     @cached_property
     def runs(self) -> list[dict]:
         """The records of all runs, in the order of their names."""
-        return [json.loads(path.read_text("utf-8")) for path in sorted((FOLDER / self.folder).glob("*.json"))]
+        return [json.loads(path.read_text("utf-8")) for path in sorted((FOLDER / self.folder).glob(f"{self.names}.json"))]
 
     @cached_property
     def measure(self) -> str:
@@ -129,7 +130,7 @@ def tables() -> dict[str, tuple[Path, list[str]]]:
         **{
             f"experiments-{name}": (FOLDER / "README.md", list(differences(base, [e for e in others if e.runs])))
             for name, (base, others) in catalogue.DIFFERENCES.items()
-            if base.runs
+            if base.runs and any(e.runs for e in others)
         },
     }
 
