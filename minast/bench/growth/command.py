@@ -32,7 +32,7 @@ def main(argv=None):
     refuse(args)
     found = stored.read(args.source) if args.source else measured(args)
     for fit in page.fits(found):
-        if fit.verdict:
+        if fit.verdict and not found.rehearsal:
             note(page.flagged(fit))
     if args.picture and not page.fits(found):
         raise Error(f"{args.picture}: there is nothing to draw: no curve has two points.")

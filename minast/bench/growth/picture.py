@@ -23,7 +23,6 @@ def draw(path: str | os.PathLike, found: Found) -> None:
     for row, axis in zip(figure.subplots(len(axes), 2, squeeze=False), axes, strict=True):
         for panel, cost in zip(row, (slopes.TIME, slopes.MEMORY), strict=True):
             _panel(panel, [fit for fit in made if (fit.axis, fit.cost) == (axis, cost)], axis, cost)
-    figure.align_ylabels()
     toy = "toy sizes, whose figures mean nothing; " if found.rehearsal else ""
     figure.suptitle(f"{toy}measured (dots) and expected (dashed); slopes are those of the white part", fontsize=10)
     plots.save_figure(figure, path)
