@@ -168,6 +168,7 @@ SLOW = {
         "test_two_fragments_a_warp_load_less_for_each_product": None,
     },
     "bench/test_bench.py": {"test_peak_memory_is_the_process_s_own": None, "test_functions_alternate": None},
+    "bench/test_growth_runs.py": {"test_a_rehearsal_measures": None},
     "bench/test_machine.py": {"test_openblas_itself_held_to_old_kernels": None},
     "bench/test_sides.py": {"test_all_libraries_that_are_here": None},
     "bench/test_goals.py": {"test_an_idle_device_and_memory_apart": None},

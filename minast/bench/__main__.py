@@ -34,7 +34,7 @@ rows on a GPU, or with --backend emulator:
 tables of kernels/README.md, each a command of its own (registers --help and so on):
 {tables}
 
-measurements of a checkpoint of your own, each a command of its own:
+other measurements, each a command of its own:
 {commands}
 
 All sides of a row do the same job with the same weights. They are checked to give the same result, then alternate in

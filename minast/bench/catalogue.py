@@ -9,6 +9,7 @@ from .cpu import features, models, process, recordings
 from .cpu import kept as activations
 from .gpu import backends, latency, step, throughput
 from .gpu import memory as gpu_memory
+from .growth import command as growth
 from .kernels import attention, launches, memory_bound, precision, registers, sass
 from .row import Row, Skip
 
@@ -72,7 +73,12 @@ TABLES = {
     "precision": Entry(precision.main, "gradients in TF32 and 16 bits against float32, tensor by tensor"),
     "scaling": Entry(scaling.main, "a step with 1 to 1024 GPUs, predicted; with mpiexec, measured beside it"),
 }
-COMMANDS = {"exported": Entry(exported.main, "what a checkpoint loses and gains as ONNX, and in int8, on a data set")}
+COMMANDS = {
+    "exported": Entry(exported.main, "what a checkpoint loses and gains as ONNX, and in int8, on a data set"),
+    "growth": Entry(
+        growth.main, "how time and memory grow with clips, batch, width and threads, beside what is expected"
+    ),
+}
 
 
 def default(backend: str | None = None) -> list[str]:

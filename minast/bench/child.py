@@ -16,18 +16,24 @@ def python(*arguments: str, without: Iterable[str] = (), **more) -> str:
 
     without: variables of the environment that it does not get; more: as for `subprocess.run`.
     """
-    root = str(Path(__file__).resolve().parents[2])
-    path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
-    env = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": str(threads.count()), "HF_HUB_OFFLINE": "1"}
-    env = {name: value for name, value in env.items() if name not in set(without)}
-    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, env=env, **more)
+    command, env = [sys.executable, *arguments], environment(without)
+    done = subprocess.run(command, capture_output=True, text=True, env=env, **more)
     if done.returncode:
-        raise Skip(_why(done))
+        raise Skip(why(done.returncode, done.stderr))
     return done.stdout
 
 
-def _why(done):
-    if done.returncode < 0:
-        return f"its process was ended by {signal.Signals(-done.returncode).name}"
-    said = done.stderr.strip().splitlines()
-    return said[-1][:160] if said else f"its process ended with exit status {done.returncode}"
+def environment(without: Iterable[str] = ()) -> dict[str, str]:
+    """The environment of a child that finds this very package.   without: variables that it does not get"""
+    root = str(Path(__file__).resolve().parents[2])
+    path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+    env = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": str(threads.count()), "HF_HUB_OFFLINE": "1"}
+    return {name: value for name, value in env.items() if name not in set(without)}
+
+
+def why(status: int, errors: str) -> str:
+    """Why a child has ended, from its exit status and what it wrote to standard error: the last line, or the signal."""
+    if status < 0:
+        return f"its process was ended by {signal.Signals(-status).name}"
+    said = errors.strip().splitlines()
+    return said[-1][:160] if said else f"its process ended with exit status {status}"

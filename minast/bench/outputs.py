@@ -25,7 +25,7 @@ def refuse_run(page: str | None, picture: str | None, names: list[str], backend:
         if _table_of(page) == readme.GPU:
             _refuse_without_gpu(page, backend, GPU, "its table")
         else:
-            _refuse_held(page, "while", " and ".join(machine.held()), "unset what is named here first")
+            refuse_held(page, "while", " and ".join(machine.held()), "unset what is named here first")
 
 
 def refuse_rows(page: str | None, picture: str | None, rows: list[Row], about: dict) -> None:
@@ -37,7 +37,7 @@ def refuse_rows(page: str | None, picture: str | None, rows: list[Row], about: d
     elif page:
         if not of_cpu(rows):
             raise Error(f"{page}: none of these rows belong in its table; the table was not changed.")
-        _refuse_held(page, "since its rows were measured while", about.get("held"), "measure them again without")
+        refuse_held(page, "since its rows were measured while", about.get("held"), "measure them again without")
 
 
 def write(page: str | None, picture: str | None, rows: list[Row], about: dict) -> None:
@@ -60,7 +60,8 @@ def _table_of(page):
     return readme.find(page, readme.GPU, readme.CPU)
 
 
-def _refuse_held(path, when, held, what_to_do):
+def refuse_held(path: str, when: str, held: str | None, what_to_do: str) -> None:
+    """Raise Error for a table of figures that are not the machine's. held: what held it back, if anything did."""
     if held:
         raise Error(f"{path}: the table is not written {when} {held}: {what_to_do}.")
 

@@ -379,7 +379,8 @@ def test_html_and_times(small, tmp_path):
 
 # -- links -----------------------------------------------------------------------------------------------------
 
-PAGES = [ROOT / name / "README.md" for name in ("", "minast", "kernels", "tutorials", "tests")] + SOURCES + NOTEBOOKS
+FOLDERS = ("", "minast", "minast/bench", "kernels", "tutorials", "tests")
+PAGES = [ROOT / name / "README.md" for name in FOLDERS] + SOURCES + NOTEBOOKS
 
 
 def written(path):
