@@ -87,6 +87,7 @@ def by_class(labels: list[str], found: Decisions, tested: Tested) -> list[dict]:
             "label": name,
             "clips": found.clips[k],
             "threshold": found.thresholds[k],
+            "given": int(given[:, k].sum()),
             **dict(zip(("precision", "recall", "F1"), map(float, rates[:, k]), strict=True)),
         }
         for k, name in enumerate(labels)
@@ -115,7 +116,7 @@ def show(checkpoint: str, labels: list[str], found: Decisions, rows: list[dict])
             f"  {rate} {row[rate]:.3f}" for rate in ("precision", "recall", "F1")
         )  # fmt: skip
         print(f"  {name:{width}}  {counted(row['clips'], 'clip'):>11}  {threshold:>5}{rates}")
-    for sentence in cautions(labels, found):
+    for sentence in [*cautions(labels, found), *cautions_of_precision(found, rows)]:
         print(visible(sentence, 1000))
 
 
@@ -133,6 +134,14 @@ def cautions(labels: list[str], found: Decisions) -> list[str]:
     if len(few := np.flatnonzero((clips > 0) & (clips < FEW))):
         said.append(f"There are fewer than {FEW} clips of {of(few)}: these thresholds may be far off.")
     return said
+
+
+def cautions_of_precision(found: Decisions, rows: list[dict]) -> list[str]:
+    """Precisions that rest on few clips: a label that is right on the one clip that gets it has a precision of 1."""
+    few = [row["label"] for row in rows if row["clips"] >= FEW and 0 < row["given"] < FEW]
+    if found.goal != "precision" or not few:
+        return []
+    return [f"Fewer than {FEW} clips are given {named(few, 20)}: on other clips the precision may be far lower."]
 
 
 if __name__ == "__main__":

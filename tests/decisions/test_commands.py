@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import soundfile
 
 import minast
 from minast import metrics, scoring
+from minast.calibrate import cautions_of_precision
 from minast.checkpoint import keep_decisions
 from minast.decisions import decide
 from minast.decisions.reliability import calibration_error
@@ -85,6 +87,16 @@ def test_calibrate_then_evaluate(copy, mixtures, tmp_path, command):
     assert err == "" and {**raw, "checkpoint": ""} == {**before, "checkpoint": ""}
     _, out, _ = command("evaluate", copy, mixtures)
     assert "F1 is that of the checkpoint's thresholds, chosen on 20 clips of the valid split of" in out
+
+
+@pytest.mark.parametrize(("goal", "clips", "given", "said"), [
+    ("precision", 19, 2, True), ("precision", 19, 10, False), ("F1", 19, 2, False),
+    ("precision", 3, 2, False),  # which another sentence is about
+    ("precision", 19, 0, False),  # never given, and said
+])  # fmt: skip
+def test_a_precision_of_few_clips_is_no_promise(goal, clips, given, said):
+    found = cautions_of_precision(SimpleNamespace(goal=goal), [{"label": "owl", "clips": clips, "given": given}])
+    assert found == ["Fewer than 10 clips are given 'owl': on other clips the precision may be far lower."] * said
 
 
 def test_calibrated_scores_are_what_is_written_and_measured(copy, mixtures, tmp_path, command):
