@@ -94,7 +94,7 @@ def mean_and_deviation(values: np.ndarray) -> str:
 
 def results(experiments: list[Experiment]) -> Iterator[str]:
     """A line for each experiment: what its runs reach."""
-    yield "| task | start | runs | test clips | after the last epoch, mean ± deviation | 95 % interval | a run |"
+    yield "| task | start | runs | test clips | accuracy, mean ± deviation | 95 % interval | a run |"
     yield "| --- | --- | ---: | ---: | ---: | ---: | ---: |"
     for e in experiments:
         low, high = e.interval(e.measure)
