@@ -9,7 +9,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import copy_context
 from functools import cache, partial
 from itertools import islice, pairwise, repeat
@@ -188,7 +188,7 @@ def run(task: Callable[[Any], object], items: Iterable) -> None:
     """
     todo, failures, mine, theirs = deque(items), [], [], SimpleQueue()
     total, helpers = len(todo), min(count(), len(todo)) - 1
-    numpy_errors = {**np.geterr(), "call": np.geterrcall()}  # NumPy 1.26 keeps them by thread, later ones by context
+    numpy_errors = _numpy_errors()
 
     def drain(finished):
         while todo:
@@ -204,7 +204,9 @@ def run(task: Callable[[Any], object], items: Iterable) -> None:
             finished(item)
 
     def help_out():
-        with np.errstate(**numpy_errors):
+        # NumPy 1.26 counts how often threads leave the defaults and come back. Who sets defaults that are set already
+        # makes it forget a thread that has left them; and a helper may be late.
+        with nullcontext() if numpy_errors == _numpy_errors() else np.errstate(**numpy_errors):
             drain(theirs.put)
 
     with _blas:
@@ -218,6 +220,11 @@ def run(task: Callable[[Any], object], items: Iterable) -> None:
             theirs.get()
     if failures:
         raise failures[0]
+
+
+def _numpy_errors():
+    """What NumPy does on overflow and the like: here and now, by thread in NumPy 1.26, by context in later ones."""
+    return {**np.geterr(), "call": np.geterrcall()}
 
 
 @contextmanager
