@@ -13,6 +13,7 @@ from .. import threads
 from . import child
 from .row import Skip
 
+BUSY = 0.5  # load above which other work shows in the times, most in those of PyTorch, whose threads spin
 CORETYPE = "OPENBLAS_CORETYPE"
 THREADS = "OPENBLAS_NUM_THREADS", "OPENBLAS_DEFAULT_NUM_THREADS", "GOTO_NUM_THREADS", "OMP_NUM_THREADS"
 OTHERS = {  # variable: what it does, as the end of a sentence

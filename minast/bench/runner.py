@@ -4,11 +4,9 @@ import sys
 
 from .. import threads
 from ..text import counted, visible
-from . import catalogue, table
+from . import catalogue, machine, table
 from .gpu.rows import facts
 from .row import Row, Skip, reason
-
-BUSY = 0.5  # load above which PyTorch's spinning threads slow it down much more than ours
 
 
 def measure(
@@ -20,7 +18,7 @@ def measure(
     """
     conditions, done, failed = table.conditions(threads.count()), [], []
     show_machine(conditions)
-    if conditions["load"] > BUSY:
+    if conditions["load"] > machine.BUSY:
         print(f"note: the load is {conditions['load']}: on a busy machine ratios flatter minast.", file=sys.stderr)
     for name in names or catalogue.default(backend):
         chosen = {"backend": backend} if name in catalogue.DEVICE else {}

@@ -23,8 +23,6 @@ from ...storage.files import writable_file
 from .. import machine, outputs, readme, table
 from . import page, picture, plan, rounds, stored
 
-BUSY = 0.5  # load above which other work shows in the times
-
 
 def main(argv=None):
     """The command.   -> exit status"""
@@ -98,7 +96,7 @@ def measured(args) -> stored.Found:
     about = table.conditions(threads.count())
     if held := about.get("held"):
         note(f"{held}: these figures are not the machine's, and are not written to the page.")
-    if about["load"] > BUSY:
+    if about["load"] > machine.BUSY:
         note(f"the load is {about['load']}: on a busy machine times grow with what else runs.")
     sizes = plan.REHEARSAL if args.rehearse else plan.FULL
     found = stored.Found(about, sizes.said, rehearsal=args.rehearse)

@@ -44,7 +44,7 @@ def _description(file):
     about = description(file.archive)
     config, info = config_from(file.path, about), info_from(file.path, about)
     check_arrays(file.archive, config)
-    source, random_head = info.notes.get("pretrained"), info.notes.get("random_head", False)
+    random_head = info.notes.get("random_head", False)
     return config, Settings(
         labels=info.labels,
         loss=info.loss,
@@ -53,5 +53,13 @@ def _description(file):
         heads=config.heads,
         gelu=config.gelu,
         random_head=random_head,
-        heard=not (random_head and isinstance(source, dict) and source.get("heard") is False),
+        heard=not random_head or _heard(info.notes.get("pretrained")),
     )
+
+
+def _heard(source):
+    """Whether what the weights were converted from was trained on sound.   source: a `Report` as a dictionary"""
+    if not isinstance(source, dict):
+        return True
+    image = any(name in str(source.get("kind")) for name in ("ViT", "DeiT"))  # all that version 0.3 wrote of it
+    return source.get("heard", not image) is not False
