@@ -124,14 +124,13 @@ def tables() -> dict[str, tuple[Path, list[str]]]:
     """{name of a table: (the file that it stands in, its lines)}"""
     from . import catalogue
 
-    found = [e for e in catalogue.RESULTS if e.runs]
+    front = [e for e in catalogue.RESULTS if e not in catalogue.OFF_FRONT]
     return {
-        "experiments": (FOLDER / "README.md", list(results(found))),
-        "experiments-front": (ROOT / "README.md", list(results([e for e in found if e.folder in catalogue.FRONT]))),
+        "experiments": (FOLDER / "README.md", list(results(catalogue.RESULTS))),
+        "experiments-front": (ROOT / "README.md", list(results(front))),
         **{
-            f"experiments-{name}": (FOLDER / "README.md", list(differences(base, [e for e in others if e.runs])))
+            f"experiments-{name}": (FOLDER / "README.md", list(differences(base, others)))
             for name, (base, others) in catalogue.DIFFERENCES.items()
-            if base.runs and any(e.runs for e in others)
         },
     }
 
