@@ -232,9 +232,7 @@ def test_labels_survive_and_are_a_manifest(page, browser):
         browser.key("y")
     assert rows(browser)[1] == 0 and texts(browser, "#name") == [f"{NASTY}.wav"]  # on to the next recording
     browser.key("y")
-    time.sleep(
-        0.5
-    )  # storage is another process of Chromium's, which may hear of the last keys later: once in 14 runs it had none
+    time.sleep(0.5)  # Chromium's storage is another process, which may hear of keys late: once in 14 runs it had none
     browser.reload()
     assert texts(browser, "#progress") == ["10 of 10 events judged."]
     browser.click("#files .row:nth-child(1)")
