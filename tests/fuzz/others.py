@@ -39,8 +39,9 @@ def training_run(work):
 def resumed(folder, data):
     """What --resume has before its first step, and what it needs from its state."""
     from minast import optim
-    from minast.training import flags, run_folder
+    from minast.training import flags
     from minast.training.resume import resumed_run
+    from minast.training.run import best_epoch
 
     with threads.fixed():
         run = resumed_run(flags.parser().parse_args([data, "--resume", folder]))
@@ -48,7 +49,7 @@ def resumed(folder, data):
         run.batch(step)
         rate = optim.schedule(run.config, step, run.steps_per_epoch)
         if run.info.history:
-            run_folder.best_epoch(run.info.history, run.measure)
+            best_epoch(run.info.history, run.measure)
         learner, adam = run.learner, run.learner.optimizer
         state = (adam.t, learner.scale.state(), run.settings, run.progress, run.info, rate)
         return digest(learner.model.w.flat, adam.m, adam.v, *state)
