@@ -9,7 +9,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from contextvars import copy_context
 from functools import cache, partial
 from itertools import islice, pairwise, repeat
@@ -28,10 +28,15 @@ def count() -> int:
     """The number of threads. Raises minast.Error if MINAST_THREADS is not a whole number from 1 to MOST."""
     text = os.environ.get(VARIABLE)
     if not text:
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return len(_cores()) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if not text.isdecimal() or len(text) > 9 or not 1 <= int(text) <= MOST:
         raise Error(f"{VARIABLE} is {text[:40]!r}: it must be a whole number from 1 to {MOST}.")
     return int(text)
+
+
+def _cores():
+    """Those that this process may use: its first thread's, since helpers have others (see `_Pool`)."""
+    return os.sched_getaffinity(os.getpid())
 
 
 def set_count(n: int) -> None:
@@ -162,17 +167,47 @@ def _set_number(library, n):
 _here = threading.local()  # .single_threaded: loops started by this thread stay on it
 
 
+def _find_core():
+    """-> a function: the core that this thread runs on, or None where the system does not tell. Python has none."""
+    if not hasattr(os, "sched_setaffinity"):
+        return lambda: None
+    try:
+        from ctypes import PyDLL
+
+        return PyDLL(None).sched_getcpu
+    except (AttributeError, ImportError, OSError):
+        return lambda: None
+
+
+_core = _find_core()
+
+
 class _Pool:
     """Threads that wait for work. They are daemons, so nothing has to be shut down."""
 
     def __init__(self):
-        self.queue, self.size, self.lock = SimpleQueue(), 0, threading.Lock()
+        self.queue, self.lock, self.threads, self.avoided = SimpleQueue(), threading.Lock(), [], None
 
     def start(self, size):
+        """At least so many threads, which may run on all cores but the caller's.
+
+        Linux wakes a thread on the core that it ran on last, or else on an idle one near it, but where the cores were
+        busy on average it does not look for one (SIS_UTIL in kernel/sched/fair.c). So two threads that once share a
+        core would go on to share it, for a long time, while the other core is idle.
+        """
+        core = _core()
+        if core == self.avoided and size <= len(self.threads):
+            return
         with self.lock:
-            while self.size < size:
-                self.size += 1
-                threading.Thread(target=self._work, daemon=True, name=f"minast-{self.size}").start()
+            while len(self.threads) < size:
+                name = f"minast-{len(self.threads) + 1}"
+                self.threads.append(threading.Thread(target=self._work, daemon=True, name=name))
+                self.threads[-1].start()
+            self.avoided = core
+            if core is not None and (others := _cores() - {core}):
+                with suppress(OSError):  # where it is forbidden, it is only slower
+                    for thread in self.threads:
+                        os.sched_setaffinity(thread.native_id, others)
 
     def _work(self):
         stay_single_threaded()

@@ -23,6 +23,18 @@ def pytest_configure():
             signal.signal(number, usual)
 
 
+@pytest.hookimpl(optionalhook=True)  # of pytest-xdist, which need not be there
+def pytest_xdist_make_scheduler(config, log):
+    """`pytest -n 2`: each process begins with half of the tests, so files stay together; who is done takes from others.
+
+    By default tests are dealt out beforehand, and at the end one process has minutes of work left.
+    """
+    if config.getoption("dist") == "load":
+        from xdist.scheduler import WorkStealingScheduling
+
+        return WorkStealingScheduling(config, log)
+
+
 def pytest_collection_modifyitems(items):
     for item in items:
         path = item.path.relative_to(Path(__file__).parent).as_posix()

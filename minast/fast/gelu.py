@@ -7,7 +7,7 @@ from ..layers import Array, Cache
 from .buffers import empty_like
 
 BLOCK = 2**19  # elements; smaller blocks cost more calls (see ROWS in layers.py), larger ones more memory traffic
-SMALL = 2**14  # elements below which a second thread costs more than it saves
+SMALL = 2**17  # elements below which a second thread costs more than it saves (see layers.py)
 
 # Phi(x) = (1 + tanh(x P(x^2))) / 2, P this polynomial, highest power first: a fit of atanh(erf(x / sqrt 2)) / x with a
 # small largest error of x Phi(x), 7e-8 in exact arithmetic. NumPy's tanh is vectorised: all of this together takes less

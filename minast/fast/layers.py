@@ -1,5 +1,7 @@
 """Linear layers and layer norms in float32 on all cores, in blocks of rows that fit the caches."""
 
+from functools import partial
+
 import numpy as np
 
 from .. import layers, threads
@@ -9,7 +11,9 @@ from .buffers import empty
 # Elements in a block of rows, 512 KB: passes over it stay in or near the L2 cache. Smaller blocks are slower on several
 # threads: NumPy calls contend for the GIL, which costs each call about as much as work on 20 000 elements.
 ROWS = 2**17
-SMALL = 2**16  # multiply-adds below which a loop over threads costs more than it saves
+# Work below which a second thread costs more than it saves: to wake one, and to be woken at the end, takes 0.1 ms.
+SMALL_PRODUCT = 2**24  # multiply-adds
+SMALL = 2**17  # elements
 
 
 # -- linear ----------------------------------------------------------------------------------------------------
@@ -30,7 +34,7 @@ def linear_forward(x: Array, w: Array, b: Array) -> tuple[Array, Cache]:
         np.matmul(rows[r], w[o].T, out=y[r, o])
         y[r, o] += b[o]
 
-    _products(part, len(rows), len(w), rows.shape[1])
+    _run(_pieces(part, len(rows), len(w), rows.shape[1]))
     return y.reshape(*x.shape[:-1], len(w)), (x, w)
 
 
@@ -50,18 +54,20 @@ def linear_backward(dy: Array, cache: Cache, dw: Array, db: Array) -> Array:
     def inputs(r, c):
         np.matmul(drows[r], w[:, c], out=dx[r, c])
 
-    _products(weights, *w.shape, len(rows))
-    _products(inputs, *rows.shape, len(w))
+    _run([*_pieces(weights, *w.shape, len(rows)), *_pieces(inputs, *rows.shape, len(w))])
     return dx.reshape(x.shape)
 
 
-def _products(part, m, n, k):
-    """part(rows, columns) for an (m, k) x (k, n) product, split along the longer side of the result."""
-    parts = 1 if m * n * k < SMALL else None
+def _pieces(part, m, n, k):
+    """An (m, k) x (k, n) product, split along the longer side of its result.   -> calls of part(rows, columns)"""
+    parts = 1 if m * n * k < SMALL_PRODUCT else None
     if m >= n:
-        threads.run(lambda r: part(r, slice(0, n)), threads.spans(m, 16, parts))
-    else:
-        threads.run(lambda c: part(slice(0, m), c), threads.spans(n, 16, parts))
+        return [partial(part, r, slice(0, n)) for r in threads.spans(m, 16, parts)]
+    return [partial(part, slice(0, m), c) for c in threads.spans(n, 16, parts)]
+
+
+def _run(calls):
+    threads.run(lambda call: call(), calls)
 
 
 # -- layer norm ------------------------------------------------------------------------------------------------

@@ -16,6 +16,8 @@ import minast
 from minast import fast, layers, threads
 from minast.fast import attention as fast_attention
 from minast.fast import buffers
+from minast.fast import gelu as fast_gelu
+from minast.fast import layers as fast_layers
 
 LENGTHS = (1, 50, 257, 1214)
 
@@ -26,7 +28,13 @@ def normal(*shape, seed=0, scale=1.0):
 
 @pytest.fixture(autouse=True, params=[1, 3])
 def thread_count(request, monkeypatch):
+    """One thread; three, and nothing is too small for them."""
     monkeypatch.setenv(threads.VARIABLE, str(request.param))
+    if request.param > 1:
+        for module, name in ((fast_layers, "SMALL"), (fast_layers, "SMALL_PRODUCT")):
+            monkeypatch.setattr(module, name, 1)
+        monkeypatch.setattr(fast_gelu, "SMALL", 1)
+        monkeypatch.setattr(fast_attention, "SMALL_PRODUCT", 1)
 
 
 def compare(forward, backward, x, *weights, tolerance=3e-6):
@@ -85,8 +93,10 @@ def test_gelu_to_a_millionth_everywhere():
 @pytest.mark.parametrize("T", LENGTHS)
 @pytest.mark.parametrize(("B", "heads", "D"), [(1, 1, 13), (3, 2, 8)])
 @pytest.mark.parametrize("scale", [1, 30])
-def test_attention(T, B, heads, D, scale):
+@pytest.mark.parametrize("exponential", [fast_attention.NATURAL, fast_attention.BINARY], ids=["exp", "exp2"])
+def test_attention(T, B, heads, D, scale, exponential, monkeypatch):
     """Scores of about 1, and of about 1000, where rows are shifted by their maximum."""
+    monkeypatch.setattr(fast_attention, "EXPONENTIAL", exponential)
     qkv = normal(B, T, 3 * heads * D)
     qkv[..., : 2 * heads * D] *= scale
     forward = lambda module: lambda x: module.attention_forward(x, heads)  # noqa: E731
@@ -172,6 +182,33 @@ def test_run_does_every_item_once_and_raises():
     assert len(done) == 107
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="threads are kept apart on Linux")
+def test_helpers_stay_off_the_callers_core(monkeypatch):
+    """They may use all others, wherever the caller is moved; and what is counted in them is the process's cores."""
+    cores = os.sched_getaffinity(0)
+    if len(cores) < 2:
+        pytest.skip("needs two cores")
+    monkeypatch.delenv(threads.VARIABLE)
+    met, seen = threading.Barrier(2), {}
+
+    def look(i):
+        met.wait(timeout=10)  # until each of two threads has an item
+        seen[threading.get_ident()] = os.sched_getaffinity(0), threads.count()
+
+    try:
+        for core in cores:
+            seen.clear()
+            os.sched_setaffinity(0, {core})  # this thread's; the count is that of the process, which begins with it
+            monkeypatch.setattr(threads, "_cores", lambda: cores)
+            threads.run(look, range(2))
+            assert seen.pop(threading.get_ident()) == ({core}, len(cores))
+            assert list(seen.values()) == [(cores - {core}, len(cores))]
+    finally:
+        os.sched_setaffinity(0, cores)
+    threads.run(look, range(2))
+    assert {n for _, n in seen.values()} == {len(cores)}
+
+
 def test_run_keeps_numpys_error_state():
     with np.errstate(divide="ignore"):
         threads.run(lambda i: np.ones(1000) / np.zeros(1000), range(8))
@@ -229,7 +266,7 @@ def test_wrong_number_of_threads(monkeypatch):
 
 
 def norm_of_a_product(seed):
-    x, w, b = normal(300, 200, seed=seed), normal(100, 200), normal(100)
+    x, w, b = normal(1000, 200, seed=seed), normal(200, 200), normal(200)  # not too small for several threads
     return float(np.linalg.norm(fast.linear_forward(x, w, b)[0]))
 
 

@@ -4,16 +4,20 @@ import os
 import sys
 import tempfile
 import textwrap
-import time
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 
-from ...checkpoint import save
+from ...checkpoint import Info, save
 from ...config import FeatureConfig
+from ...exports import onnx_file
 from ..child import python
+from ..libraries import load
 from ..pytorch import model as theirs
 from ..pytorch.twin import save_pretrained
 from ..row import Row, Skip
+from ..sides import Side, compared
 from . import models
 
 CHILD = "import sys; from minast.bench.cpu import process; process.train(*sys.argv[1:])"
@@ -84,40 +88,60 @@ SCRIPT = """
 """
 
 
+ONNX_SCRIPT = """
+    import json, sys
+    import numpy as np, onnxruntime, scipy.io.wavfile
+
+    path, sound = sys.argv[1:]
+    session = onnxruntime.InferenceSession(path)
+    rate, wave = scipy.io.wavfile.read(sound)
+    p = session.run(["probabilities"], {"waveform": np.float32(wave[None] / 32768)})[0][0]
+    labels = json.loads(session.get_modelmeta().custom_metadata_map["labels"])
+    for k in np.argsort(-p)[:5]:
+        print(f"{p[k]:6.1%}  {labels[k]}")
+"""
+
+
 def cold_start(rounds: int) -> list[Row]:
-    """The row of a process that labels one 10 s clip: `predict`, beside a script with transformers."""
+    """The rows of a process that labels one 10 s clip: `predict`, beside scripts with other libraries.
+
+    ONNX Runtime runs the file that `minast export --waveform` writes, features included.
+    """
     import scipy.io.wavfile
 
     model, _, _ = models.setting("base", 1024, 1)
-    name, goal = "predict, one 10 s clip, base, whole process", "4x"
+    info = Info([f"LABEL_{k}" for k in range(model.config.classes)], FeatureConfig(window="hann", frames=1024), "bce")
     with tempfile.TemporaryDirectory() as folder:
-        sound, checkpoint = os.path.join(folder, "noise.wav"), os.path.join(folder, "base.npz")
+        sound, checkpoint, exported = (os.path.join(folder, name) for name in ("noise.wav", "base.npz", "base.onnx"))
         wave = np.random.default_rng(0).standard_normal(160000) * 3000
         scipy.io.wavfile.write(sound, 16000, wave.astype(np.int16))
-        labels = [f"LABEL_{k}" for k in range(model.config.classes)]
-        save(checkpoint, model, labels, FeatureConfig(window="hann"), "bce")
-        sides = [["-m", "minast.predict", checkpoint, sound]]
-        answers = [python(*sides[0])]
-        script = ["-c", textwrap.dedent(SCRIPT), folder, sound]
-        try:
+        save(checkpoint, model, info.labels, info.features, info.loss)
+        ours = partial(python, "-m", "minast.predict", checkpoint, sound)
+
+        def with_transformers():
             save_pretrained(model, folder)
-            answers.append(python(*script))
-            sides.append(script)
-        except Skip as reason:
-            note = f"no comparison: {reason}"
-        times = np.zeros((len(sides), rounds))
-        for r in range(rounds):
-            for i, side in enumerate(sides):
-                began = time.perf_counter()
-                python(*side)
-                times[i, r] = time.perf_counter() - began
-    row = Row(name, float(np.median(times[0])), goal=goal)
-    if len(sides) == 1:
-        row.note = note
-        return [row]
-    first = [answer.split("LABEL_")[1].split()[0] for answer in answers]
-    if first[0] != first[1]:
-        raise Skip(f"the two sides disagree: {first}")
-    row.against, row.theirs = "a script with transformers", float(np.median(times[1]))
-    row.ratio = float(np.median(times[1] / times[0]))
-    return [row]
+            return partial(python, "-c", textwrap.dedent(SCRIPT), folder, sound)
+
+        def with_onnx_runtime():
+            load("onnx"), load("onnxruntime")
+            Path(exported).write_bytes(onnx_file.checked_bytes(onnx_file.build(model, info, waveform=True)))
+            return partial(python, "-c", textwrap.dedent(ONNX_SCRIPT), exported, sound)
+
+        def side(name, goal, script):
+            def make():
+                call = script()
+                return call, best_label(call())
+
+            return Side(name, make, goal)
+
+        sides = [
+            side("a script with transformers", "4x", with_transformers),
+            side("a script with ONNX Runtime", "1.5x", with_onnx_runtime),
+        ]
+        name = "predict, one 10 s clip, base, whole process"
+        return list(compared(name, ours, best_label(ours()), sides, rounds))
+
+
+def best_label(answer: str) -> np.ndarray:
+    """The number of the first label that a process has printed."""
+    return np.array(float(answer.split("LABEL_")[1].split()[0]))
