@@ -390,11 +390,12 @@ class Cublas:
     TYPES = {0: np.float32, 2: np.float16, 14: np.uint16}  # noqa: RUF012
 
     def __init__(self):
-        self.stream = self.workspace = None
-        self.gemms = 0
+        self.handles, self.gemms = {}, 0  # handle: its stream and workspace
 
     def cublasCreate_v2(self, handle):
-        handle._obj.value = 11
+        with state.lock:
+            handle._obj.value = 11 + len(self.handles)
+            self.handles[handle._obj.value] = None, None
         return 0
 
     def cublasSetMathMode(self, handle, mode):
@@ -402,11 +403,11 @@ class Cublas:
         return 0
 
     def cublasSetStream_v2(self, handle, stream):
-        self.stream, self.workspace = stream, None
+        self.handles[handle.value] = stream, None
         return 0
 
     def cublasSetWorkspace_v2(self, handle, address, size):
-        self.workspace = address
+        self.handles[handle.value] = self.handles[handle.value][0], address
         return 0
 
     def cublasGemmEx(self, handle, ta, tb, m, n, k, alpha, A, at, lda, B, bt, ldb, beta, C, ct, ldc, compute, algo):
@@ -414,8 +415,9 @@ class Cublas:
         from minast.bfloat16 import from_float32, to_float32
         from minast.cuda.gemm import round_to_tf32
 
-        assert (handle.value, algo) == (11, -1) and at == bt and compute in (68, 77)
-        assert self.stream == state.current.ptr and self.workspace, "on the current stream, with a workspace of its own"
+        stream, workspace = self.handles[handle.value]
+        assert algo == -1 and at == bt and compute in (68, 77)
+        assert stream == state.current.ptr and workspace, "on the current stream, with a workspace of its own"
         self.gemms += 1
         one, two = alpha._obj.value, beta._obj.value
         a = self.columns(A, at, lda, *((k, m) if ta else (m, k)))
