@@ -13,7 +13,6 @@ from .model import AST
 from .predictor import Heard, Predictor, Sound, listed, whole
 from .scoring import BATCH, by_clip, clip_mean, segment_embeddings, segment_scores, segment_times
 from .streaming.sound import OpenSound
-from .training.fit import fit
 
 
 class Classifier(Predictor):
@@ -65,6 +64,8 @@ class Classifier(Predictor):
         """
         if options.get("seeds") is not None or (options.get("folds") is not None and options.get("fold") is None):
             raise Error("folds and seeds train many models, a classifier is one: use minast.train.fit, or name a fold.")
+        from .training.fit import fit  # here: who predicts need not wait for the import of all that trains
+
         return cls.load(fit(data, out=out, **options), options.get("backend"))
 
     def save(self, path: str | os.PathLike) -> None:
