@@ -143,10 +143,16 @@ class Timed:
         return call
 
 
+PROFILED = (  # preset, frames, batch, what: each has a row in the table
+    *((preset, frames, 1, "forward") for preset, frames in (("base", 1024), ("small", 500), ("nano", 98))),
+    *(("base", 1024, 2, "training step"), ("small", 500, 16, "training step"), ("nano", 98, 32, "training step")),
+)
+
+
 def profile(rounds: int) -> list[Row]:
-    """Rows of a base forward pass and a nano training step: the nine functions that take longest, and the whole."""
+    """Rows of forward passes and training steps: the nine functions that take longest, and the whole."""
     rows = []
-    for preset, frames, batch, what in (("base", 1024, 1, "forward"), ("nano", 98, 32, "training step")):
+    for preset, frames, batch, what in PROFILED:
         model, x, y = setting(preset, frames, batch)
         step = training_step(model, x, y) if what == "training step" else lambda model=model, x=x: model.forward(x)
         step()
