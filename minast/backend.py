@@ -2,6 +2,8 @@
 
 import importlib.util
 import math
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from types import ModuleType
 
@@ -33,6 +35,7 @@ class Backend:
     batch_elements: limit on clips x tokens x width in one pass; None: no limit.
     recompute_width: see `encoder.Encoder`.
     kernels: whether `layers` launches our kernels, whose memory can be planned (gpu/memory.py).
+    around: -> the context that a pass of the model runs in.
     """
 
     name: str
@@ -42,6 +45,7 @@ class Backend:
     batch_elements: int | None = None
     recompute_width: float = math.inf
     kernels: bool = False
+    around: Callable[[], AbstractContextManager] = nullcontext
 
     def checked_dtype(self, dtype: str | np.dtype | type) -> str:
         """The name of `dtype`. Raises minast.Error unless this backend can compute in it."""
@@ -117,7 +121,8 @@ def choose(name: str | None = None) -> Backend:
     if name == "fast":
         from . import fast
 
-        return Backend(name, xp, fast, batch_elements=fast.BATCH_ELEMENTS, recompute_width=fast.RECOMPUTE_WIDTH)
+        limits = {"batch_elements": fast.BATCH_ELEMENTS, "recompute_width": fast.RECOMPUTE_WIDTH}
+        return Backend(name, xp, fast, **limits, around=threads.one_blas_thread)
     from . import cuda
 
     return Backend(name, xp, cuda, cuda.Adam, kernels=True)

@@ -316,7 +316,8 @@ class AST:
     def _run(self, method, inputs, settings=()):
         """method(*inputs, *settings) through the executor: in planned memory, and as a CUDA graph where possible."""
         self.encoder.refresh()
-        return self.executor.run(method, inputs, settings)
+        with self.backend.around():
+            return self.executor.run(method, inputs, settings)
 
     def with_layers(self, layers: Any) -> "AST":
         """A model with the same weights and other layer functions, with its own gradients and memory.

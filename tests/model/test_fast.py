@@ -257,6 +257,32 @@ def test_blas_is_left_as_it_was():
     assert inside == [{1}, {1}]
 
 
+def test_a_whole_pass_keeps_blas_on_one_thread():
+    """Also between its loops, where products of layers are that are the reference's."""
+    from threadpoolctl import threadpool_limits
+
+    model, seen = minast.AST(minast.ModelConfig(depth=1, dim=12, heads=3, frames=32, mel_bins=32), "fast"), []
+    x = normal(1, 32, 32)
+    with threadpool_limits(2, "blas"):
+        model.layers = Looking(model.layers, lambda: seen.append(blas_threads()))
+        model.encoder = model.encoder.with_layers(model.layers, model.dw)
+        model.forward(x)
+        model.loss_and_grad(x, np.zeros((1, model.config.classes), np.float32))
+        assert blas_threads() == {2}
+    assert len(seen) > 10 and all(found == {1} for found in seen)
+
+
+class Looking:
+    """Layers that call `look` before each function."""
+
+    def __init__(self, layers, look):
+        self.layers, self.look = layers, look
+
+    def __getattr__(self, name):
+        self.look()
+        return getattr(self.layers, name)
+
+
 def test_wrong_number_of_threads(monkeypatch):
     monkeypatch.setenv(threads.VARIABLE, "many")
     with pytest.raises(minast.Error, match="many"):
