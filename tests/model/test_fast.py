@@ -196,17 +196,19 @@ def test_helpers_stay_off_the_callers_core(monkeypatch):
         seen[threading.get_ident()] = os.sched_getaffinity(0), threads.count()
 
     try:
-        for core in cores:
-            seen.clear()
-            os.sched_setaffinity(0, {core})  # this thread's; the count is that of the process, which begins with it
-            monkeypatch.setattr(threads, "_cores", lambda: cores)
-            threads.run(look, range(2))
-            assert seen.pop(threading.get_ident()) == ({core}, len(cores))
-            assert list(seen.values()) == [(cores - {core}, len(cores))]
+        with monkeypatch.context() as patch:
+            patch.setattr(threads, "_cores", lambda: cores)
+            for core in cores:
+                seen.clear()
+                os.sched_setaffinity(0, {core})
+                threads.run(look, range(2))
+                assert seen.pop(threading.get_ident()) == ({core}, len(cores))
+                assert list(seen.values()) == [(cores - {core}, len(cores))]
     finally:
         os.sched_setaffinity(0, cores)
-    threads.run(look, range(2))
-    assert {n for _, n in seen.values()} == {len(cores)}
+    seen.clear()
+    threads.run(look, range(2))  # a helper may not run on all cores, and counts all the same
+    assert [n for _, n in seen.values()] == [len(cores)] * 2
 
 
 def test_run_keeps_numpys_error_state():
