@@ -35,6 +35,13 @@ def pytest_xdist_make_scheduler(config, log):
         return WorkStealingScheduling(config, log)
 
 
+def pytest_generate_tests(metafunc):
+    """`pytest -n` wants the same tests in the same order in each process; a set has another order in each."""
+    for mark in metafunc.definition.iter_markers("parametrize"):
+        if any(isinstance(values, (set, frozenset)) for values in (*mark.args, *mark.kwargs.values())):
+            pytest.fail(f"{metafunc.definition.nodeid}: cases from a set, which has no order; dict.fromkeys has", False)
+
+
 def pytest_collection_modifyitems(items):
     for item in items:
         path = item.path.relative_to(Path(__file__).parent).as_posix()
