@@ -71,27 +71,69 @@ __device__ __forceinline__ void store4_tail(T* p, long long i, long long n, bool
   }
 }
 
-// -- a row of up to CHUNKS * 128 elements, held by a warp: lane l has elements 4 l to 4 l + 3 of each chunk of 128 ----
+// -- several loads in flight ----------------------------------------------------------------------------------
 //
-// A load takes hundreds of cycles, and a warp waits for it at the first instruction that uses its value, or at a branch
-// around the next load. So a kernel decides once (`vector`, the same for all threads) and loads whole rows raw: CHUNKS
-// loads are in flight at a time. They are converted afterwards.
+// A load takes hundreds of cycles, and a warp waits for it at the first instruction that uses its value: a conversion
+// after each load would cost one wait for each. So what a thread needs next is loaded raw, all of it, and converted
+// afterwards. `vector` is the same for all threads: one branch decides how all are loaded.
 
-// raw = row p of n elements, zeros beyond its end. VECTOR: n is a multiple of four, so that a lane's four are in or out.
+// p[0] to p[3], zeros from p[left] on. VECTOR: p is aligned and `left` a multiple of four, so that all are in or out.
+template <bool VECTOR, typename T> __device__ __forceinline__ Four<T> load_raw(const T* p, int left) {
+  Four<T> raw{};
+  if (VECTOR) {
+    if (left > 0) raw = *reinterpret_cast<const Four<T>*>(p);
+  } else {
+#pragma unroll
+    for (int k = 0; k < 4; ++k)
+      if (k < left) raw.v[k] = p[k];
+  }
+  return raw;
+}
+
+template <typename T> __device__ __forceinline__ Four<T> load_raw(bool vector, const T* p, int left) {
+  return vector ? load_raw<true>(p, left) : load_raw<false>(p, left);
+}
+
+// A row p of n elements, up to CHUNKS * 128 of them, held by a warp: lane l has elements 4 l to 4 l + 3 of each chunk of
+// 128. Zeros beyond the end.
 template <bool VECTOR, typename T, int CHUNKS>
 __device__ __forceinline__ void load_row(const T* p, int n, int lane, Four<T> (&raw)[CHUNKS]) {
 #pragma unroll
   for (int i = 0; i < CHUNKS; ++i) {
     const int c = (i * WARP + lane) * 4;
-    raw[i] = Four<T>{};
-    if (VECTOR) {
-      if (c < n) raw[i] = *reinterpret_cast<const Four<T>*>(p + c);
-    } else {
-#pragma unroll
-      for (int k = 0; k < 4; ++k)
-        if (c + k < n) raw[i].v[k] = p[c + k];
-    }
+    raw[i] = load_raw<VECTOR>(p + c, n - c);
   }
+}
+
+template <typename T, int CHUNKS>
+__device__ __forceinline__ void load_row(bool vector, const T* p, int n, int lane, Four<T> (&raw)[CHUNKS]) {
+  if (vector) load_row<true>(p, n, lane, raw);
+  else load_row<false>(p, n, lane, raw);
+}
+
+// Columns c to c + 3 of the rows first, first + step, ... of x (rows, columns), AHEAD of them. Zeros beyond the ends.
+template <bool VECTOR, typename T, int AHEAD>
+__device__ __forceinline__ void load_rows(const T* x, long long first, long long step, long long rows, int columns,
+                                          int c, Four<T> (&raw)[AHEAD]) {
+#pragma unroll
+  for (int a = 0; a < AHEAD; ++a) {
+    const long long r = first + a * step;
+    raw[a] = load_raw<VECTOR>(x + r * columns + c, r < rows ? columns - c : 0);
+  }
+}
+
+template <typename T, int AHEAD>
+__device__ __forceinline__ void load_rows(bool vector, const T* x, long long first, long long step, long long rows,
+                                          int columns, int c, Four<T> (&raw)[AHEAD]) {
+  if (vector) load_rows<true>(x, first, step, rows, columns, c, raw);
+  else load_rows<false>(x, first, step, rows, columns, c, raw);
+}
+
+// Single elements p[at], p[at + step], ..., AHEAD of them; zeros from p[n] on
+template <typename T, int AHEAD>
+__device__ __forceinline__ void load_ahead(const T* p, int at, int step, int n, T (&raw)[AHEAD]) {
+#pragma unroll
+  for (int a = 0; a < AHEAD; ++a) raw[a] = at + a * step < n ? p[at + a * step] : T{};
 }
 
 template <typename T> __device__ __forceinline__ void to_floats(const Four<T>& raw, float (&x)[4]) {

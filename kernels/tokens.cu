@@ -35,16 +35,19 @@ __global__ void tokens_forward(const T* x, const float* first, const float* seco
   const float* token = t == 0 ? first : second;
   const bool vector = fours(x, columns) && fours(pos, columns) && fours(y, columns) &&
                       (t < P ? fours(token, columns) : !bias || fours(bias, columns));
-  float place[4], four[4], shift[4] = {};
-  load4_tail(pos + static_cast<long long>(t) * columns, c, columns, vector, place);
+  const int left = columns - c;
+  const Four<float> place = load_raw(vector, pos + static_cast<long long>(t) * columns + c, left);
+  Four<float> shift{};
+  float four[4];
   if (t < P) {
-    load4_tail(token, c, columns, vector, four);
+    to_floats(load_raw(vector, token + c, left), four);
   } else {
-    load4_tail(x + (row - (b + 1) * P) * columns, c, columns, vector, four);
-    if (bias) load4_tail(bias, c, columns, vector, shift);
+    const Four<T> raw = load_raw(vector, x + (row - (b + 1) * P) * columns + c, left);
+    if (bias) shift = load_raw(vector, bias + c, left);
+    to_floats(raw, four);
   }
 #pragma unroll
-  for (int k = 0; k < 4; ++k) four[k] = four[k] + shift[k] + place[k];
+  for (int k = 0; k < 4; ++k) four[k] = four[k] + shift.v[k] + place.v[k];
   store4_tail(y + row * columns, c, columns, vector, four);
 }
 
@@ -57,16 +60,14 @@ __global__ void tokens_backward(const float* dy, T* dx, float* dfirst, float* ds
   float sum[4] = {};
   if (t < tokens)
     for (long long first = 0; first < clips; first += AHEAD) {
-      float four[AHEAD][4] = {};
-#pragma unroll
-      for (int a = 0; a < AHEAD; ++a)
-        if (first + a < clips) load4_tail(dy + ((first + a) * tokens + t) * columns, c, columns, vector, four[a]);
+      Four<float> four[AHEAD];
+      load_rows(vector, dy, first * tokens + t, tokens, static_cast<long long>(clips) * tokens, columns, c, four);
 #pragma unroll
       for (int a = 0; a < AHEAD; ++a) {
 #pragma unroll
-        for (int k = 0; k < 4; ++k) sum[k] += four[a][k];
+        for (int k = 0; k < 4; ++k) sum[k] += four[a].v[k];
         if (first + a < clips && t >= P)
-          store4_tail(dx + ((first + a) * (tokens - P) + t - P) * columns, c, columns, vector, four[a]);
+          store4_tail(dx + ((first + a) * (tokens - P) + t - P) * columns, c, columns, vector, four[a].v);
       }
     }
 #pragma unroll
@@ -127,11 +128,16 @@ template <typename T> __global__ void pool_forward(const T* x, T* y, int clips, 
   if (b >= clips) return;
   const bool vector = fours(x, columns) && fours(y, columns);
   float sum[4] = {};
-  for (int t = 0; t < P; ++t) {
-    float four[4];
-    load4_tail(x + (b * tokens + t) * columns, c, columns, vector, four);
+  for (int t = 0; t < P; t += 2) {
+    Four<T> raw[2];
+    load_rows(vector, x, b * tokens + t, 1, b * tokens + P, columns, c, raw);
 #pragma unroll
-    for (int k = 0; k < 4; ++k) sum[k] += four[k];
+    for (int a = 0; a < 2; ++a) {
+      float four[4];
+      to_floats(raw[a], four);
+#pragma unroll
+      for (int k = 0; k < 4; ++k) sum[k] += four[k];
+    }
   }
 #pragma unroll
   for (int k = 0; k < 4; ++k) sum[k] /= P;

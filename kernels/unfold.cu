@@ -15,6 +15,7 @@
 
 constexpr int PATCH = 16;
 constexpr int AREA = PATCH * PATCH;
+constexpr int AHEAD = 8;  // values that a thread loads before it uses the first
 
 // grid: ceil(count / 256) blocks of 256, count = B * N * 256
 template <typename T>
@@ -39,8 +40,20 @@ __global__ void unfold_strip(const float* x, T* out, int frames, int bins, int g
   const long long b = blockIdx.y;
   const bool vector = fours(out, AREA);
   const float* source = x + (b * frames + t * tstride) * bins;  // 16 consecutive frames are contiguous
-  for (int at = threadIdx.x; at < PATCH * bins; at += blockDim.x) strip[at / bins * pitch + at % bins] = source[at];
-  __syncthreads();
+  const int count = PATCH * bins, step = blockDim.x;
+  int row = threadIdx.x / bins, m = threadIdx.x % bins;  // divided once: GPUs have no instruction for it
+  for (int at = threadIdx.x; at < count; at += AHEAD * step) {
+    float raw[AHEAD];
+    load_ahead(source, at, step, count, raw);
+#pragma unroll
+    for (int a = 0; a < AHEAD; ++a) {
+      if (at + a * step < count) strip[row * pitch + m] = raw[a];
+      m += step % bins;
+      row += step / bins + (m >= bins);
+      if (m >= bins) m -= bins;
+    }
+  }
+  __syncthreads();  // the strip is complete
 
   for (int at = threadIdx.x; at < grid_f * (AREA / 4); at += blockDim.x) {
     const int f = at / (AREA / 4), i = at % (AREA / 4) / 4, j = at % 4 * 4;  // four frames of one bin
@@ -59,19 +72,45 @@ __global__ void unfold_gather(const T* dout, float* dx, int frames, int bins, in
   __shared__ float tile[32][33];  // (bin, frame): read along time, written along frequency
   const long long b = blockIdx.z;
   const int first_bin = blockIdx.x * 32, first_frame = blockIdx.y * 32;
-  for (int row = threadIdx.y; row < 32; row += blockDim.y) {
-    const int m = first_bin + row, s = first_frame + threadIdx.x;
-    float sum = 0.0f;
-    if (m < bins && s < frames) {
-      // patches f with f * fstride <= m < f * fstride + 16, and the same in time
-      const int f_last = min(m / fstride, grid_f - 1), t_last = min(s / tstride, grid_t - 1);
-      for (int f = m < PATCH ? 0 : (m - PATCH) / fstride + 1; f <= f_last; ++f)
-        for (int t = s < PATCH ? 0 : (s - PATCH) / tstride + 1; t <= t_last; ++t)
-          sum += to_float(dout[((b * grid_f + f) * grid_t + t) * AREA + (m - f * fstride) * PATCH + s - t * tstride]);
-    }
-    tile[row][threadIdx.x] = sum;
+  // Patches f with f * fstride <= m < f * fstride + 16, and the same in time. A thread has four bins of one frame, and
+  // loads two patches of each at a time.
+  constexpr int ROWS = 4, EACH = AHEAD / ROWS;
+  const int s = first_frame + threadIdx.x;
+  const int t_first = s < PATCH ? 0 : (s - PATCH) / tstride + 1, t_last = s < frames ? min(s / tstride, grid_t - 1) : -1;
+  int f[ROWS], f_last[ROWS];
+  long long from[ROWS];  // of patch (f, 0)
+  float sum[ROWS] = {};
+#pragma unroll
+  for (int j = 0; j < ROWS; ++j) {
+    const int m = first_bin + threadIdx.y + 8 * j;
+    f[j] = m < PATCH ? 0 : (m - PATCH) / fstride + 1;
+    f_last[j] = m < bins ? min(m / fstride, grid_f - 1) : -1;
+    from[j] = (b * grid_f + f[j]) * grid_t * AREA + (m - f[j] * fstride) * PATCH + s;
   }
-  __syncthreads();
+  for (int most = (PATCH - 1) / fstride; most >= 0; --most) {  // a bin is in at most this many more patches
+    for (int t = t_first; t <= t_last; t += EACH) {
+      T raw[ROWS][EACH];
+#pragma unroll
+      for (int j = 0; j < ROWS; ++j)
+#pragma unroll
+        for (int e = 0; e < EACH; ++e) {
+          const bool inside = f[j] <= f_last[j] && t + e <= t_last;
+          raw[j][e] = inside ? dout[from[j] + (t + e) * (AREA - tstride)] : T{};
+        }
+#pragma unroll
+      for (int j = 0; j < ROWS; ++j)
+#pragma unroll
+        for (int e = 0; e < EACH; ++e) sum[j] += to_float(raw[j][e]);
+    }
+#pragma unroll
+    for (int j = 0; j < ROWS; ++j) {
+      ++f[j];
+      from[j] += grid_t * AREA - fstride * PATCH;
+    }
+  }
+#pragma unroll
+  for (int j = 0; j < ROWS; ++j) tile[threadIdx.y + 8 * j][threadIdx.x] = sum[j];
+  __syncthreads();  // the tile is complete
   for (int row = threadIdx.y; row < 32; row += blockDim.y) {
     const int s = first_frame + row, m = first_bin + threadIdx.x;
     if (m < bins && s < frames) dx[(b * frames + s) * bins + m] = tile[threadIdx.x][row];
