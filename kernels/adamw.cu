@@ -79,6 +79,10 @@ __global__ void adam_step(float* w, const float* dw, float* m, float* v, T* copy
 
 constexpr int AHEAD = 8;  // loads of four gradients in flight: few blocks, so that there are few sums
 
+template <typename X> __device__ __forceinline__ float squares(const X& x) {
+  return (x[0] * x[0] + x[1] * x[1]) + (x[2] * x[2] + x[3] * x[3]);
+}
+
 // sums[block] = sum of g^2 over that block's share.   block: 256, any grid
 __global__ void square_sums(const float* g, double* sums, long long n) {
   const bool vector = fours(g, 4);
@@ -86,19 +90,16 @@ __global__ void square_sums(const float* g, double* sums, long long n) {
   double sum = 0.0;
   long long at = (static_cast<long long>(blockIdx.x) * 256 + threadIdx.x) * 4;
   for (; vector && at + (AHEAD - 1) * stride + 4 <= n; at += AHEAD * stride) {
-    Four<float> raw[AHEAD];
+    Raw<float> raw[AHEAD];
 #pragma unroll
-    for (int a = 0; a < AHEAD; ++a) raw[a] = *reinterpret_cast<const Four<float>*>(g + at + a * stride);
+    for (int a = 0; a < AHEAD; ++a) raw[a] = *reinterpret_cast<const Raw<float>*>(g + at + a * stride);
 #pragma unroll
-    for (int a = 0; a < AHEAD; ++a) {
-      const float(&four)[4] = raw[a].v;
-      sum += (four[0] * four[0] + four[1] * four[1]) + (four[2] * four[2] + four[3] * four[3]);
-    }
+    for (int a = 0; a < AHEAD; ++a) sum += squares(raw[a]);
   }
   for (; at < n; at += stride) {
     float four[4];
     load4_tail(g, at, n, vector, four);
-    sum += (four[0] * four[0] + four[1] * four[1]) + (four[2] * four[2] + four[3] * four[3]);
+    sum += squares(four);
   }
   sum = block_sum<256>(sum);
   if (threadIdx.x == 0) sums[blockIdx.x] = sum;

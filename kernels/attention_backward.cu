@@ -38,8 +38,8 @@ __global__ void attention_delta(const T* o, const float* bias, const T* dout, fl
   const long long b = r / H / N, n = r / H % N, h = r % H;
   const int at = threadIdx.x * 4, left = r < rows ? 4 : 0;
   constexpr int EACH = D / 16;  // fours of a lane
-  Four<T> raw_o[EACH], raw_do[EACH];
-  Four<float> shift[EACH] = {};
+  Raw<T> raw_o[EACH], raw_do[EACH];
+  Raw<float> shift[EACH] = {};
 #pragma unroll
   for (int i = 0; i < EACH; ++i) {
     raw_o[i] = load_raw<true>(o + r * D + at + 16 * i, left);
@@ -57,7 +57,7 @@ __global__ void attention_delta(const T* o, const float* bias, const T* dout, fl
     to_floats(raw_o[i], x);
     to_floats(raw_do[i], y);
 #pragma unroll
-    for (int k = 0; k < 4; ++k) x[k] -= shift[i].v[k];
+    for (int k = 0; k < 4; ++k) x[k] -= shift[i][k];
     sum += (x[0] * y[0] + x[1] * y[1]) + (x[2] * y[2] + x[3] * y[3]);
   }
   sum = warp_sum<4>(sum);

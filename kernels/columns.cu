@@ -30,7 +30,7 @@ template <typename T> __global__ void column_partials(const T* x, float* partial
   float sum[4] = {};
   const long long step = gridDim.y * 8;
   for (long long r = blockIdx.y * 8 + threadIdx.y; r < rows; r += AHEAD * step) {
-    Four<T> raw[AHEAD];
+    Raw<T> raw[AHEAD];
     load_rows(vector, x, r, step, rows, columns, c, raw);
 #pragma unroll
     for (int a = 0; a < AHEAD; ++a) {

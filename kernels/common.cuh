@@ -77,27 +77,50 @@ __device__ __forceinline__ void store4_tail(T* p, long long i, long long n, bool
 // after each load would cost one wait for each. So what a thread needs next is loaded raw, all of it, and converted
 // afterwards. `vector` is the same for all threads: one branch decides how all are loaded.
 
+template <typename T> __device__ __forceinline__ float from_bits(unsigned bits);
+template <> __device__ __forceinline__ float from_bits<float>(unsigned bits) { return __uint_as_float(bits); }
+template <> __device__ __forceinline__ float from_bits<__half>(unsigned bits) {
+  return to_float(__ushort_as_half(static_cast<unsigned short>(bits)));
+}
+template <> __device__ __forceinline__ float from_bits<__nv_bfloat16>(unsigned bits) {
+  return to_float(__ushort_as_bfloat16(static_cast<unsigned short>(bits)));
+}
+
+__device__ __forceinline__ unsigned to_bits(float x) { return __float_as_uint(x); }
+__device__ __forceinline__ unsigned to_bits(__half x) { return __half_as_ushort(x); }
+__device__ __forceinline__ unsigned to_bits(__nv_bfloat16 x) { return __bfloat16_as_ushort(x); }
+
+// Four elements as loaded; raw[k] converts one. In whole registers: as an array of T the compiler would take 16-bit
+// elements apart, which uses them, where the two ways of loading meet.
+template <typename T> struct alignas(4 * sizeof(T)) Raw {
+  unsigned word[sizeof(T)];
+
+  __device__ __forceinline__ float operator[](int k) const {
+    return from_bits<T>(sizeof(T) == 4 ? word[k] : word[k / 2] >> k % 2 * 16);
+  }
+};
+
 // p[0] to p[3], zeros from p[left] on. VECTOR: p is aligned and `left` a multiple of four, so that all are in or out.
-template <bool VECTOR, typename T> __device__ __forceinline__ Four<T> load_raw(const T* p, int left) {
-  Four<T> raw{};
+template <bool VECTOR, typename T> __device__ __forceinline__ Raw<T> load_raw(const T* p, int left) {
+  Raw<T> raw{};
   if (VECTOR) {
-    if (left > 0) raw = *reinterpret_cast<const Four<T>*>(p);
+    if (left > 0) raw = *reinterpret_cast<const Raw<T>*>(p);
   } else {
 #pragma unroll
     for (int k = 0; k < 4; ++k)
-      if (k < left) raw.v[k] = p[k];
+      if (k < left) raw.word[k * sizeof(T) / 4] |= to_bits(p[k]) << k * sizeof(T) % 4 * 8;
   }
   return raw;
 }
 
-template <typename T> __device__ __forceinline__ Four<T> load_raw(bool vector, const T* p, int left) {
+template <typename T> __device__ __forceinline__ Raw<T> load_raw(bool vector, const T* p, int left) {
   return vector ? load_raw<true>(p, left) : load_raw<false>(p, left);
 }
 
 // A row p of n elements, up to CHUNKS * 128 of them, held by a warp: lane l has elements 4 l to 4 l + 3 of each chunk of
 // 128. Zeros beyond the end.
 template <bool VECTOR, typename T, int CHUNKS>
-__device__ __forceinline__ void load_row(const T* p, int n, int lane, Four<T> (&raw)[CHUNKS]) {
+__device__ __forceinline__ void load_row(const T* p, int n, int lane, Raw<T> (&raw)[CHUNKS]) {
 #pragma unroll
   for (int i = 0; i < CHUNKS; ++i) {
     const int c = (i * WARP + lane) * 4;
@@ -106,7 +129,7 @@ __device__ __forceinline__ void load_row(const T* p, int n, int lane, Four<T> (&
 }
 
 template <typename T, int CHUNKS>
-__device__ __forceinline__ void load_row(bool vector, const T* p, int n, int lane, Four<T> (&raw)[CHUNKS]) {
+__device__ __forceinline__ void load_row(bool vector, const T* p, int n, int lane, Raw<T> (&raw)[CHUNKS]) {
   if (vector) load_row<true>(p, n, lane, raw);
   else load_row<false>(p, n, lane, raw);
 }
@@ -114,7 +137,7 @@ __device__ __forceinline__ void load_row(bool vector, const T* p, int n, int lan
 // Columns c to c + 3 of the rows first, first + step, ... of x (rows, columns), AHEAD of them. Zeros beyond the ends.
 template <bool VECTOR, typename T, int AHEAD>
 __device__ __forceinline__ void load_rows(const T* x, long long first, long long step, long long rows, int columns,
-                                          int c, Four<T> (&raw)[AHEAD]) {
+                                          int c, Raw<T> (&raw)[AHEAD]) {
 #pragma unroll
   for (int a = 0; a < AHEAD; ++a) {
     const long long r = first + a * step;
@@ -124,7 +147,7 @@ __device__ __forceinline__ void load_rows(const T* x, long long first, long long
 
 template <typename T, int AHEAD>
 __device__ __forceinline__ void load_rows(bool vector, const T* x, long long first, long long step, long long rows,
-                                          int columns, int c, Four<T> (&raw)[AHEAD]) {
+                                          int columns, int c, Raw<T> (&raw)[AHEAD]) {
   if (vector) load_rows<true>(x, first, step, rows, columns, c, raw);
   else load_rows<false>(x, first, step, rows, columns, c, raw);
 }
@@ -136,9 +159,9 @@ __device__ __forceinline__ void load_ahead(const T* p, int at, int step, int n, 
   for (int a = 0; a < AHEAD; ++a) raw[a] = at + a * step < n ? p[at + a * step] : T{};
 }
 
-template <typename T> __device__ __forceinline__ void to_floats(const Four<T>& raw, float (&x)[4]) {
+template <typename T> __device__ __forceinline__ void to_floats(const Raw<T>& raw, float (&x)[4]) {
 #pragma unroll
-  for (int k = 0; k < 4; ++k) x[k] = to_float(raw.v[k]);
+  for (int k = 0; k < 4; ++k) x[k] = raw[k];
 }
 
 // -- reductions: every lane (thread) gets the result; a fixed order of additions makes runs reproducible ------

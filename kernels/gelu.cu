@@ -158,20 +158,8 @@ __global__ void gelu_backward_sums(const T* dy, const T* x, const float* bias, T
   if (bias) load4_tail(bias, c, columns, vector, shift);
   for (long long r = blockIdx.y * 8 + threadIdx.y; r < rows; r += gridDim.y * 8) {
     float z[4], slope[4];
-    Four<T> raw_x{}, raw_dy{};
-    if (vector) {  // both loads at once, then the conversions
-      if (c < columns) {
-        raw_x = *reinterpret_cast<const Four<T>*>(x + r * columns + c);
-        raw_dy = *reinterpret_cast<const Four<T>*>(dy + r * columns + c);
-      }
-    } else {
-#pragma unroll
-      for (int k = 0; k < 4; ++k)
-        if (c + k < columns) {
-          raw_x.v[k] = x[r * columns + c + k];
-          raw_dy.v[k] = dy[r * columns + c + k];
-        }
-    }
+    const Raw<T> raw_x = load_raw(vector, x + r * columns + c, columns - c);
+    const Raw<T> raw_dy = load_raw(vector, dy + r * columns + c, columns - c);
     to_floats(raw_x, z);
     to_floats(raw_dy, slope);
 #pragma unroll

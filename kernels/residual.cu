@@ -37,8 +37,8 @@ __global__ void residual_norm_forward(const float* x, const T* branch, const flo
                       (!y || fours(y, columns)) && (!branch || (fours(branch, columns) && fours(bias, columns)));
   const long long source = (tokens ? r / prefix * tokens + r % prefix : r) * columns;  // of x
 
-  Four<float> raw_x[CHUNKS], raw_bias[CHUNKS] = {};
-  Four<T> raw_branch[CHUNKS] = {};
+  Raw<float> raw_x[CHUNKS], raw_bias[CHUNKS] = {};
+  Raw<T> raw_branch[CHUNKS] = {};
   if (vector) {
     load_row<true>(x + source, columns, lane, raw_x);
     if (branch) load_row<true>(branch + r * columns, columns, lane, raw_branch);
@@ -56,7 +56,7 @@ __global__ void residual_norm_forward(const float* x, const T* branch, const flo
     to_floats(raw_branch[i], more);
     if (branch) {
 #pragma unroll
-      for (int k = 0; k < 4; ++k) row[i][k] += more[k] + raw_bias[i].v[k];
+      for (int k = 0; k < 4; ++k) row[i][k] += more[k] + raw_bias[i][k];
     }
     if (y) store4_tail(y + r * columns, (i * WARP + lane) * 4, columns, vector, row[i]);
     sum += (row[i][0] + row[i][1]) + (row[i][2] + row[i][3]);  // zeros beyond the end
@@ -73,7 +73,7 @@ __global__ void residual_norm_forward(const float* x, const T* branch, const flo
     }
   const float scale = 1.0f / sqrtf(warp_sum(squares) / columns + eps);
 
-  Four<float> weight[CHUNKS], shift[CHUNKS];
+  Raw<float> weight[CHUNKS], shift[CHUNKS];
   if (vector) {
     load_row<true>(w, columns, lane, weight);
     load_row<true>(b, columns, lane, shift);
@@ -84,7 +84,7 @@ __global__ void residual_norm_forward(const float* x, const T* branch, const flo
 #pragma unroll
   for (int i = 0; i < CHUNKS; ++i) {
 #pragma unroll
-    for (int k = 0; k < 4; ++k) row[i][k] = row[i][k] * scale * weight[i].v[k] + shift[i].v[k];
+    for (int k = 0; k < 4; ++k) row[i][k] = row[i][k] * scale * weight[i][k] + shift[i][k];
     store4_tail(n + r * columns, (i * WARP + lane) * 4, columns, vector, row[i]);
   }
   if (lane == 0) {
@@ -104,7 +104,7 @@ __global__ void __launch_bounds__(128) residual_norm_backward(const T* dn, const
                       (!dy || fours(dy, columns)) && (!dbranch || fours(dbranch, columns));
   float sums[3][CHUNKS][4] = {};  // of dw, db, dbias
 
-  Four<float> weight[CHUNKS];
+  Raw<float> weight[CHUNKS];
   if (vector) load_row<true>(w, columns, lane, weight);
   else load_row<false>(w, columns, lane, weight);
 
@@ -112,8 +112,8 @@ __global__ void __launch_bounds__(128) residual_norm_backward(const T* dn, const
     const float centre = mean[r], scale = rstd[r];
     const float* stream = dy ? dy + (tokens ? r / tokens * prefix + r % tokens : r) * columns : nullptr;
     if (tokens && r % tokens >= prefix) stream = nullptr;  // zeros
-    Four<float> raw_y[CHUNKS], past[CHUNKS] = {};
-    Four<T> raw_dn[CHUNKS];
+    Raw<float> raw_y[CHUNKS], past[CHUNKS] = {};
+    Raw<T> raw_dn[CHUNKS];
     if (vector) {
       load_row<true>(y + r * columns, columns, lane, raw_y);
       load_row<true>(dn + r * columns, columns, lane, raw_dn);
@@ -133,7 +133,7 @@ __global__ void __launch_bounds__(128) residual_norm_backward(const T* dn, const
         z[i][k] = (z[i][k] - centre) * scale;  // beyond the end dz is 0
         sums[0][i][k] += dz[i][k] * z[i][k];
         sums[1][i][k] += dz[i][k];
-        dz[i][k] *= weight[i].v[k];
+        dz[i][k] *= weight[i][k];
         sum += dz[i][k];
         product += dz[i][k] * z[i][k];
       }
@@ -145,7 +145,7 @@ __global__ void __launch_bounds__(128) residual_norm_backward(const T* dn, const
       const int c = (i * WARP + lane) * 4;
 #pragma unroll
       for (int k = 0; k < 4; ++k) {
-        z[i][k] = past[i].v[k] + scale * (dz[i][k] - sum - z[i][k] * product);
+        z[i][k] = past[i][k] + scale * (dz[i][k] - sum - z[i][k] * product);
         sums[2][i][k] += z[i][k];  // beyond the end it is never read
       }
       store4_tail(dx + r * columns, c, columns, vector, z[i]);

@@ -36,7 +36,7 @@ template <typename T> __global__ void softmax_forward(const T* x, T* p, int rows
   p += r * columns;
 
   // A lane's sum is relative to its own running maximum; a new maximum rescales the sum so far.
-  Four<T> raw[AHEAD];
+  Raw<T> raw[AHEAD];
   float top = -INFINITY, sum = 0.0f, four[4];
   for (int at = 0; at < columns; at += STRETCH) {
     load_row(vector, x + at, columns - at, lane, raw);
@@ -79,7 +79,7 @@ template <typename T> __global__ void softmax_backward(const T* dp, const T* p, 
   p += r * columns;
   dp += r * columns;
   dx += r * columns;
-  Four<T> raw_dp[AHEAD], raw_p[AHEAD];
+  Raw<T> raw_dp[AHEAD], raw_p[AHEAD];
   float sum = 0.0f, grad[4], prob[4];
   for (int at = 0; at < columns; at += STRETCH) {
     load_row(vector, dp + at, columns - at, lane, raw_dp);

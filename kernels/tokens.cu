@@ -36,18 +36,18 @@ __global__ void tokens_forward(const T* x, const float* first, const float* seco
   const bool vector = fours(x, columns) && fours(pos, columns) && fours(y, columns) &&
                       (t < P ? fours(token, columns) : !bias || fours(bias, columns));
   const int left = columns - c;
-  const Four<float> place = load_raw(vector, pos + static_cast<long long>(t) * columns + c, left);
-  Four<float> shift{};
+  const Raw<float> place = load_raw(vector, pos + static_cast<long long>(t) * columns + c, left);
+  Raw<float> shift{};
   float four[4];
   if (t < P) {
     to_floats(load_raw(vector, token + c, left), four);
   } else {
-    const Four<T> raw = load_raw(vector, x + (row - (b + 1) * P) * columns + c, left);
+    const Raw<T> raw = load_raw(vector, x + (row - (b + 1) * P) * columns + c, left);
     if (bias) shift = load_raw(vector, bias + c, left);
     to_floats(raw, four);
   }
 #pragma unroll
-  for (int k = 0; k < 4; ++k) four[k] = four[k] + shift.v[k] + place.v[k];
+  for (int k = 0; k < 4; ++k) four[k] = four[k] + shift[k] + place[k];
   store4_tail(y + row * columns, c, columns, vector, four);
 }
 
@@ -60,14 +60,16 @@ __global__ void tokens_backward(const float* dy, T* dx, float* dfirst, float* ds
   float sum[4] = {};
   if (t < tokens)
     for (long long first = 0; first < clips; first += AHEAD) {
-      Four<float> four[AHEAD];
-      load_rows(vector, dy, first * tokens + t, tokens, static_cast<long long>(clips) * tokens, columns, c, four);
+      Raw<float> raw[AHEAD];
+      load_rows(vector, dy, first * tokens + t, tokens, static_cast<long long>(clips) * tokens, columns, c, raw);
 #pragma unroll
       for (int a = 0; a < AHEAD; ++a) {
+        float four[4];
+        to_floats(raw[a], four);
 #pragma unroll
-        for (int k = 0; k < 4; ++k) sum[k] += four[a].v[k];
+        for (int k = 0; k < 4; ++k) sum[k] += four[k];
         if (first + a < clips && t >= P)
-          store4_tail(dx + ((first + a) * (tokens - P) + t - P) * columns, c, columns, vector, four[a].v);
+          store4_tail(dx + ((first + a) * (tokens - P) + t - P) * columns, c, columns, vector, four);
       }
     }
 #pragma unroll
@@ -129,7 +131,7 @@ template <typename T> __global__ void pool_forward(const T* x, T* y, int clips, 
   const bool vector = fours(x, columns) && fours(y, columns);
   float sum[4] = {};
   for (int t = 0; t < P; t += 2) {
-    Four<T> raw[2];
+    Raw<T> raw[2];
     load_rows(vector, x, b * tokens + t, 1, b * tokens + P, columns, c, raw);
 #pragma unroll
     for (int a = 0; a < 2; ++a) {
