@@ -7,7 +7,6 @@ shortest way through the kernel on which the row is read and written by vectors:
 aligned. A loop over rows counts once.
 """
 
-import heapq
 import re
 from typing import NamedTuple
 
@@ -38,7 +37,7 @@ class Instruction(NamedTuple):
 
 
 class Count(NamedTuple):
-    """loads: the most vector loads in flight; instructions: on the shortest way with vectors."""
+    """loads: the most in flight; instructions: of the way through the kernel on which they are."""
 
     loads: int
     instructions: int
@@ -56,15 +55,49 @@ def parsed(section: str) -> tuple[list[Instruction], dict[str, int]]:
     return code, labels
 
 
+def way(code: list[Instruction], labels: dict[str, int]) -> list[Instruction]:
+    """The instructions from the start to an end with the most vector loads, then the most vector stores, then the fewest.
+
+    Where a kernel has no vector loads, or stores, all of its loads, or stores, count. No branch back is taken.
+    """
+    loads, stores = _counted(code, "LDG"), _counted(code, "STG")
+    best: list[tuple | None] = [None] * (len(code) + 1)  # at each instruction (loads, stores, -steps), and where from
+    best[0] = (0, 0, 0), None
+    ends = []
+    for at, one in enumerate(code):
+        if best[at] is None:
+            continue
+        so_far = best[at][0]
+        done = so_far[0] + (one in loads), so_far[1] + (one in stores), so_far[2] - 1
+        if one.kind == "EXIT":
+            ends.append((done, at))
+        jump = re.search(r"`\((\.L_x_\d+)\)", one.rest) if one.kind == "BRA" else None
+        always = not one.guarded and (one.kind == "EXIT" or bool(jump) and re.match(r"\s*`", one.rest))
+        for to in ([] if always else [at + 1]) + ([labels[jump[1]]] if jump and jump[1] in labels else []):
+            if to > at and (best[to] is None or best[to][0] < done):
+                best[to] = done, at
+    found, at = [], max(ends)[1]
+    while at is not None:
+        found.append(code[at])
+        at = best[at][1]
+    return found[::-1]
+
+
+def _counted(code, kind):
+    """The loads (LDG) or stores (STG) that count: those of vectors, if there are any."""
+    every = [one for one in code if one.kind == kind]
+    return {one for one in every if one.width in VECTOR} or set(every)
+
+
 def in_flight(code: list[Instruction]) -> int:
-    """The most vector loads from global memory of which no result is used before the last is issued."""
-    most, pending, count = 0, set(), 0
+    """The most loads from global memory that count, of which no result is used before the last is issued."""
+    most, pending, count, loads = 0, set(), 0, _counted(code, "LDG")
     for one in code:
-        if one.kind == "LDG" and one.width in VECTOR:
+        if one in loads:
             target, address = one.rest.split(",", 1)
             if pending & _registers(address):
                 pending, count = set(), 0
-            first, words = int(re.search(r"R(\d+)", target)[1]), int(one.width) // 32
+            first, words = int(re.search(r"R(\d+)", target)[1]), max(1, int(one.width) // 32)
             pending |= set(range(first, first + words))
             count += 1
             most = max(most, count)
@@ -77,35 +110,10 @@ def _registers(operands):
     return {int(n) for n in re.findall(r"\bR(\d+)", operands)}
 
 
-def shortest(code: list[Instruction], labels: dict[str, int]) -> int:
-    """Instructions on the shortest way from the start to the end that loads and stores vectors."""
-    queue, seen = [(0, 0, False, False)], set()
-    while queue:
-        steps, at, loaded, stored = heapq.heappop(queue)
-        if (at, loaded, stored) in seen or at >= len(code):
-            continue
-        seen.add((at, loaded, stored))
-        one = code[at]
-        loaded |= one.kind == "LDG" and one.width in VECTOR
-        stored |= one.kind == "STG" and one.width in VECTOR
-        if one.kind == "EXIT":
-            if loaded and stored:
-                return steps + 1
-            if not one.guarded:
-                continue
-        jump = re.search(r"`\((\.L_x_\d+)\)", one.rest) if one.kind == "BRA" else None
-        if jump and jump[1] in labels:
-            heapq.heappush(queue, (steps + 1, labels[jump[1]], loaded, stored))
-            if not one.guarded and re.match(r"\s*`", one.rest):
-                continue
-        heapq.heappush(queue, (steps + 1, at + 1, loaded, stored))
-    return 0
-
-
 def count(section: str) -> Count:
     """The Count of one kernel's code, from `sass.section`."""
-    code, labels = parsed(section)
-    return Count(in_flight(code), shortest(code, labels))
+    code = way(*parsed(section))
+    return Count(in_flight(code), len(code))
 
 
 def table(found: dict[str, Count]) -> str:
