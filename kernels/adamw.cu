@@ -84,7 +84,7 @@ template <typename X> __device__ __forceinline__ float squares(const X& x) {
 }
 
 // sums[block] = sum of g^2 over that block's share.   block: 256, any grid
-__global__ void square_sums(const float* g, double* sums, long long n) {
+__global__ void __launch_bounds__(256, 2) square_sums(const float* g, double* sums, long long n) {
   const bool vector = fours(g, 4);
   const long long stride = static_cast<long long>(gridDim.x) * 1024;
   double sum = 0.0;

@@ -33,8 +33,9 @@ __global__ void unfold_plain(const float* x, T* out, int frames, int bins, int g
 // grid: (grid_t, B), any block; shared: 16 rows of `pitch` floats, pitch >= F.
 // A pitch of 2 above a multiple of 32 puts the 4 x 8 values that a warp reads at a time into 32 different banks.
 template <typename T>
-__global__ void unfold_strip(const float* x, T* out, int frames, int bins, int grid_f, int grid_t, int fstride,
-                             int tstride, int pitch) {
+__global__ void __launch_bounds__(256, 4)
+    unfold_strip(const float* x, T* out, int frames, int bins, int grid_f, int grid_t, int fstride, int tstride,
+                 int pitch) {
   extern __shared__ float strip[];  // (16, pitch): frames t * tstride ... + 15
   const int t = blockIdx.x;
   const long long b = blockIdx.y;
@@ -67,8 +68,8 @@ __global__ void unfold_strip(const float* x, T* out, int frames, int bins, int g
 
 // grid: (ceil(F / 32), ceil(T / 32), B), block: (32, 8)
 template <typename T>
-__global__ void unfold_gather(const T* dout, float* dx, int frames, int bins, int grid_f, int grid_t, int fstride,
-                              int tstride) {
+__global__ void __launch_bounds__(256, 4)
+    unfold_gather(const T* dout, float* dx, int frames, int bins, int grid_f, int grid_t, int fstride, int tstride) {
   __shared__ float tile[32][33];  // (bin, frame): read along time, written along frequency
   const long long b = blockIdx.z;
   const int first_bin = blockIdx.x * 32, first_frame = blockIdx.y * 32;
@@ -89,18 +90,18 @@ __global__ void unfold_gather(const T* dout, float* dx, int frames, int bins, in
   }
   for (int most = (PATCH - 1) / fstride; most >= 0; --most) {  // a bin is in at most this many more patches
     for (int t = t_first; t <= t_last; t += EACH) {
-      T raw[ROWS][EACH];
+      unsigned raw[ROWS][EACH];
 #pragma unroll
       for (int j = 0; j < ROWS; ++j)
 #pragma unroll
         for (int e = 0; e < EACH; ++e) {
           const bool inside = f[j] <= f_last[j] && t + e <= t_last;
-          raw[j][e] = inside ? dout[from[j] + (t + e) * (AREA - tstride)] : T{};
+          raw[j][e] = inside ? to_bits(dout[from[j] + (t + e) * (AREA - tstride)]) : 0;
         }
 #pragma unroll
       for (int j = 0; j < ROWS; ++j)
 #pragma unroll
-        for (int e = 0; e < EACH; ++e) sum[j] += to_float(raw[j][e]);
+        for (int e = 0; e < EACH; ++e) sum[j] += from_bits<T>(raw[j][e]);
     }
 #pragma unroll
     for (int j = 0; j < ROWS; ++j) {
