@@ -90,31 +90,31 @@ __device__ __forceinline__ unsigned to_bits(float x) { return __float_as_uint(x)
 __device__ __forceinline__ unsigned to_bits(__half x) { return __half_as_ushort(x); }
 __device__ __forceinline__ unsigned to_bits(__nv_bfloat16 x) { return __bfloat16_as_ushort(x); }
 
-// Four elements as loaded; raw[k] converts one. In whole registers: as an array of T the compiler would take 16-bit
-// elements apart, which uses them, where the two ways of loading meet.
-template <typename T> struct alignas(4 * sizeof(T)) Raw {
-  unsigned word[sizeof(T)];
+// N elements as loaded; raw[k] converts one. In whole registers: as an array of T the compiler would take 16-bit elements
+// apart, which uses them, where two ways of loading meet.
+template <typename T, int N = 4> struct alignas(N * sizeof(T)) Raw {
+  unsigned word[N * sizeof(T) / 4];
 
   __device__ __forceinline__ float operator[](int k) const {
     return from_bits<T>(sizeof(T) == 4 ? word[k] : word[k / 2] >> k % 2 * 16);
   }
 };
 
-// p[0] to p[3], zeros from p[left] on. VECTOR: p is aligned and `left` a multiple of four, so that all are in or out.
-template <bool VECTOR, typename T> __device__ __forceinline__ Raw<T> load_raw(const T* p, int left) {
-  Raw<T> raw{};
+// p[0] to p[N - 1], zeros from p[left] on. VECTOR: p is aligned and `left` a multiple of N, so that all are in or out.
+template <bool VECTOR, int N = 4, typename T> __device__ __forceinline__ Raw<T, N> load_raw(const T* p, int left) {
+  Raw<T, N> raw{};
   if (VECTOR) {
-    if (left > 0) raw = *reinterpret_cast<const Raw<T>*>(p);
+    if (left > 0) raw = *reinterpret_cast<const Raw<T, N>*>(p);
   } else {
 #pragma unroll
-    for (int k = 0; k < 4; ++k)
+    for (int k = 0; k < N; ++k)
       if (k < left) raw.word[k * sizeof(T) / 4] |= to_bits(p[k]) << k * sizeof(T) % 4 * 8;
   }
   return raw;
 }
 
-template <typename T> __device__ __forceinline__ Raw<T> load_raw(bool vector, const T* p, int left) {
-  return vector ? load_raw<true>(p, left) : load_raw<false>(p, left);
+template <int N = 4, typename T> __device__ __forceinline__ Raw<T, N> load_raw(bool vector, const T* p, int left) {
+  return vector ? load_raw<true, N>(p, left) : load_raw<false, N>(p, left);
 }
 
 // A row p of n elements, up to CHUNKS * 128 of them, held by a warp: lane l has elements 4 l to 4 l + 3 of each chunk of
