@@ -76,8 +76,8 @@ template <typename T> __device__ __forceinline__ bool aligned(const T* p) {
 template <typename T>
 __device__ __forceinline__ Raw<T, Wide<T>::N> load_wide(const T* p, long long at, long long count) {
   constexpr int N = Wide<T>::N;
-  const int left = static_cast<int>(min(count - at, static_cast<long long>(N)));
-  return load_raw<N>(aligned(p) && left == N, p + at, left);
+  if (aligned(p) && at + N <= count) return load_raw<true, N>(p + at, N);
+  return load_raw<false, N>(p + at, static_cast<int>(min(count - at, static_cast<long long>(N))));
 }
 
 template <typename T>
