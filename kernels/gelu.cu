@@ -18,6 +18,8 @@
 // instantiate: gelu_backward_sums<{float,__half,__nv_bfloat16},{false,true}>
 #include "common.cuh"
 
+constexpr int AHEAD = 2;  // rows that gelu_backward_sums loads before it uses the first
+
 template <typename T> struct alignas(16) Wide {
   static constexpr int N = 16 / sizeof(T);
   T v[N];
@@ -153,21 +155,28 @@ __global__ void gelu_backward_sums(const T* dy, const T* x, const float* bias, T
                       (!bias || fours(bias, columns)) && (!again || fours(again, columns));
   float shift[4] = {}, sum[4] = {};
   if (bias) load4_tail(bias, c, columns, vector, shift);
-  for (long long r = blockIdx.y * 8 + threadIdx.y; r < rows; r += gridDim.y * 8) {
-    float z[4], slope[4];
-    const Raw<T> raw_x = load_raw(vector, x + r * columns + c, columns - c);
-    const Raw<T> raw_dy = load_raw(vector, dy + r * columns + c, columns - c);
-    to_floats(raw_x, z);
-    to_floats(raw_dy, slope);
+  const long long step = gridDim.y * 8;
+  for (long long first = blockIdx.y * 8 + threadIdx.y; first < rows; first += AHEAD * step) {
+    Raw<T> raw_x[AHEAD], raw_dy[AHEAD];
+    load_rows(vector, x, first, step, rows, columns, c, raw_x);
+    load_rows(vector, dy, first, step, rows, columns, c, raw_dy);
 #pragma unroll
-    for (int k = 0; k < 4; ++k) {
-      z[k] += shift[k];
-      slope[k] *= gelu_slope<T, TANH>(z[k]);  // beyond the end dy = 0
-      sum[k] += slope[k];
-      if (again) z[k] = gelu<T, TANH>(z[k]);
+    for (int a = 0; a < AHEAD; ++a) {
+      const long long r = first + a * step;
+      if (r >= rows) break;
+      float z[4], slope[4];
+      to_floats(raw_x[a], z);
+      to_floats(raw_dy[a], slope);
+#pragma unroll
+      for (int k = 0; k < 4; ++k) {
+        z[k] += shift[k];
+        slope[k] *= gelu_slope<T, TANH>(z[k]);  // beyond the end dy = 0
+        sum[k] += slope[k];
+        if (again) z[k] = gelu<T, TANH>(z[k]);
+      }
+      store4_tail(dx + r * columns, c, columns, vector, slope);
+      if (again) store4_tail(again + r * columns, c, columns, vector, z);
     }
-    store4_tail(dx + r * columns, c, columns, vector, slope);
-    if (again) store4_tail(again + r * columns, c, columns, vector, z);
   }
 #pragma unroll
   for (int k = 0; k < 4; ++k) part[threadIdx.y][threadIdx.x][k] = sum[k];
