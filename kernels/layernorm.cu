@@ -48,8 +48,7 @@ __global__ void layernorm_forward(const T* x, const float* w, const float* b, T*
   y += r * columns;
 
   Raw<T> raw[CHUNKS];
-  if (vector) load_row<true>(x, columns, lane, raw);
-  else load_row<false>(x, columns, lane, raw);
+  load_row(vector, x, columns, lane, raw);
   float row[CHUNKS][4], sum = 0.0f;
 #pragma unroll
   for (int i = 0; i < CHUNKS; ++i) {
@@ -69,13 +68,8 @@ __global__ void layernorm_forward(const T* x, const float* w, const float* b, T*
   const float scale = 1.0f / sqrtf(warp_sum(squares) / columns + eps);
 
   Raw<float> weight[CHUNKS], bias[CHUNKS];
-  if (vector) {
-    load_row<true>(w, columns, lane, weight);
-    load_row<true>(b, columns, lane, bias);
-  } else {
-    load_row<false>(w, columns, lane, weight);
-    load_row<false>(b, columns, lane, bias);
-  }
+  load_row(vector, w, columns, lane, weight);
+  load_row(vector, b, columns, lane, bias);
 #pragma unroll
   for (int i = 0; i < CHUNKS; ++i) {
 #pragma unroll
@@ -98,19 +92,13 @@ __global__ void __launch_bounds__(128) layernorm_backward(const T* dy, const T* 
   float dw[CHUNKS][4] = {}, db[CHUNKS][4] = {};
 
   Raw<float> weight[CHUNKS];
-  if (vector) load_row<true>(w, columns, lane, weight);
-  else load_row<false>(w, columns, lane, weight);
+  load_row(vector, w, columns, lane, weight);
 
   for (long long r = blockIdx.x * 4 + threadIdx.y; r < rows; r += gridDim.x * 4) {
     const float centre = mean[r], scale = rstd[r];
     Raw<T> raw_x[CHUNKS], raw_dy[CHUNKS];
-    if (vector) {
-      load_row<true>(x + r * columns, columns, lane, raw_x);
-      load_row<true>(dy + r * columns, columns, lane, raw_dy);
-    } else {
-      load_row<false>(x + r * columns, columns, lane, raw_x);
-      load_row<false>(dy + r * columns, columns, lane, raw_dy);
-    }
+    load_row(vector, x + r * columns, columns, lane, raw_x);
+    load_row(vector, dy + r * columns, columns, lane, raw_dy);
     float n[CHUNKS][4], dn[CHUNKS][4], sum = 0.0f, product = 0.0f;
 #pragma unroll
     for (int i = 0; i < CHUNKS; ++i) {

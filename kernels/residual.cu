@@ -39,15 +39,9 @@ __global__ void residual_norm_forward(const float* x, const T* branch, const flo
 
   Raw<float> raw_x[CHUNKS], raw_bias[CHUNKS] = {};
   Raw<T> raw_branch[CHUNKS] = {};
-  if (vector) {
-    load_row<true>(x + source, columns, lane, raw_x);
-    if (branch) load_row<true>(branch + r * columns, columns, lane, raw_branch);
-    if (branch) load_row<true>(bias, columns, lane, raw_bias);
-  } else {
-    load_row<false>(x + source, columns, lane, raw_x);
-    if (branch) load_row<false>(branch + r * columns, columns, lane, raw_branch);
-    if (branch) load_row<false>(bias, columns, lane, raw_bias);
-  }
+  load_row(vector, x + source, columns, lane, raw_x);
+  if (branch) load_row(vector, branch + r * columns, columns, lane, raw_branch);
+  if (branch) load_row(vector, bias, columns, lane, raw_bias);
   float row[CHUNKS][4], sum = 0.0f;
 #pragma unroll
   for (int i = 0; i < CHUNKS; ++i) {
@@ -74,13 +68,8 @@ __global__ void residual_norm_forward(const float* x, const T* branch, const flo
   const float scale = 1.0f / sqrtf(warp_sum(squares) / columns + eps);
 
   Raw<float> weight[CHUNKS], shift[CHUNKS];
-  if (vector) {
-    load_row<true>(w, columns, lane, weight);
-    load_row<true>(b, columns, lane, shift);
-  } else {
-    load_row<false>(w, columns, lane, weight);
-    load_row<false>(b, columns, lane, shift);
-  }
+  load_row(vector, w, columns, lane, weight);
+  load_row(vector, b, columns, lane, shift);
 #pragma unroll
   for (int i = 0; i < CHUNKS; ++i) {
 #pragma unroll
@@ -105,8 +94,7 @@ __global__ void __launch_bounds__(128) residual_norm_backward(const T* dn, const
   float sums[3][CHUNKS][4] = {};  // of dw, db, dbias
 
   Raw<float> weight[CHUNKS];
-  if (vector) load_row<true>(w, columns, lane, weight);
-  else load_row<false>(w, columns, lane, weight);
+  load_row(vector, w, columns, lane, weight);
 
   for (long long r = blockIdx.x * 4 + threadIdx.y; r < rows; r += gridDim.x * 4) {
     const float centre = mean[r], scale = rstd[r];
@@ -114,15 +102,9 @@ __global__ void __launch_bounds__(128) residual_norm_backward(const T* dn, const
     if (tokens && r % tokens >= prefix) stream = nullptr;  // zeros
     Raw<float> raw_y[CHUNKS], past[CHUNKS] = {};
     Raw<T> raw_dn[CHUNKS];
-    if (vector) {
-      load_row<true>(y + r * columns, columns, lane, raw_y);
-      load_row<true>(dn + r * columns, columns, lane, raw_dn);
-      if (stream) load_row<true>(stream, columns, lane, past);
-    } else {
-      load_row<false>(y + r * columns, columns, lane, raw_y);
-      load_row<false>(dn + r * columns, columns, lane, raw_dn);
-      if (stream) load_row<false>(stream, columns, lane, past);
-    }
+    load_row(vector, y + r * columns, columns, lane, raw_y);
+    load_row(vector, dn + r * columns, columns, lane, raw_dn);
+    if (stream) load_row(vector, stream, columns, lane, past);
     float z[CHUNKS][4], dz[CHUNKS][4], sum = 0.0f, product = 0.0f;
 #pragma unroll
     for (int i = 0; i < CHUNKS; ++i) {
