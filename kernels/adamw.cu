@@ -92,7 +92,7 @@ __global__ void __launch_bounds__(256, 2) square_sums(const float* g, double* su
   for (; vector && at + (AHEAD - 1) * stride + 4 <= n; at += AHEAD * stride) {
     Raw<float> raw[AHEAD];
 #pragma unroll
-    for (int a = 0; a < AHEAD; ++a) raw[a] = *reinterpret_cast<const Raw<float>*>(g + at + a * stride);
+    for (int a = 0; a < AHEAD; ++a) raw[a] = load_raw<true>(g + at + a * stride, 4);
 #pragma unroll
     for (int a = 0; a < AHEAD; ++a) sum += squares(raw[a]);
   }

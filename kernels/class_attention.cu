@@ -31,17 +31,16 @@
 #include "common.cuh"
 
 constexpr int FORWARD = 256, BACKWARD = 128;  // threads; backward has three sets of registers per query, forward two
-constexpr int AHEAD = 2;  // keys a group loads before it uses them: more loads in flight
+constexpr int AHEAD = 2;  // keys a group loads before it uses them: four loads of 16 bytes a thread in flight
 constexpr float LOG2E = 1.4426950408889634f, LN2 = 0.6931471805599453f;
 
 template <typename T> constexpr int WIDE = 16 / sizeof(T);  // elements in 16 bytes
-template <typename T> struct alignas(16) Wide { T v[WIDE<T>]; };
+template <typename T> using Loaded = Raw<T, WIDE<T>>;
+template <typename T> struct alignas(16) Wide { T v[WIDE<T>]; };  // to store
 
 // Lanes per key: a power of two, for the shuffles. At D = 48 a quarter of them is idle.
 template <typename T, int D>
 constexpr int LANES = D <= 2 * WIDE<T> ? 2 : D <= 4 * WIDE<T> ? 4 : D <= 8 * WIDE<T> ? 8 : 16;
-
-template <typename T> using Loaded = Raw<T, WIDE<T>>;
 
 template <typename T> __device__ __forceinline__ void widen(float (&x)[WIDE<T>], const Loaded<T>& stored) {
 #pragma unroll
@@ -77,8 +76,8 @@ __device__ __forceinline__ void load_rows(float (&x)[P][WIDE<T>], const T* rows,
 
 // The lane's part of the group's next AHEAD keys and values, zeros beyond the end; keys: its part of the first key
 template <typename T, int GROUPS>
-__device__ __forceinline__ void load_keys(Loaded<T> (&stored)[AHEAD][2], const T* keys, int first, int N, long long width,
-                                           bool mine) {
+__device__ __forceinline__ void load_keys(Loaded<T> (&stored)[AHEAD][2], const T* keys, int first, int N,
+                                          long long width, bool mine) {
 #pragma unroll
   for (int a = 0; a < AHEAD; ++a) {
     const long long j = first + a * GROUPS;

@@ -11,7 +11,7 @@
 // instantiate: softmax_backward<{float,__half,__nv_bfloat16}>
 #include "common.cuh"
 
-constexpr int AHEAD = 4;                // chunks of 128 that a warp loads before it uses the first
+constexpr int AHEAD = 4;                   // chunks of 128 that a warp loads before it uses the first
 constexpr int STRETCH = AHEAD * WARP * 4;  // elements of a row in them
 
 // grid: ceil(R / 128) blocks of 128

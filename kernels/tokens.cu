@@ -35,16 +35,13 @@ __global__ void tokens_forward(const T* x, const float* first, const float* seco
   const float* token = t == 0 ? first : second;
   const bool vector = fours(x, columns) && fours(pos, columns) && fours(y, columns) &&
                       (t < P ? fours(token, columns) : !bias || fours(bias, columns));
-  const int left = columns - c;
-  const Raw<float> place = load_raw(vector, pos + static_cast<long long>(t) * columns + c, left);
-  Raw<float> shift{};
-  float four[4];
+  float place[4], four[4], shift[4] = {};
+  load4_tail(pos + static_cast<long long>(t) * columns, c, columns, vector, place);
   if (t < P) {
-    to_floats(load_raw(vector, token + c, left), four);
+    load4_tail(token, c, columns, vector, four);
   } else {
-    const Raw<T> raw = load_raw(vector, x + (row - (b + 1) * P) * columns + c, left);
-    if (bias) shift = load_raw(vector, bias + c, left);
-    to_floats(raw, four);
+    load4_tail(x + (row - (b + 1) * P) * columns, c, columns, vector, four);
+    if (bias) load4_tail(bias, c, columns, vector, shift);
   }
 #pragma unroll
   for (int k = 0; k < 4; ++k) four[k] = four[k] + shift[k] + place[k];
@@ -60,16 +57,16 @@ __global__ void tokens_backward(const float* dy, T* dx, float* dfirst, float* ds
   float sum[4] = {};
   if (t < tokens)
     for (long long first = 0; first < clips; first += AHEAD) {
-      Raw<float> raw[AHEAD];
-      load_rows(vector, dy, first * tokens + t, tokens, static_cast<long long>(clips) * tokens, columns, c, raw);
+      float four[AHEAD][4] = {};
+#pragma unroll
+      for (int a = 0; a < AHEAD; ++a)
+        if (first + a < clips) load4_tail(dy + ((first + a) * tokens + t) * columns, c, columns, vector, four[a]);
 #pragma unroll
       for (int a = 0; a < AHEAD; ++a) {
-        float four[4];
-        to_floats(raw[a], four);
 #pragma unroll
-        for (int k = 0; k < 4; ++k) sum[k] += four[k];
+        for (int k = 0; k < 4; ++k) sum[k] += four[a][k];
         if (first + a < clips && t >= P)
-          store4_tail(dx + ((first + a) * (tokens - P) + t - P) * columns, c, columns, vector, four);
+          store4_tail(dx + ((first + a) * (tokens - P) + t - P) * columns, c, columns, vector, four[a]);
       }
     }
 #pragma unroll

@@ -30,7 +30,7 @@ __global__ void unfold_plain(const float* x, T* out, int frames, int bins, int g
   out[at] = from_float<T>(x[(b * frames + t * tstride + j) * bins + f * fstride + i]);
 }
 
-// grid: (grid_t, B), any block; shared: 16 rows of `pitch` floats, pitch >= F.
+// grid: (grid_t, B), any block of at most 256; shared: 16 rows of `pitch` floats, pitch >= F.
 // A pitch of 2 above a multiple of 32 puts the 4 x 8 values that a warp reads at a time into 32 different banks.
 template <typename T>
 __global__ void __launch_bounds__(256, 4)
