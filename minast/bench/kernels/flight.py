@@ -81,9 +81,10 @@ def parsed(section: str) -> tuple[list[Instruction], dict[str, int]]:
 
 
 def way(code: list[Instruction], labels: dict[str, int]) -> list[Instruction]:
-    """The instructions from the start to an end with the most vector loads, then the most vector stores, then the fewest.
+    """The instructions from start to end on the way with the most vector loads, of these with the most vector stores.
 
-    Where a kernel has no vector loads, or stores, all of its loads, or stores, count. No branch back is taken.
+    Of several the shortest. Where a kernel has no vector loads, or stores, all of its loads, or stores, count. No branch
+    back is taken.
     """
     loads, stores = _counted(code, "LDG"), _counted(code, "STG")
     best: list[tuple | None] = [None] * (len(code) + 1)  # at each instruction (loads, stores, -steps), and where from
@@ -97,7 +98,7 @@ def way(code: list[Instruction], labels: dict[str, int]) -> list[Instruction]:
         if one.kind == "EXIT":
             ends.append((done, at))
         jump = re.search(r"`\((\.L_x_\d+)\)", one.rest) if one.kind == "BRA" else None
-        always = not one.guarded and (one.kind == "EXIT" or bool(jump) and re.match(r"\s*`", one.rest))
+        always = not one.guarded and (one.kind == "EXIT" or re.match(r"\s*`", one.rest if jump else ""))
         for to in ([] if always else [at + 1]) + ([labels[jump[1]]] if jump and jump[1] in labels else []):
             if to > at and (best[to] is None or best[to][0] < done):
                 best[to] = done, at
