@@ -83,8 +83,8 @@ def parsed(section: str) -> tuple[list[Instruction], dict[str, int]]:
 def way(code: list[Instruction], labels: dict[str, int]) -> list[Instruction]:
     """The instructions from start to end on the way with the most vector loads, of these with the most vector stores.
 
-    Of several the shortest. Where a kernel has no vector loads, or stores, all of its loads, or stores, count. No branch
-    back is taken.
+    Of several the shortest. Where a kernel has no vector loads, or stores, all of its loads, or stores, count. Branches
+    back are not taken.
     """
     loads, stores = _counted(code, "LDG"), _counted(code, "STG")
     best: list[tuple | None] = [None] * (len(code) + 1)  # at each instruction (loads, stores, -steps), and where from
