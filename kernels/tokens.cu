@@ -127,6 +127,7 @@ template <typename T> __global__ void pool_forward(const T* x, T* y, int clips, 
   if (b >= clips) return;
   const bool vector = fours(x, columns) && fours(y, columns);
   float sum[4] = {};
+#pragma unroll 1
   for (int t = 0; t < P; t += 2) {
     Raw<T> raw[2];
     load_rows(vector, x, b * tokens + t, 1, b * tokens + P, columns, c, raw);
