@@ -7,7 +7,7 @@
 // Both are memory-bound. x is contiguous along frequency and a patch along time, so each is a transposition.
 //   forward 0   one thread per value of out: stores are coalesced, loads are F floats apart
 //   forward 1   one block per (clip, t): 16 whole frames are read to shared memory, all patches of that t from there
-//   backward    a gather, one thread per value of dx, no atomics; transposed in shared memory
+//   backward    a gather, four values of dx per thread, no atomics; transposed in shared memory
 //
 // instantiate: unfold_plain<{float,__half,__nv_bfloat16}> unfold_strip<{float,__half,__nv_bfloat16}>
 // instantiate: unfold_gather<{float,__half,__nv_bfloat16}>
@@ -66,6 +66,13 @@ __global__ void __launch_bounds__(256, 4)
   }
 }
 
+struct Span { int first, last; };  // none if last < first
+
+// The patches that contain place m of an axis with `size` places: k with k * stride <= m < k * stride + 16
+__device__ __forceinline__ Span patches_of(int m, int size, int stride, int grid) {
+  return {m < PATCH ? 0 : (m - PATCH) / stride + 1, m < size ? min(m / stride, grid - 1) : -1};
+}
+
 // grid: (ceil(F / 32), ceil(T / 32), B), block: (32, 8)
 template <typename T>
 __global__ void __launch_bounds__(256, 4)
@@ -73,44 +80,41 @@ __global__ void __launch_bounds__(256, 4)
   __shared__ float tile[32][33];  // (bin, frame): read along time, written along frequency
   const long long b = blockIdx.z;
   const int first_bin = blockIdx.x * 32, first_frame = blockIdx.y * 32;
-  // Patches f with f * fstride <= m < f * fstride + 16, and the same in time. A thread has four bins of one frame, and
-  // loads two patches of each at a time.
-  constexpr int ROWS = 4, EACH = AHEAD / ROWS;
+  constexpr int BINS = 4, EACH = AHEAD / BINS;  // a thread has four bins of one frame, and loads two patches of each
   const int s = first_frame + threadIdx.x;
-  const int t_first = s < PATCH ? 0 : (s - PATCH) / tstride + 1, t_last = s < frames ? min(s / tstride, grid_t - 1) : -1;
-  int f[ROWS], f_last[ROWS];
-  long long from[ROWS];  // of patch (f, 0)
-  float sum[ROWS] = {};
+  const Span t = patches_of(s, frames, tstride, grid_t);
+  Span f[BINS];
+  long long from[BINS];  // where its value in patch (f[j].first, 0) would be
+  float sum[BINS] = {};
 #pragma unroll
-  for (int j = 0; j < ROWS; ++j) {
+  for (int j = 0; j < BINS; ++j) {
     const int m = first_bin + threadIdx.y + 8 * j;
-    f[j] = m < PATCH ? 0 : (m - PATCH) / fstride + 1;
-    f_last[j] = m < bins ? min(m / fstride, grid_f - 1) : -1;
-    from[j] = (b * grid_f + f[j]) * grid_t * AREA + (m - f[j] * fstride) * PATCH + s;
+    f[j] = patches_of(m, bins, fstride, grid_f);
+    from[j] = (b * grid_f + f[j].first) * grid_t * AREA + (m - f[j].first * fstride) * PATCH + s;
   }
-  for (int most = (PATCH - 1) / fstride; most >= 0; --most) {  // a bin is in at most this many more patches
-    for (int t = t_first; t <= t_last; t += EACH) {
-      unsigned raw[ROWS][EACH];
+  for (int most = (PATCH - 1) / fstride; most >= 0; --most) {  // a bin is in this many more patches, at most
+    for (int at = t.first; at <= t.last; at += EACH) {
+      unsigned raw[BINS][EACH];
 #pragma unroll
-      for (int j = 0; j < ROWS; ++j)
+      for (int j = 0; j < BINS; ++j)
 #pragma unroll
         for (int e = 0; e < EACH; ++e) {
-          const bool inside = f[j] <= f_last[j] && t + e <= t_last;
-          raw[j][e] = inside ? to_bits(dout[from[j] + (t + e) * (AREA - tstride)]) : 0;
+          const bool there = f[j].first <= f[j].last && at + e <= t.last;
+          raw[j][e] = there ? to_bits(dout[from[j] + (at + e) * (AREA - tstride)]) : 0;
         }
 #pragma unroll
-      for (int j = 0; j < ROWS; ++j)
+      for (int j = 0; j < BINS; ++j)
 #pragma unroll
         for (int e = 0; e < EACH; ++e) sum[j] += from_bits<T>(raw[j][e]);
     }
 #pragma unroll
-    for (int j = 0; j < ROWS; ++j) {
-      ++f[j];
+    for (int j = 0; j < BINS; ++j) {  // on to the patches above
+      ++f[j].first;
       from[j] += grid_t * AREA - fstride * PATCH;
     }
   }
 #pragma unroll
-  for (int j = 0; j < ROWS; ++j) tile[threadIdx.y + 8 * j][threadIdx.x] = sum[j];
+  for (int j = 0; j < BINS; ++j) tile[threadIdx.y + 8 * j][threadIdx.x] = sum[j];
   __syncthreads();  // the tile is complete
   for (int row = threadIdx.y; row < 32; row += blockDim.y) {
     const int s = first_frame + row, m = first_bin + threadIdx.x;

@@ -188,7 +188,7 @@ MUTATIONS = {
         "layernorm.cu", ("if (threadIdx.y == turn)", "if (threadIdx.y == turn % 2)"),
         check(test_kernels.test_layernorm, "float32", (7, 13))),
     "patches of the adjoint begin one late": (
-        "unfold.cu", ("(m - PATCH) / fstride + 1", "(m - PATCH) / fstride + 2"),
+        "unfold.cu", ("(m - PATCH) / stride + 1", "(m - PATCH) / stride + 2"),
         check(test_kernels.test_unfold_backward_is_the_adjoint, "float32", (2, 37, 29), (10, 10))),
     "a row too many is copied at the end of a walk": (
         "attention_mma.cuh", ("row + r < rows);", "row + r <= rows);"), attention("bfloat16", 6)),

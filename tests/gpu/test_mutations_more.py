@@ -206,9 +206,9 @@ MUTATIONS = {
     "a frame is passed over": ("unfold.cu", (" + (m >= bins);", ";"), unfold((2, 37, 29))),
     "the end of a strip stays as it was": (
         "unfold.cu", ("at += AHEAD * step", "at += 2 * AHEAD * step"), unfold((1, 17, 145))),
-    "a patch that is not there": ("unfold.cu", (" && t + e <= t_last;", ";"), gather((10, 10))),
+    "a patch that is not there": ("unfold.cu", (" && at + e <= t.last;", ";"), gather((10, 10))),
     "the last patch above is left out": ("unfold.cu", ("most >= 0", "most > 0"), gather((10, 10))),
-    "patches are skipped": ("unfold.cu", ("t += EACH", "t += 2 * EACH"), gather((16, 1))),
+    "patches are skipped": ("unfold.cu", ("at += EACH", "at += 2 * EACH"), gather((16, 1))),
     "the tile is read while it is written": ("unfold.cu", removed("__syncthreads();  // the tile is complete"),
                                              gather((10, 10))),
     "the last class counts for those that are not there": (
