@@ -7,6 +7,7 @@ import pytest
 
 from minast import AST, ModelConfig, cuda, layers
 from minast import model as model_module
+from minast.backend import why_no_gpu
 from minast.config import TrainConfig
 from minast.cuda import tf32
 from minast.cuda.gemm import gemm
@@ -16,8 +17,11 @@ from minast.gpu.graph import Graph
 from minast.training.learner import new_learner
 from minast.training.loss_scale import LossScale
 from tests import fake_cupy
+from tests.gpu import test_graphs
 from tests.kernel_cases import need_compiler, unwritten_is_nan
 
+device, PLACES = test_graphs.device, test_graphs.PLACES  # a fixture: pytest finds it by this name
+BACKENDS = ["emulator"] + (["cuda"] if why_no_gpu() is None else [])
 DTYPES = ("float32", "tf32", "bfloat16", "float16")
 CONFIG = ModelConfig.preset("nano", dim=48, heads=3, depth=2, mel_bins=30, frames=43, classes=5, prefix_tokens=2)
 SHORT = ModelConfig.preset("nano", dim=32, heads=2, depth=1, mel_bins=32, frames=46, classes=3, prefix_tokens=1)
@@ -45,23 +49,26 @@ def model(config=CONFIG, backend="emulator", **options):
 
 
 def check(ours, x, y, **options):
-    """`add=False` on what is there, against zeros and a pass that adds, by hand."""
+    """`add=False` on what is there, against zeros and a pass that adds, by hand: near on a GPU, else bit for bit."""
     ours.loss_and_grad(x, y, "ce", add=False, **options)
-    got = ours.dw.flat.copy()
+    got = ours.numpy(ours.dw.flat).copy()
     ours.zero_grad()
     ours.loss_and_grad(x, y, "ce", **options)
-    assert np.array_equal(got, ours.dw.flat) and not np.any(got[: ours.trained.start])
+    want, near = ours.numpy(ours.dw.flat).copy(), {"rtol": 1e-5, "atol": 1e-6 * np.abs(got).max()}
+    np.testing.assert_allclose(got, want, **(near if ours.backend.name == "cuda" else {"rtol": 0}))
+    assert not np.any(got[: ours.trained.start])
     assert all(np.any(view) for view in ours.layout(got).values() if np.shares_memory(view, got[ours.trained]))
     ours.loss_and_grad(x, y, "ce", **options)
-    np.testing.assert_allclose(ours.dw.flat, 2 * got, rtol=1e-5, atol=1e-6 * np.abs(got).max())  # still added
+    np.testing.assert_allclose(ours.numpy(ours.dw.flat), 2 * got, **near)  # still added
 
 
 @pytest.mark.parametrize("parts", [1, 3])
 @pytest.mark.parametrize("config", [CONFIG, SHORT], ids=["2 prefix tokens", "1"])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_all_of_the_gradient_is_written(dtype, config, parts):
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_all_of_the_gradient_is_written(backend, dtype, config, parts):
     with unwritten_is_nan():
-        ours = model(config, dtype=dtype)
+        ours = model(config, backend, dtype=dtype)
         assert ours.overwrites
         check(ours, *batch(config), parts=parts)
 
@@ -102,11 +109,11 @@ def test_hooks_in_place_of_kernels():
 # -- training ----------------------------------------------------------------------------------------------------------
 
 
-def trained(backend, dtype, overwrites, steps=5, scale=None, **settings):
+def trained(backend, dtype, overwrites, steps=5, scale=None, replay=True, **settings):
     """A learner after some steps with batches of 3 and 2 clips, in turn, and what it returned."""
     learner = new_learner(model(backend=backend, dtype=dtype), TrainConfig(loss="ce", dtype=dtype, batch=3, **settings))
     ours, seen = learner.model, []
-    ours.overwrites = overwrites
+    ours.overwrites, ours.cuda_graphs = overwrites, replay
     learner.scale = scale or learner.scale
     for step in range(steps):
         x, y = (ours.xp.asarray(a) for a in batch(clips=3 - step % 2, seed=step))
@@ -157,18 +164,21 @@ def test_parts_that_are_added_in_fixed_order(reduction):
     assert same(got, want)
 
 
-# -- CUDA graphs, on the stand-in for CuPy -----------------------------------------------------------------------------
+# -- CUDA graphs, on a GPU or on the stand-in for CuPy -----------------------------------------------------------------
 
 
-@pytest.mark.parametrize("dtype,late", [*((dtype, "all") for dtype in DTYPES), ("bfloat16", None)])
-def test_graphs_that_write_and_graphs_that_add(monkeypatch, dtype, late):
+@pytest.mark.parametrize("device", PLACES[1:], indirect=True)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_graphs_that_write_and_graphs_that_add(device, dtype):
     """Batches of 3 and 2 clips in two parts each: passes of 1 clip that write, and of 2 and 1 that add."""
-    _, want = trained("emulator", dtype, False, 6, grad_accum=2)
-    fake_cupy.install(monkeypatch, late)
     ours, got = trained("cuda", dtype, True, 6, grad_accum=2)
-    assert same(got, want)
     graphs = [key[2][-1] for key, graph in ours.executor.graphs.items() if isinstance(graph, Graph)]
     assert sorted(graphs) == [False, False, True, True]  # those that write have the scales 1/3 and 1/2
+    if device.ndarray is fake_cupy.ndarray:
+        _, want = trained("emulator", dtype, False, 6, grad_accum=2)
+    else:
+        _, want = trained("cuda", dtype, True, 6, replay=False, grad_accum=2)
+    assert same(got, want)
 
 
 # -- that these tests can fail -----------------------------------------------------------------------------------------
