@@ -245,10 +245,12 @@ MUTATIONS = {
         "attention_backward.cu", (r"h \* D, dq\[r\], scale, tx\)", "h * D, dq[r], 1.0f, tx)"),
         attention("float32", 2, (1, 50, 1, 16))),
     "out is overwritten instead of added to": (
-        "columns.cu", (r"add \? out\[c\] \+ sum : sum", "sum"),
+        "columns.cu", (r"\]\[threadIdx.x\];\n  out\[c\] = add \? out\[c\] \+ sum : sum",
+                        "][threadIdx.x];\n  out[c] = sum"),
         check(test_kernels.test_column_sums_are_added, 1, "float32", 7, 13)),
     "out is added to instead of overwritten": (
-        "columns.cu", (r"add \? out\[c\] \+ sum : sum", "out[c] + sum"),
+        "columns.cu", (r"\]\[threadIdx.x\];\n  out\[c\] = add \? out\[c\] \+ sum : sum",
+                        "][threadIdx.x];\n  out[c] += sum"),
         check(test_kernels.test_column_sums_are_added, 1, "float32", 7, 13)),
     "a position's gradient is overwritten": (
         "tokens.cu", (r"add \? place \+ sum\[k\] : sum\[k\]", "sum[k]"),
