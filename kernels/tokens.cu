@@ -3,7 +3,7 @@
 //
 //   y = [prefix, x + bias] + pos         x (B, N, C) in T or float32, y (B, P + N, C) float32, P = 0, 1 or 2
 //   dx = dy without its first P tokens, in T;   dpos += sum of dy over clips,   dprefix_i += the same for token i,
-//   dbias += sum of dy over clips and patches;   with add = 0 all but dbias are written, not added to
+//   dbias += sum of dy over clips and patches;   with add = 0 dpos, dprefix_i are written, not added to
 //   patchout: z = the first P tokens of y and its patches keep[b, i];   dy = dz at these, 0 at all others
 //   pooled = mean of the first P tokens of x;   dx = dpooled / P for these, 0 for all others
 //   spread: y[r] = bias
