@@ -2,6 +2,7 @@
 //
 //   partial[g, c] = sum of x[r, c] over the rows r of group g        x (R, C) in T, partial (G, C) float32
 //   out[c] += sum over g of partial[g, c]                            out (C,) float32, ADDED to
+//   add = 0 (column_sum, column_finish): out[c] = the sum, whatever out held
 //
 // Two launches and no atomics: the order of additions depends only on R, C and G, so runs are reproducible.
 //   0   one thread per column loops over all rows, then adds: one launch, but C threads cannot fill a GPU
@@ -14,12 +15,12 @@
 constexpr int AHEAD = 4;  // rows that a thread loads before it adds the first
 
 // grid: ceil(C / 128) blocks of 128
-template <typename T> __global__ void column_sum(const T* x, float* out, int rows, int columns) {
+template <typename T> __global__ void column_sum(const T* x, float* out, int rows, int columns, int add) {
   const int c = blockIdx.x * blockDim.x + threadIdx.x;
   if (c >= columns) return;
   float sum = 0.0f;
   for (long long r = 0; r < rows; ++r) sum += to_float(x[r * columns + c]);
-  out[c] += sum;
+  out[c] = add ? out[c] + sum : sum;
 }
 
 // grid: (ceil(C / 128), G), block: (32, 8). Each thread sums four columns of every 8 G-th row.
@@ -54,7 +55,7 @@ template <typename T> __global__ void column_partials(const T* x, float* partial
 // Up to three results in one launch: partial (arrays, G, C); a null result is skipped.
 // grid: (ceil(C / 32), arrays), block: (32, 8)
 __global__ void column_finish(const float* partial, float* first, float* second, float* third, int groups,
-                              int columns) {
+                              int columns, int add) {
   __shared__ float part[8][32];
   float* out = blockIdx.y == 0 ? first : blockIdx.y == 1 ? second : third;
   if (!out) return;  // the same for all threads of the block
@@ -67,5 +68,5 @@ __global__ void column_finish(const float* partial, float* first, float* second,
   __syncthreads();
   if (threadIdx.y > 0 || c >= columns) return;
   for (int y = 1; y < 8; ++y) sum += part[y][threadIdx.x];
-  out[c] += sum;
+  out[c] = add ? out[c] + sum : sum;
 }

@@ -3,7 +3,7 @@
 //
 //   y = [prefix, x + bias] + pos         x (B, N, C) in T or float32, y (B, P + N, C) float32, P = 0, 1 or 2
 //   dx = dy without its first P tokens, in T;   dpos += sum of dy over clips,   dprefix_i += the same for token i,
-//   dbias += sum of dy over clips and patches
+//   dbias += sum of dy over clips and patches;   with add = 0 dpos, dprefix_i are written, not added to
 //   patchout: z = the first P tokens of y and its patches keep[b, i];   dy = dz at these, 0 at all others
 //   pooled = mean of the first P tokens of x;   dx = dpooled / P for these, 0 for all others
 //   spread: y[r] = bias
@@ -51,7 +51,7 @@ __global__ void tokens_forward(const T* x, const float* first, const float* seco
 // grid: (ceil(C / 128), ceil((P + N) / 8)), block: (32, 8)
 template <typename T>
 __global__ void tokens_backward(const float* dy, T* dx, float* dfirst, float* dsecond, float* dpos, float* partial,
-                                int clips, int tokens, int P, int columns) {
+                                int clips, int tokens, int P, int columns, int add) {
   const int c = (blockIdx.x * 32 + threadIdx.x) * 4, t = blockIdx.y * 8 + threadIdx.y;
   const bool vector = fours(dy, columns) && fours(dx, columns);
   float sum[4] = {};
@@ -72,8 +72,11 @@ __global__ void tokens_backward(const float* dy, T* dx, float* dfirst, float* ds
 #pragma unroll
   for (int k = 0; k < 4; ++k)
     if (t < tokens && c + k < columns) {
-      dpos[static_cast<long long>(t) * columns + c + k] += sum[k];
-      if (t < P) (t == 0 ? dfirst : dsecond)[c + k] += sum[k];
+      float& place = dpos[static_cast<long long>(t) * columns + c + k];
+      place = add ? place + sum[k] : sum[k];
+      if (t >= P) continue;
+      float& token = (t == 0 ? dfirst : dsecond)[c + k];
+      token = add ? token + sum[k] : sum[k];
     }
   if (!partial) return;
 

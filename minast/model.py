@@ -1,7 +1,7 @@
 """The Audio Spectrogram Transformer: composition only. Backward is forward's lines in reverse order.
 
 Source: Gong, Chung, Glass, "AST: Audio Spectrogram Transformer", Interspeech 2021; encoder as in DeiT (pre-norm).
-Gradients are ADDED to `model.dw`: call `zero_grad` before a new step.
+Gradients are ADDED to `model.dw`: call `zero_grad` before a new step, or say `add=False` in its first pass.
 """
 
 import copy
@@ -16,6 +16,7 @@ from . import init
 from .backend import choose, to_numpy, weights_dtype
 from .config import ModelConfig
 from .errors import Error
+from .gpu.adding import overwriting
 from .gpu.executor import Executor
 from .layers import Array
 from .params import Views, flat_size, shapes, zeros
@@ -66,7 +67,8 @@ class AST:
         self.w = zeros(shapes(config), self.dtype, self.xp)
         self.dw = zeros(shapes(config), self.dtype, self.xp)
         self.encoder = self.backend.encoder(config, self.w, self.dw, self.compute_dtype)
-        self.executor = Executor(self.xp, self.backend.plans_memory(config, self.compute_dtype))
+        self.overwrites = self.backend.plans_memory(config, self.compute_dtype)  # kernels do: see gpu/adding.py
+        self.executor = Executor(self.xp, planned=self.overwrites)
         if seed is not None:
             init.fresh(self, np.random.default_rng(seed))
 
@@ -122,9 +124,7 @@ class AST:
                 tape.append(shrink(cache) if shrink else cache)
             return x
 
-        x = taped(
-            encoder.embed_forward(x, keep), None, frozen > 0
-        )  # log-mel (B, T, F) -> patches -> tokens (B, P + N, D)
+        x = taped(encoder.embed_forward(x, keep), None, frozen > 0)  # log-mel (B, T, F) -> tokens (B, P + N, D)
         for i in range(self.config.depth):
             x = taped(encoder.block_forward(i, x, prefix_only and i == last), shrink, i < frozen)  # attention and MLP
         return taped(encoder.norm_forward(x))  # (B, P, D), or all tokens
@@ -149,6 +149,7 @@ class AST:
         wait: bool = True,
         keep: np.ndarray | None = None,
         class_weights: Array | None = None,
+        add: bool = True,
     ) -> tuple[float | Array, Array]:
         """Forward and backward pass.   -> (loss, logits (B, K)); gradients are added to `dw`
 
@@ -159,6 +160,7 @@ class AST:
         keep: patchout: the patches (B, n) of each clip that the encoder sees, rising numbers 0 to N - 1; None: all.
         Positions, and all other weights, get the gradients of what was seen.
         class_weights (K,): of each class in the loss (see layers.bce_forward and ce_forward); None: 1.
+        add=False: gradients replace what `dw` holds, as after `zero_grad`; kernels then write them without reading it.
         Raises minast.Error for an unknown loss, for another `keep`, for inputs or targets of another shape, and for
         class indices that the model does not have; if those are on the device and wait=False, the loss is NaN instead.
         """
@@ -172,11 +174,14 @@ class AST:
             arrays["keep"] = self._checked_keep(keep, len(x))
         tokens = self.config.tokens if keep is None else self.config.prefix_tokens + arrays["keep"].shape[1]
         total, logits, slices = 0.0, [], self._parts(len(x), parts, tokens)
+        if not add:  # the first part overwrites all that is trained, or adds to zeros
+            self.dw.flat[: self.trained.start if self.overwrites else None] = 0
+            add = not self.overwrites
         for part in slices:
             self.told = self._listener if part is slices[-1] else None
             share = (part.stop - part.start) / len(x)  # the loss is a mean over all clips
             inputs = *(array[part] for array in arrays.values()), *whole.values()
-            settings = (*arrays, *whole), loss, share * float(scale), self.frozen
+            settings = (*arrays, *whole), loss, share * float(scale), self.frozen, add or part.start > 0
             value, out = self._run(self._step, inputs, settings)
             total += share * value
             logits.append(out)
@@ -200,17 +205,15 @@ class AST:
             self._listener = None
 
     def _step(self, *inputs_and_settings):
-        """Forward and backward pass for `scale` times the loss.   *arrays, their names, loss, scale, frozen
-
-        -> loss, logits
-        """
-        *arrays, names, loss, scale, frozen = inputs_and_settings
+        """A pass for `scale` times the loss.   *arrays, their names, loss, scale, frozen, adds -> loss, logits"""
+        *arrays, names, loss, scale, frozen, adds = inputs_and_settings
         arrays, tape = dict(zip(names, arrays, strict=True)), []
         tokens = self._encoder_forward(arrays["x"], tape, keep=arrays.get("keep"), frozen=frozen)
         logits, head = self._head_forward(tokens)
         value, dlogits = self._loss(logits, arrays["y"], loss, weights=arrays.get("class_weights"))
         dlogits *= scale
-        self._encoder_backward(self._head_backward(dlogits, head), tape, frozen=frozen)
+        with overwriting(not adds):
+            self._encoder_backward(self._head_backward(dlogits, head), tape, frozen=frozen)
         return value, logits
 
     def input_grad(self, x: Array, dlogits: Array) -> Array:
@@ -327,7 +330,7 @@ class AST:
         other = copy.copy(self)
         other.layers, other.dw = layers, zeros(shapes(self.config), self.dtype, self.xp)
         other.encoder = self.encoder.with_layers(layers, other.dw)
-        other.executor = Executor(self.xp, planned=False)  # an arena would overwrite what a hook saves
+        other.overwrites, other.executor = False, Executor(self.xp, planned=False)  # hooks keep arrays, and may add
         return other
 
     def dry_twin(self) -> "AST":

@@ -42,12 +42,14 @@ def pytest_generate_tests(metafunc):
             pytest.fail(f"{metafunc.definition.nodeid}: cases from a set, which has no order; dict.fromkeys has", False)
 
 
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
     for item in items:
         path = item.path.relative_to(Path(__file__).parent).as_posix()
         case = item.callspec.id if hasattr(item, "callspec") else ""
         for mark in tiers.marks(path, item.originalname, case):
             item.add_marker(mark)
+    if hasattr(config, "workerinput"):  # the longest first: at the end one process would have minutes of work left
+        items.sort(key=lambda item: item.originalname != "test_cells_give_what_is_stored")
 
 
 @pytest.fixture(scope="session")

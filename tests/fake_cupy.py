@@ -483,6 +483,6 @@ def install(monkeypatch, late=None):
     monkeypatch.setattr(launch, "_functions", {})
     library = Cublas()
     monkeypatch.setattr(cublas, "library", lambda: library)
-    monkeypatch.setattr(cublas, "_mine", types.SimpleNamespace())
+    monkeypatch.setattr(cublas, "_mine", threading.local())
     monkeypatch.setattr(workspaces, "workspaces", {})
     return library

@@ -213,7 +213,6 @@ def measured(args, group) -> dict:
 
     def overlapped():
         group.wait = timed
-        model.zero_grad()
         gradients(model, x, y, config.loss)
         group.wait = wait
 

@@ -3,7 +3,8 @@
 The backends `cuda` and `emulator` share every line; `launch` decides by the type of the arrays. float32, float16 and
 bfloat16 (stored as uint16) have kernels; any other dtype, float64 first of all, uses the reference's function.
 Products go through `gemm`: cuBLAS on a GPU, NumPy in the emulator. `version` selects one of those listed at the top
-of a .cu file; the default is the last that fits.
+of a .cu file; the default is the last that fits. Weight gradients are added to, unless gpu/adding.py says that they are
+overwritten.
 Kernels do not check shapes. In the emulator an array that is too short raises IndexError at the first access beyond its
 end; on a GPU it is undefined behaviour. An array that is too long is read as if it had the right shape.
 """

@@ -8,6 +8,7 @@ import numpy as np
 
 from .. import layers
 from ..errors import Error
+from ..gpu.adding import adding
 from ..gpu.memory import empty, packed
 from ..launch import launch
 from ..layers import Array
@@ -50,6 +51,7 @@ def overrides(fits: Callable[..., bool] = lambda *_, **__: True) -> Callable[[Fu
             for option, lacks in KERNEL_OPTIONS.items():
                 if kwargs.get(option) is not None:
                     raise Error(f"{function.__name__}: no kernel fits {x.dtype} {x.shape}: {lacks}.")
+            assert adding(), f"{function.__name__}: the reference adds to gradients that nobody has set to zero"
             return plain(*args, **kwargs)
 
         return either
@@ -85,10 +87,10 @@ def rows_of(x: Array) -> tuple[int, int]:
 
 
 def add_columns(x: Array, out: Array, version: int = 1) -> None:
-    """out += sum of x over its rows.   x (R, C), out (C,) float32"""
+    """out += sum of x over its rows, or = (gpu/adding.py).   x (R, C), out (C,) float32"""
     R, C = x.shape
     if checked_version(version, 1) == 0:
-        launch("columns.cu", f"column_sum<{c_type(x)}>", blocks(C, 128), 128, (packed(x), out, R, C))
+        launch("columns.cu", f"column_sum<{c_type(x)}>", blocks(C, 128), 128, (packed(x), out, R, C, int(adding())))
         return
     groups = min(GROUPS, blocks(R, 8))
     partial = empty(x, (groups, C), np.float32)
@@ -97,9 +99,13 @@ def add_columns(x: Array, out: Array, version: int = 1) -> None:
 
 
 def finish_columns(partial: Array, outs: Sequence[Array | None]) -> None:
-    """outs[i] += sum over groups of partial[i].   partial (n, G, C) float32, outs: up to three arrays (C,) or None"""
+    """outs[i] += sum over groups of partial[i], or = (gpu/adding.py).   partial (n, G, C) float32
+
+    outs: up to three arrays (C,) or None.
+    """
     (n, groups, C), (first, second, third) = partial.shape, (*outs, None, None)[:3]
-    launch("columns.cu", "column_finish", (blocks(C, 32), n), (32, 8), (partial, first, second, third, groups, C))
+    args = (partial, first, second, third, groups, C, int(adding()))
+    launch("columns.cu", "column_finish", (blocks(C, 32), n), (32, 8), args)
 
 
 def chunks(C: int) -> int:

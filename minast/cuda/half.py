@@ -1,8 +1,7 @@
 """Products and fused kernels for 16-bit training: 16-bit operands, all sums in float32.
 
 T is float16, or bfloat16 stored as uint16. CuPy and NumPy share all code: products go through `gemm`, kernels through
-`launch`. Weight gradients are accumulated in float32 directly in the flat gradient (beta = 1); they never exist in 16
-bits.
+`launch`. Weight gradients are accumulated in float32 directly in the flat gradient; they never exist in 16 bits.
 Source: Micikevicius et al. 2018, "Mixed precision training", section 3.
 """
 
@@ -11,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..gpu.adding import adding
 from ..gpu.memory import empty, packed
 from ..launch import launch
 from ..layers import Array, Cache
@@ -38,8 +38,8 @@ def linear_backward(dy: Array, cache: Cache, dw: Array, dtype: Any = None, to_in
 
 
 def add_to_weight(dy: Array, x: Array, dw: Array) -> None:
-    """dw += dy^T x in float32.   dy (..., O), x (..., C) in T, dw (O, C)"""
-    gemm(rows(dy).T, rows(x), dw, 1.0)
+    """dw += dy^T x in float32, or = (gpu/adding.py).   dy (..., O), x (..., C) in T, dw (O, C)"""
+    gemm(rows(dy).T, rows(x), dw, float(adding()))
 
 
 def input_gradient(dy: Array, w: Array, dtype: Any = None) -> Array:

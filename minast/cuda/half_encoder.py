@@ -18,6 +18,7 @@ import numpy as np
 from ..bfloat16 import STORAGE
 from ..config import ModelConfig
 from ..errors import Error
+from ..gpu.adding import adding
 from ..gpu.memory import empty
 from ..layers import Array, Cache, array_module
 from ..params import ALIGN, Views, prefix_names, shapes
@@ -241,6 +242,6 @@ def last_block_backward(
     add_columns(rows(dkv), dqkv_bias[D:])
     dn = linear_backward(dkv, keys, dweight[D:])
     for p in range(P):
-        gemm(dq[:, p].T, n[:, p], dweight[:D], 1.0)
+        gemm(dq[:, p].T, n[:, p], dweight[:D], float(adding() or p > 0))  # the second adds to the first
         gemm(dq[:, p], query, dn[:, p], 1.0)
     return residual_norm_backward(dn, dx, norm1, dw["norm1.weight"], dw["norm1.bias"], dbias)

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ..gpu.adding import adding
 from ..gpu.memory import empty
 from ..layers import Array, Cache
 from .common import add_columns, overrides
@@ -28,6 +29,6 @@ def linear_backward(dy: Array, cache: Cache, dw: Array, db: Array, tf32: bool = 
     """dx = dy w,  dw += dy^T x,  db += sum of dy over rows.   tf32: as for `gemm`"""
     x, w = cache
     rows, drows = x.reshape(-1, x.shape[-1]), dy.reshape(-1, dy.shape[-1])
-    gemm(drows.T, rows, dw, 1.0, tf32)
+    gemm(drows.T, rows, dw, float(adding()), tf32)
     add_columns(drows, db)
     return gemm(drows, w, empty(x, rows.shape), tf32=tf32).reshape(x.shape)

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from ..gpu.adding import adding
 from ..gpu.memory import empty, packed
 from ..launch import launch
 from ..layers import Array, Cache
@@ -40,12 +41,13 @@ def tokens_backward(
 ) -> Array:
     """dx = dy without its first P tokens,  dprefix[i] += sum_B dy[:, i],  dpos += sum_B dy,  dbias += sum of dx's rows
 
-    dy (B, P + N, C) float32 -> dx (B, N, C) of `dtype`, default float32; the sums are of dy, in float32.
+    dy (B, P + N, C) float32 -> dx (B, N, C) of `dtype`, default float32; the sums are of dy, in float32, and replace
+    what was there where gradients are not added (gpu/adding.py).
     """
     (P,), dy, (B, tokens, C) = cache, packed(dy), dy.shape
     dx, groups = empty(dy, (B, tokens - P, C), dtype), blocks(tokens, 8)
     partial = None if dbias is None else empty(dy, (groups, C))
-    args = (dy, dx, *_pair(dprefix), dpos, partial, B, tokens, P, C)
+    args = (dy, dx, *_pair(dprefix), dpos, partial, B, tokens, P, C, int(adding()))
     launch("tokens.cu", f"tokens_backward<{c_type(dx)}>", (blocks(C, 128), groups), (32, 8), args)
     if dbias is not None:
         finish_columns(partial[None], (dbias,))

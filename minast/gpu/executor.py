@@ -106,9 +106,9 @@ class Pass(NamedTuple):
 
     @property
     def plan_key(self) -> tuple:
-        """Of a memory plan, which does not depend on the settings that are floats."""
+        """Of a memory plan, which does not depend on the settings that are floats or flags."""
         method, checkpointing, settings, shapes = self.key
-        return method, checkpointing, tuple(s for s in settings if not isinstance(s, float)), shapes
+        return method, checkpointing, tuple(s for s in settings if not isinstance(s, float | bool)), shapes
 
 
 class LRUCache(dict):

@@ -65,7 +65,7 @@ class Gradients:
     ) -> tuple[list, Array]:
         """As `AST.loss_and_grad`, of which these are arguments.   -> losses for `total`, logits of this rank's clips
 
-        `model.dw` must be 0 before, and is the sum over all ranks afterwards, or this rank's pieces of it (`shard`).
+        Whatever `model.dw` held, it is the sum over all ranks afterwards, or this rank's pieces of it (`shard`).
         """
         self.flat, self.left, self.begun = model.dw.flat[self.trained], list(self.buckets), []
         found = self._by_leaf if self.fixed else self._at_once
@@ -83,7 +83,7 @@ class Gradients:
     def _at_once(self, model, x, y, loss, scale, keep, options):
         share, parts = len(x) / self.clips, -(-self.parts // self.group.size)
         with model.telling(self._complete):
-            value, logits = model.loss_and_grad(x, y, loss, parts, scale * share, keep=keep, **options)
+            value, logits = model.loss_and_grad(x, y, loss, parts, scale * share, keep=keep, add=False, **options)
         return [(share, value)], logits
 
     def _by_leaf(self, model, x, y, loss, scale, keep, options):
@@ -92,7 +92,8 @@ class Gradients:
         for i, (a, b) in enumerate(pairwise(edges)):
             share, seen = (b - a) / self.clips, None if keep is None else keep[a:b]
             with model.telling(self._complete if i == last else None):
-                value, out = model.loss_and_grad(x[a:b], y[a:b], loss, 1, scale * share, keep=seen, **options)
+                leaf = x[a:b], y[a:b], loss, 1, scale * share
+                value, out = model.loss_and_grad(*leaf, keep=seen, add=False, **options)
             losses.append((share, value))
             logits.append(out)
             if i != last:
@@ -112,7 +113,6 @@ class Gradients:
             found = tree_sum([self.sums.pop(), found])
             i >>= 1
         self.sums.append(found)
-        self.flat[...] = 0
 
     def _complete(self, above: int) -> None:
         """The gradient is complete from this place of the flat array on: begin with the buckets in it."""

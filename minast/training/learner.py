@@ -37,10 +37,9 @@ class Learner:
         The loss is read last: on a GPU everything is queued by then, and the host has waited for nothing.
         """
         config, model, scale, trained = self.config, self.model, self.scale.value, self.model.trained
-        model.zero_grad()
         options = {"wait": False, "keep": keep, "class_weights": self.class_weights}
         if self.gradients is None:
-            loss, logits = model.loss_and_grad(x, y, config.loss, config.grad_accum, scale, **options)
+            loss, logits = model.loss_and_grad(x, y, config.loss, config.grad_accum, scale, add=False, **options)
         else:
             loss, logits = self.gradients(model, x, y, config.loss, scale, **options)
         copy = model.copy_to_update()  # frozen weights do not change: theirs is up to date

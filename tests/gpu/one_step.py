@@ -15,8 +15,7 @@ def main(backend: str, batch: int = 32, steps: int = 3) -> None:
     config, batch = (REAL, batch) if backend == "cuda" else (TOY, 2)
     side = Side(backend, config, batch, "bfloat16")
     for _ in range(steps):
-        side.model.zero_grad()
-        loss, _ = side.model.loss_and_grad(side.x, side.y)
+        loss, _ = side.model.loss_and_grad(side.x, side.y, add=False)
         side.adam.clipped_step(side.model.dw.flat, 1e-5, 0.0, copy=side.model.copy_to_update())
     print(f"{steps} steps of {batch} clips, loss {loss:.4f}")
 

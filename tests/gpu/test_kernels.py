@@ -9,6 +9,7 @@ from minast import cuda, layers
 from minast.cuda import attention
 from minast.errors import Error
 from minast.gpu import dry_run
+from minast.gpu.adding import overwriting
 from minast.launch import emulation
 from tests import kernel_cases
 from tests.kernel_cases import CASTS, ROUNDING, close, get, slope
@@ -88,6 +89,10 @@ def test_column_sums_are_added(put, rng, version, dtype, R, C):
     out = put(start)
     cuda.add_columns(put(x), out, version)
     close(out, start + exact.sum(axis=0), 2e-6)
+    out = put(np.full(C, np.nan, np.float32))
+    with overwriting():
+        cuda.add_columns(put(x), out, version)
+    close(out, exact.sum(axis=0), 2e-6, "written")
 
 
 def test_linear_backward(put, rng):

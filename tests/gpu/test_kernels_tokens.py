@@ -6,6 +6,7 @@ import pytest
 from minast import cuda, layers
 from minast.cuda import tokens
 from minast.errors import Error
+from minast.gpu.adding import overwriting
 from minast.launch import emulation
 from tests import kernel_cases
 from tests.kernel_cases import CASTS, ROUNDING, close, get
@@ -45,6 +46,13 @@ def check_tokens(put, rng, dtype, P, B, N, C):
         for got, wanted in zip((*dprefix, dpos), (*want_dprefix, want_dpos), strict=True):
             close(got, wanted, 2e-6, "a sum over clips")
     close(dbias, want_dbias, 2e-6, "dbias")
+
+    dprefix, others = ([put(np.full_like(d, np.nan)) for d in some] for some in (starts[0], starts[1:]))
+    with overwriting():
+        cuda.tokens_backward(put(dy), cache, dprefix, *others, x.dtype)
+    wanted = zip((*want_dprefix, want_dpos, want_dbias), (*starts[0], *starts[1:]), strict=True)
+    for got, (with_start, start) in zip((*dprefix, *others), wanted, strict=True):
+        close(got, with_start - start, 2e-6, "written")
 
 
 @pytest.mark.parametrize("dtype", CASTS)

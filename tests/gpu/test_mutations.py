@@ -245,8 +245,19 @@ MUTATIONS = {
         "attention_backward.cu", (r"h \* D, dq\[r\], scale, tx\)", "h * D, dq[r], 1.0f, tx)"),
         attention("float32", 2, (1, 50, 1, 16))),
     "out is overwritten instead of added to": (
-        "columns.cu", (r"part\[y\]\[threadIdx.x\];\n  out\[c\] \+= sum", "part[y][threadIdx.x];\n  out[c] = sum"),
+        "columns.cu", (r"\]\[threadIdx.x\];\n  out\[c\] = add \? out\[c\] \+ sum : sum",
+                        "][threadIdx.x];\n  out[c] = sum"),
         check(test_kernels.test_column_sums_are_added, 1, "float32", 7, 13)),
+    "out is added to instead of overwritten": (
+        "columns.cu", (r"\]\[threadIdx.x\];\n  out\[c\] = add \? out\[c\] \+ sum : sum",
+                        "][threadIdx.x];\n  out[c] += sum"),
+        check(test_kernels.test_column_sums_are_added, 1, "float32", 7, 13)),
+    "a position's gradient is overwritten": (
+        "tokens.cu", (r"add \? place \+ sum\[k\] : sum\[k\]", "sum[k]"),
+        check(test_kernels_tokens.check_tokens, "float32", 1, 3, 7, 13)),
+    "a prefix token's gradient is added to instead of overwritten": (
+        "tokens.cu", (r"add \? token \+ sum\[k\] : sum\[k\]", "token + sum[k]"),
+        check(test_kernels_tokens.check_tokens, "float32", 1, 3, 7, 13)),
 }  # fmt: skip
 
 # Edits that change no result, each with the reason why no test can notice.

@@ -56,8 +56,7 @@ class Side:
 
     def gradient(self) -> float:
         """-> loss; the gradients are in model.dw"""
-        self.model.zero_grad()
-        return self.model.loss_and_grad(self.x, self.y)[0]
+        return self.model.loss_and_grad(self.x, self.y, add=False)[0]
 
     def step(self) -> None:
         """Forward, backward and Adam."""

@@ -65,8 +65,7 @@ class Ours(Side):
 
     def step(self) -> None:
         """A training step as train runs it: nothing waits for the GPU before all is queued."""
-        self.model.zero_grad()
-        self.model.loss_and_grad(self.x, self.y, wait=False)
+        self.model.loss_and_grad(self.x, self.y, wait=False, add=False)
         self.adam.clipped_step(self.model.dw.flat, 1e-5, 0.0, copy=self.model.copy_to_update())
 
     def results(self) -> tuple[np.ndarray, float, dict[str, np.ndarray]]:

@@ -4,8 +4,8 @@
   python -m minast.bench launches --readme    writes the table into kernels/README.md
 
 The step's own code runs on arrays of the right shapes that are never filled: launches and products are recorded instead
-of executed. Bytes are the minimum: each array once, read, written or both. What is neither a kernel of kernels/ nor a
-product is array code: zeroing the gradients; the few operations of the head are left out.
+of executed. Bytes are the minimum: each array once, read, written or both. The step is the learner's, whose gradients
+overwrite those of the step before. The few operations of the head that are array code are left out.
 """
 
 from collections import Counter
@@ -19,13 +19,13 @@ from ...console.arguments import MANY, whole
 from ...gpu.executor import planned
 from ...model import AST
 from .. import readme
-from .recorder import Work, dimensions, recording
+from .recorder import Work, recording
 
 LEAST = 5e-4  # the share of a step's bytes or arithmetic above which work has a row of its own
 
 
 def step(config: ModelConfig, batch: int, dtype: str) -> list[Work]:
-    """[Work, ...] of one training step: forward and loss, backward, Adam with gradient clipping, zeroing gradients."""
+    """[Work, ...] of one training step: forward and loss, backward, Adam with gradient clipping."""
     model = AST(config, "emulator", seed=None, dtype=dtype)
     x = np.zeros((batch, config.frames, config.mel_bins), np.float32)
     y = np.zeros((batch, config.classes), np.float32)
@@ -40,10 +40,9 @@ def step(config: ModelConfig, batch: int, dtype: str) -> list[Work]:
             return backward(*args)
 
         model._head_backward = then_backward
-        model.loss_and_grad(x, y, wait=False)
+        model.loss_and_grad(x, y, wait=False, add=False)
         r.phase = "update"
         adam.clipped_step(model.dw.flat, 1e-3, 1.0, model.copy_to_update())
-        r.add("array code", "gradients to zero", dimensions(model.dw.flat.shape), 0, model.dw.flat.nbytes)
     return r.done
 
 
@@ -63,7 +62,7 @@ def memory(config: ModelConfig, batch: int, dtype: str) -> str:
 
 def _planned(model, x, y, checkpointing):
     model.activation_checkpointing = checkpointing
-    return planned(model._step, (x, y), (("x", "y"), "bce", 1.0, 0)).bytes
+    return planned(model._step, (x, y), (("x", "y"), "bce", 1.0, 0, True)).bytes
 
 
 def table(done: list[Work]) -> str:

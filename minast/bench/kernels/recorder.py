@@ -8,7 +8,7 @@ import numpy as np
 
 from ...gpu import dry_run, kernel_source
 
-UPDATED = {  # arrays that a kernel reads and writes; all others that it writes it does not read
+UPDATED = {  # arrays that a kernel reads and writes (unless add = 0); all others that it writes it does not read
     "adam_step": ("w", "m", "v"),
     "column_finish": ("first", "second", "third"),
     "tokens_backward": ("dfirst", "dsecond", "dpos"),
@@ -33,7 +33,7 @@ FEW = {"class_attention_forward": 2, "class_attention_backward": 5}  # of querie
 class Work:
     """One launch or product.
 
-    kind: "kernel", "product" or "array code"; shape: the first array's, or a product's M x K x N; read, written: bytes;
+    kind: "kernel" or "product"; shape: the first array's, or a product's M x K x N; read, written: bytes;
     flops: multiplications and additions.
     """
 
@@ -66,7 +66,7 @@ class Recorder:
             x = given[p.name]
             if not p.pointer or x is None:
                 continue
-            if p.const or p.name in UPDATED.get(name, ()):
+            if p.const or (p.name in UPDATED.get(name, ()) and given.get("add", True)):
                 read += x.nbytes * READ.get((name, p.name), lambda a: 1)(given)
             if not p.const:
                 written += x.nbytes * WRITTEN.get((name, p.name), lambda a: 1)(given)
