@@ -96,7 +96,7 @@ template <typename T, int N = 4> struct alignas(N * sizeof(T)) Raw {
   unsigned word[N * sizeof(T) / 4];
 
   __device__ __forceinline__ float operator[](int k) const {
-    return from_bits<T>(sizeof(T) == 4 ? word[k] : word[k / 2] >> k % 2 * 16);
+    return from_bits<T>(word[k * sizeof(T) / 4] >> k * sizeof(T) % 4 * 8);
   }
 };
 

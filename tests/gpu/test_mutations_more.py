@@ -181,7 +181,7 @@ MUTATIONS = {
     "the last row is not stored": (TF32, ("if (row < rows)", "if (row < rows - 1)"), attention),
     # several loads in flight: what is kept raw
     "halves of a word are exchanged": (
-        COMMON, ("word[k / 2] >> k % 2 * 16", "word[k / 2] >> (1 - k % 2) * 16"), softmax("bfloat16", 5, 128)),
+        COMMON, (">> k * sizeof(T) % 4 * 8", ">> (1 - k) * sizeof(T) % 4 * 8"), softmax("bfloat16", 5, 128)),
     "single elements fall on each other": (
         COMMON, ("<< k * sizeof(T) % 4 * 8", "<< 0"), softmax("bfloat16", 7, 13)),
     # a round too few, a place twice, an end missed
