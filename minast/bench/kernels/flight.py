@@ -2,11 +2,12 @@
 
 A load takes hundreds of cycles. A warp that issues several before it uses the first waits once for all of them; one
 that uses each value before the next load waits for each. Counted are the loads that a thread issues before it uses the
-result of one of them, and its instructions, on one way through the kernel: the way of aligned rows, on which most is
-read and written by vectors (8 or 16 bytes a thread), and of all such ways the shortest. A kernel without vector loads
-is counted with the loads that it has.
+result of one of them, and its instructions, on one way through the kernel: that of aligned rows, on which most is
+read and written by vectors (8 or 16 bytes a thread), with all operands, and of such ways the shortest. A kernel without
+vector loads is counted with the loads that it has.
 """
 
+import operator
 import re
 from typing import NamedTuple
 
@@ -83,18 +84,19 @@ def parsed(section: str) -> tuple[list[Instruction], dict[str, int]]:
 def way(code: list[Instruction], labels: dict[str, int]) -> list[Instruction]:
     """The instructions from start to end on the way with the most vector loads, of these with the most vector stores.
 
-    Of several the shortest. Where a kernel has no vector loads, or stores, all of its loads, or stores, count. Branches
-    back are not taken.
+    Of several the one with the most loads of any kind (all operands are given), then with the fewest calls (a 64-bit
+    division where 32 bits do), then the shortest. Where a kernel has no vector loads, or stores, all of its loads, or
+    stores, count as such. Branches back are not taken.
     """
     loads, stores = _counted(code, "LDG"), _counted(code, "STG")
-    best: list[tuple | None] = [None] * (len(code) + 1)  # at each instruction (loads, stores, -steps), and where from
-    best[0] = (0, 0, 0), None
+    best: list[tuple | None] = [None] * (len(code) + 1)  # at each instruction what counts so far, and where from
+    best[0] = (0,) * 5, None
     ends = []
     for at, one in enumerate(code):
         if best[at] is None:
             continue
-        so_far = best[at][0]
-        done = so_far[0] + (one in loads), so_far[1] + (one in stores), so_far[2] - 1
+        step = one in loads, one in stores, one.kind == "LDG", -(one.kind == "CALL"), -1
+        done = tuple(map(operator.add, best[at][0], step))
         if one.kind == "EXIT":
             ends.append((done, at))
         jump = re.search(r"`\((\.L_x_\d+)\)", one.rest) if one.kind == "BRA" else None
