@@ -77,15 +77,29 @@ __global__ void adam_step(float* w, const float* dw, float* m, float* v, T* copy
   if (copy) store4_tail(copy, at, n, vector, w4);
 }
 
+constexpr int AHEAD = 8;  // loads of four gradients in flight: few blocks, so that there are few sums
+
+template <typename X> __device__ __forceinline__ float squares(const X& x) {
+  return (x[0] * x[0] + x[1] * x[1]) + (x[2] * x[2] + x[3] * x[3]);
+}
+
 // sums[block] = sum of g^2 over that block's share.   block: 256, any grid
-__global__ void square_sums(const float* g, double* sums, long long n) {
+__global__ void __launch_bounds__(256, 2) square_sums(const float* g, double* sums, long long n) {
   const bool vector = fours(g, 4);
   const long long stride = static_cast<long long>(gridDim.x) * 1024;
   double sum = 0.0;
-  for (long long at = (static_cast<long long>(blockIdx.x) * 256 + threadIdx.x) * 4; at < n; at += stride) {
+  long long at = (static_cast<long long>(blockIdx.x) * 256 + threadIdx.x) * 4;
+  for (; vector && at + (AHEAD - 1) * stride + 4 <= n; at += AHEAD * stride) {
+    Raw<float> raw[AHEAD];
+#pragma unroll
+    for (int a = 0; a < AHEAD; ++a) raw[a] = load_raw<true>(g + at + a * stride, 4);
+#pragma unroll
+    for (int a = 0; a < AHEAD; ++a) sum += squares(raw[a]);
+  }
+  for (; at < n; at += stride) {
     float four[4];
     load4_tail(g, at, n, vector, four);
-    sum += (four[0] * four[0] + four[1] * four[1]) + (four[2] * four[2] + four[3] * four[3]);
+    sum += squares(four);
   }
   sum = block_sum<256>(sum);
   if (threadIdx.x == 0) sums[blockIdx.x] = sum;

@@ -36,18 +36,30 @@ template <typename T, int D>
 __global__ void attention_delta(const T* o, const float* bias, const T* dout, float* delta, int N, int H, int rows) {
   const long long r = static_cast<long long>(blockIdx.x) * blockDim.y + threadIdx.y;
   const long long b = r / H / N, n = r / H % N, h = r % H;
+  const int at = threadIdx.x * 4, left = r < rows ? 4 : 0;
+  constexpr int EACH = D / 16;  // fours of a lane
+  Raw<T> raw_o[EACH], raw_do[EACH];
+  Raw<float> shift[EACH] = {};
+#pragma unroll
+  for (int i = 0; i < EACH; ++i) {
+    raw_o[i] = load_raw<true>(o + r * D + at + 16 * i, left);
+    raw_do[i] = load_raw<true>(dout + r * D + at + 16 * i, left);
+  }
+  if (bias) {
+    const bool vector = fours(bias, D);
+#pragma unroll
+    for (int i = 0; i < EACH; ++i) shift[i] = load_raw(vector, bias + (2 * H + h) * D + at + 16 * i, left);
+  }
   float sum = 0.0f;
-  if (r < rows)
 #pragma unroll
-    for (int d = threadIdx.x * 4; d < D; d += 16) {
-      float x[4], y[4];
-      load4(o + r * D + d, x);
-      load4(dout + r * D + d, y);
-      if (bias)
+  for (int i = 0; i < EACH; ++i) {
+    float x[4], y[4];
+    to_floats(raw_o[i], x);
+    to_floats(raw_do[i], y);
 #pragma unroll
-        for (int k = 0; k < 4; ++k) x[k] -= bias[(2 * H + h) * D + d + k];
-      sum += (x[0] * y[0] + x[1] * y[1]) + (x[2] * y[2] + x[3] * y[3]);
-    }
+    for (int k = 0; k < 4; ++k) x[k] -= shift[i][k];
+    sum += (x[0] * y[0] + x[1] * y[1]) + (x[2] * y[2] + x[3] * y[3]);
+  }
   sum = warp_sum<4>(sum);
   if (r < rows && threadIdx.x == 0) delta[(b * H + h) * N + n] = sum;
 }

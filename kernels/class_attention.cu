@@ -31,26 +31,27 @@
 #include "common.cuh"
 
 constexpr int FORWARD = 256, BACKWARD = 128;  // threads; backward has three sets of registers per query, forward two
-constexpr int AHEAD = 2;  // keys a group loads before it uses them: more loads in flight
+constexpr int AHEAD = 2;  // keys a group loads before it uses them: four loads of 16 bytes a thread in flight
 constexpr float LOG2E = 1.4426950408889634f, LN2 = 0.6931471805599453f;
 
 template <typename T> constexpr int WIDE = 16 / sizeof(T);  // elements in 16 bytes
-template <typename T> struct alignas(16) Wide { T v[WIDE<T>]; };
+template <typename T> using Loaded = Raw<T, WIDE<T>>;
+template <typename T> struct alignas(16) Wide { T v[WIDE<T>]; };  // to store
 
 // Lanes per key: a power of two, for the shuffles. At D = 48 a quarter of them is idle.
 template <typename T, int D>
 constexpr int LANES = D <= 2 * WIDE<T> ? 2 : D <= 4 * WIDE<T> ? 4 : D <= 8 * WIDE<T> ? 8 : 16;
 
-template <typename T> __device__ __forceinline__ void widen(float (&x)[WIDE<T>], const Wide<T>& stored) {
+template <typename T> __device__ __forceinline__ void widen(float (&x)[WIDE<T>], const Loaded<T>& stored) {
 #pragma unroll
-  for (int e = 0; e < WIDE<T>; ++e) x[e] = to_float(stored.v[e]);
+  for (int e = 0; e < WIDE<T>; ++e) x[e] = stored[e];
 }
 
-template <typename T> __device__ __forceinline__ Wide<T> zeros() {
-  Wide<T> z;
-#pragma unroll
-  for (int e = 0; e < WIDE<T>; ++e) z.v[e] = from_float<T>(0.0f);
-  return z;
+// 16 bytes, or zeros
+template <typename T> __device__ __forceinline__ Loaded<T> load_if(bool there, const T* p) {
+  Loaded<T> stored{};
+  if (there) stored = *reinterpret_cast<const Loaded<T>*>(p);
+  return stored;
 }
 
 template <int N> __device__ __forceinline__ float dot(const float (&x)[N], const float (&y)[N]) {
@@ -66,7 +67,7 @@ __device__ __forceinline__ void load_rows(float (&x)[P][WIDE<T>], const T* rows,
                                           int at, bool mine) {
 #pragma unroll
   for (int i = 0; i < P; ++i) {
-    widen<T>(x[i], mine ? *reinterpret_cast<const Wide<T>*>(rows + i * stride + at) : zeros<T>());
+    widen<T>(x[i], load_if(mine, rows + i * stride + at));
     if (bias && mine)
 #pragma unroll
       for (int e = 0; e < WIDE<T>; ++e) x[i][e] += bias[at + e];
@@ -75,14 +76,14 @@ __device__ __forceinline__ void load_rows(float (&x)[P][WIDE<T>], const T* rows,
 
 // The lane's part of the group's next AHEAD keys and values, zeros beyond the end; keys: its part of the first key
 template <typename T, int GROUPS>
-__device__ __forceinline__ void load_ahead(Wide<T> (&stored)[AHEAD][2], const T* keys, int first, int N, long long width,
-                                           bool mine) {
+__device__ __forceinline__ void load_keys(Loaded<T> (&stored)[AHEAD][2], const T* keys, int first, int N,
+                                          long long width, bool mine) {
 #pragma unroll
   for (int a = 0; a < AHEAD; ++a) {
     const long long j = first + a * GROUPS;
     const bool there = mine && j < N;
-    stored[a][0] = there ? *reinterpret_cast<const Wide<T>*>(keys + j * 2 * width) : zeros<T>();
-    stored[a][1] = there ? *reinterpret_cast<const Wide<T>*>(keys + j * 2 * width + width) : zeros<T>();
+    stored[a][0] = load_if(there, keys + j * 2 * width);
+    stored[a][1] = load_if(there, keys + j * 2 * width + width);
   }
 }
 
@@ -112,8 +113,8 @@ __global__ void __launch_bounds__(FORWARD, 2)
 #pragma unroll 1
   for (int start = 0; start < N; start += AHEAD * GROUPS) {  // equally often for all groups: shuffles need every lane
     const int first = start + group;
-    Wide<T> stored[AHEAD][2];
-    load_ahead<T, GROUPS>(stored, keys, first, N, width, mine);
+    Loaded<T> stored[AHEAD][2];
+    load_keys<T, GROUPS>(stored, keys, first, N, width, mine);
 #pragma unroll
     for (int a = 0; a < AHEAD; ++a) {
       float key[WIDE<T>], value[WIDE<T>], score[P];
@@ -196,8 +197,8 @@ __global__ void __launch_bounds__(BACKWARD, 4)
 #pragma unroll 1
   for (int start = 0; start < N; start += AHEAD * GROUPS) {
     const int first = start + group;
-    Wide<T> stored[AHEAD][2];
-    load_ahead<T, GROUPS>(stored, kv + keys_at, first, N, width, mine);
+    Loaded<T> stored[AHEAD][2];
+    load_keys<T, GROUPS>(stored, kv + keys_at, first, N, width, mine);
 #pragma unroll
     for (int a = 0; a < AHEAD; ++a) {
       const long long j = first + a * GROUPS;

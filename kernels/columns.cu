@@ -12,6 +12,8 @@
 // instantiate: column_partials<{float,__half,__nv_bfloat16}> column_finish
 #include "common.cuh"
 
+constexpr int AHEAD = 4;  // rows that a thread loads before it adds the first
+
 // grid: ceil(C / 128) blocks of 128
 template <typename T> __global__ void column_sum(const T* x, float* out, int rows, int columns, int add) {
   const int c = blockIdx.x * blockDim.x + threadIdx.x;
@@ -27,11 +29,17 @@ template <typename T> __global__ void column_partials(const T* x, float* partial
   const int c = (blockIdx.x * 32 + threadIdx.x) * 4;
   const bool vector = fours(x, columns);
   float sum[4] = {};
-  for (long long r = blockIdx.y * 8 + threadIdx.y; r < rows; r += gridDim.y * 8) {
-    float four[4];
-    load4_tail(x + r * columns, c, columns, vector, four);
+  const long long step = gridDim.y * 8;
+  for (long long r = blockIdx.y * 8 + threadIdx.y; r < rows; r += AHEAD * step) {
+    Raw<T> raw[AHEAD];
+    load_rows(vector, x, r, step, rows, columns, c, raw);
 #pragma unroll
-    for (int k = 0; k < 4; ++k) sum[k] += four[k];
+    for (int a = 0; a < AHEAD; ++a) {
+      float four[4];
+      to_floats(raw[a], four);
+#pragma unroll
+      for (int k = 0; k < 4; ++k) sum[k] += four[k];
+    }
   }
 #pragma unroll
   for (int k = 0; k < 4; ++k) part[threadIdx.y][threadIdx.x][k] = sum[k];

@@ -18,6 +18,8 @@
 // instantiate: gelu_backward_sums<{float,__half,__nv_bfloat16},{false,true}>
 #include "common.cuh"
 
+constexpr int AHEAD = 2;  // rows that gelu_backward_sums loads before it uses the first
+
 template <typename T> struct alignas(16) Wide {
   static constexpr int N = 16 / sizeof(T);
   T v[N];
@@ -72,17 +74,12 @@ template <typename T> __device__ __forceinline__ bool aligned(const T* p) {
   return reinterpret_cast<unsigned long long>(p) % 16 == 0;
 }
 
-// x[k] = p[at + k], zeros from `count` on
+// N elements from p[at] on, zeros from p[count] on
 template <typename T>
-__device__ __forceinline__ void load_wide(const T* p, long long at, long long count, float (&x)[Wide<T>::N]) {
-  if (aligned(p) && at + Wide<T>::N <= count) {
-    const Wide<T> raw = *reinterpret_cast<const Wide<T>*>(p + at);
-#pragma unroll
-    for (int k = 0; k < Wide<T>::N; ++k) x[k] = to_float(raw.v[k]);
-  } else {
-#pragma unroll
-    for (int k = 0; k < Wide<T>::N; ++k) x[k] = at + k < count ? to_float(p[at + k]) : 0.0f;
-  }
+__device__ __forceinline__ Raw<T, Wide<T>::N> load_wide(const T* p, long long at, long long count) {
+  constexpr int N = Wide<T>::N;
+  if (aligned(p) && at + N <= count) return load_raw<true, N>(p + at, N);
+  return load_raw<false, N>(p + at, static_cast<int>(min(count - at, static_cast<long long>(N))));
 }
 
 template <typename T>
@@ -107,15 +104,17 @@ __device__ __forceinline__ void load_biased(const T* x, const float* bias, long 
   // GPUs have no integer division instruction; the 64-bit routine is longer, and few arrays need it
   int c = at >> 32 ? at % columns : static_cast<unsigned>(at) % static_cast<unsigned>(columns);
   if (bias && columns % N == 0 && aligned(bias) && aligned(x) && at + N <= count) {  // within one row
-    const Wide<T> raw = *reinterpret_cast<const Wide<T>*>(x + at);
-    Four<float> shift[N / 4];
+    const Raw<T, N> raw = load_raw<true, N>(x + at, N);
+    Raw<float> shift[N / 4];
 #pragma unroll
-    for (int i = 0; i < N / 4; ++i) shift[i] = *reinterpret_cast<const Four<float>*>(bias + c + 4 * i);
+    for (int i = 0; i < N / 4; ++i) shift[i] = load_raw<true>(bias + c + 4 * i, 4);
 #pragma unroll
-    for (int k = 0; k < N; ++k) z[k] = to_float(raw.v[k]) + shift[k / 4].v[k % 4];
+    for (int k = 0; k < N; ++k) z[k] = raw[k] + shift[k / 4][k % 4];
     return;
   }
-  load_wide(x, at, count, z);
+  const Raw<T, N> raw = load_wide(x, at, count);
+#pragma unroll
+  for (int k = 0; k < N; ++k) z[k] = raw[k];
   if (!bias) return;
 #pragma unroll
   for (int k = 0; k < N; ++k) {
@@ -138,11 +137,11 @@ __global__ void gelu_forward(const T* x, const float* bias, T* y, long long coun
 template <typename T, bool TANH>
 __global__ void gelu_backward(const T* dy, const T* x, const float* bias, T* dx, long long count, int columns) {
   const long long at = (static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x) * Wide<T>::N;
+  const Raw<T, Wide<T>::N> raw = load_wide(dy, at, count);  // on its way while x is
   float z[Wide<T>::N], slope[Wide<T>::N];
   load_biased(x, bias, at, count, columns, z);
-  load_wide(dy, at, count, slope);
 #pragma unroll
-  for (int k = 0; k < Wide<T>::N; ++k) slope[k] *= gelu_slope<T, TANH>(z[k]);
+  for (int k = 0; k < Wide<T>::N; ++k) slope[k] = raw[k] * gelu_slope<T, TANH>(z[k]);
   store_wide(dx, at, count, slope);
 }
 
@@ -156,33 +155,28 @@ __global__ void gelu_backward_sums(const T* dy, const T* x, const float* bias, T
                       (!bias || fours(bias, columns)) && (!again || fours(again, columns));
   float shift[4] = {}, sum[4] = {};
   if (bias) load4_tail(bias, c, columns, vector, shift);
-  for (long long r = blockIdx.y * 8 + threadIdx.y; r < rows; r += gridDim.y * 8) {
-    float z[4], slope[4];
-    Four<T> raw_x{}, raw_dy{};
-    if (vector) {  // both loads at once, then the conversions
-      if (c < columns) {
-        raw_x = *reinterpret_cast<const Four<T>*>(x + r * columns + c);
-        raw_dy = *reinterpret_cast<const Four<T>*>(dy + r * columns + c);
+  const long long step = gridDim.y * 8;
+  for (long long first = blockIdx.y * 8 + threadIdx.y; first < rows; first += AHEAD * step) {
+    Raw<T> raw_x[AHEAD], raw_dy[AHEAD];
+    load_rows(vector, x, first, step, rows, columns, c, raw_x);
+    load_rows(vector, dy, first, step, rows, columns, c, raw_dy);
+#pragma unroll
+    for (int a = 0; a < AHEAD; ++a) {
+      const long long r = first + a * step;
+      if (r >= rows) break;
+      float z[4], slope[4];
+      to_floats(raw_x[a], z);
+      to_floats(raw_dy[a], slope);
+#pragma unroll
+      for (int k = 0; k < 4; ++k) {
+        z[k] += shift[k];
+        slope[k] *= gelu_slope<T, TANH>(z[k]);  // beyond the end dy = 0
+        sum[k] += slope[k];
+        if (again) z[k] = gelu<T, TANH>(z[k]);
       }
-    } else {
-#pragma unroll
-      for (int k = 0; k < 4; ++k)
-        if (c + k < columns) {
-          raw_x.v[k] = x[r * columns + c + k];
-          raw_dy.v[k] = dy[r * columns + c + k];
-        }
+      store4_tail(dx + r * columns, c, columns, vector, slope);
+      if (again) store4_tail(again + r * columns, c, columns, vector, z);
     }
-    to_floats(raw_x, z);
-    to_floats(raw_dy, slope);
-#pragma unroll
-    for (int k = 0; k < 4; ++k) {
-      z[k] += shift[k];
-      slope[k] *= gelu_slope<T, TANH>(z[k]);  // beyond the end dy = 0
-      sum[k] += slope[k];
-      if (again) z[k] = gelu<T, TANH>(z[k]);
-    }
-    store4_tail(dx + r * columns, c, columns, vector, slope);
-    if (again) store4_tail(again + r * columns, c, columns, vector, z);
   }
 #pragma unroll
   for (int k = 0; k < 4; ++k) part[threadIdx.y][threadIdx.x][k] = sum[k];

@@ -47,9 +47,8 @@ __global__ void layernorm_forward(const T* x, const float* w, const float* b, T*
   x += r * columns;
   y += r * columns;
 
-  Four<T> raw[CHUNKS];
-  if (vector) load_row<true>(x, columns, lane, raw);
-  else load_row<false>(x, columns, lane, raw);
+  Raw<T> raw[CHUNKS];
+  load_row(vector, x, columns, lane, raw);
   float row[CHUNKS][4], sum = 0.0f;
 #pragma unroll
   for (int i = 0; i < CHUNKS; ++i) {
@@ -68,18 +67,13 @@ __global__ void layernorm_forward(const T* x, const float* w, const float* b, T*
     }
   const float scale = 1.0f / sqrtf(warp_sum(squares) / columns + eps);
 
-  Four<float> weight[CHUNKS], bias[CHUNKS];
-  if (vector) {
-    load_row<true>(w, columns, lane, weight);
-    load_row<true>(b, columns, lane, bias);
-  } else {
-    load_row<false>(w, columns, lane, weight);
-    load_row<false>(b, columns, lane, bias);
-  }
+  Raw<float> weight[CHUNKS], bias[CHUNKS];
+  load_row(vector, w, columns, lane, weight);
+  load_row(vector, b, columns, lane, bias);
 #pragma unroll
   for (int i = 0; i < CHUNKS; ++i) {
 #pragma unroll
-    for (int k = 0; k < 4; ++k) row[i][k] = row[i][k] * scale * weight[i].v[k] + bias[i].v[k];
+    for (int k = 0; k < 4; ++k) row[i][k] = row[i][k] * scale * weight[i][k] + bias[i][k];
     store4_tail(y, (i * WARP + lane) * 4, columns, vector, row[i]);
   }
   if (lane == 0) {
@@ -97,20 +91,14 @@ __global__ void __launch_bounds__(128) layernorm_backward(const T* dy, const T* 
   const bool vector = fours(x, columns) && fours(dy, columns) && fours(dx, columns) && fours(w, columns);
   float dw[CHUNKS][4] = {}, db[CHUNKS][4] = {};
 
-  Four<float> weight[CHUNKS];
-  if (vector) load_row<true>(w, columns, lane, weight);
-  else load_row<false>(w, columns, lane, weight);
+  Raw<float> weight[CHUNKS];
+  load_row(vector, w, columns, lane, weight);
 
   for (long long r = blockIdx.x * 4 + threadIdx.y; r < rows; r += gridDim.x * 4) {
     const float centre = mean[r], scale = rstd[r];
-    Four<T> raw_x[CHUNKS], raw_dy[CHUNKS];
-    if (vector) {
-      load_row<true>(x + r * columns, columns, lane, raw_x);
-      load_row<true>(dy + r * columns, columns, lane, raw_dy);
-    } else {
-      load_row<false>(x + r * columns, columns, lane, raw_x);
-      load_row<false>(dy + r * columns, columns, lane, raw_dy);
-    }
+    Raw<T> raw_x[CHUNKS], raw_dy[CHUNKS];
+    load_row(vector, x + r * columns, columns, lane, raw_x);
+    load_row(vector, dy + r * columns, columns, lane, raw_dy);
     float n[CHUNKS][4], dn[CHUNKS][4], sum = 0.0f, product = 0.0f;
 #pragma unroll
     for (int i = 0; i < CHUNKS; ++i) {
@@ -121,7 +109,7 @@ __global__ void __launch_bounds__(128) layernorm_backward(const T* dy, const T* 
         n[i][k] = (n[i][k] - centre) * scale;  // beyond the end dn is 0
         dw[i][k] += dn[i][k] * n[i][k];
         db[i][k] += dn[i][k];
-        dn[i][k] *= weight[i].v[k];
+        dn[i][k] *= weight[i][k];
         sum += dn[i][k];
         product += dn[i][k] * n[i][k];
       }

@@ -13,6 +13,8 @@
 // instantiate: ce_backward<{float,__half,__nv_bfloat16},{int,float}>
 #include "common.cuh"
 
+constexpr int AHEAD = 4;  // classes that a lane loads before it uses the first
+
 // out[0] = sum of losses / divisor.   grid: 1, block: 256
 __global__ void mean_of_rows(const float* losses, double* out, int rows, double divisor) {
   double sum = 0.0;
@@ -29,9 +31,16 @@ __global__ void bce_forward(const T* logits, const float* y, float* losses, int 
   logits += static_cast<long long>(r) * classes;
   y += static_cast<long long>(r) * classes;
   float sum = 0.0f;
-  for (int k = threadIdx.x; k < classes; k += WARP) {
-    const float x = to_float(logits[k]);
-    sum += fmaxf(x, 0.0f) - x * y[k] + log1pf(expf(-fabsf(x)));
+  for (int first = threadIdx.x; first < classes; first += AHEAD * WARP) {
+    T raw[AHEAD];
+    float target[AHEAD];
+    load_ahead(logits, first, WARP, classes, raw);
+    load_ahead(y, first, WARP, classes, target);
+#pragma unroll
+    for (int a = 0; a < AHEAD; ++a) {
+      const float x = to_float(raw[a]);
+      if (first + a * WARP < classes) sum += fmaxf(x, 0.0f) - x * target[a] + log1pf(expf(-fabsf(x)));
+    }
   }
   sum = warp_sum(sum);
   if (threadIdx.x == 0) losses[r] = sum;

@@ -37,17 +37,11 @@ __global__ void residual_norm_forward(const float* x, const T* branch, const flo
                       (!y || fours(y, columns)) && (!branch || (fours(branch, columns) && fours(bias, columns)));
   const long long source = (tokens ? r / prefix * tokens + r % prefix : r) * columns;  // of x
 
-  Four<float> raw_x[CHUNKS], raw_bias[CHUNKS] = {};
-  Four<T> raw_branch[CHUNKS] = {};
-  if (vector) {
-    load_row<true>(x + source, columns, lane, raw_x);
-    if (branch) load_row<true>(branch + r * columns, columns, lane, raw_branch);
-    if (branch) load_row<true>(bias, columns, lane, raw_bias);
-  } else {
-    load_row<false>(x + source, columns, lane, raw_x);
-    if (branch) load_row<false>(branch + r * columns, columns, lane, raw_branch);
-    if (branch) load_row<false>(bias, columns, lane, raw_bias);
-  }
+  Raw<float> raw_x[CHUNKS], raw_bias[CHUNKS] = {};
+  Raw<T> raw_branch[CHUNKS] = {};
+  load_row(vector, x + source, columns, lane, raw_x);
+  if (branch) load_row(vector, branch + r * columns, columns, lane, raw_branch);
+  if (branch) load_row(vector, bias, columns, lane, raw_bias);
   float row[CHUNKS][4], sum = 0.0f;
 #pragma unroll
   for (int i = 0; i < CHUNKS; ++i) {
@@ -56,7 +50,7 @@ __global__ void residual_norm_forward(const float* x, const T* branch, const flo
     to_floats(raw_branch[i], more);
     if (branch) {
 #pragma unroll
-      for (int k = 0; k < 4; ++k) row[i][k] += more[k] + raw_bias[i].v[k];
+      for (int k = 0; k < 4; ++k) row[i][k] += more[k] + raw_bias[i][k];
     }
     if (y) store4_tail(y + r * columns, (i * WARP + lane) * 4, columns, vector, row[i]);
     sum += (row[i][0] + row[i][1]) + (row[i][2] + row[i][3]);  // zeros beyond the end
@@ -73,18 +67,13 @@ __global__ void residual_norm_forward(const float* x, const T* branch, const flo
     }
   const float scale = 1.0f / sqrtf(warp_sum(squares) / columns + eps);
 
-  Four<float> weight[CHUNKS], shift[CHUNKS];
-  if (vector) {
-    load_row<true>(w, columns, lane, weight);
-    load_row<true>(b, columns, lane, shift);
-  } else {
-    load_row<false>(w, columns, lane, weight);
-    load_row<false>(b, columns, lane, shift);
-  }
+  Raw<float> weight[CHUNKS], shift[CHUNKS];
+  load_row(vector, w, columns, lane, weight);
+  load_row(vector, b, columns, lane, shift);
 #pragma unroll
   for (int i = 0; i < CHUNKS; ++i) {
 #pragma unroll
-    for (int k = 0; k < 4; ++k) row[i][k] = row[i][k] * scale * weight[i].v[k] + shift[i].v[k];
+    for (int k = 0; k < 4; ++k) row[i][k] = row[i][k] * scale * weight[i][k] + shift[i][k];
     store4_tail(n + r * columns, (i * WARP + lane) * 4, columns, vector, row[i]);
   }
   if (lane == 0) {
@@ -104,25 +93,18 @@ __global__ void __launch_bounds__(128) residual_norm_backward(const T* dn, const
                       (!dy || fours(dy, columns)) && (!dbranch || fours(dbranch, columns));
   float sums[3][CHUNKS][4] = {};  // of dw, db, dbias
 
-  Four<float> weight[CHUNKS];
-  if (vector) load_row<true>(w, columns, lane, weight);
-  else load_row<false>(w, columns, lane, weight);
+  Raw<float> weight[CHUNKS];
+  load_row(vector, w, columns, lane, weight);
 
   for (long long r = blockIdx.x * 4 + threadIdx.y; r < rows; r += gridDim.x * 4) {
     const float centre = mean[r], scale = rstd[r];
     const float* stream = dy ? dy + (tokens ? r / tokens * prefix + r % tokens : r) * columns : nullptr;
     if (tokens && r % tokens >= prefix) stream = nullptr;  // zeros
-    Four<float> raw_y[CHUNKS], past[CHUNKS] = {};
-    Four<T> raw_dn[CHUNKS];
-    if (vector) {
-      load_row<true>(y + r * columns, columns, lane, raw_y);
-      load_row<true>(dn + r * columns, columns, lane, raw_dn);
-      if (stream) load_row<true>(stream, columns, lane, past);
-    } else {
-      load_row<false>(y + r * columns, columns, lane, raw_y);
-      load_row<false>(dn + r * columns, columns, lane, raw_dn);
-      if (stream) load_row<false>(stream, columns, lane, past);
-    }
+    Raw<float> raw_y[CHUNKS], past[CHUNKS] = {};
+    Raw<T> raw_dn[CHUNKS];
+    load_row(vector, y + r * columns, columns, lane, raw_y);
+    load_row(vector, dn + r * columns, columns, lane, raw_dn);
+    if (stream) load_row(vector, stream, columns, lane, past);
     float z[CHUNKS][4], dz[CHUNKS][4], sum = 0.0f, product = 0.0f;
 #pragma unroll
     for (int i = 0; i < CHUNKS; ++i) {
@@ -133,7 +115,7 @@ __global__ void __launch_bounds__(128) residual_norm_backward(const T* dn, const
         z[i][k] = (z[i][k] - centre) * scale;  // beyond the end dz is 0
         sums[0][i][k] += dz[i][k] * z[i][k];
         sums[1][i][k] += dz[i][k];
-        dz[i][k] *= weight[i].v[k];
+        dz[i][k] *= weight[i][k];
         sum += dz[i][k];
         product += dz[i][k] * z[i][k];
       }
@@ -145,7 +127,7 @@ __global__ void __launch_bounds__(128) residual_norm_backward(const T* dn, const
       const int c = (i * WARP + lane) * 4;
 #pragma unroll
       for (int k = 0; k < 4; ++k) {
-        z[i][k] = past[i].v[k] + scale * (dz[i][k] - sum - z[i][k] * product);
+        z[i][k] = past[i][k] + scale * (dz[i][k] - sum - z[i][k] * product);
         sums[2][i][k] += z[i][k];  // beyond the end it is never read
       }
       store4_tail(dx + r * columns, c, columns, vector, z[i]);

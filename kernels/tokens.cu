@@ -130,11 +130,17 @@ template <typename T> __global__ void pool_forward(const T* x, T* y, int clips, 
   if (b >= clips) return;
   const bool vector = fours(x, columns) && fours(y, columns);
   float sum[4] = {};
-  for (int t = 0; t < P; ++t) {
-    float four[4];
-    load4_tail(x + (b * tokens + t) * columns, c, columns, vector, four);
+#pragma unroll 1
+  for (int t = 0; t < P; t += 2) {
+    Raw<T> raw[2];
+    load_rows(vector, x, b * tokens + t, 1, b * tokens + P, columns, c, raw);
 #pragma unroll
-    for (int k = 0; k < 4; ++k) sum[k] += four[k];
+    for (int a = 0; a < 2; ++a) {
+      float four[4];
+      to_floats(raw[a], four);
+#pragma unroll
+      for (int k = 0; k < 4; ++k) sum[k] += four[k];
+    }
   }
 #pragma unroll
   for (int k = 0; k < 4; ++k) sum[k] /= P;

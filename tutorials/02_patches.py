@@ -434,14 +434,14 @@ assert result.error < 1e-7
 
 # %% [markdown]
 # On a GPU, where thousands of **threads** run the same function (a **kernel**) on different numbers, the sum over
-# copies is a trap: many would add to the same pixel at the same time. minast's kernel turns it round: one thread per
-# *pixel*, which gathers from the few patches that saw it. Mel bin $m$ lies in the patches $f$ with $f s_f \le m \le f
-# s_f + 15$, that is $\lceil (m - 15)/s_f \rceil \le f \le \lfloor m / s_f \rfloor$. For whole numbers $\lceil (m -
-# 15)/s_f \rceil = \lfloor (m - 16)/s_f \rfloor + 1$, which is how the kernel writes it; its `s` is the frame, `PATCH`
-# 16, `AREA` 256, and `/` between whole numbers drops the rest:
+# copies is a trap: many would add to the same pixel at the same time. minast's kernel turns it round: each *pixel* belongs
+# to one thread, which gathers from the few patches that saw it. Mel bin $m$ lies in the patches $f$ with $f s_f \le m \le
+# f s_f + 15$, that is $\lceil (m - 15)/s_f \rceil \le f \le \lfloor m / s_f \rfloor$. For whole numbers $\lceil (m -
+# 15)/s_f \rceil = \lfloor (m - 16)/s_f \rfloor + 1$, which is how the kernel writes it, for both axes; `PATCH` is 16,
+# `grid` the number of patches along the axis, and `/` between whole numbers drops the rest:
 
 # %%
-show.kernel("unfold.cu", "unfold_gather", start="// patches f with", stop="    }")
+show.kernel("unfold.cu", "patches_of")
 
 # %% [markdown]
 # ## 2.7 Where am I? Positions

@@ -592,9 +592,11 @@ check.log_sum_exp(log_sum_exp)
 # %% [markdown]
 # ## 7.10 The real softmax
 #
-# This is what minast runs. Three things are new: `T` is a template parameter, so that one source serves float and two
-# 16-bit kinds of it; a lane loads four neighbours at a time (16 bytes in one instruction) where rows allow; and rows that
-# are masked with $-\infty$ give no NaN. `warp_max` and `warp_sum` are the butterflies.
+# This is what minast runs. Four things are new: `T` is a template parameter, so that one source serves float and two
+# 16-bit kinds of it; a lane loads four neighbours at a time (16 bytes in one instruction) where rows allow; it issues four
+# such loads before it uses the first, since each takes hundreds of cycles, and so waits once and not four times; and rows
+# that are masked with $-\infty$ give no NaN. `warp_max` and `warp_sum` are the butterflies. `Raw` is what was loaded, not
+# yet converted.
 #
 # Words you meet in it: `__device__` marks what a kernel may call, and `__forceinline__` puts its text where it is called;
 # `#pragma unroll` writes a loop of known length out; `long long` is an integer of 8 bytes, for arrays beyond $2^{31}$
@@ -604,7 +606,7 @@ check.log_sum_exp(log_sum_exp)
 
 # %%
 show.kernel("softmax.cu", "softmax_forward")
-show.kernel("common.cuh", "warp_sum", "load4_tail")
+show.kernel("common.cuh", "warp_sum", "load_raw", "load_row")
 
 # %% [markdown]
 # Sixteen bytes a lane pay only where the rows allow them. With 64 columns they do; with 37 the lanes fall back to four
@@ -759,7 +761,7 @@ check.turned(turned)
 # The adjoint of unfold (notebook 2) adds up, for each x[s, m], the gradients of all patches that saw it. Written from
 # the patches' side, several threads add to one address: a race, unless each addition is *atomic* (undivided), and then
 # the order of the additions, and with it the rounding, differs from run to run. Written from the side of x there is no
-# conflict: each thread owns one x[s, m] and looks up who saw it. minast has no float atomics: two runs give the same
+# conflict: each x[s, m] belongs to one thread, which looks up who saw it. minast has no float atomics: two runs give the same
 # bits. (Its tile has rows of 33 floats: exercise 7.5.)
 
 # %%

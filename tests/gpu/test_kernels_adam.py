@@ -29,7 +29,7 @@ def test_adam(put, version, decoupled, faded, n):
         close(getattr(kernel, name), getattr(reference, name), 5e-6, name)
 
 
-@pytest.mark.parametrize("n", [1, 13, 1024, 300_001])
+@pytest.mark.parametrize("n", [1, 13, 1024, 300_001, 2_162_684, 2_433_030])
 def test_gradient_norm(put, n):
     g = np.random.default_rng(10).standard_normal(n).astype(np.float32)
     assert get(cuda.gradient_norm(put(g)))[0] == pytest.approx(optim.gradient_norm(g), rel=1e-6)

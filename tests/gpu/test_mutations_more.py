@@ -1,17 +1,28 @@
-"""Bugs planted in the log-mel and the TF32 kernels: their own checks must notice each in some thread order."""
+"""Bugs planted in the log-mel and the TF32 kernels, and in what loads several values before it uses the first.
+
+Their own checks must notice each in some thread order.
+"""
 
 import numpy as np
 import pytest
 
 from minast.gpu import kernel_source
 from tests.emulated import needs_emulator
-from tests.gpu import test_kernels_log_mel, test_kernels_tf32
-from tests.gpu.test_mutations import edited, noticed, removed
+from tests.gpu import (
+    test_kernels,
+    test_kernels_adam,
+    test_kernels_class_attention,
+    test_kernels_log_mel,
+    test_kernels_tf32,
+    test_kernels_tokens,
+)
+from tests.gpu.test_mutations import attention as fused
+from tests.gpu.test_mutations import biased, edited, noticed, removed
 from tests.kernel_cases import ORDERS
 
 pytestmark = needs_emulator
 
-LOG_MEL, TF32 = "log_mel.cu", "attention_tf32.cu"
+LOG_MEL, TF32, COMMON = "log_mel.cu", "attention_tf32.cu", "common.cuh"
 
 
 def mel(put, rate=16000, version=2, bins=128):
@@ -37,6 +48,54 @@ def attention(put):
 def wide(put):
     test_kernels_tf32.check_attention(put, (2, 130, 1, 48), 2)
 
+
+def seeded(check, *args):
+    """A check of the other files, with this name and its own random numbers."""
+
+    def checked(put):
+        check(put, np.random.default_rng(4), *args)
+
+    checked.__name__ = check.__name__
+    return checked
+
+
+def softmax(dtype, R, C):
+    return seeded(test_kernels.test_softmax, dtype, R, C)
+
+
+def columns(R, C):
+    return seeded(test_kernels.test_column_sums_are_added, 1, "bfloat16", R, C)
+
+
+def gelu(R, C):
+    return seeded(test_kernels.test_gelu, "erf", "float16", (R, C))
+
+
+def pool(put):
+    test_kernels_tokens.check_pool(put, np.random.default_rng(4), "bfloat16", 3, 2, 9, 130)
+
+
+def unfold(shape):
+    return seeded(test_kernels.test_unfold, 1, "float32", shape, (10, 10))
+
+
+def gather(strides):
+    return seeded(test_kernels.test_unfold_backward_is_the_adjoint, "float16", (1, 70, 45), strides)
+
+
+def bce(put):
+    test_kernels.test_bce(put, np.random.default_rng(4), "float32", False, 5, 527)
+
+
+def norm(put):
+    test_kernels_adam.test_gradient_norm(put, 2_162_684)
+
+
+def few_queries(put):
+    test_kernels_class_attention.check_attend(put, "bfloat16", (1, 2, 7, 1, 64), True)
+
+
+delta, delta_biased = fused("float32", 2, (1, 50, 1, 32)), biased("float16", 5, (1, 50, 1, 32))
 
 huge, growing, unbiased, one = (
     test_kernels_tf32.check_huge_scores,
@@ -120,6 +179,50 @@ MUTATIONS = {
         TF32, ("row_delta[e / 2]", "row_delta[0]"), attention),
     "dk is not scaled": (TF32, ("dk[0], j, N, scale, scale", "dk[0], j, N, 1.0f, 1.0f"), attention),
     "the last row is not stored": (TF32, ("if (row < rows)", "if (row < rows - 1)"), attention),
+    # several loads in flight: what is kept raw
+    "halves of a word are exchanged": (
+        COMMON, (">> k * sizeof(T) % 4 * 8", ">> (1 - k) * sizeof(T) % 4 * 8"), softmax("bfloat16", 5, 128)),
+    "single elements fall on each other": (
+        COMMON, ("<< k * sizeof(T) % 4 * 8", "<< 0"), softmax("bfloat16", 7, 13)),
+    # a round too few, a place twice, an end missed
+    "every other stretch of a row is skipped": (
+        "softmax.cu", (r"STRETCH = AHEAD \* WARP \* 4", "STRETCH = 2 * AHEAD * WARP * 4"), softmax("float16", 3, 1214)),
+    "a stretch has the length of its row": (
+        "softmax.cu", (r"columns - at, lane, raw\);(?=\n.*\n.*\n      const int c)", "columns, lane, raw);"),
+        softmax("float32", 4, 516)),
+    "a row beyond the last": (
+        COMMON, ("r < rows ? columns - c : 0", "r <= rows ? columns - c : 0"), columns(16, 8)),
+    "a row ahead is taken twice": (
+        COMMON, ("r = first + a * step;", "r = first + a / 2 * step;"), columns(2500, 96)),
+    "rows are skipped": ("columns.cu", ("r += AHEAD * step", "r += 2 * AHEAD * step"), columns(8500, 7)),
+    "a row beyond the last has a gradient": (
+        "gelu.cu", ("if (r >= rows) break;", "if (r > rows) break;"), gelu(16, 13)),
+    "rows with GELU's gradient are skipped": (
+        "gelu.cu", ("first += AHEAD * step", "first += 2 * AHEAD * step"), gelu(4300, 4)),
+    "a third token is left out": ("tokens.cu", ("t < P; t += 2", "t < 2; t += 2"), pool),
+    "single elements beyond the last": (
+        COMMON, ("p[min(at + a * step, n - 1)]", "p[at + a * step]"), unfold((2, 37, 29))),
+    "a strip's frames run into each other": ("unfold.cu", removed("if (m >= bins) m -= bins;"), unfold((2, 37, 29))),
+    "a frame is passed over": ("unfold.cu", (" + (m >= bins);", ";"), unfold((2, 37, 29))),
+    "the end of a strip stays as it was": (
+        "unfold.cu", ("at += AHEAD * step", "at += 2 * AHEAD * step"), unfold((1, 17, 145))),
+    "a patch that is not there": ("unfold.cu", (" && at + e <= t.last;", ";"), gather((10, 10))),
+    "the last patch above is left out": ("unfold.cu", ("most >= 0", "most > 0"), gather((10, 10))),
+    "patches are skipped": ("unfold.cu", ("at += EACH", "at += 2 * EACH"), gather((16, 1))),
+    "the tile is read while it is written": ("unfold.cu", removed("__syncthreads();  // the tile is complete"),
+                                             gather((10, 10))),
+    "the last class counts for those that are not there": (
+        "loss.cu", ("if (first + a * WARP < classes) sum", "sum"), bce),
+    "gradients beyond the last": (
+        "adamw.cu", ("at + (AHEAD - 1) * stride + 4 <= n", "at + (AHEAD - 1) * stride <= n"), norm),
+    "a gradient is taken twice": ("adamw.cu", ("g + at + a * stride", "g + at + a / 2 * stride"), norm),
+    "a key beyond the last": ("class_attention.cu", ("mine && j < N", "mine && j <= N + 24"), few_queries),
+    "delta of rows that are not there": ("attention_backward.cu", ("r < rows ? 4 : 0", "4"), delta),
+    "delta has the first of its fours twice": (
+        "attention_backward.cu", ("load_raw<true>(dout + r * D + at + 16 * i", "load_raw<true>(dout + r * D + at"),
+        delta),
+    "delta has the bias of the first four": (
+        "attention_backward.cu", (r"h\) \* D \+ at \+ 16 \* i", "h) * D + at"), delta_biased),
 }  # fmt: skip
 
 

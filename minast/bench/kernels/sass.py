@@ -99,10 +99,10 @@ def counted(listing: str, name: str) -> list[Loop]:
 
 
 def section(listing: str, name: str) -> str:
-    """The code of the kernel template `name` in nvdisasm's text. Raises Error if it is not in there."""
-    wanted = f"{len(name)}{name}I"  # as it is mangled: its length, itself, template arguments
+    """The code of the kernel `name`, a template or not, in nvdisasm's text. Raises Error if it is not in there."""
+    wanted = re.compile(rf"(?<!\d){len(name)}{name}")  # as it is mangled: its length, itself
     for part in re.split(r"\n(?=\.text\.)", listing):
-        if wanted in part.split("\n", 1)[0]:
+        if wanted.search(part.split("\n", 1)[0]):
             return part
     raise Error(f"there is no code of {name}")
 
