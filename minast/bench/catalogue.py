@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from . import exported, scaling
-from .cpu import features, free_threaded, models, process, recordings
+from .cpu import cache, features, free_threaded, models, process, recordings
 from .cpu import kept as activations
 from .gpu import backends, latency, step, throughput
 from .gpu import memory as gpu_memory
@@ -46,6 +46,7 @@ CPU = {
     "profile": Entry(models.profile, "the layers that take longest"),
     "log-mel": Entry(features.against_torchaudio, "log-mel features of 10 s, compared with torchaudio"),
     "log-mel-transformers": Entry(features.against_transformers, "the same, compared with transformers' extractor"),
+    "cache": Entry(cache.fill, "features of 2000 files, computed and kept, beside a copy of files; takes 4 GB of disk"),
     "memory": Entry(memory, "peak memory of a training step of base; on a GPU too, if there is one"),
     "import": Entry(process.imports, "the time of `import minast`"),
     "predict": Entry(process.cold_start, "predict on one clip, as a whole process"),
@@ -66,7 +67,7 @@ DEVICE = {  # those that take --backend
     "memory": Entry(memory, "peak memory of a training step of base, 32 clips of 10 s, in bfloat16"),
 }
 ROWS = {**CPU, **DEVICE}
-ON_REQUEST = ("fewer", "profile", "kept", "free-threaded")  # not in a run that names no rows
+ON_REQUEST = ("cache", "fewer", "profile", "kept", "free-threaded")  # not in a run that names no rows
 TABLES = {
     "registers": Entry(registers.main, "registers, shared memory and spills of each kernel"),
     "sass": Entry(sass.main, "instructions in the innermost loops of the attention kernels"),

@@ -1,17 +1,19 @@
 """The rows of scan, listen and int8, at toy size: what they run and compare, not how long it takes."""
 
 import importlib.util
+import os
 
 import numpy as np
 import pytest
 
 from minast.bench import catalogue, exported, stored, table
-from minast.bench.cpu import models, recordings
+from minast.bench.cpu import cache, models, recordings
 from minast.bench.pytorch.twin import SETTINGS
 from minast.bench.row import Skip
 from minast.config import ModelConfig
 from minast.errors import Error
 from minast.model import AST
+from minast.training.feature_cache import FeatureCache
 
 
 @pytest.fixture(autouse=True)
@@ -91,3 +93,23 @@ def test_a_checkpoint_of_ones_own(trained, tones, tmp_path, command):
     assert accuracies[0] == accuracies[1] and np.ptp(accuracies) < 0.2
     status, _, err = command("bench", "import", "exported")
     assert status == 2 and "exported is a command, not a row" in err
+
+
+def test_cache(monkeypatch, tmp_path):
+    """Each filling writes all entries anew, beside a copy of as many bytes; the user's cache is left alone."""
+    monkeypatch.setattr(cache, "FILES", 5)
+    monkeypatch.setattr(cache, "SECONDS", 1)
+    monkeypatch.setenv("MINAST_CACHE", str(tmp_path / "users"))
+    found = []
+    monkeypatch.setattr(cache, "FeatureCache", lambda *a, **k: found.append(k) or FeatureCache(*a, **k))
+    (row,) = catalogue.ROWS["cache"].run(1)
+    assert len(found) == 3 and all(not kept["in_memory"] for kept in found)  # one is compared, two are timed
+    assert row.against == "a copy" and row.ratio > 0 and row.note == "reads 0 MB, writes 0 MB"
+    assert os.environ["MINAST_CACHE"] == str(tmp_path / "users") and not (tmp_path / "users").exists()
+
+
+def test_a_cache_that_keeps_nothing_is_no_row(monkeypatch):
+    monkeypatch.setattr(cache, "FILES", 5)
+    monkeypatch.setattr(FeatureCache, "_keep", lambda *_: False)
+    with pytest.raises(Error, match="the cache has kept 0 of 5 files"):
+        list(catalogue.ROWS["cache"].run(1))
