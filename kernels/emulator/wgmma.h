@@ -3,6 +3,9 @@
 // The result is computed when the instruction is issued, and kept apart: until wgmma.wait_group the accumulator's
 // registers are NaN. At the wait everything that the product may have read in the meantime must still be the same.
 #pragma once
+#include <array>
+#include <string>
+
 #include "block.h"
 #include "half.h"
 #include "proxy.h"
@@ -197,9 +200,19 @@ inline void wgmma_work(void* const* operand, uint32_t) {
     multiply<HalfFormat>(*t.worker, warp, p, o);
 }
 
+// With the number of its columns, for reports: "wgmma.mma_async n128"
+inline const char* product_name(int n) {
+  static const auto names = [] {
+    std::array<std::string, 33> all;
+    for (int i = 1; i < 33; i++) all[size_t(i)] = "wgmma.mma_async n" + std::to_string(8 * i);
+    return all;
+  }();
+  return n % 8 || n < 8 || n > 256 ? "wgmma.mma_async" : names[size_t(n / 8)].c_str();
+}
+
 void wgmma(WgmmaOperand& operand) {
   need_warpgroup(fiber(), "wgmma.mma_async", operand.file, operand.line);
-  collective(0xffffffffu, wgmma_work, &operand, "wgmma.mma_async", operand.file, operand.line);
+  collective(0xffffffffu, wgmma_work, &operand, product_name(operand.n), operand.file, operand.line);
 }
 
 struct WgmmaOrder {  // a lane's operand of the instructions around products

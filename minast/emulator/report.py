@@ -22,6 +22,7 @@ from . import disassembly, report_text
 from .counters import Counts
 
 TENSOR_FLOP = {"mma.sync": 2 * 16 * 8 * 16, "mma.sync tf32": 2 * 16 * 8 * 8}  # of one m16n8k16, one m16n8k8
+TENSOR_FLOP |= {f"wgmma.mma_async n{n}": 2 * 16 * n * 16 for n in range(8, 257, 8)}  # of a warp's quarter of m64nNk16
 
 
 @dataclass
@@ -193,8 +194,13 @@ class LaunchReport:
     @cached_property
     def not_counted(self) -> set[str]:
         """Instructions that took part in the launch and whose arithmetic and memory are not in any count."""
-        known = ("__sync", "__shfl", "__ballot", "__all", "__any", "__match", "ldmatrix", "mma.sync")
+        known = ("__sync", "__shfl", "__ballot", "__all", "__any", "__match", "ldmatrix", *TENSOR_FLOP, *_CLASS)
         return {what for _, what, *_ in self.counts.syncs if not what.startswith(known)}
+
+    @cached_property
+    def reads_by_descriptor(self) -> bool:
+        """Whether tensor cores have read shared memory themselves, as wgmma does: those reads are in no count."""
+        return any(what.startswith("wgmma.mma_async") for _, what, *_ in self.counts.syncs)
 
     @property
     def bytes_moved(self) -> int:
@@ -298,6 +304,8 @@ class Report:
 _FLOP = {"fma": 2, "add or multiply": 1}
 _CLASS = dict.fromkeys(TENSOR_FLOP, "tensor core")
 _CLASS |= {f"__syncthreads{s}": "barrier" for s in ("", "_count", "_and", "_or")} | {"__syncwarp": "warp barrier"}
+_CLASS |= {f"wgmma.{s}": "warpgroup order" for s in ("fence", "commit_group", "wait_group")}
+_CLASS |= {f"setmaxnreg.{s}": "setmaxnreg" for s in ("inc", "dec")}
 
 
 def _texts(source):

@@ -47,6 +47,8 @@ def _head(report):
     yield "  instructions of warps: " + (", ".join(f"{k} {v}" for k, v in report.mix.items()) or "none seen")
     if report.not_counted:
         yield "  NOT counted: what " + ", ".join(sorted(report.not_counted)) + " read and computed"
+    if report.reads_by_descriptor:
+        yield "  NOT counted: what wgmma.mma_async reads of shared memory"
     yield from _hardware(report)
 
 

@@ -259,8 +259,24 @@ def test_what_is_not_counted_is_said():
     r = report_of("exchanged", zeros(32))
     assert r.not_counted == set() and "NOT counted" not in str(r)
     r = report_of("exchanged", zeros(32))
-    r.counts.syncs[1, "wgmma.mma_async", "x.cu", 1] = (4, 128)
-    assert "NOT counted: what wgmma.mma_async read and computed" in str(r)
+    r.counts.syncs[1, "wmma.mma", "x.cu", 1] = (4, 128)
+    assert "NOT counted: what wmma.mma read and computed" in str(r)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "warpgroups", "rows", "keys"), [(128, 2, 128, 128), (150, 3, 192, 256), (50, 1, 64, 128)]
+)
+def test_products_of_warpgroups(tokens, warpgroups, rows, keys):
+    """Attention's two products, of whole tiles: rows x keys x 64, a multiply-add is two."""
+    qkv = np.random.default_rng(0).standard_normal((1, tokens, 3 * 64)).astype(np.float16)
+    with emulation(report=True) as report:
+        cuda.attention_forward(qkv, 1, version=7, warpgroups=warpgroups)
+    r = report[0]
+    assert r.total.tensor_flop == 4 * rows * keys * 64
+    assert r.mix["tensor core"] == 4 * rows // 64 * (keys // 128) * (64 // 16 + 128 // 16)  # four warps each
+    text = str(r)
+    assert r.not_counted == set() and "NOT counted: what wgmma.mma_async reads of shared memory" in text
+    assert "tensor cores" in text.split("at its published peaks")[1].splitlines()[0]
 
 
 def test_the_text():
