@@ -2,7 +2,7 @@
 # What has to be checked and measured where there is a GPU, in fifteen minutes: correctness first, then speed.
 #
 #   tests/gpu.sh                    parts 1, 2 and 3
-#   tests/gpu.sh 2 3                these parts
+#   tests/gpu.sh 2 3                these parts; 3 repeats what failed, as $OUT/failed.txt of 1 and 2 names it
 #   tests/gpu.sh --rehearse         the same steps without a GPU: emulator, stand-in for CuPy, toy sizes
 #   OUT=folder tests/gpu.sh         where results go (default: gpu-results)
 #
@@ -139,9 +139,10 @@ run() {
     small) step small 120 140 bash -c 'bench "$@"' - kernels --json "$OUT/small.json" ;;
     profile)
       profile='regex:attention_mma_lean|attention_mma_dkv|attention_mma_dq|gelu_backward_sums|residual_norm_backward'
-      step profile 60 150 bash -c 'tool "$@"' - ncu --target-processes all -k "$profile" --launch-skip 5 \
-        --launch-count 10 -- python -m tests.gpu.one_step "$backend"
+      step profile 60 150 bash -c 'tool "$@"' - ncu --target-processes all -k "$profile" --launch-skip 10 \
+        --launch-count 12 -- python -m tests.gpu.one_step "$backend"
       ;;
+    throughput) step throughput 100 30 bash -c 'bench "$@"' - throughput --json "$OUT/throughput.json" ;;
     sweep) step sweep 150 40 python -m tests.gpu.sweep "$backend" "$OUT/sweep.json" ;;
     *) say "there is no step $1" ;;
   esac
@@ -152,9 +153,9 @@ run_part() {
   case $1 in
     1) names=(versions kernels graphs train memcheck racecheck attention) ;;
     2) names=(whole small profile) ;;
-    3)  # what failed, once more; if nothing did, a sweep
+    3)  # what failed, once more; if nothing did, clips a second and a sweep
       mapfile -t names <"$failed"
-      [ ${#names[@]} -gt 0 ] || names=(sweep)
+      [ ${#names[@]} -gt 0 ] || names=(throughput sweep)
       ;;
   esac
   begin "$1" $(($1 == 3 ? limit / 2 : limit))
@@ -163,6 +164,6 @@ run_part() {
 
 for part in "${parts[@]}"; do run_part "$part"; done
 if [ -s "$failed" ]; then say "failed: $(paste -sd' ' "$failed")"; else say "all steps done"; fi
-say "tables: python -m minast.bench --from $OUT/attention.json $OUT/whole.json $OUT/small.json --readme kernels/README.md" \
+say "tables: python -m minast.bench --from $OUT/attention.json $OUT/whole.json $OUT/small.json $OUT/throughput.json --readme kernels/README.md" \
   "--ladder kernels/ladder.png"
 [ ! -s "$failed" ]

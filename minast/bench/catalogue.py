@@ -70,7 +70,7 @@ ROWS = {**CPU, **DEVICE}
 ON_REQUEST = ("cache", "fewer", "profile", "kept", "free-threaded")  # not in a run that names no rows
 TABLES = {
     "registers": Entry(registers.main, "registers, shared memory and spills of each kernel"),
-    "sass": Entry(sass.main, "instructions in the innermost loops of the attention kernels"),
+    "sass": Entry(sass.main, "instructions in the loops of attention, loads in flight of what only moves memory"),
     "launches": Entry(launches.main, "every launch and product of a training step, with bytes and FLOP"),
     "precision": Entry(precision.main, "gradients in TF32 and 16 bits against float32, tensor by tensor"),
     "scaling": Entry(scaling.main, "a step with 1 to 1024 GPUs, predicted; with mpiexec, measured beside it"),

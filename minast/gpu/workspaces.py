@@ -1,7 +1,8 @@
 """Scratch memory of cuBLAS, one for each stream: products on one stream run in order and share it, others must not.
 
 A captured graph contains the address of its capture stream's workspace, on whatever stream it is replayed. So each
-`executor.Executor` captures on a stream of its own, whose workspace goes with the executor.
+`executor.Executor` captures on a stream of its own, whose workspace goes with the executor. CuPy's per-thread default
+stream (CUPY_CUDA_PER_THREAD_DEFAULT_STREAM=1) has one address in all threads: there, a thread needs its own Stream.
 Source: NVIDIA's cuBLAS manual, cublasSetWorkspace, and section "CUDA Graphs Support".
 """
 

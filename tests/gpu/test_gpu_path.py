@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import types
 
 import numpy as np
 import pytest
@@ -229,6 +230,23 @@ def test_plain_memory_for_memcheck(cuda, monkeypatch):
     monkeypatch.setenv("MINAST_PLAIN_MEMORY", "yes")
     with pytest.raises(Error, match="MINAST_PLAIN_MEMORY is 'yes': it must be 1"):
         AST(CONFIG, "cuda")
+
+
+def test_the_kernels_that_memcheck_runs_are_in_plain_memory(cuda, monkeypatch):
+    """tests/gpu/each_kernel.py and the bench open the device before any model does."""
+    import cupy
+
+    from minast.bench.gpu.device import Device
+
+    pool = types.SimpleNamespace(free_all_blocks=lambda: None, free_bytes=lambda: 0)
+    runtime = types.SimpleNamespace(getDeviceProperties=lambda _: {"name": b"stand-in"}, memGetInfo=lambda: (80, 80))
+    monkeypatch.setattr(cupy, "get_default_memory_pool", lambda: pool, raising=False)
+    monkeypatch.setattr(cupy.cuda, "runtime", types.SimpleNamespace(**{**vars(cupy.cuda.runtime), **vars(runtime)}))
+    Device(gpu=True)
+    assert not cupy.empty(3).plain
+    monkeypatch.setenv("MINAST_PLAIN_MEMORY", "1")
+    Device(gpu=True)
+    assert cupy.empty(3).plain
 
 
 # -- batches ahead -----------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import pytest
 from minast import cuda, layers
 from minast.cuda import attention, choices
 from minast.errors import Error
+from minast.gpu import plain_memory
 from minast.launch import emulation
 from tests import kernel_cases
 from tests.gpu.test_kernels_attention import BACKWARD, FORWARD, check_bias, random_case
@@ -34,6 +35,7 @@ def put(request):
 
         if cupy.cuda.Device().compute_capability != "90":
             pytest.skip("the GPU has no wgmma")
+        plain_memory.apply(cupy)
         with kernel_cases.unwritten_is_nan(cupy):
             yield cupy.asarray
     else:

@@ -1,6 +1,7 @@
 """tests/gpu.sh, the script for the minutes with a GPU: rehearsed without one, on the emulator and the stand-in."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from minast.bench import stored
+from minast.bench.gpu.whole import REAL
+from minast.bench.kernels import launches
 from tests.kernel_cases import need_compiler
 
 SCRIPT = Path(__file__).resolve().parents[1] / "gpu.sh"
@@ -38,13 +41,26 @@ def test_a_rehearsal(tmp_path):
         "whole",
         "small",
         "profile",
+        "throughput",
         "sweep",
     ]:
         assert f"-- {name}: done" in said and (tmp_path / f"{name}.txt").stat().st_size
     assert said.startswith((tmp_path / "report.txt").read_text())
-    rows, about = stored.read([tmp_path / f"{name}.json" for name in ("attention", "whole", "small", "sweep")])
+    rows, about = stored.read(
+        [tmp_path / f"{name}.json" for name in ("attention", "whole", "small", "throughput", "sweep")]
+    )
     assert about["device"] == "emulator" and len(rows) > 90
     assert any("version 7 with 3 warpgroups" in row.name for row in rows)
+
+
+def test_the_profiler_sees_each_kernel_at_full_size():
+    """ncu counts launches of the kernels that its pattern names: those of base, in their order, from a dry run."""
+    text = SCRIPT.read_text()
+    pattern = re.search(r"profile='regex:(.*)'", text)[1]
+    skip, count = (int(re.search(rf"--launch-{what} (\d+)", text)[1]) for what in ("skip", "count"))
+    matching = [work for work in launches.step(REAL, 32, "bfloat16") if re.search(pattern, work.name)]
+    seen = {work.name.split("<")[0] for work in matching[skip : skip + count] if "1214" in work.shape}
+    assert seen == set(pattern.split("|"))
 
 
 def test_a_step_that_fails_leaves_the_others_and_comes_again_in_part_3(tmp_path):

@@ -18,6 +18,7 @@ from ...backend import why_no_gpu
 from ...bfloat16 import STORAGE, from_float32, to_float32
 from ...cuda.gemm import gemm
 from ...emulator import build as emulator_build
+from ...gpu import plain_memory
 from ..checks import check
 from ..pytorch import runtime
 from ..row import Skip
@@ -47,6 +48,7 @@ class Device:
         if gpu:
             import cupy
 
+            plain_memory.apply(cupy)
             self.xp = cupy
             self.release()  # what earlier rows and their libraries hold in reserve
             self.name = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)["name"].decode()
