@@ -1,5 +1,6 @@
 """The way through CuPy, on tests/fake_cupy.py: planned memory, CUDA graphs, cuBLAS, batches copied ahead."""
 
+import json
 import os
 import re
 import signal
@@ -8,6 +9,7 @@ import types
 import numpy as np
 import pytest
 
+import minast
 from minast import AST, ModelConfig
 from minast import cuda as layers
 from minast.cuda import cublas, log_mel
@@ -195,6 +197,29 @@ def test_features_are_computed_where_the_model_is(cuda, tones):
     cache = FeatureCache(data.clips, features, quiet=True, spectrograms=where)
     wanted = log_mel.log_mels([clip.read(features.rate).wave for clip in data.clips], xp=np)
     assert all(map(np.array_equal, cache, wanted)) and len(cache) == len(wanted) > 0
+
+
+def test_predict_and_scan_compute_features_where_the_model_is(cuda, command, tones, tmp_path, monkeypatch):
+    """The commands, through CuPy's arrays: what they say is what they say on the CPU."""
+    features = {"frames": 48, "mean": -5.0, "std": 4.0}
+    model = AST(ModelConfig.preset("nano", depth=1, frames=48, classes=2), "numpy")
+    minast.save(tmp_path / "model.npz", model, ["a", "b"], features)
+    sound = tones / "low" / "0.wav"
+    scan = ("--min-score", "0", "--format", "jsonl")
+    computed, real = [], log_mel.log_mels
+    monkeypatch.setattr(log_mel, "log_mels", lambda waves, *a, **k: computed.append(len(waves)) or real(waves, *a, **k))
+    said = {}
+    for backend in ("numpy", "cuda"):
+        status, printed, _ = command("predict", tmp_path / "model.npz", sound, "--json", "--backend", backend)
+        events = tmp_path / f"{backend}.jsonl"
+        scanned = command("scan", tmp_path / "model.npz", sound, "--out", events, *scan, "--backend", backend)[0]
+        assert status == scanned == 0
+        found = [json.loads(line) for line in events.read_text().splitlines()]
+        said[backend] = [row["probability"] for row in json.loads(printed)[0]["labels"]], [e["score"] for e in found]
+        assert bool(computed) == (backend == "cuda") and len(found) >= 1
+    assert len(computed) >= 2
+    for one, other in zip(said["numpy"], said["cuda"], strict=True):
+        np.testing.assert_allclose(one, other, atol=2e-4)
 
 
 @pytest.mark.parametrize("dtype", ["int32", "int64", "uint8"])
