@@ -36,10 +36,11 @@ class Remembered:
         """What was remembered of a path: its state, with the device that it is on now, and its digest."""
         key = _key(path)
         rows = self._do("SELECT value FROM digests WHERE path = ?", (key,))
-        if not rows or len(rows[0][0]) != VALUE.size:
+        kept = rows[0][0] if rows else None
+        if not isinstance(kept, bytes) or len(kept) != VALUE.size:  # a flipped bit can make it a number, text or NULL
             return default
-        *state, digest, checksum = VALUE.unpack(rows[0][0])
-        if zlib.crc32(key + rows[0][0][:-4]) != checksum:
+        *state, digest, checksum = VALUE.unpack(kept)
+        if zlib.crc32(key + kept[:-4]) != checksum:
             return default
         try:
             return (*state, os.stat(path).st_dev), digest

@@ -313,6 +313,14 @@ def test_a_damaged_memory_of_digests_costs_time_alone(own, tmp_path, monkeypatch
                 again._database.close()
 
 
+@pytest.mark.parametrize("kept", [None, 1, 0.5, "x" * remembered.VALUE.size, b"short", b"x" * remembered.VALUE.size])
+def test_what_a_damaged_row_may_hold_is_not_taken_for_a_digest(own, monkeypatch, kept):
+    monkeypatch.setattr(remembered.Remembered, "_do", lambda *_: [(kept,)])
+    path = str(next(own.rglob("*.wav")))
+    assert remembered.Remembered().get(path) is None
+    assert content.digest(path, remembered.Remembered()) == content.digest(path, {})
+
+
 # -- waveforms -----------------------------------------------------------------------------------------------------
 
 
