@@ -161,7 +161,7 @@ def test_two_ranks_on_one_gpu_and_no_nccl(connected, monkeypatch):
     monkeypatch.setattr(module, "NcclCommunicator", refuse)
     with pytest.raises(Error, match=r"INVALID_USAGE.*Is there a GPU for each"):
         connected()
-    monkeypatch.setitem(sys.modules, "cupy.cuda.nccl", None)
+    monkeypatch.delitem(sys.modules, "cupy.cuda.nccl")
     monkeypatch.delattr(sys.modules["cupy"].cuda, "nccl")
     with pytest.raises(Error, match="need NCCL, which cannot be loaded"):
         connected()
