@@ -4,4 +4,4 @@ import pytest
 
 from tests import fake_cupy
 
-fake_cupy.install(pytest.MonkeyPatch())  # nobody undoes it
+fake_cupy.install(pytest.MonkeyPatch(), late="all")  # nobody undoes it
