@@ -22,14 +22,12 @@ import numpy as np
 
 from . import arrays, device, libraries
 from .arrays import asarray, ndarray
-from .device import Stream, state
+from .device import CudaError, Stream, state
 from .libraries import Cublas
 
-__all__ = ["Cublas", "Stream", "asarray", "install", "modules", "ndarray", "state"]
+__all__ = ["Cublas", "CudaError", "Stream", "asarray", "install", "modules", "ndarray", "state"]
 
-ARRAYS = (
-    "ndarray empty zeros zeros_like empty_like asarray ascontiguousarray arange eye concatenate stack where copyto einsum"
-)
+ARRAYS = "ndarray empty zeros zeros_like empty_like asarray ascontiguousarray arange eye concatenate stack where copyto einsum"
 CUDA = "Device Stream Event MemoryPool using_allocator set_allocator get_elapsed_time runtime"
 
 
@@ -43,7 +41,10 @@ def module(name, **contents):
 
 def modules():
     """{name: module} of everything that minast and its tests import of CuPy."""
-    numbers = {name: getattr(np, name) for name in "float16 float32 float64 int32 int64 uint8 uint16 uint32".split()}
+    numbers = {
+        name: getattr(np, name)
+        for name in ["float16", "float32", "float64", "int32", "int64", "uint8", "uint16", "uint32"]
+    }
     fake = module("cupy", **numbers, RawModule=libraries.RawModule)
     fake.__dict__.update({name: getattr(arrays, name) for name in ARRAYS.split()})
     fake.__dict__.update({name: arrays.ufunc(getattr(np, name)) for name in arrays.UFUNCS.split()})

@@ -72,7 +72,9 @@ class ndarray:
         """A view; a new array where an index is an array or a list."""
         at = at if isinstance(at, tuple) else (at,)
         if any(isinstance(x, list | np.ndarray | ndarray) for x in at):
-            return fresh(lambda a, *at: a[at], self, *(asarray(x) if isinstance(x, list | np.ndarray) else x for x in at))
+            return fresh(
+                lambda a, *at: a[at], self, *(asarray(x) if isinstance(x, list | np.ndarray) else x for x in at)
+            )
         return ndarray(self.a[at if any(x is ... for x in at) else (*at, ...)])  # ...: one number is an array as well
 
     def __setitem__(self, at, value):
@@ -110,9 +112,9 @@ class ndarray:
         state.current.drain()
         return self.a.copy()
 
-    def set(self, x, stream=None):
-        assert x.flags.c_contiguous and x.dtype == self.dtype and x.shape == self.shape
-        address, size = x.ctypes.data, x.nbytes
+    def set(self, arr, stream=None):
+        assert arr.flags.c_contiguous and arr.dtype == self.dtype and arr.shape == self.shape
+        address, size = arr.ctypes.data, arr.nbytes
         if size == 0:
             return
 

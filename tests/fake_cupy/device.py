@@ -7,6 +7,7 @@ import weakref
 
 from minast.bench.gpu.device import STAND_IN
 
+
 class CudaError(Exception):
     pass
 

@@ -91,5 +91,3 @@ class Cublas:
         size = (step * (count - 1) + rows) * dtype.itemsize
         flat = np.frombuffer((ctypes.c_char * size).from_address(address), dtype)
         return np.lib.stride_tricks.as_strided(flat, (rows, count), (dtype.itemsize, step * dtype.itemsize))
-
-
