@@ -27,7 +27,11 @@ from .libraries import Cublas
 
 __all__ = ["Cublas", "CudaError", "Stream", "asarray", "install", "modules", "ndarray", "state"]
 
-ARRAYS = "ndarray empty zeros zeros_like empty_like asarray ascontiguousarray arange eye concatenate stack where copyto einsum"
+ARRAYS = (
+    "ndarray empty zeros zeros_like empty_like asarray ascontiguousarray arange eye concatenate stack where copyto "
+    "einsum"
+)
+NUMBERS = "float16 float32 float64 int32 int64 uint8 uint16 uint32"
 CUDA = "Device Stream Event MemoryPool using_allocator set_allocator get_elapsed_time runtime"
 
 
@@ -41,11 +45,8 @@ def module(name, **contents):
 
 def modules():
     """{name: module} of everything that minast and its tests import of CuPy."""
-    numbers = {
-        name: getattr(np, name)
-        for name in ["float16", "float32", "float64", "int32", "int64", "uint8", "uint16", "uint32"]
-    }
-    fake = module("cupy", **numbers, RawModule=libraries.RawModule)
+    fake = module("cupy", RawModule=libraries.RawModule)
+    fake.__dict__.update({name: getattr(np, name) for name in NUMBERS.split()})
     fake.__dict__.update({name: getattr(arrays, name) for name in ARRAYS.split()})
     fake.__dict__.update({name: arrays.ufunc(getattr(np, name)) for name in arrays.UFUNCS.split()})
     fake.get_default_memory_pool = device.get_default_memory_pool
@@ -63,7 +64,7 @@ def modules():
 
 
 def install(monkeypatch, late=None):
-    """Make `import cupy` find this, and so minast a GPU. late: see `State.begin`.   -> the Cublas that products reach"""
+    """Make `import cupy` find this, and so minast a GPU. late: see `State.begin`.   -> the Cublas behind products"""
     from minast import launch
     from minast.cuda import cublas
     from minast.gpu import workspaces

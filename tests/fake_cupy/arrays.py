@@ -71,10 +71,9 @@ class ndarray:
     def __getitem__(self, at):
         """A view; a new array where an index is an array or a list."""
         at = at if isinstance(at, tuple) else (at,)
-        if any(isinstance(x, list | np.ndarray | ndarray) for x in at):
-            return fresh(
-                lambda a, *at: a[at], self, *(asarray(x) if isinstance(x, list | np.ndarray) else x for x in at)
-            )
+        at = tuple(asarray(x) if isinstance(x, list | np.ndarray) else x for x in at)
+        if any(isinstance(x, ndarray) for x in at):
+            return fresh(lambda a, *at: a[at], self, *at)
         return ndarray(self.a[at if any(x is ... for x in at) else (*at, ...)])  # ...: one number is an array as well
 
     def __setitem__(self, at, value):
@@ -185,8 +184,8 @@ for _name in ("add", "sub", "mul", "truediv"):
 
 def empty(shape, dtype=float):
     """Memory full of NaN. It stays mapped when the array goes, since late work may still use it, as on a device."""
+    allocator, free = state.allocate(int(np.prod(shape)) * np.dtype(dtype).itemsize)
     out = aligned(shape, dtype)
-    allocator, free = state.allocate(out.nbytes)
     State.allocated += 1
     State.bytes += out.nbytes
     out.reshape(-1).view(np.uint8)[...] = 0xFF  # NaN in all floating types
