@@ -1,4 +1,4 @@
-"""The way through CuPy, on tests/fake_cupy.py: planned memory, CUDA graphs, cuBLAS, batches copied ahead."""
+"""The way through CuPy, on tests/fake_cupy: planned memory, CUDA graphs, cuBLAS, batches copied ahead."""
 
 import json
 import os

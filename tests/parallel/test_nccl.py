@@ -1,4 +1,4 @@
-"""Ranks through NCCL: the order of streams on tests/fake_cupy.py, with a stand-in for NCCL that has one rank.
+"""Ranks through NCCL: the order of streams on tests/fake_cupy, with a stand-in for NCCL that has one rank.
 
 On a machine with a GPU and CuPy the same steps run through NCCL itself, also with one rank.
 """
