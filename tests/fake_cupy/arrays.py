@@ -25,41 +25,52 @@ def refuse_host(*inputs):
 def fresh(function, *inputs, **named):
     """A new array of function(inputs), which is computed when its turn comes; or out, with the result in it."""
     refuse_host(*inputs)
-    out = named.pop("out", None)
+    out, given = named.pop("out", None), plain(inputs)
 
     def compute():
         with np.errstate(all="ignore"):  # a GPU does not warn
-            return np.asarray(function(*map(plain, inputs), **named))
+            return np.asarray(function(*given, **named))
 
     if out is not None:
         if not isinstance(out, ndarray):
             raise TypeError("output arguments must be cupy.ndarray")
-        state.current.do(lambda: np.copyto(out.a, compute(), casting="same_kind"))
+        into = plain(out)
+        state.current.do(lambda: np.copyto(into, compute(), casting="same_kind"))
         return out
     early = compute()  # while others are late, only its shape and type are right
     out = empty(early.shape, early.dtype)
+    into = plain(out)
     if state.current.prompt:
-        out.a[...] = early
+        into[...] = early
     else:
-        state.current.do(lambda: out.a.__setitem__(..., compute()))
+        state.current.do(lambda: into.__setitem__(..., compute()))
     return out
 
 
 class ndarray:
-    """A NumPy array `a` that is only touched in the order of the streams."""
+    """A NumPy array `a` that is only touched in the order of the streams.
+
+    memory: what it and its views hold on to. Queued work does not: it has addresses, as a GPU's has.
+    """
 
     __module__ = "cupy"
     __array_priority__ = 100
     device = Device()
 
-    def __init__(self, a):
-        self.a = a
+    def __init__(self, a, memory=None):
+        self.a, self.memory = a, memory
+
+    def seen(self, a):
+        """A view of the same memory."""
+        return ndarray(a, self.memory)
 
     shape, dtype, size, ndim, strides, itemsize, nbytes, flags = (
         property(lambda self, name=name: getattr(self.a, name))
         for name in ("shape", "dtype", "size", "ndim", "strides", "itemsize", "nbytes", "flags")
     )
-    T, real, imag = (property(lambda self, name=name: ndarray(getattr(self.a, name))) for name in ("T", "real", "imag"))
+    T, real, imag = (
+        property(lambda self, name=name: self.seen(getattr(self.a, name))) for name in ("T", "real", "imag")
+    )
     data = property(lambda self: Data(self.a.ctypes.data))
 
     def __len__(self):
@@ -74,28 +85,29 @@ class ndarray:
         at = tuple(asarray(x) if isinstance(x, list | np.ndarray) else x for x in at)
         if any(isinstance(x, ndarray) for x in at):
             return fresh(lambda a, *at: a[at], self, *at)
-        return ndarray(self.a[at if any(x is ... for x in at) else (*at, ...)])  # ...: one number is an array as well
+        return self.seen(self.a[at if any(x is ... for x in at) else (*at, ...)])  # ...: one number is an array as well
 
     def __setitem__(self, at, value):
         if isinstance(value, np.ndarray) and value.ndim:
             raise ValueError("non-scalar numpy.ndarray cannot be used for fill")  # as CuPy says
-        state.current.do(lambda: self.a.__setitem__(plain(at), plain(value)))
+        a, at, value = plain((self, at, value))
+        state.current.do(lambda: a.__setitem__(at, value))
 
     def reshape(self, *shape):
-        seen = self.a.reshape(*shape)
-        return ndarray(seen) if np.may_share_memory(seen, self.a) else fresh(lambda a: a.reshape(*shape), self)
+        a = self.a.reshape(*shape)
+        return self.seen(a) if np.may_share_memory(a, self.a) else fresh(lambda a: a.reshape(*shape), self)
 
     def ravel(self):
         return self.reshape(-1)
 
     def transpose(self, *axes):
-        return ndarray(self.a.transpose(*axes))
+        return self.seen(self.a.transpose(*axes))
 
     def swapaxes(self, axis1, axis2):
-        return ndarray(self.a.swapaxes(axis1, axis2))
+        return self.seen(self.a.swapaxes(axis1, axis2))
 
     def view(self, dtype):
-        return ndarray(self.a.view(dtype))
+        return self.seen(self.a.view(dtype))
 
     def fill(self, value):
         self[...] = value
@@ -113,13 +125,12 @@ class ndarray:
 
     def set(self, arr, stream=None):
         assert arr.flags.c_contiguous and arr.dtype == self.dtype and arr.shape == self.shape
-        address, size = arr.ctypes.data, arr.nbytes
+        address, size, a = arr.ctypes.data, arr.nbytes, self.a
         if size == 0:
             return
 
         def copy():  # reads what lies there by then
-            there = np.frombuffer((ctypes.c_char * size).from_address(address), self.dtype)
-            self.a[...] = there.reshape(self.shape)
+            a[...] = np.frombuffer((ctypes.c_char * size).from_address(address), a.dtype).reshape(a.shape)
 
         (stream or state.current).do(copy)
 
@@ -163,10 +174,11 @@ def _operator(name):
 def _in_place(name):
     def run(self, other):
         refuse_host(other)
+        a, other = plain((self, other))
 
         def change():
             with np.errstate(all="ignore"):
-                getattr(self.a, name)(plain(other))
+                getattr(a, name)(other)
 
         state.current.do(change)
         return self
@@ -182,19 +194,34 @@ for _name in ("add", "sub", "mul", "truediv"):
     setattr(ndarray, f"__i{_name}__", _in_place(f"__i{_name}__"))
 
 
+class Memory:
+    """Lives as long as the arrays on it."""
+
+
 def empty(shape, dtype=float):
-    """Memory full of NaN. It stays mapped when the array goes, since late work may still use it, as on a device."""
+    """Memory full of NaN. It stays mapped when its arrays are gone, since late work may still use it, as on a device.
+
+    From then on it is others': what its own stream does later overwrites it. So it is full of NaN again when that
+    stream comes so far, unless the driver gets it, which waits for everybody.
+    """
     allocator, free = state.allocate(int(np.prod(shape)) * np.dtype(dtype).itemsize)
-    out = aligned(shape, dtype)
+    out, memory, pool = aligned(shape, dtype), Memory(), getattr(allocator, "__self__", None)
     State.allocated += 1
     State.bytes += out.nbytes
-    out.reshape(-1).view(np.uint8)[...] = 0xFF  # NaN in all floating types
+    raw = out.reshape(-1).view(np.uint8)
+    raw[...] = 0xFF  # NaN in all floating types
     state.kept.append(out)
-    flat = np.frombuffer(memoryview(out.reshape(-1).view(np.uint8)), out.dtype, out.size)  # what all views refer to
-    weakref.finalize(flat, free).atexit = False
-    made = ndarray(flat.reshape(out.shape))
-    made.pool, made.plain = getattr(allocator, "__self__", None), allocator is None
+    weakref.finalize(memory, gone, raw, free, pool, state.current, state.current.recording).atexit = False
+    made = ndarray(out, memory)
+    made.pool, made.plain = pool, allocator is None
     return made
+
+
+def gone(raw, free, pool, stream, recording):
+    """All arrays on this memory are gone. recording: what `stream` recorded when the memory was allocated."""
+    free()
+    if pool is State.pool or (recording is not None and stream.recording is recording):
+        stream.do(lambda: raw.fill(0xFF))
 
 
 def aligned(shape, dtype):
@@ -278,7 +305,7 @@ def einsum(subscripts, *operands):
 
 
 def sliding_window_view(x, window_shape, axis=None):
-    return ndarray(np.lib.stride_tricks.sliding_window_view(x.a, window_shape, axis))
+    return x.seen(np.lib.stride_tricks.sliding_window_view(x.a, window_shape, axis))
 
 
 def rfft(a, n=None, axis=-1):

@@ -83,6 +83,22 @@ def test_what_is_queued_is_computed_in_its_turn(cupy):
     assert view.get().tolist() == [7, 7] and copy.get().tolist() == [1, 3] and int(sums) == 6
 
 
+@pytest.mark.parametrize("waits", [True, False])
+def test_memory_that_is_given_back_is_others(cupy, waits):
+    """Another stream that still reads it must have been waited for; its own stream's work is in order anyway."""
+    x, side = cupy.arange(4), cupy.cuda.Stream(non_blocking=True)
+    null, twice = cupy.cuda.get_current_stream(), x + x
+    with side:
+        side.wait_event(null.record())
+        copy = x.copy()
+    if waits:
+        null.wait_event(side.record())
+    del x
+    assert twice.get().tolist() == [0, 2, 4, 6]  # waits for the null stream alone
+    with side:
+        assert (copy.get().tolist() == [0, 1, 2, 3]) == waits
+
+
 def test_the_backend_cupy_is_the_reference(cupy):
     ((x, y),) = batches(1)
     found = []
