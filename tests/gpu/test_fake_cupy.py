@@ -10,6 +10,7 @@ import pytest
 
 from minast import AST
 from minast.bench import runner
+from minast.bench.gpu import backends
 from minast.bench.gpu.device import STAND_IN, Device
 from tests import fake_cupy
 from tests.gpu.test_gpu_path import CONFIG, batches
@@ -116,6 +117,10 @@ def test_its_sizes_are_toys_and_it_fills_no_page(cupy, command, tmp_path, monkey
     device = Device(gpu=True)
     assert device.toy and device.name == STAND_IN and device.flush.nbytes < 2**20
     assert device.copy_bandwidth(1) > 0 and device.gemm_peak(1, "bfloat16") > 0
+    rows = backends.backends(1, "cupy")
+    assert [(row.device, row.name) for row in rows] == [
+        (STAND_IN, f"cupy: toy, {job}, batch 2") for job in backends.JOBS
+    ]
     monkeypatch.setattr(runner, "measure", None)
     status, _, err = command("bench", "attention", "--backend", "cuda", "--ladder", tmp_path / "l.png")
     assert status == 2 and "this run has no GPU" in err
