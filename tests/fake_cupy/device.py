@@ -139,14 +139,15 @@ class State(threading.local):
         """A fresh device. late: which streams lag: "compute" the null stream, "copy" the others, "all", or None."""
         State.late_streams = late in ("copy", "all")
         State.null = Stream(late=late in ("compute", "all"))
+        State.driver = Driver()
         State.pool = MemoryPool()  # CuPy's default
-        State.default, State.taken = State.pool.malloc, 0  # the latter: bytes that the driver gave, to pools as well
+        State.default = State.pool.malloc
         State.allocated = State.bytes = 0  # arrays and their bytes, so far
         State.kept, State.graphs = [], weakref.WeakSet()  # the latter: those that somebody can still replay
         self.streams, self.allocator = [], UNSET
 
     def allocate(self, size):
-        """`size` bytes by the allocator of the context, or of all threads.   -> what has to be told when they go"""
+        """`size` bytes by the allocator of the context, or of all threads.   -> the allocator, what frees them"""
         own = self.allocator is not UNSET
         if self.current.recording is not None and not own:
             raise CudaError("what a graph replays would lie in memory that others get")
@@ -162,31 +163,37 @@ class OutOfMemoryError(MemoryError):
     pass
 
 
-def take(size):
-    """Bytes from the driver, or back to it."""
-    if State.taken + size > MEMORY:
-        raise OutOfMemoryError(f"Out of memory allocating {size:,} bytes (allocated so far: {State.taken:,} bytes).")
-    State.taken += size
+class Driver:
+    """Gives the device's memory to pools, and to who asks for it directly. taken: bytes."""
+
+    def __init__(self):
+        self.taken = 0
+
+    def take(self, size):
+        if self.taken + size > MEMORY:
+            raise OutOfMemoryError(f"Out of memory allocating {size:,} bytes (allocated so far: {self.taken:,} bytes).")
+        self.taken += size
 
 
 def malloc(size):
     """Memory of its own.   -> the function that frees it"""
-    take(size)
-    return lambda: take(-size)
+    driver = State.driver
+    driver.take(size)
+    return lambda: driver.take(-size)
 
 
 class MemoryPool:
     """Counts what its arrays use, and what it took from the driver for them and keeps. A free byte fits any array."""
 
     def __init__(self):
-        self.used = self.total = 0
+        self.driver, self.used, self.total = State.driver, 0, 0
 
     def malloc(self, size):
         """-> the function that gives the memory back to the pool"""
         size = -(-size // 512) * 512
         with state.lock:
             if (missing := self.used + size - self.total) > 0:
-                take(missing)
+                self.driver.take(missing)
                 self.total += missing
             self.used += size
         return lambda: self.give(size)
@@ -206,11 +213,11 @@ class MemoryPool:
 
     def free_all_blocks(self, stream=None):
         with state.lock:
-            take(-self.free_bytes())
+            self.driver.take(-self.free_bytes())
             self.total = self.used
 
-    def __del__(self):  # what arrays still use is not counted any more
-        State.taken -= self.total
+    def __del__(self):  # by now no array is left: each holds on to `give`
+        self.driver.take(-self.total)
 
 
 UNSET, MEMORY = object(), 2**30  # no allocator of a context's own; the device's bytes
@@ -264,5 +271,5 @@ runtime = types.SimpleNamespace(
     getDeviceCount=lambda: 1,
     runtimeGetVersion=lambda: 13000,
     getDeviceProperties=lambda device: {"name": STAND_IN.encode(), "totalGlobalMem": MEMORY, "major": 9, "minor": 0},
-    memGetInfo=lambda: (MEMORY - State.taken, MEMORY),
+    memGetInfo=lambda: (MEMORY - State.driver.taken, MEMORY),
 )
