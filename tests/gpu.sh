@@ -3,7 +3,7 @@
 #
 #   tests/gpu.sh                    parts 1, 2 and 3
 #   tests/gpu.sh 2 3                these parts; 3 repeats what failed, as $OUT/failed.txt of 1 and 2 names it
-#   tests/gpu.sh --rehearse         the same steps without a GPU: emulator, stand-in for CuPy, toy sizes
+#   tests/gpu.sh --rehearse         the same steps without a GPU, on tests/fake_cupy at toy sizes; kernels in the emulator
 #   OUT=folder tests/gpu.sh         where results go (default: gpu-results)
 #
 # Each step has a time limit, and so has each part. A step that fails leaves the others. $OUT gets the full output of
@@ -28,10 +28,10 @@ mkdir -p "$OUT" || exit 2
 report=$OUT/report.txt failed=$OUT/failed.txt
 touch "$failed"
 
+backend=cuda rounds=7 where="cuda" graphs="cuda" limit=330
 if $rehearse; then
-  backend=emulator rounds=1 where="forward and softmax" graphs="stand-in and five_steps" limit=330
-else
-  backend=cuda rounds=7 where="cuda" graphs="cuda" limit=330
+  rounds=1 where="softmax and (forward or cuda)" graphs="cuda and five_steps"
+  export PYTHONPATH=$PWD/tests/stand_in:$PYTHONPATH
 fi
 
 say() { printf '%s\n' "$*" | tee -a "$report"; }

@@ -7,7 +7,7 @@ from ..backend import GPU, why_no_gpu
 from ..errors import Error
 from . import machine, readme, table
 from .gpu import ladder, tables
-from .gpu.device import EMULATED
+from .gpu.device import EMULATED, STAND_IN, gpu_name
 from .gpu.rows import DeviceRow
 from .row import Row
 
@@ -72,5 +72,5 @@ def _refuse_emulator(path, backend, what):
 
 
 def _refuse_without_gpu(path, backend, backends, what):
-    if backend not in (None, *backends) or why_no_gpu():
+    if backend not in (None, *backends) or why_no_gpu() or gpu_name() == STAND_IN:
         raise Error(f"{path}: {what} contains GPU measurements only, and this run has no GPU.")

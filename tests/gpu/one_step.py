@@ -7,12 +7,13 @@ python -m tests.gpu.one_step emulator      a toy, without a GPU
 import sys
 
 from minast.bench.gpu.backends import Side
+from minast.bench.gpu.device import open_device
 from minast.bench.gpu.whole import REAL, TOY
 
 
 def main(backend: str, batch: int = 32, steps: int = 3) -> None:
     """Run the steps and print the last loss."""
-    config, batch = (REAL, batch) if backend == "cuda" else (TOY, 2)
+    config, batch = (TOY, 2) if open_device(backend).toy else (REAL, batch)
     side = Side(backend, config, batch, "bfloat16")
     for _ in range(steps):
         loss, _ = side.model.loss_and_grad(side.x, side.y, add=False)

@@ -41,7 +41,7 @@ def makers(device: Device, rounds: int) -> Iterator[tuple[str, Callable[[], Devi
             if case.name.startswith(SUMS):
                 named = case._replace(name=f"{case.name}, {groups} blocks", torch=None, half=None)
                 yield named.name, partial(with_groups, groups, partial(alone, device, named, rounds, ceiling))
-    B, H, N, D = attention.REAL if device.gpu else attention.TOY
+    B, H, N, D = attention.TOY if device.toy else attention.REAL
     qkv = cast(device.normal(B, N, 3 * H * D), DTYPE)
     for fragments in (1, 2):
         name = f"attention, version 6, {fragments} fragments, {DTYPE}"

@@ -1,26 +1,35 @@
 """What minast takes from CuPy exists in the CuPy that is installed, by these names: it needs no GPU to look."""
 
 import importlib
+import inspect
+import re
 
 import pytest
 
 from minast.cuda import cublas
+from tests import fake_cupy
 
 cupy = pytest.importorskip("cupy", reason="CuPy is not installed")
 
 NAMES = {
     "cupy": "ndarray empty empty_like zeros zeros_like asarray ascontiguousarray concatenate where from_dlpack isnan "
-    "square RawModule",
+    "square RawModule arange eye stack copyto einsum get_default_memory_pool abs divide exp log log1p maximum multiply "
+    "sqrt tanh float32 float64",
+    "cupy.fft": "rfft",
+    "cupy.lib.stride_tricks": "sliding_window_view",
+    "cupy.random": "default_rng",
+    "cupy.random.Generator": "standard_normal random",
     "cupyx": "empty_pinned",
+    "cupyx.scipy.special": "erf",
     "cupy.cuda": "Device Event Graph MemoryPool Stream get_current_stream using_allocator set_allocator "
     "get_elapsed_time",
     "cupy.cuda.runtime": "getDeviceCount getDeviceProperties memGetInfo runtimeGetVersion",
     "cupy.cuda.Stream": "begin_capture end_capture record wait_event synchronize null __enter__ __exit__",
     "cupy.cuda.Event": "record synchronize",
     "cupy.cuda.Graph": "launch",
-    "cupy.cuda.Device": "compute_capability attributes id",
-    "cupy.cuda.MemoryPool": "malloc free_all_blocks total_bytes",
-    "cupy.ndarray": "get set copy view data device flags strides",
+    "cupy.cuda.Device": "compute_capability attributes id synchronize",
+    "cupy.cuda.MemoryPool": "malloc free_all_blocks free_bytes total_bytes",
+    "cupy.ndarray": "get set copy view data device flags strides fill",
     "cupy.RawKernel": "max_dynamic_shared_size_bytes __call__",
 }
 
@@ -38,6 +47,46 @@ def found(path):
 def test_names(path):
     missing = [name for name in NAMES[path].split() if not hasattr(found(path), name)]
     assert not missing
+
+
+OWN = "__(module|doc|dict|weakref|name|spec|package|loader|hash|init|del)__|_name|give"  # not CuPy's
+
+
+def offered():
+    """(path, value) of what the stand-in's modules, and its classes that minast uses most, have."""
+    made = fake_cupy.modules() | {
+        "cupy.ndarray": fake_cupy.ndarray,
+        "cupy.cuda.MemoryPool": fake_cupy.device.MemoryPool,
+        "cupy.random.Generator": fake_cupy.arrays.Generator,
+    }
+    return [
+        (f"{path}.{name}", value)
+        for path, each in made.items()
+        for name, value in vars(each).items()
+        if not re.fullmatch(OWN, name)
+    ]
+
+
+def parameters(function):
+    """The names of a function's parameters; None if it takes any. Cython's are in the first line of the docstring."""
+    try:
+        taken = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        written = re.search(r"\((.*?)\)", function.__doc__ or "")
+        return [part.split("=")[0].split()[-1].strip("*") for part in written[1].split(",")] if written else None
+    return (
+        None if any(p.kind is p.VAR_KEYWORD for p in taken) else [p.name for p in taken if p.kind != p.VAR_POSITIONAL]
+    )
+
+
+def test_the_stand_in_offers_what_cupy_has():
+    """No other names, and no other parameters."""
+    for path, ours in offered():
+        module, name = path.rsplit(".", 1)
+        theirs = getattr(found(module), name)  # AttributeError: CuPy has no such name
+        if inspect.isfunction(ours) and not name.startswith("__"):
+            known = parameters(theirs)
+            assert known is None or set(parameters(ours)) <= {*known, "self"}, (path, known)
 
 
 def test_how_they_are_called():

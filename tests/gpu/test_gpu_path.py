@@ -1,10 +1,9 @@
-"""The way through CuPy, on tests/fake_cupy.py: planned memory, CUDA graphs, cuBLAS, batches copied ahead."""
+"""The way through CuPy, on tests/fake_cupy: planned memory, CUDA graphs, cuBLAS, batches copied ahead."""
 
 import json
 import os
 import re
 import signal
-import types
 
 import numpy as np
 import pytest
@@ -263,10 +262,6 @@ def test_the_kernels_that_memcheck_runs_are_in_plain_memory(cuda, monkeypatch):
 
     from minast.bench.gpu.device import Device
 
-    pool = types.SimpleNamespace(free_all_blocks=lambda: None, free_bytes=lambda: 0)
-    runtime = types.SimpleNamespace(getDeviceProperties=lambda _: {"name": b"stand-in"}, memGetInfo=lambda: (80, 80))
-    monkeypatch.setattr(cupy, "get_default_memory_pool", lambda: pool, raising=False)
-    monkeypatch.setattr(cupy.cuda, "runtime", types.SimpleNamespace(**{**vars(cupy.cuda.runtime), **vars(runtime)}))
     Device(gpu=True)
     assert not cupy.empty(3).plain
     monkeypatch.setenv("MINAST_PLAIN_MEMORY", "1")

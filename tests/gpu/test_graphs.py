@@ -1,6 +1,6 @@
 """CUDA graphs: what is replayed is what is launched one by one, bit for bit. On a GPU if there is one.
 
-The same tests run on tests/fake_cupy.py, so that they are tried where there is no GPU.
+The same tests run on tests/fake_cupy, so that they are tried where there is no GPU.
 """
 
 import gc

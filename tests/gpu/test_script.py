@@ -1,4 +1,4 @@
-"""tests/gpu.sh, the script for the minutes with a GPU: rehearsed without one, on the emulator and the stand-in."""
+"""tests/gpu.sh, the script for the minutes with a GPU: rehearsed without one, on the stand-in for CuPy."""
 
 import os
 import re
@@ -9,8 +9,12 @@ from pathlib import Path
 import pytest
 
 from minast.bench import stored
+from minast.bench.gpu import tables
+from minast.bench.gpu.device import LIBRARY, STAND_IN, UNREAL
 from minast.bench.gpu.whole import REAL
 from minast.bench.kernels import launches
+from minast.errors import Error
+from minast.gpu import workspaces
 from tests.kernel_cases import need_compiler
 
 SCRIPT = Path(__file__).resolve().parents[1] / "gpu.sh"
@@ -49,8 +53,14 @@ def test_a_rehearsal(tmp_path):
     rows, about = stored.read(
         [tmp_path / f"{name}.json" for name in ("attention", "whole", "small", "throughput", "sweep")]
     )
-    assert about["device"] == "emulator" and len(rows) > 90
+    assert about["device"] == STAND_IN and len(rows) > 90
+    assert all(row.note.endswith(UNREAL[STAND_IN]) and not any(g.reached for g in row.goals) for row in rows)
     assert any("version 7 with 3 warpgroups" in row.name for row in rows)
+    assert sum(LIBRARY in row.libraries for row in rows) > 50  # the reference on CuPy's arrays
+    (memory,) = (row for row in rows if row.job == "memory")
+    assert memory.ours * 2**30 > 2 * workspaces.BYTES  # of the null stream and of the graphs'
+    with pytest.raises(Error, match="nothing was measured on a GPU"):
+        tables.refuse("README.md", rows)
 
 
 def test_the_profiler_sees_each_kernel_at_full_size():

@@ -1,4 +1,4 @@
-"""Ranks through NCCL: the order of streams on tests/fake_cupy.py, with a stand-in for NCCL that has one rank.
+"""Ranks through NCCL: the order of streams on tests/fake_cupy, with a stand-in for NCCL that has one rank.
 
 On a machine with a GPU and CuPy the same steps run through NCCL itself, also with one rank.
 """
@@ -161,7 +161,7 @@ def test_two_ranks_on_one_gpu_and_no_nccl(connected, monkeypatch):
     monkeypatch.setattr(module, "NcclCommunicator", refuse)
     with pytest.raises(Error, match=r"INVALID_USAGE.*Is there a GPU for each"):
         connected()
-    monkeypatch.setitem(sys.modules, "cupy.cuda.nccl", None)
+    monkeypatch.delitem(sys.modules, "cupy.cuda.nccl")
     monkeypatch.delattr(sys.modules["cupy"].cuda, "nccl")
     with pytest.raises(Error, match="need NCCL, which cannot be loaded"):
         connected()

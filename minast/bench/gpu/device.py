@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import ModuleType
+from typing import NamedTuple
 
 import numpy as np
 
@@ -25,6 +26,11 @@ from ..row import Skip
 from ..timing import PAUSE, beside, interleaved
 
 EMULATED, CPU = "emulator", "CPU"  # names of the devices that are no GPU
+STAND_IN = "stand-in for CuPy"  # nor is this, which answers as one: tests/gpu.sh --rehearse runs on it
+UNREAL = {  # what rows of these say
+    EMULATED: "emulated: says nothing about a GPU",
+    STAND_IN: "on the stand-in for CuPy: says nothing about a GPU",
+}
 LIBRARY = "layers.py on CuPy"  # the column of our reference on the GPU
 # Why that column is empty: minast stores bfloat16 as uint16, in which layers.py cannot compute. CuPy 14 has a dtype
 # bfloat16 where ml_dtypes is installed, which minast does without.
@@ -35,13 +41,27 @@ DTYPES = tuple(STORAGE)
 TOLERANCE = {"float32": 2e-5, "tf32": 3e-3, "float16": 3e-3, "bfloat16": 2e-2}
 
 
+class Probes(NamedTuple):
+    """flush: bytes of the buffer that empties the L2 cache, at most; copy: bytes of a copy; product: n of a product."""
+
+    flush: int = 2**30
+    copy: int = 2**30
+    product: int = 8192
+
+
+TOY_PROBES = Probes(2**16, 2**16, 64)
+
+
 class Device:
     """The GPU with CuPy's arrays, or the emulator with NumPy's.
 
-    gpu: is it a GPU?; xp: CuPy or NumPy; name: the GPU's, or "emulator".
+    gpu: is it a GPU?; xp: CuPy or NumPy; name: the GPU's, or "emulator"; toy: its times mean nothing, and sizes are
+    small.
     """
 
     pause = 0  # seconds before each call that is not on a GPU: the emulator's times mean nothing
+    toy = property(lambda self: not self.gpu or self.name in UNREAL)
+    probes = property(lambda self: TOY_PROBES if self.toy else Probes())
 
     def __init__(self, gpu: bool):
         self.gpu, self.xp, self.name, self.flush = gpu, np, EMULATED, None
@@ -51,8 +71,8 @@ class Device:
             plain_memory.apply(cupy)
             self.xp = cupy
             self.release()  # what earlier rows and their libraries hold in reserve
-            self.name = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)["name"].decode()
-            self.flush = cupy.empty(min(2**30, self.free() // 8), np.uint8)
+            self.name = gpu_name()
+            self.flush = cupy.empty(min(self.probes.flush, self.free() // 8), np.uint8)
 
     def free(self) -> int:
         """Bytes of GPU memory that can still be allocated."""
@@ -135,13 +155,18 @@ class Device:
         """PyTorch, to compare with. Raises Skip if it is not installed or has no CUDA."""
         return runtime.with_cuda()
 
-    def copy_bandwidth(self, rounds: int, size: int = 2**30) -> float:
-        """Bytes per second, read and written, of copying `size` bytes within the device's memory."""
+    def copy_bandwidth(self, rounds: int, size: int | None = None) -> float:
+        """Bytes per second, read and written, of copying `size` bytes within the device's memory: by default 1 GiB."""
+        size = size or self.probes.copy
         a, b = self.xp.zeros(size // 4, np.float32), self.xp.empty(size // 4, np.float32)
         return 2 * size / self.median(lambda: self.xp.copyto(b, a), rounds)
 
-    def gemm_peak(self, rounds: int, dtype: str, n: int = 8192) -> float:
-        """FLOP/s of cuBLAS on an n x n x n product, 2 n^3 FLOP: float32 without TF32, all with float32 sums."""
+    def gemm_peak(self, rounds: int, dtype: str, n: int | None = None) -> float:
+        """FLOP/s of cuBLAS on an n x n x n product, 2 n^3 FLOP: float32 without TF32, all with float32 sums.
+
+        n: by default 8192.
+        """
+        n = n or self.probes.product
         stored = "float32" if dtype == "tf32" else dtype
         a, b = (cast(self.normal(n, n, seed=seed), stored) for seed in (1, 2))
         c = self.xp.empty_like(a)
@@ -162,6 +187,13 @@ class Processor(Device):
     def __init__(self):
         super().__init__(gpu=False)
         self.name = CPU
+
+
+def gpu_name() -> str:
+    """The name of the current GPU."""
+    import cupy
+
+    return cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)["name"].decode()
 
 
 def open_device(backend: str | None = None) -> Device:

@@ -2,8 +2,8 @@
 
 import tracemalloc
 
+from ...gpu import workspaces
 from ...gpu.graph import Graph
-from ...gpu.workspaces import workspaces
 from ..libraries import errors_as_skips
 from ..pytorch import memory as theirs
 from ..row import Skip
@@ -72,7 +72,7 @@ def held(device: Device, job: Job) -> int:
         for _ in range(3):
             ours.step()
         graphs = [g for g in ours.model.executor.graphs.values() if isinstance(g, Graph)]
-        beside = [g.pool.total_bytes() for g in graphs] + [room.nbytes for room in workspaces.values()]
+        beside = [g.pool.total_bytes() for g in graphs] + [room.nbytes for room in workspaces.workspaces.values()]
         return pool.total_bytes() - before + sum(beside)
     tracemalloc.start()
     try:

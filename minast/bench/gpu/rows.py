@@ -7,7 +7,7 @@ import numpy as np
 
 from ..row import Row
 from ..table import package_versions
-from .device import CPU, EMULATED, Device
+from .device import CPU, UNREAL, Device
 
 CUPY = "cupy-cuda13x", "cupy-cuda12x"  # the packages it comes in
 
@@ -89,10 +89,10 @@ def row(
     rate = amount / value / scale
     share = rate * scale / ceiling if ceiling else None
     against = min(ratios, key=ratios.get, default="")
-    emulated = "emulated: says nothing about a GPU" if device.name == EMULATED else ""
-    judged = [_judged(goal, ratios, share, known=not emulated) for goal in goals]
+    unreal = UNREAL.get(device.name, "")
+    judged = [_judged(goal, ratios, share, known=not unreal) for goal in goals]
     missing = [f"{library}: {why}" for library, why in without.items()]
-    notes = [speed(rate, rate_unit), f"{share:.1%} of {kind}" if ceiling else "", note, *missing, emulated]
+    notes = [speed(rate, rate_unit), f"{share:.1%} of {kind}" if ceiling else "", note, *missing, unreal]
     return DeviceRow(
         name,
         value,
@@ -138,8 +138,8 @@ def in_column(library: str, column: str) -> bool:
 
 
 def measured(rows: Iterable[Row]) -> list[DeviceRow]:
-    """Those of a real GPU: neither the emulator's nor a CPU backend's."""
-    return [r for r in rows if isinstance(r, DeviceRow) and r.device not in (EMULATED, CPU)]
+    """Those of a real GPU: neither the emulator's, nor a stand-in's, nor a CPU backend's."""
+    return [r for r in rows if isinstance(r, DeviceRow) and r.device not in (*UNREAL, CPU)]
 
 
 def facts(rows: Iterable[Row]) -> dict[str, str]:

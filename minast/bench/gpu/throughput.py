@@ -32,7 +32,7 @@ WAYS = {f"{EAGER}: {p}": (p, False) for p in theirs.PRECISIONS} | {
 def throughput(rounds: int, backend: str | None = None) -> Iterator[DeviceRow]:
     """A row for each batch size."""
     device = open_device(backend)
-    batches = BATCHES if device.gpu else TOY_BATCHES
+    batches = TOY_BATCHES if device.toy else BATCHES
     return each((f"throughput of batch {batch}", partial(batch_row, device, batch, rounds)) for batch in batches)
 
 

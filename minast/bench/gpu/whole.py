@@ -46,7 +46,7 @@ class Job:
 
 def make_job(device: Device, batch: int, backward: bool = True) -> Job:
     """The job for a device. batch: clips on a GPU, at most 2 of a toy. backward: with loss and gradients."""
-    config, batch = (REAL, batch) if device.gpu else (TOY, min(batch, 2))
+    config, batch = (TOY, min(batch, 2)) if device.toy else (REAL, batch)
     side = Side("cuda" if device.gpu else "numpy", config, batch)
     x, y, w = to_numpy(side.x), to_numpy(side.y), {name: to_numpy(a) for name, a in side.model.w.items()}
     job = Job(config, x, y, {name: a.copy() for name, a in w.items()}, to_numpy(side.forward()))

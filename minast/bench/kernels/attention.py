@@ -225,4 +225,4 @@ def _backward(qkv, do, heads):
 def attention(rounds: int, backend: str | None = None) -> Iterator[DeviceRow]:
     """The rows of the attention kernels. Raises Skip without a GPU, unless the backend is the emulator."""
     device = open_device(backend)
-    return measure(device, REAL if device.gpu else TOY, rounds)
+    return measure(device, TOY if device.toy else REAL, rounds)

@@ -30,7 +30,7 @@ PER_CLIP = 2**29  # bytes: GELU's arrays, those of the reference, and its tempor
 
 def sizes(device: Device) -> Sizes:
     """The real sizes, with fewer clips on a GPU with less memory; toy sizes for the emulator."""
-    return Sizes(B=device.fitting(REAL.B, PER_CLIP)) if device.gpu else TOY
+    return TOY if device.toy else Sizes(B=device.fitting(REAL.B, PER_CLIP))
 
 
 def libraries(device: Device, case: Case, wanted: tuple, dtype: str) -> tuple[dict[str, Callable], dict[str, str]]:
