@@ -2,6 +2,7 @@
 
 import importlib.util
 import math
+import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from .params import Views
 
 BACKENDS = ("numpy", "fast", "cupy", "cuda", "emulator")
 GPU = ("cupy", "cuda")  # backends that need one
+VARIABLE = "MINAST_BACKEND"  # the backend where none is asked for
 HALF_DTYPES = ("float16", "bfloat16")  # 16-bit compute dtypes
 DTYPES = ("float32", "float64", "tf32", *HALF_DTYPES)
 KERNELS_ONLY = ("tf32", *HALF_DTYPES)
@@ -93,14 +95,16 @@ class Backend:
 
 
 def choose(name: str | None = None) -> Backend:
-    """The backend of this name; None: "cuda" if this machine has a usable GPU, else "fast".
+    """The backend of this name; None: of $MINAST_BACKEND, else "cuda" if this machine has a usable GPU, else "fast".
 
     A CPU backend also applies MINAST_THREADS to BLAS. Raises minast.Error for an unknown name, and if the backend needs
     a GPU and none is usable.
     """
-    name = name or ("cuda" if why_no_gpu() is None else "fast")
-    if name not in BACKENDS:
-        raise Error(f"there is no backend {name!r}: choose one of {', '.join(BACKENDS)}.")
+    wanted = name or os.environ.get(VARIABLE)
+    if wanted and wanted not in BACKENDS:
+        what = f"there is no backend {name!r}" if name else f"{VARIABLE} is {wanted!r}, which is no backend"
+        raise Error(f"{what}: choose one of {', '.join(BACKENDS)}.")
+    name = wanted or ("cuda" if why_no_gpu() is None else "fast")
     if name in GPU:
         if why := why_no_gpu():
             raise Error(f"backend {name!r} {why}.")

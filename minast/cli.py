@@ -30,7 +30,8 @@ CHECKPOINT = ".npz written by train or convert"
 
 def add_backend(parser):
     """--backend and --threads."""
-    parser.add_argument("--backend", choices=BACKENDS, help="where the model runs (default: the best this machine has)")
+    text = "where the model runs (default: $MINAST_BACKEND, else the best this machine has)"
+    parser.add_argument("--backend", choices=BACKENDS, help=text)
     add_threads(parser)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from threadpoolctl import ThreadpoolController
 
-from minast import threads
+from minast import backend, threads
 from minast.storage.cache import private_folder
 from tests import tiers
 
@@ -17,7 +17,11 @@ SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
 def pytest_configure():
-    """Tests send these signals. Shells start background jobs with SIGINT ignored, and nohup with SIGHUP ignored."""
+    """Where there is a GPU, only the tests that name it use it: the others look into NumPy's arrays.
+
+    Tests send these signals. Shells start background jobs with SIGINT ignored, and nohup with SIGHUP ignored.
+    """
+    os.environ.setdefault(backend.VARIABLE, "fast")
     for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
         if signal.getsignal(number) == signal.SIG_IGN:
             signal.signal(number, usual)

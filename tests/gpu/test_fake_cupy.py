@@ -131,7 +131,7 @@ def test_its_sizes_are_toys_and_it_fills_no_page(cupy, command, tmp_path, monkey
 def test_a_process_that_finds_it_in_front():
     code = "from minast.backend import choose, why_no_gpu; assert why_no_gpu() is None; print(choose().name)"
     path = os.pathsep.join(map(str, (ROOT / "tests" / "stand_in", ROOT)))
-    done = subprocess.run(
-        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True
-    )
-    assert done.stdout == "cuda\n", done.stderr
+    for default, wanted in (("", "cuda\n"), ("numpy", "numpy\n")):
+        environment = {**os.environ, "PYTHONPATH": path, "MINAST_BACKEND": default}
+        done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+        assert done.stdout == wanted, done.stderr

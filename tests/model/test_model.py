@@ -263,3 +263,17 @@ def test_number_of_patches_is_that_of_the_paper(stride, patches):
         assert config.grid[0] * config.grid[1] == patches and config.tokens == patches + prefix
     x = np.zeros((1, 1024, 128), np.float32)
     assert layers.unfold_forward(x, stride, stride)[0].shape == (1, patches, 256)
+
+
+def test_the_default_backend(monkeypatch):
+    """MINAST_BACKEND counts where no backend is asked for."""
+    from minast.backend import choose
+
+    monkeypatch.setenv("MINAST_BACKEND", "numpy")
+    assert choose().name == minast.AST(minast.ModelConfig.preset("nano", depth=1)).backend.name == "numpy"
+    assert choose("fast").name == "fast"
+    monkeypatch.setenv("MINAST_BACKEND", "tpu")
+    with pytest.raises(minast.Error, match=r"MINAST_BACKEND is 'tpu', which is no backend: choose one of numpy, fast"):
+        choose()
+    with pytest.raises(minast.Error, match="there is no backend 'gpu': choose"):
+        choose("gpu")
