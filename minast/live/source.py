@@ -11,6 +11,7 @@ import numpy as np
 from ..audio.level import Level, mono
 
 AHEAD = 64  # blocks of a pipe that are read ahead; a program that writes faster waits
+LEAVING = 0.2  # s that the end waits for the reading thread, which may itself wait for a byte
 
 
 class Source:
@@ -84,16 +85,25 @@ class Pipe(Source):
     def __init__(self, items: Iterable[np.ndarray], rate: int, name: str = "standard input"):
         super().__init__(rate, name)
         self._free = threading.Semaphore(AHEAD)
-        self._items = items
+        self._items, self._left = items, False
+        self._thread = threading.Thread(target=self._read, daemon=True)  # it may wait for a byte that never comes
 
     def __enter__(self):
-        threading.Thread(target=self._read, daemon=True).start()  # it may wait for a byte that never comes
+        self._thread.start()
         return self
+
+    def __exit__(self, *_):
+        """Nothing is read any more: the number of a file that is closed may soon be another file's."""
+        self._left = True
+        self._free.release()
+        self._thread.join(LEAVING)
 
     def _read(self):
         try:
             for block in self._items:
                 self._free.acquire()
+                if self._left:
+                    return
                 self.put(block)
             self.end()
         except Exception as error:

@@ -15,6 +15,7 @@ import pytest
 import soundfile
 
 from minast.live import pcm
+from minast.live.source import Pipe
 
 RATE, ROOT = 16000, Path(__file__).resolve().parents[2]
 ORDER = ("low", "high", "middle", "low", "high")
@@ -211,6 +212,23 @@ def test_no_microphone(trained, command, monkeypatch):
     monkeypatch.setitem(sys.modules, "sounddevice", None)
     status, _, err = command("listen", trained / "best.npz")
     assert status == 2 and "pip install 'minast[live]'" in err
+
+
+def test_nothing_is_read_after_the_end():
+    """The file may be closed by then, and its number another file's."""
+    reads, comes = [], threading.Event()
+
+    def items():
+        for i in range(5):
+            comes.wait()
+            reads.append(i)
+            yield np.zeros((100, 1), np.float32)
+
+    with Pipe(items(), RATE) as source:
+        pass
+    comes.set()
+    source._thread.join(10)
+    assert reads == [0] and not source._thread.is_alive()
 
 
 # -- what cannot be heard --------------------------------------------------------------------------------------------
