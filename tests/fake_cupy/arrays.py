@@ -60,7 +60,7 @@ class ndarray:
     def __init__(self, a, memory=None):
         self.a, self.memory = a, memory
 
-    def seen(self, a):
+    def _seen(self, a):
         """A view of the same memory."""
         return ndarray(a, self.memory)
 
@@ -69,7 +69,7 @@ class ndarray:
         for name in ("shape", "dtype", "size", "ndim", "strides", "itemsize", "nbytes", "flags")
     )
     T, real, imag = (
-        property(lambda self, name=name: self.seen(getattr(self.a, name))) for name in ("T", "real", "imag")
+        property(lambda self, name=name: self._seen(getattr(self.a, name))) for name in ("T", "real", "imag")
     )
     data = property(lambda self: Data(self.a.ctypes.data))
 
@@ -85,7 +85,8 @@ class ndarray:
         at = tuple(asarray(x) if isinstance(x, list | np.ndarray) else x for x in at)
         if any(isinstance(x, ndarray) for x in at):
             return fresh(lambda a, *at: a[at], self, *at)
-        return self.seen(self.a[at if any(x is ... for x in at) else (*at, ...)])  # ...: one number is an array as well
+        at = at if any(x is ... for x in at) else (*at, ...)  # one number is an array as well
+        return self._seen(self.a[at])
 
     def __setitem__(self, at, value):
         if isinstance(value, np.ndarray) and value.ndim:
@@ -95,19 +96,19 @@ class ndarray:
 
     def reshape(self, *shape):
         a = self.a.reshape(*shape)
-        return self.seen(a) if np.may_share_memory(a, self.a) else fresh(lambda a: a.reshape(*shape), self)
+        return self._seen(a) if np.may_share_memory(a, self.a) else fresh(lambda a: a.reshape(*shape), self)
 
     def ravel(self):
         return self.reshape(-1)
 
     def transpose(self, *axes):
-        return self.seen(self.a.transpose(*axes))
+        return self._seen(self.a.transpose(*axes))
 
     def swapaxes(self, axis1, axis2):
-        return self.seen(self.a.swapaxes(axis1, axis2))
+        return self._seen(self.a.swapaxes(axis1, axis2))
 
     def view(self, dtype):
-        return self.seen(self.a.view(dtype))
+        return self._seen(self.a.view(dtype))
 
     def fill(self, value):
         self[...] = value
@@ -305,7 +306,7 @@ def einsum(subscripts, *operands):
 
 
 def sliding_window_view(x, window_shape, axis=None):
-    return x.seen(np.lib.stride_tricks.sliding_window_view(x.a, window_shape, axis))
+    return x._seen(np.lib.stride_tricks.sliding_window_view(x.a, window_shape, axis))
 
 
 def rfft(a, n=None, axis=-1):
