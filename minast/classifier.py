@@ -43,9 +43,9 @@ class Classifier(Predictor):
     def load(cls, path: str | os.PathLike, backend: str | None = None, raw: bool = False) -> "Classifier":
         """The classifier in a checkpoint that `train`, `convert` or `save` wrote.
 
-        backend: "numpy", "fast", "cupy", "cuda" or "emulator" (default: the best this machine has). raw: as for the
-        class. Raises minast.Error for a file that is missing or damaged, and for a backend that this machine cannot
-        run. Several checkpoints are one `Ensemble`.
+        backend: "numpy", "fast", "cupy", "cuda" or "emulator" (default: $MINAST_BACKEND, else the best this machine
+        has). raw: as for the class. Raises minast.Error for a file that is missing or damaged, and for a backend that
+        this machine cannot run. Several checkpoints are one `Ensemble`.
         """
         model, info = load(path, backend)
         model.cuda_graphs = True

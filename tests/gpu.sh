@@ -164,6 +164,8 @@ run_part() {
 
 for part in "${parts[@]}"; do run_part "$part"; done
 if [ -s "$failed" ]; then say "failed: $(paste -sd' ' "$failed")"; else say "all steps done"; fi
-say "tables: python -m minast.bench --from $OUT/attention.json $OUT/whole.json $OUT/small.json $OUT/throughput.json --readme kernels/README.md" \
+measured=
+for name in attention whole small throughput; do [ -f "$OUT/$name.json" ] && measured+=" $OUT/$name.json"; done
+say "tables: python -m minast.bench --from$measured --readme kernels/README.md" \
   "--ladder kernels/ladder.png"
 [ ! -s "$failed" ]

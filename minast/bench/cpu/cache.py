@@ -23,7 +23,7 @@ FILES, SECONDS, RATE = 2000, 10, 16000
 
 
 def fill(rounds: int) -> Iterator[Row]:
-    """FILES recordings become features on disk; a copy reads the same files, and writes and syncs as many bytes.
+    """FILES recordings become features on disk; a copy reads the same files, and writes as many bytes. Both sync.
 
     The features of one file are compared with `log_mel` of its samples. Raises minast.Error if the cache has not kept
     them all. Takes some GB of the folder for temporary files.
@@ -46,7 +46,9 @@ def _rows(folder, rounds):
         shutil.rmtree(cache, ignore_errors=True)
         for clip in clips:
             os.utime(clip.path)  # files whose content is not known yet
-        return FeatureCache(clips, FeatureConfig(rate=RATE), quiet=True, in_memory=0)
+        filled = FeatureCache(clips, FeatureConfig(rate=RATE), quiet=True, in_memory=0)
+        os.sync()  # or the copy's would wait for these bytes as well
+        return filled
 
     def copying():
         def copy():
