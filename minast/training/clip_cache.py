@@ -200,6 +200,7 @@ class ClipCache(Sequence):
         key = self._key(clip) if self.folder else None
         path = os.path.join(self.folder, key[:2], key + self.ending) if key else None
         if path:
+            self._sweep(os.path.dirname(path))
             try:
                 stored, notes = cache_entry.read(path, key, self.axes)
                 return True, self._unpacked(stored), notes
@@ -228,9 +229,6 @@ class ClipCache(Sequence):
         folder = os.path.dirname(path)
         try:
             os.makedirs(folder, mode=0o700, exist_ok=True)
-            if folder not in self._swept:
-                self._swept.add(folder)
-                remove_stale(folder)
             if (free := shutil.disk_usage(folder).free) < RESERVE + row.nbytes:
                 raise Error(
                     f"{free / 2**30:.1f} GiB are free on the disk of {visible(self.folder)}, and are left free."
@@ -243,6 +241,12 @@ class ClipCache(Sequence):
                     note(f"features are not kept on disk: {error}")
                 self.full = True
             return False
+
+    def _sweep(self, folder: str) -> None:
+        """Remove what killed processes left half written, once in each folder: not of all 256 before the first step."""
+        if folder not in self._swept:
+            self._swept.add(folder)
+            remove_stale(folder)
 
     def _key(self, clip: Clip) -> str | None:
         """What an entry is found by: the file's content and the settings. None without a file that can be read."""

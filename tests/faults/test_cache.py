@@ -92,6 +92,20 @@ def test_writers_killed_at_random_moments(tones, tmp_path, rows, monkeypatch, se
     assert sorted({path.suffix for path in entries(tmp_path)}) == [".mel", ".wave"]  # what was half written is gone
 
 
+@pytest.mark.parametrize("late", [False, True])
+def test_what_is_half_written_goes_when_nothing_is_missing(tones, tmp_path, rows, monkeypatch, late):
+    """Of two processes that write one entry, the one that was killed leaves its file beside the other's."""
+    monkeypatch.setenv("MINAST_CACHE", str(tmp_path))
+    clips, (wanted, _) = rows
+    assert all(len(row) for row in FeatureCache(clips, FEATURES, quiet=True))
+    kept = sorted(entries(tmp_path))
+    for i, folder in enumerate({path.parent for path in kept}):
+        (folder / f".minast-{i:012x}.part").write_bytes(b"half")
+    found = FeatureCache(clips, FEATURES, quiet=True, late=Late() if late else None)
+    assert all(np.array_equal(found[i], row) for i, row in enumerate(wanted))
+    assert sorted(entries(tmp_path)) == kept
+
+
 def test_flipped_bits_in_short_and_mapped_entries(tmp_path, monkeypatch):
     monkeypatch.setenv("MINAST_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(cache_entry, "MAPPED", 60_000)
