@@ -109,7 +109,7 @@ class ClipCache(Sequence):
         groups = [clips[i : i + together] for i in range(0, len(clips), together)]
         if group.local_size > 1:
             self._fill_disk(groups[group.local_rank :: group.local_size], group)
-        with threads.ordered(self._get, groups) as found_groups:  # decoding, FFT and products all release the GIL
+        with self._all(groups) as found_groups:
             results = chain.from_iterable(found_groups)
             bar = tqdm(results, total=len(clips), desc=label, unit="clip", disable=self.quiet or None, leave=False)
             for clip, found in zip(clips, bar, strict=True):
@@ -127,10 +127,17 @@ class ClipCache(Sequence):
     def _fill_disk(self, groups, group):
         """Compute this process's share of what is not on disk, and wait for the others on this machine."""
         if self.folder:
-            with threads.ordered(self._get, groups) as found:
+            with self._all(groups) as found:
                 for _ in found:
                     pass
         group.barrier(local=True)
+
+    def _all(self, groups):
+        """What is wanted of all clips, on all cores: decoding, FFT and products release the GIL.
+
+        Few wait for whoever takes them: all of a large data set do not fit into memory.
+        """
+        return threads.ordered(self._get, groups, 2 * threads.count())
 
     def __len__(self) -> int:
         return len(self.clips)

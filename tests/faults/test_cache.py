@@ -13,6 +13,7 @@ import pytest
 import soundfile
 
 import minast
+from minast import threads
 from minast.datasets import Clip, open_dataset
 from minast.training import cache_entry, clip_cache
 from minast.training.feature_cache import FeatureCache, Waves
@@ -179,6 +180,21 @@ def test_a_write_that_fails(tones, tmp_path, rows, monkeypatch, capsys):
     assert all(np.array_equal(found[i], row) for i, row in enumerate(wanted))
     err = capsys.readouterr().err
     assert err.count("note: ") == 1 and "No space left on device" in err
+
+
+def test_few_clips_wait_in_memory(tones, tmp_path, monkeypatch):
+    """Also where the thread that takes them is late: here it rests before the first."""
+    monkeypatch.setenv("MINAST_CACHE", str(tmp_path))
+    begun, real = [], FeatureCache._get
+
+    def late(items, **_):
+        time.sleep(0.5)  # enough for all 30
+        assert len(begun) <= 2 * threads.count()
+        yield from items
+
+    monkeypatch.setattr(FeatureCache, "_get", lambda self, clips: begun.append(clips) or real(self, clips))
+    monkeypatch.setattr("tqdm.tqdm", late)
+    assert len(FeatureCache(open_dataset(str(tones)).clips, FEATURES, quiet=True)) == len(begun) == 30
 
 
 # -- more than there is memory ---------------------------------------------------------------------------------------
