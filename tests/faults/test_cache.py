@@ -185,7 +185,7 @@ def test_a_write_that_fails(tones, tmp_path, rows, monkeypatch, capsys):
 def test_few_clips_wait_in_memory(tones, tmp_path, monkeypatch):
     """Also where the thread that takes them is late: here it rests before the first."""
     monkeypatch.setenv("MINAST_CACHE", str(tmp_path))
-    begun, real = [], FeatureCache._get
+    clips, begun, real = open_dataset(str(tones)).clips, [], FeatureCache._get
 
     def late(items, **_):
         time.sleep(0.5)  # enough for all 30
@@ -194,7 +194,7 @@ def test_few_clips_wait_in_memory(tones, tmp_path, monkeypatch):
 
     monkeypatch.setattr(FeatureCache, "_get", lambda self, clips: begun.append(clips) or real(self, clips))
     monkeypatch.setattr("tqdm.tqdm", late)
-    assert len(FeatureCache(open_dataset(str(tones)).clips, FEATURES, quiet=True)) == len(begun) == 30
+    assert len(FeatureCache(clips, FEATURES, quiet=True)) == len(begun) == 30
 
 
 # -- more than there is memory ---------------------------------------------------------------------------------------
