@@ -17,3 +17,12 @@ def reason(error: BaseException) -> str:
     said = said or (error.args[0] if isinstance(error, KeyError) and error.args else error)
     lines = str(said).strip().splitlines()
     return lines[0].removeprefix("Error : ").rstrip(".") if lines else type(error).__name__
+
+
+def in_words(error: Error | OSError | MemoryError) -> str:
+    """What stops a run, as a sentence: also a full disk or memory, and a file that is gone."""
+    if isinstance(error, MemoryError):
+        return f"out of memory ({error}): use a smaller model or batch, or fewer processes."
+    if isinstance(error, OSError):
+        return f"{error.filename or 'a file or stream'}: {error.strerror or reason(error)}."
+    return str(error)

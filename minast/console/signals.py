@@ -58,3 +58,22 @@ def raising(leave_at_second: bool = False) -> contextlib.AbstractContextManager:
         raise Stopped(number)
 
     return handled(stop)
+
+
+def ignore() -> None:
+    """Leave Ctrl-C, SIGTERM and SIGHUP to the process that started this one. For the main thread."""
+    for number in NUMBERS:
+        signal.signal(number, signal.SIG_IGN)
+
+
+@contextlib.contextmanager
+def held_back() -> Iterator[None]:
+    """Within it the signals wait; in a process that is started within it, for ever, where the system knows how."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, NUMBERS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

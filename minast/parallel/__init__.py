@@ -1,9 +1,10 @@
 """Training and scoring with several processes: on the cores of one machine, on its GPUs, on many machines.
 
+    python -m minast.train my_sounds/ --workers 2
     mpiexec -n 4 python -m minast.train my_sounds/
 
 Each process ("rank") has the whole model and a part of every batch; gradients are added over all ranks in each step.
-`group` says what ranks can do together, `collectives` how, `mpi` and `nccl` through which library. `gradients` adds
+`group` says what ranks can do together, `collectives` how, `local`, `mpi` and `nccl` through what. `gradients` adds
 while the backward pass still runs, `optimizer` has one gradient norm for all ranks and may divide Adam's moments among
 them, `watch` notices a lost rank, `scaling` predicts the time of a step. README.md is for users.
 
@@ -14,11 +15,13 @@ import contextlib
 import os
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
 
 from .. import threads
 from ..console.say import complain
-from ..errors import Error, reason
+from ..errors import Error, in_words
 from .group import SINGLE, SIZES, Elsewhere, Group
 
 STARTED = "PMIX_RANK"  # srun --mpi=pmix
@@ -26,7 +29,7 @@ _joined: list[Group] = []
 
 
 def world() -> Group:
-    """The ranks that this process works with: those of `joined`, else this process alone."""
+    """The ranks that this process works with: those of `joined` or `spread`, else this process alone."""
     return _joined[-1] if _joined else SINGLE
 
 
@@ -59,9 +62,8 @@ def joined() -> Iterator[Group]:
         group.leave()
         raise SystemExit(2) from None
     except (Error, OSError, MemoryError) as error:
-        sentence = error if isinstance(error, Error) else in_words(error)
-        if group.failed(str(sentence)):
-            complain(sentence)
+        if group.failed(in_words(error)):
+            complain(in_words(error))
         group.leave()  # nobody ends before it is said: launchers end all as soon as one does
         raise SystemExit(2) from None
     except KeyboardInterrupt as stopped:
@@ -78,6 +80,37 @@ def joined() -> Iterator[Group]:
         group.abort(1)
     finally:
         _joined.remove(group)
+
+
+def spread(work: Callable[[Any], Any], argument: Any, workers: int) -> Any:
+    """work(argument) by this process and workers - 1 others that it starts, as ranks.   -> what it returns here
+
+    They share this process's threads. Both are sent to them, so they must be what can be pickled. Raises minast.Error
+    if there are several ranks already, and what work raises, on any rank.
+    """
+    if workers == 1:
+        return work(argument)
+    if world().size > 1:
+        raise Error(f"--workers {workers} is for one process, and there are {world().size} already: leave it out.")
+    from .local import started
+
+    life = partial(_live, work, argument)
+    with started(workers, life) as group:
+        return life(group)
+
+
+def _live(work, argument, group):
+    from .nccl import VISIBLE, pick_device
+
+    before = os.environ.get(VISIBLE)
+    pick_device(group)
+    _joined.append(group)
+    try:
+        with silent() if group.rank else contextlib.nullcontext():
+            return work(argument)
+    finally:
+        _joined.remove(group)
+        os.environ.pop(VISIBLE, None) if before is None else os.environ.update({VISIBLE: before})
 
 
 @contextlib.contextmanager
@@ -98,13 +131,6 @@ def settled(group: Group) -> Iterator[None]:
     finally:
         if asked is None:
             os.environ.pop(threads.VARIABLE, None)
-
-
-def in_words(error: OSError | MemoryError) -> str:
-    """What a full disk or memory, or a file that is gone, has to say."""
-    if isinstance(error, MemoryError):
-        return f"out of memory ({error}): use a smaller model or batch, or fewer processes."
-    return f"{error.filename or 'a file or stream'}: {error.strerror or reason(error)}."
 
 
 @contextlib.contextmanager

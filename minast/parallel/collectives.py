@@ -4,6 +4,7 @@ An operation is a generator that yields the requests it waits for. So the same l
 while, and NCCL, which only queues them.
 """
 
+import os
 import threading
 import time
 from collections.abc import Callable, Generator, Sequence
@@ -112,7 +113,7 @@ class Progress:
 
     def __init__(self, is_done: Callable[[Any], bool], turn: Callable[[int], object] = int):
         self.is_done, self.turn, self.lock, self.wake = is_done, turn, threading.Lock(), threading.Event()
-        self.open, self.error, self.thread = [], None, None
+        self.open, self.error, self.thread, self.stopped = [], None, None, False
 
     def begin(self, steps: Generator) -> Begun:
         """Start an operation."""
@@ -126,13 +127,19 @@ class Progress:
             self.thread.start()
         return begun
 
-    def wait(self, begun: Sequence[Begun]) -> None:
-        """Until these are done. Python's signal handlers run meanwhile."""
+    def wait(self, begun: Sequence[Begun], meanwhile: Callable[[], object] = int) -> None:
+        """Until these are done. Python's signal handlers run meanwhile, and `meanwhile` is called now and then."""
         while not all(each.done for each in begun):
             self._look()
+            meanwhile()
             time.sleep(PAUSE)
         if self.error is not None:
             raise self.error
+
+    def stop(self) -> None:
+        """The thread ends; what is under way is left as it is."""
+        self.stopped = True
+        self.wake.set()
 
     def _look(self):
         with self.lock:
@@ -146,11 +153,41 @@ class Progress:
                 self.open = []
 
     def _run(self):
-        while True:
+        while not self.stopped:
             self.wake.wait()
             self._look()
             if not self.open:
                 self.wake.clear()
-                if self.open:  # begun in between
+                if self.open or self.stopped:  # in between
                     self.wake.set()
             time.sleep(PAUSE)
+
+
+class ProcessGroup(Ranks):
+    """Ranks that are processes, with arrays of NumPy; a subclass sets `progress`, and `watch`."""
+
+    progress: Progress
+    watch: Any
+
+    def _begin(self, steps):
+        return self.progress.begin(steps)
+
+    def wait(self, begun: Sequence[Any]) -> None:
+        """See `Group`."""
+        self.progress.wait(begun)
+
+    def on(self, xp: Any) -> Any:
+        """See `Group`. Raises minast.Error if GPUs are to be used, and NCCL is not there."""
+        if xp is np:
+            return self
+        from .nccl import NcclGroup
+
+        return NcclGroup(self, xp)
+
+    def farewell(self, words: Callable[[], str]) -> None:
+        """See `Group`."""
+        self.watch.farewell = words
+
+    def say(self, text: str) -> None:
+        """Print on standard error, also where this rank's is silent, and from any thread."""
+        os.write(2, f"{text}\n".encode(errors="backslashreplace"))

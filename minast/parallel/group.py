@@ -31,6 +31,7 @@ class Group:
 
     rank = local_rank = 0
     size = local_size = 1
+    flag = ""  # what starts as many again, where it is not a launcher
 
     # -- arrays of the model, of any size --------------------------------------------------------------------------
 

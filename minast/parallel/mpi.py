@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import Error
 from ..text import visible
-from .collectives import PAUSE, Progress, Ranks
+from .collectives import PAUSE, ProcessGroup, Progress
 from .group import SIZES, Elsewhere
 from .watch import Watch
 
@@ -40,7 +40,7 @@ def connect() -> "MpiGroup":
     return group
 
 
-class MpiGroup(Ranks):
+class MpiGroup(ProcessGroup):
     """All processes of MPI.COMM_WORLD.   MPI: the module of mpi4py"""
 
     def __init__(self, MPI: Any):
@@ -55,21 +55,6 @@ class MpiGroup(Ranks):
         self.watch = Watch(self, dict(about.reshape(-1, 2).tolist()))
 
     # -- arrays ----------------------------------------------------------------------------------------------------
-
-    def _begin(self, steps):
-        return self.progress.begin(steps)
-
-    def wait(self, begun: Sequence[Any]) -> None:
-        """See `Group`."""
-        self.progress.wait(begun)
-
-    def on(self, xp: Any) -> Any:
-        """See `Group`. Raises minast.Error if GPUs are to be used, and NCCL is not there."""
-        if xp is np:
-            return self
-        from .nccl import NcclGroup
-
-        return NcclGroup(self, xp)
 
     def _turn(self, stage):
         self.arrays = self.kinds[min(stage, 1)]
@@ -138,10 +123,6 @@ class MpiGroup(Ranks):
 
     # -- the end ---------------------------------------------------------------------------------------------------
 
-    def farewell(self, words: Callable[[], str]) -> None:
-        """See `Group`."""
-        self.watch.farewell = words
-
     def leave(self) -> None:
         """All ranks are done: from now on nobody minds if one of them is gone."""
         self.watch.stop()
@@ -163,10 +144,6 @@ class MpiGroup(Ranks):
     def finalize(self) -> None:
         """The end of MPI, for a process that leaves without Python's own end."""
         self.MPI.Finalize()
-
-    def say(self, text: str) -> None:
-        """Print on standard error, also where this rank's is silent, and from any thread."""
-        os.write(2, f"{text}\n".encode(errors="backslashreplace"))
 
     def abort(self, status: int) -> None:
         """End all ranks at once."""

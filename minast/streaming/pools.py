@@ -15,6 +15,7 @@ from multiprocessing import connection
 from typing import NamedTuple
 
 from .. import threads
+from ..console import signals
 from ..errors import Error, reason
 from .work import Common, Unit
 
@@ -98,7 +99,8 @@ class Processes:
         context = multiprocessing.get_context("spawn")  # a fork would copy locks that other threads hold
         here, there = context.Pipe()
         process = context.Process(target=_serve, args=(there, self.settings, self.threads), daemon=True)
-        process.start()
+        with signals.held_back():  # a Ctrl-C while it begins
+            process.start()
         there.close()  # so that the pipe ends when the process does
         return _Worker(process, here)
 

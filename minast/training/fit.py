@@ -36,9 +36,14 @@ def train(options: Namespace) -> str:
     After Ctrl-C, SIGTERM or SIGHUP it says what was saved and how to continue, and raises KeyboardInterrupt, as
     signals.Stopped.
     """
-    with signals.raising(), parallel.joined() as group, threads.fixed():
-        if many.wanted(options):
-            if group.size > 1:
-                raise Error("--folds and --seeds make many runs: start each with processes of its own, or one process.")
-            return many.run_all(options)
-        return run_one(options)
+    with signals.raising(), parallel.joined():
+        return parallel.spread(_train, options, options.workers or 1)
+
+
+def _train(options):
+    with threads.fixed():
+        if not many.wanted(options):
+            return run_one(options)
+        if parallel.world().size > 1:
+            raise Error("--folds and --seeds make many runs: start each with processes of its own, or one process.")
+        return many.run_all(options)

@@ -216,7 +216,13 @@ def add_training_flags(g):
 
 
 def add_parallel_flags(g):
-    """How processes that mpiexec has started work together."""
+    """How several processes work together, which mpiexec or --workers has started."""
+    g.add_argument(
+        "--workers",
+        type=whole(1, 1024),
+        metavar="N",
+        help="processes on this machine, with a model each, that share every batch and --threads (default: 1)",
+    )
     add(
         g,
         "wire",

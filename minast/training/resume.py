@@ -22,7 +22,8 @@ from .run import Run, Settings, TrainingData, no_patience
 from .waveforms import background_recordings, fingerprint, waveforms
 
 # Flags that may stand beside --resume: where its data are, how it is computed, how much longer it trains.
-ALLOWED = ("resume", "data", "skip_bad", "background_dir", "backend", "threads", "epochs", "patience", "tensorboard")
+ALLOWED = ("resume", "data", "skip_bad", "background_dir", "backend", "threads", "workers", "epochs", "patience")
+ALLOWED += ("tensorboard",)
 
 
 def resumed_run(options: Namespace) -> Run:

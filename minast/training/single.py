@@ -96,4 +96,4 @@ def stopped(options: Namespace, run: Run | None) -> str:
 
 def resume_command(folder: str | os.PathLike) -> str:
     """The command that goes on with what is in a folder, as `cli.as_started` takes it."""
-    return f"python -m minast.train --resume {visible(shlex.quote(os.fspath(folder)))}"
+    return f"python -m minast.train --resume {visible(shlex.quote(os.fspath(folder)))}{world().flag}"

@@ -7,10 +7,8 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 import minast
@@ -18,14 +16,13 @@ from minast import train
 from minast.checkpoint import load_state
 from minast.datasets.content import unpack
 from tests.conftest import TINY_RUN
+from tests.parallel.runs import FIXED, ROOT, same, state, until_epoch
 
-ROOT = Path(__file__).resolve().parents[2]
 MPIEXEC = next(filter(None, map(shutil.which, (str(Path(sys.executable).with_name("mpiexec")), "mpiexec"))), None)
 WHY = "mpi4py is not installed" if importlib.util.find_spec("mpi4py") is None else "there is no mpiexec"
 pytestmark = pytest.mark.skipif(WHY.startswith("mpi4py") or MPIEXEC is None, reason=f"{WHY}: pip install '.[mpi]'")
 
 RUN = [*TINY_RUN, "--threads", "1"]
-FIXED = ["--reduction", "fixed", "--grad-accum", "4", "--mixup", "0.5", "--roll", "4", "--patchout", "0.2"]
 
 
 def started(size, *words):
@@ -45,18 +42,6 @@ def run(size, *words):
         return process.returncode, out, err
 
 
-def state(out):
-    """All that a run ends with, but the times."""
-    model, info = minast.load(out / "last.npz", "numpy")
-    found = load_state(out / "last.npz")
-    history = [{name: value for name, value in row.items() if name != "seconds"} for row in info.history]
-    return {"w": model.w.flat, "m": found["m"], "v": found["v"], "t": found["t"]}, history
-
-
-def same(one, other):
-    return one[1] == other[1] and all(np.array_equal(one[0][name], other[0][name]) for name in one[0])
-
-
 def processes(out):
     """{rank: process number} of a run's processes, where /proc tells."""
     found = {}
@@ -70,16 +55,6 @@ def processes(out):
         if os.fsencode(out) in words and b"-m" in words[:2] and rank is not None:
             found[int(rank)] = int(folder.name)
     return found
-
-
-def until_epoch(out, epoch):
-    """Wait until a run has saved so many epochs."""
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        if (out / "history.csv").exists() and len((out / "history.csv").read_text().splitlines()) > epoch:
-            return
-        time.sleep(0.02)
-    raise AssertionError("the run does not get on")
 
 
 @pytest.mark.parametrize("size", [4])

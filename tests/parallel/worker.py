@@ -1,7 +1,9 @@
-"""What each process of tests/parallel/test_mpi.py does: mpiexec -n N python -m tests.parallel.worker"""
+"""What each process does in test_mpi.py, by mpiexec -n N python -m tests.parallel.worker, and in test_local.py."""
 
 import math
 from dataclasses import replace
+from functools import partial
+from unittest import mock
 
 import numpy as np
 
@@ -42,20 +44,27 @@ def words(group):
 
 def learning(group):
     """Steps in float64 to 1e-12, and in fixed order bit for bit."""
-    learner.Gradients = lambda *args, **kw: Gradients(*args, **kw, bucket=2**13)
-    one = steps(SINGLE, CONFIG, "float64")
-    for settings in ({}, {"shard_optimizer": True}):
-        found = steps(group, replace(CONFIG, **settings), "float64")
-        for a, b in zip(found[:3] if group.rank else found[:5], one, strict=False):
-            np.testing.assert_allclose(a, b, rtol=0, atol=1e-12)
-    fixed = replace(CONFIG, grad_accum=4, reduction="fixed")
-    one, found = (steps(each, fixed, "float32", backend="fast") for each in (SINGLE, group))
-    assert all(np.array_equal(a, b) for a, b in zip(found[:5], one[:5], strict=True))
+    with mock.patch.object(learner, "Gradients", partial(Gradients, bucket=2**13)):
+        one = steps(SINGLE, CONFIG, "float64")
+        for settings in ({}, {"shard_optimizer": True}):
+            found = steps(group, replace(CONFIG, **settings), "float64")
+            for a, b in zip(found[:3] if group.rank else found[:5], one, strict=False):
+                np.testing.assert_allclose(a, b, rtol=0, atol=1e-12)
+        fixed = replace(CONFIG, grad_accum=4, reduction="fixed")
+        one, found = (steps(each, fixed, "float32", backend="fast") for each in (SINGLE, group))
+        assert all(np.array_equal(a, b) for a, b in zip(found[:5], one[:5], strict=True))
 
 
-with parallel.joined() as group:
-    assert parallel.world() is group
+def everything(_=None):
+    """All of these.   -> what the first rank says"""
+    group = parallel.world()
     for each in (sums, words, learning):
         each(group)
-    print(f"{group.size} processes: all is well, {minast.__version__}")
-assert parallel.world() is SINGLE
+    return f"{group.size} processes: all is well, {minast.__version__}"
+
+
+if __name__ == "__main__":
+    with parallel.joined() as joined:
+        assert parallel.world() is joined
+        print(everything())
+    assert parallel.world() is SINGLE
