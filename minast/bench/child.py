@@ -4,7 +4,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from .. import threads
@@ -21,6 +22,41 @@ def python(*arguments: str, without: Iterable[str] = (), **more) -> str:
     if done.returncode:
         raise Skip(why(done.returncode, done.stderr))
     return done.stdout
+
+
+@contextmanager
+def answering(*command: str) -> Iterator[tuple[str, Callable[[], None]]]:
+    """Another process, which runs `answer`.   -> what it tells of itself, a function: it does its work once
+
+    Raises Skip if it does not start.
+    """
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, env=environment(), **pipes) as process:
+
+        def heard():
+            line = process.stdout.readline()
+            if not line:
+                errors = process.stderr.read()
+                raise Skip(why(process.wait(), errors))
+            return line
+
+        def work():
+            process.stdin.write("\n")
+            process.stdin.flush()
+            heard()
+
+        try:
+            yield heard(), work
+        finally:
+            process.kill()
+
+
+def answer(about: str, work: Callable[[], object]) -> None:
+    """Tell standard output about this process, then call `work` for each line of standard input."""
+    print(about, flush=True)
+    for _ in sys.stdin:
+        work()
+        print("done", flush=True)
 
 
 def environment(without: Iterable[str] = ()) -> dict[str, str]:
