@@ -3,7 +3,7 @@
   python -m minast.calibrate runs/coffee-nano/best.npz coffee/labels.csv
   python -m minast.calibrate model.npz my_sounds/ --precision 0.9 --picture reliability.png
 
-Scores the validation clips of DATA (without any, the test clips) and finds on them a temperature, for a softmax head,
+Scores the validation clips of DATA (without any that are new to the model, the test clips) and finds on them a temperature, for a softmax head,
 or Platt's scaling, for a sigmoid head; and a threshold for each class: that of the best F1, or the lowest one with a
 wanted precision, or the highest one with a wanted recall. A class that cannot reach the precision is never given; one
 without clips gets 0.5. Both are written into CHECKPOINT, whose weights stay as they are; predict, evaluate and scan use
@@ -23,7 +23,7 @@ from .decisions.diagram import save_reliability
 from .decisions.thresholds import UNKNOWN
 from .ensemble import Ensemble
 from .errors import Error
-from .held_out import Tested, add_labelled_data, open_as_trained, scored
+from .held_out import Tested, add_labelled_data, fresh_split, open_as_trained, scored
 from .storage.files import writable_file
 from .text import counted, visible
 
@@ -37,10 +37,10 @@ def main(argv=None):
         writable_file(path)
     ensemble = Ensemble.load([args.checkpoint], args.backend, raw=True)
     data = open_as_trained(args, ensemble)
-    split = args.split or ("valid" if len(data.of("valid")) else "test")
+    split = args.split or fresh_split(data, ensemble)
+    tested = scored(ensemble, data, split, args)
     if split != "valid":
         cli.note(f"thresholds are chosen on the {split} clips: figures on the same clips are then too good.")
-    tested = scored(ensemble, data, split, args)
     goal = "precision" if args.precision is not None else "recall" if args.recall is not None else "F1"
     wanted = {"precision": args.precision, "recall": args.recall, "F1": None}[goal]
     where = f"{counted(len(tested.clips), 'clip')} of the {split} split of {data.name}"
@@ -70,7 +70,7 @@ def parser():
     )
     goals.add_argument("--recall", type=share, metavar="R", help="the highest thresholds with at least this recall")
     p.add_argument(
-        "--split", choices=("valid", "test", "all"), help="the clips to use (default: valid if there is one, else test)"
+        "--split", choices=("valid", "test", "all"), help="the clips to use (default: valid if it has any that are new to the model, else test)"
     )
     p.add_argument("--picture", metavar="PNG", help="draw reliability diagrams, before and after")
     p.add_argument("--json", action="store_true", help="print one JSON object")

@@ -9,6 +9,7 @@ from . import cli, metrics, scoring
 from .console.arguments import FOLDS, SEEDS, whole
 from .datasets import Clip, Dataset, content, open_dataset
 from .datasets.common import named, quoted
+from .datasets.splits import LEARNT, NOW
 from .ensemble import Ensemble
 from .errors import Error
 from .parallel import world
@@ -56,6 +57,10 @@ def open_as_trained(args, ensemble: Ensemble) -> Dataset:
     notes = first.info.notes
     seed = notes.get("seed", 0) if args.seed is None else args.seed
     drawn_by = notes.get("drawn_by", "position" if "seed" in notes else "content")  # version 0.1 drew by position
+    known = content.trained_before(notes)
+    if drawn_by == LEARNT:
+        learnt = content.trained_on({"trained_on": notes.get("trained_on")})
+        drawn_by, known = (NOW, known) if learnt is None or args.seed not in (None, notes.get("seed")) else (LEARNT, learnt)
     data = open_dataset(
         args.data,
         seed,
@@ -63,7 +68,7 @@ def open_as_trained(args, ensemble: Ensemble) -> Dataset:
         training=False,
         usual_fold=notes.get("fold"),
         drawn_by=drawn_by,
-        trained_on=content.trained_before(notes),
+        trained_on=known,
         skip_bad=True,
         alike=notes.get("alike", ""),
         **{name: notes[name] for name in ("validation", "folds") if notes.get(name) is not None},
@@ -119,19 +124,19 @@ def never_trained_on(data: Dataset, split: str, ensemble: Ensemble) -> tuple[Seq
     """
     clips = data.clips if split == "all" else data.of(split)
     if not len(clips):
-        raise Error(f"{data.name} has no clips in the {split} split.")
+        why = f": {data.split_from}; --split all scores all clips" if data.drawn else ""
+        raise Error(f"{data.name} has no clips in the {split} split{why}.")
     lists = [content.trained_on(member.info.notes) for member in ensemble.members]
     for member, known in zip(ensemble.members, lists, strict=True):
         info = member.info
         trained = info.history or (info.notes.get("pretrained") and not info.notes.get("random_head"))
         if known is None and trained and any(clip.path for clip in clips):
             cli.note(f"{member.name} does not say which clips it was trained on: they may be among the scored ones.")
-    known = [each for each in lists if each is not None]
-    if not known:
+    familiar = seen(clips, lists)
+    if familiar is None:
         return clips, None
-    familiar = content.among(content.of_clips(clips), content.distinct(np.concatenate(known)))
     count = int(familiar.sum())
-    said = count if len(known) == len(lists) else None
+    said = None if any(known is None for known in lists) else count
     who = "the model was" if len(lists) == 1 else "a model was"
     if split == "all" and count:
         cli.note(f"{who} trained on {count} of these {cli.counted(len(clips), 'clip')}.")
@@ -143,6 +148,19 @@ def never_trained_on(data: Dataset, split: str, ensemble: Ensemble) -> tuple[Seq
     of = f"{count} of {cli.counted(len(clips), 'clip')} of the {split} split"
     cli.note(f"{of} {verb} left out: {who} trained on {them}.")
     return [clip for clip, own in zip(clips, familiar, strict=True) if not own], said
+
+
+def seen(clips: Sequence[Clip], lists: Sequence[np.ndarray | None]) -> np.ndarray | None:
+    """Which clips are in one of the lists `content.trained_on`.   -> (n,) bool; None if there is no list"""
+    known = [each for each in lists if each is not None]
+    return content.among(content.of_clips(clips), content.distinct(np.concatenate(known))) if known else None
+
+
+def fresh_split(data: Dataset, ensemble: Ensemble) -> str:
+    """Where decisions are to be made: "valid" if a model was not trained on some clip of that split, else "test"."""
+    clips = data.of("valid")
+    familiar = seen(clips, [content.trained_on(member.info.notes) for member in ensemble.members])
+    return "valid" if len(clips) and (familiar is None or not familiar.all()) else "test"
 
 
 def in_model_order(data: Dataset, clips: Sequence[Clip], labels: Sequence[str], checkpoint: str) -> np.ndarray:

@@ -20,7 +20,7 @@ import numpy as np
 from . import cli
 from .console.arguments import FOLDS, MANY, SEEDS, whole
 from .datasets import content
-from .datasets.splits import NOW
+from .datasets.splits import LEARNT, NOW
 from .embeddings import labels, logistic, probe, suggest
 from .embeddings.index import Index
 from .errors import Error
@@ -52,7 +52,7 @@ def main(argv=None):
         "from": f"logistic regression on {visible(index.path)}, lambda {strength:g}",
         "seed": args.seed,
         "fold": parts.number,
-        "drawn_by": NOW,
+        "drawn_by": NOW if None in digests else LEARNT,  # files that are gone may come back, and are not known then
         "validation": 0.0,  # what was not held out for testing was learnt from
         "trained_on": content.pack(learnt),
     }

@@ -161,6 +161,13 @@ def among(found: Sequence[bytes | None], known: np.ndarray) -> np.ndarray:
     return (known[place] == values) & np.array([value is not None for value in found], bool)
 
 
+def known_to(clips: Sequence[Clip], known: np.ndarray) -> np.ndarray:
+    """Which clips are in a list of `shortened` ones, or are parts of a file that is in it.   -> (n,) bool"""
+    clips = Clips.of(clips)
+    found = among(of_clips(clips), known)
+    return found if clips.parts is None else found | among(digests(list(clips.paths())), known)
+
+
 def copies(found: Sequence[bytes | None]) -> list[list[int]]:
     """Groups of places in the list that have the same content; only groups of two and more."""
     groups = {}

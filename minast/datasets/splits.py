@@ -17,6 +17,7 @@ from .draw import Units, dealt, held_out
 SHARE = 0.2  # of each class is for testing, and of the rest for validation
 NOW = "groups"  # how splits are drawn now; "content" and "position" are those of earlier versions
 DRAWN_BY = (NOW, "content", "position")
+LEARNT = "learnt"  # of a classifier on embeddings: for testing is what its checkpoint was not fitted to
 ALIASES = {"train": "train", "training": "train", "trn": "train"}
 ALIASES |= {"valid": "valid", "validation": "valid", "validate": "valid", "val": "valid", "dev": "valid"}
 ALIASES |= {"test": "test", "testing": "test", "tst": "test", "eval": "test", "evaluation": "test"}
@@ -78,6 +79,8 @@ def assigned(
     if own:
         dataset = by_fold(dataset, own, fold if fold is not None else usual_fold if usual_fold in own else own[0])
     elif not (dataset.clips.splits > 0).all():
+        if drawn_by == LEARNT:
+            return drawing.unlearnt()
         if drawn_by != NOW:
             clips = old_splits.drawn(dataset.clips, seed, drawn_by, trained_on)
             return replace(dataset, clips=clips, drawn=True, split_from=f"a fifth of each class held out, seed {seed}")
@@ -165,6 +168,12 @@ class Drawing:
                 "no validation clip, and one of a single recording no test clip either"
             )
         return found
+
+    def unlearnt(self) -> Dataset:
+        """For testing is what has nothing in common with `trained_on`: no file, group or copy."""
+        learnt = self.units.containing(content.known_to(self.dataset.clips, self.trained_on))[self.units.of_clip]
+        splits = np.where(learnt, CODES["train"], CODES["test"])
+        return self.done(self.dataset.clips.with_splits(splits), "what the model did not learn from is for testing")
 
     def folds(self, count: int) -> Dataset:
         """Each clip has a fold, from 1."""

@@ -3,7 +3,7 @@
 Two kinds of table (CSV) are taken, and the first line tells which it is:
 
     file,labels            each segment of the file has the labels, a;b; also split, fold, group, as in a manifest
-    file,start,end,label   a row an event, as scan writes them and a reviewed page does; also split, group, verdict
+    file,start,end,label   a row an event, as scan writes them and a reviewed page does; also split, fold, group, verdict
 
 Rows whose verdict is wrong are left out: they do not say what is to be heard there.
 A segment has an event's label if its centre lies within the event; an event that holds no centre gives its label to the
@@ -115,7 +115,7 @@ def _timed(path) -> tuple[list[Entry], int]:
                 f"{visible(path)}: the table has no column {lacking[0]!r}: events need file, start, end and label, "
                 "whole files need file and labels."
             )
-        places = {name: names.index(name) for name in (*TIMED, "split", "group") if name in names}
+        places = {name: names.index(name) for name in (*TIMED, "split", "fold", "group") if name in names}
         verdict = names.index("verdict") if "verdict" in names else None
         for cells in reading.reader:
             if not cells:
@@ -132,7 +132,7 @@ def _timed(path) -> tuple[list[Entry], int]:
             if end < start:
                 raise Error(f"{where}: the event ends at {end:g} s, before it begins at {start:g} s.")
             labels = tuple(filter(None, (name.strip() for name in cell["label"].split(";"))))
-            row = Row(line, cell["file"], labels, cell.get("split", ""), "", cell.get("group", ""))
+            row = Row(line, cell["file"], labels, cell.get("split", ""), cell.get("fold", ""), cell.get("group", ""))
             entries.append(Entry(row, start, end))
     return entries, wrong
 

@@ -36,6 +36,18 @@ def indexed(trained, tones, tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def sounds(tones, tmp_path_factory):
+    """An index of the tones by a model that was never trained on them."""
+    from minast import embed
+
+    folder = tmp_path_factory.mktemp("sounds")
+    model = minast.AST(minast.ModelConfig.preset("nano", classes=3, depth=1, frames=16), seed=0)
+    minast.save(folder / "model.npz", model, ["high", "low", "middle"], minast.FeatureConfig(frames=16))
+    assert embed.main([str(folder / "model.npz"), str(tones), "--out", str(folder / "index"), "--hop", "0.05"]) == 0
+    return folder
+
+
 @pytest.fixture
 def whole(tones, tmp_path):
     """A table of all tones."""
@@ -284,11 +296,79 @@ def test_evaluate_holds_out_the_files_that_probe_held_out(indexed, tones, tmp_pa
     seen = content.among(content.digests([str(path) for path in files]), content.unpack(notes["trained_on"]))
     assert seen.sum() == 24
     flags = {name: notes[name] for name in ("drawn_by", "validation")}  # with what evaluate draws
-    data = open_dataset(path, 3, training=False, trained_on=content.trained_on(notes), **flags)
+    data = open_dataset(path, 3, training=False, trained_on=content.unpack(notes["trained_on"]), **flags)
     tested = {clip.path for clip in data.of("test")}
-    assert tested and tested <= {str(path) for path, own in zip(files, seen, strict=True) if not own}
+    assert tested == {str(path) for path, own in zip(files, seen, strict=True) if not own}
     status, said, err = command("evaluate", tmp_path / "p.npz", path)
-    assert status == 0 and f"{2 * len(tested)} test clips" in said and "both sides" not in err
+    assert status == 0 and "12 test clips" in said and "both sides" not in err
+
+
+@pytest.fixture
+def events(tones, tmp_path):
+    """A table of 40 events in ten recordings, of some more than of others."""
+    files = [tones / name / f"{i}.wav" for name, n in (("low", 4), ("middle", 3), ("high", 3)) for i in range(n)]
+    counts = (1, 9, 2, 4, 8, 1, 3, 2, 7, 3)
+    rows = [(f, 0.05 * k, 0.05 * k + 0.05, f.parent.name) for f, n in zip(files, counts, strict=True) for k in range(n)]
+    return table(tmp_path / "events.csv", ("file", "start", "end", "label"), rows)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_calibrate_and_evaluate_take_the_events_that_probe_held_out(sounds, events, tmp_path, command, seed):
+    out = tmp_path / "p.npz"
+    assert command("probe", sounds / "index", events, "--out", out, "--seed", seed)[0] == 0
+    learnt = content.unpack(minast.load(out)[1].notes["trained_on"])
+    clips = open_dataset(events, training=False).clips
+    held = int((~content.among(content.digests(list(clips.paths())), learnt)).sum())
+    status, _, err = command("calibrate", out, events, "--precision", 0.9)
+    assert (status, err.count("\n")) == (0, 1) and "thresholds are chosen on the test clips" in err
+    status, said, err = command("evaluate", out, events, "--raw")
+    assert (status, err) == (0, "") and f"{40 - held} train, {held} test clips" in said
+
+
+def test_calibrate_of_a_probe_that_learnt_from_everything(sounds, events, tmp_path, command):
+    out = tmp_path / "p.npz"
+    command("probe", sounds / "index", events, "--out", out, "--all")
+    status, said, err = command("calibrate", out, events)
+    assert (status, said) == (2, "") and err.count("\n") == 1, err  # no note on thresholds that are not chosen
+    assert "has no clips in the test split: what the model did not learn from is for testing; --split all" in err
+    assert command("calibrate", out, events, "--split", "all")[0] == 0
+
+
+def test_new_recordings_are_for_testing_and_new_events_of_known_ones_are_not(sounds, events, tones, tmp_path, command):
+    out = tmp_path / "p.npz"
+    command("probe", sounds / "index", events, "--out", out)
+    before = command("evaluate", out, events)[1]
+    rows = [(path, 0.1, 0.2, path.parent.name) for path in (tones / "low" / "8.wav", tones / "high" / "9.wav")]
+    known = minast.load(out)[1].notes["trained_on"]
+    clips = open_dataset(events, training=False).clips
+    seen = content.among(content.digests(list(clips.paths())), content.unpack(known))
+    rows.append((clips.path(int(seen.argmax())), 0.33, 0.44, "low"))
+    with open(events, "a", newline="", encoding="utf-8") as f:
+        csv.writer(f).writerows(rows)
+    train, test = seen.sum(), (~seen).sum()
+    assert f"{train} train, {test} test clips" in before
+    assert f"{train + 1} train, {test + 2} test clips" in command("evaluate", out, events)[1]
+
+
+def test_calibrate_passes_over_validation_clips_that_a_probe_learnt_from(sounds, tones, tmp_path, command):
+    names = sorted(tones.rglob("*.wav"))
+    splits = ("train", "train", "valid", "test", "train")
+    rows = [(path, path.parent.name, splits[i % 5]) for i, path in enumerate(names)]
+    path = table(tmp_path / "l.csv", ("file", "labels", "split"), rows)
+    assert command("probe", sounds / "index", path, "--out", tmp_path / "p.npz")[0] == 0
+    status, _, err = command("calibrate", tmp_path / "p.npz", path)
+    assert status == 0 and "thresholds are chosen on the test clips" in err
+
+
+def test_folds_of_events(sounds, events, tmp_path, command):
+    with open(events, newline="", encoding="utf-8") as f:
+        header, *rows = csv.reader(f)
+    folds = {file: 1 + i % 3 for i, file in enumerate(dict.fromkeys(row[0] for row in rows))}
+    path = table(tmp_path / "f.csv", (*header, "fold"), [(*row, folds[row[0]]) for row in rows])
+    status, said, _ = command("probe", sounds / "index", path, "--out", tmp_path / "p.npz", "--fold", 2)
+    assert status == 0 and "(fold 2 of the table)" in said
+    status, said, err = command("evaluate", tmp_path / "p.npz", path)
+    assert (status, err) == (0, "") and f"{sum(folds[row[0]] == 2 for row in rows)} test clips" in said
 
 
 def test_labelled_files_that_are_gone(trained, tones, tmp_path, command):
