@@ -40,7 +40,8 @@ def main(argv=None):
     notes = info.notes if before is None else {**info.notes, "trained_before": pack(before)}
     if has_decisions(args.source):
         cli.note(
-            "calibration and thresholds are left out: they are for the source as it is. Run minast calibrate again."
+            "calibration and thresholds are left out: they are for the source as it is. Run python -m minast.calibrate "
+            "again."
         )
     if os.path.isfile(args.out):
         cli.note(f"{args.out} was there already, and is replaced.")

@@ -63,9 +63,8 @@ def evaluate(args, speaks: bool = True) -> int:
         about = {"checkpoint": args.checkpoint[0] if len(args.checkpoint) == 1 else args.checkpoint, "data": data.name}
         about |= {"split": args.split, "clips": len(tested.clips), "trained_on": tested.familiar}
         about |= {"unreadable": tested.unreadable, "calibrated": ensemble.is_calibrated, "fold": data.fold}
-        chance = scoring.chance(result, result["intervals"])
         bins = reliability.reliability(tested.scores, tested.targets, loss)._asdict()
-        tail = {"classes": rows, "left_out": left_out, "at_chance": bool(chance)}
+        tail = {"classes": rows, "left_out": left_out, "at_chance": scoring.at_chance(result)}
         tail |= {"reliability": {name: each.tolist() for name, each in bins.items()}}
         cli.print_json({**about, **result, **tail, "understood": summary.as_json(data)})
     else:
@@ -161,7 +160,7 @@ def sentences(ensemble: Ensemble, data, tested: Tested, result: dict, left_out: 
         said.append(
             "Accuracy and F1 are those of the likeliest label of each clip; thresholds are for predict and scan."
         )
-    if chance := scoring.chance(result, result["intervals"]):
+    if chance := scoring.chance(result, result["intervals"], counted(len(tested.clips), "clip")):
         said.append(chance)
     return said
 

@@ -170,7 +170,7 @@ def say_measured(parts, measured):
     drawn = any(np.isfinite(ends).all() for ends in measured.intervals.values())
     ending = "95 % intervals" if drawn else "without intervals, since all are of one file or group"
     print(f"{what} ({parts.words}): {', '.join(said)}, {ending}")
-    if sentence := chance(measured.values, measured.intervals):
+    if sentence := chance(measured.values, measured.intervals, what):
         print(sentence)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from . import metrics
 from .checkpoint import Info
 from .config import FeatureConfig
+from .console.say import as_started
 from .decisions.calibration import probabilities as probabilities
 from .errors import Error
 from .features import frame_count, hop_seconds, model_inputs, normalise, segment_starts, segments
@@ -167,20 +168,26 @@ def mean_loss(scores: np.ndarray, targets: np.ndarray, loss: str) -> float:
     return float(-(targets * np.log(p) + (1 - targets) * np.log1p(-p)).mean())
 
 
-def chance(result: dict[str, float], intervals: dict[str, tuple[float, float]]) -> str:
-    """A sentence if a model does no better than guessing, else "".   result, intervals: of `metrics`
+def at_chance(result: dict[str, float]) -> bool:
+    """Whether a model's AUC, which is 0.5 for any guess however frequent the classes are, is below CHANCE."""
+    return bool(result["AUC"] < CHANCE)
 
-    It does not if the interval of its AUC, which is 0.5 for any guess however frequent the classes are, reaches down to
-    0.5, or if the AUC is below CHANCE.
+
+def chance(result: dict[str, float], intervals: dict[str, tuple[float, float]], tested: str) -> str:
+    """A sentence if a model is `at_chance`, or if nobody can tell, since the interval of its AUC holds 0.5; else "".
+
+    result, intervals: of `metrics`. tested: on what, such as "6 clips".
     """
     auc, (low, high) = result["AUC"], intervals["AUC"]
-    if np.isnan(auc) or (auc >= CHANCE and not low <= 0.5):
-        return ""
     interval = "" if np.isnan(low) else f" (95 % interval {low:.3f} to {high:.3f})"
-    return (
-        f"This is chance level: AUC {auc:.3f}{interval}, and guessing gives 0.5. Train longer, or from pretrained "
-        "weights (--pretrained), and look for wrong labels with python -m minast.data check."
-    )
+    if at_chance(result):
+        return as_started(
+            f"This is chance level: AUC {auc:.3f}{interval}, and guessing gives 0.5. Train longer, or from pretrained "
+            "weights (--pretrained), and look for wrong labels with python -m minast.data check DATA."
+        )
+    if low <= 0.5:
+        return f"On {tested} this cannot be told from chance: AUC {auc:.3f}{interval}, and guessing gives 0.5."
+    return ""
 
 
 def measures(scores: np.ndarray, targets: np.ndarray, loss: str) -> dict[str, float]:

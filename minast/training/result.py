@@ -122,6 +122,6 @@ def remarks(result: Result) -> list[str]:
             f"{counted(len(empty), 'class', 'classes')} {verb} no {result.split} clip, and means leave {them} out: "
             f"{named(empty, 20)}."
         )
-    if chance := scoring.chance(result.measures, result.intervals):
+    if chance := scoring.chance(result.measures, result.intervals, counted(len(result.clips), f"{result.split} clip")):
         found.append(chance)
     return found

@@ -144,7 +144,8 @@ def begin_alike(run: Run) -> None:
 def say_dangers(dataset: Dataset, config: TrainConfig, before: np.ndarray | None, pretrained: str | None) -> None:
     """Print what endangers the result, and which held-out clips the pretrained weights know."""
     if len(dataset.clips) > LARGE:
-        print(f"{len(dataset.clips)} files are not compared with each other: python -m minast.data check does it")
+        text = f"{len(dataset.clips)} files are not compared with each other: python -m minast.data check DATA does it"
+        print(cli.as_started(text))
     else:
         for sentence in dangers(dataset, balanced=config.sampler == "balanced" or config.class_weights):
             cli.note(f"{sentence}.")

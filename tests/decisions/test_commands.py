@@ -217,10 +217,25 @@ def test_chance_level_is_said(mixtures, tmp_path, command):
     _, out, _ = command("evaluate", tmp_path / "m.npz", mixtures)
     assert result["at_chance"] == ("This is chance level: AUC" in out)
     chance = {"AUC": 0.516}
-    assert "AUC 0.516 (95 % interval 0.480 to 0.550)" in scoring.chance(chance, {"AUC": (0.48, 0.55)})
-    assert scoring.chance(chance, {"AUC": (0.51, 0.52)})  # no accident, and of no use
-    assert scoring.chance({"AUC": 0.7}, {"AUC": (0.45, 0.9)}) and not scoring.chance({"AUC": 0.7}, {"AUC": (0.6, 0.8)})
-    assert not scoring.chance({"AUC": np.nan}, {"AUC": (np.nan, np.nan)})
+    said = scoring.chance(chance, {"AUC": (0.48, 0.55)}, "20 clips")
+    assert said.startswith("This is chance level: AUC 0.516 (95 % interval 0.480 to 0.550)")
+    assert scoring.chance(chance, {"AUC": (0.51, 0.52)}, "20 clips")  # no accident, and of no use
+    assert not scoring.chance({"AUC": 0.7}, {"AUC": (0.6, 0.8)}, "20 clips")
+    assert not scoring.chance({"AUC": np.nan}, {"AUC": (np.nan, np.nan)}, "20 clips")
+
+
+def test_an_interval_that_holds_chance_proves_nothing():
+    said = scoring.chance({"AUC": 0.792}, {"AUC": (0.22, 0.998)}, "6 clips")
+    assert said == (
+        "On 6 clips this cannot be told from chance: AUC 0.792 (95 % interval 0.220 to 0.998), and guessing gives 0.5."
+    )
+    assert not scoring.at_chance({"AUC": 0.792}) and scoring.at_chance({"AUC": 0.54})
+
+
+@pytest.mark.parametrize(("program", "name"), [("/bin/minast", "minast data"), ("train.py", "python -m minast.data")])
+def test_advice_names_commands_as_they_were_started(monkeypatch, program, name):
+    monkeypatch.setattr("sys.argv", [program])
+    assert f"wrong labels with {name} check DATA." in scoring.chance({"AUC": 0.5}, {"AUC": (0.4, 0.6)}, "9 clips")
 
 
 def test_an_ensemble_is_evaluated(model, copy, mixtures, tmp_path, command):
