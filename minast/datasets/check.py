@@ -78,7 +78,7 @@ class Report:
         found += listed("files with remarks", [f"{visible(name)}: {note}" for name, note in self.notes])
         found += listed("files of digital silence", [visible(name) for name in self.silent])
         found += listed("clips much longer or shorter than the others", self._unusual())
-        found += listed("the same sound in different files", self._heard())
+        found += listed("pairs of clips that hold the same sound", self._heard())
         found += [f"labels that look alike: {named(group)}" for group in alike(self.dataset.labels)]
         if few := self.few():
             names = ", ".join(f"{visible(name, 40)} ({n})" for name, n in few[:SHOWN])

@@ -54,6 +54,7 @@ class Dataset:
     notes: tuple[str, ...] = ()  # what was assumed, a sentence each
     skipped: tuple[Skipped, ...] = ()
     bad: tuple[Bad, ...] = ()  # files that are named but not there
+    joined: str = ""  # of a split that was drawn: how equal sounds join recordings, a clause
     alike: str = ""  # clips with the same sound that a drawn split keeps together: `content.pack_groups`
 
     def __post_init__(self):
@@ -106,6 +107,8 @@ def checked(dataset: Dataset) -> Dataset:
     for split in ("train", dataset.validation_split):
         if not dataset.of(split):
             why = "; a class needs two different recordings or groups for one to be held out" if dataset.drawn else ""
+            if dataset.joined:
+                why += f", and {dataset.joined}: python -m minast.data check DATA names them"
             total = f"there are {len(dataset.clips)} clips in all"
             raise Error(f"{visible(dataset.name)}: no clip is in the {split} split ({total}){why}.")
     counts = dataset.counts()

@@ -16,6 +16,8 @@ from .clips import Clips
 from .near import connected
 from .ragged import Ragged
 
+NO_PAIRS = np.zeros((0, 2), int)
+
 
 @dataclass(frozen=True, eq=False)
 class Units:
@@ -29,7 +31,9 @@ class Units:
     total: np.ndarray  # (K + 1,) clips of each class, the last for clips without one
 
     @classmethod
-    def of(cls, clips: Clips, classes: int, seed: int, found: Sequence[bytes | None], same: np.ndarray) -> "Units":
+    def of(
+        cls, clips: Clips, classes: int, seed: int, found: Sequence[bytes | None], same: np.ndarray = NO_PAIRS
+    ) -> "Units":
         """The units of clips.   found: their digests; same (p, 2): places of clips with the same sound"""
         links = np.concatenate([np.reshape(same, (-1, 2)), _linked(_numbers(found)), _linked(clips.groups)])
         of_clip = connected(len(clips), links)

@@ -72,7 +72,7 @@ def _about(dataset, found, words, what, pairs=()):
         recordings = counted(len(different), "recording has", "recordings have")
         said.append(f"{recordings} several labels in {alike}; such as {names}: {named(labels)}")
     kept = [g for g in found if g not in crossed]
-    if n := sum(len(g) - 1 for g in kept):
+    if n := sum(len(g) - (what == "files") for g in kept):  # the first of the copies of a file is none
         together = "; they are kept together in the split" if dataset.drawn else ""
         example = _example(dataset, kept, pairs)
         thing = "file" if what == "files" else "clip"

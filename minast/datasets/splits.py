@@ -107,12 +107,8 @@ def validated(dataset: Dataset, share: float, seed: int, trained_on: np.ndarray 
     splits[train] = np.where(drawing.validation(share), CODES["valid"], CODES["train"])
     text = f"{dataset.split_from}; {percent(share)} of the training clips for validation, drawn with seed {seed}"
     found = replace(drawing.done(dataset.clips.with_splits(splits), text), drawn=dataset.drawn)
-    if tiny := drawing.classes_below(3):
-        return found.noting(
-            f"{counted(tiny, 'class has', 'classes have')} fewer than three different recordings to train on: such a "
-            "class has no validation clip"
-        )
-    return found
+    tiny, said = drawing.below("three", 3)
+    return found.noting(f"{said} to train on: such a class has no validation clip") if tiny else found
 
 
 class Drawing:
@@ -140,6 +136,34 @@ class Drawing:
         pairs = np.array([(pair.a, pair.b) for pair in found], int).reshape(-1, 2)
         return pairs, content.pack_groups(pairs, self._digests)
 
+    @cached_property
+    def joined(self) -> str:
+        """How equal sounds join recordings or groups to fewer units, a clause; "" if they do not."""
+        clips, classes = self.dataset.clips, len(self.dataset.labels)
+        if not len(self._same[0]):
+            return ""
+        apart = len(Units.of(clips, classes, self.seed, self._digests))
+        if apart == len(self.units):
+            return ""
+        return f"equal sounds join the {apart} {self._kind} here to {len(self.units)}"
+
+    def _sharing(self):
+        """How many clips hold the same sound as another, their copies included."""
+        pairs, copies = self._same[0], content.copies(self._digests)
+        links = [*pairs.tolist(), *((group[0], i) for group in copies for i in group[1:])]
+        number = near.connected(len(self._digests), links)
+        return int(np.isin(number, number[pairs]).sum())
+
+    @property
+    def _kind(self):
+        return "recordings or groups" if (self.dataset.clips.groups >= 0).any() else "recordings"
+
+    def below(self, number, units):
+        """The beginning of a note on classes with fewer units than that, and their number."""
+        tiny = self.classes_below(units)
+        what = f"{self._kind} without a sound in common" if self.joined else f"different {self._kind}"
+        return tiny, f"{counted(tiny, 'class has', 'classes have')} fewer than {number} {what}"
+
     def validation(self, share: float, test: np.ndarray | None = None) -> np.ndarray:
         """Which clips are for validation: of each class a share of those that are not for testing.   (n,) -> (n,) bool
 
@@ -162,12 +186,9 @@ class Drawing:
         text = "a fifth of each class for testing"
         text += f", {percent(validation)} of the rest for validation" if valid.any() else ""
         found = self.done(self.dataset.clips.with_splits(splits), f"{text}, drawn with seed {self.seed}")
-        if validation and (tiny := self.classes_below(4)):
-            return found.noting(
-                f"{counted(tiny, 'class has', 'classes have')} fewer than four different recordings: such a class has "
-                "no validation clip, and one of a single recording no test clip either"
-            )
-        return found
+        tiny, said = self.below("four", 4)
+        ending = "such a class has no validation clip, and one with a single one no test clip either"
+        return found.noting(f"{said}: {ending}") if validation and tiny else found
 
     def unlearnt(self) -> Dataset:
         """For testing is what has nothing in common with `trained_on`: no file, group or copy."""
@@ -200,11 +221,11 @@ class Drawing:
             together.append(counted(len(np.unique(groups[groups >= 0])), "group"))
         pairs, text = self._same
         if len(pairs):
-            together.append(f"{len(np.unique(pairs))} clips that hold the same sound as another")
+            together.append(f"{self._sharing()} clips that hold the same sound as another")
         if together:
             notes.append(f"{' and '.join(together)}: what belongs together is in one part of the split")
         notes = [note for note in notes if note not in dataset.notes]
-        return replace(dataset, clips=clips, drawn=True, split_from=split_from, alike=dataset.alike or text).noting(
+        return replace(dataset, clips=clips, drawn=True, split_from=split_from, alike=dataset.alike or text, joined=self.joined).noting(
             *notes
         )
 

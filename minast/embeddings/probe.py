@@ -28,7 +28,6 @@ from .logistic import Logistic
 from .taken import taken_from
 
 FOLDS = 5  # of the cross-validation
-NO_PAIRS = np.zeros((0, 2), int)
 
 
 class Parts(NamedTuple):
@@ -82,7 +81,7 @@ def divided(labelled: Labelled, digests: Sequence[bytes | None], fold: int | Non
             raise Error(f"--fold is {fold}: the table has the folds {', '.join(map(str, there))}.")
         test, words = np.array([own[i] == number for i in numbers]), f"fold {number} of the table"
     else:
-        units = Units.of(clips, len(labelled.labels), seed, digests, NO_PAIRS)
+        units = Units.of(clips, len(labelled.labels), seed, digests)
         free, never = np.ones(len(units), bool), np.zeros(len(units), bool)
         test = held_out(units, SHARE, free, never, keep=1)[units.of_clip]
         words = f"about a fifth of each class, drawn with seed {seed}"
@@ -91,7 +90,7 @@ def divided(labelled: Labelled, digests: Sequence[bytes | None], fold: int | Non
     if test.all():
         raise Error(f"all {counted(len(test), 'labelled file')} are for testing, {words}: none is left to learn from.")
     rest = np.flatnonzero(~test)
-    units = Units.of(clips[rest], len(labelled.labels), seed, [digests[i] for i in rest], NO_PAIRS)
+    units = Units.of(clips[rest], len(labelled.labels), seed, [digests[i] for i in rest])
     of_file = np.zeros(len(numbers), int)
     of_file[rest] = dealt(units, min(FOLDS, len(units)))[units.of_clip]
     place = np.searchsorted(numbers, labelled.files)

@@ -98,7 +98,7 @@ def test_data_check_and_train_say_so(planted, tmp_path, command):
     said = f"{len(PLANTED)} held-out clips hold the same sound as training clips, so results are too good"
     assert any(said in danger for danger in found["dangers"])
     out = command("data", "check", planted)[1]
-    assert f"the same sound in different files: {len(PLANTED)}" in out and f"beware: {said}" in out
+    assert f"pairs of clips that hold the same sound: {len(PLANTED)}" in out and f"beware: {said}" in out
     out = command("data", "check", planted, "--no-sound")[1]
     assert said not in out and "whether different files hold the same sound was not looked for" in out
     flags = ("--epochs", 1, "--depth", 1, "--rate", 8000, "--out", tmp_path / "run")
@@ -112,6 +112,29 @@ def test_contradicting_labels(tmp_path, command):
     out = command("data", "check", tmp_path)[1]
     assert "[different labels]" in out
     assert "beware: 1 recording has several labels in clips that hold the same sound" in out
+
+
+def test_recordings_that_equal_sounds_join_are_said_to_be_joined(tmp_path, command):
+    """Four recordings of two classes each: three of one class share a sound, in six clips, and all four of the other."""
+    rows = []
+    for k, label in enumerate("ab"):
+        for i in range(4):
+            wave = np.concatenate([scene(10 * k + i, 2.0), scene(99 + k if i or k else 7, 2.0)])
+            saved(tmp_path / f"{label}{i}.wav", wave)
+            rows += [f"{label}{i}.wav,{start},{start + 2},{label}" for start in (0, 2)]
+    path = tmp_path / "l.csv"
+    path.write_text("\n".join(["file,start,end,label", *rows]))
+    said = command("data", "check", path)[1]
+    assert "7 clips that hold the same sound as another: what belongs" in said
+    assert "beware: 7 clips hold the same sound as others" in said
+    assert "2 classes have fewer than four recordings or groups without a sound in common: such a class" in said
+    path.write_text("\n".join(["file,start,end,label", *(row for row in rows if "a0" not in row)]))
+    status, said, _ = command("data", "check", path)
+    joined = "and equal sounds join the 7 recordings or groups here to 2: python -m minast.data check DATA names them"
+    assert status == 2 and said.count("no clip is in the test split (there are 14 clips in all); a class needs") == 1
+    assert joined in said
+    status, _, said = command("train", path, "--out", tmp_path / "run")
+    assert status == 2 and joined in said
 
 
 def test_a_drawn_split_keeps_the_same_sound_together(tmp_path, command):
