@@ -3,11 +3,11 @@
   python -m minast.calibrate runs/coffee-nano/best.npz coffee/labels.csv
   python -m minast.calibrate model.npz my_sounds/ --precision 0.9 --picture reliability.png
 
-Scores the validation clips of DATA (without any that are new to the model, the test clips) and finds on them a temperature, for a softmax head,
-or Platt's scaling, for a sigmoid head; and a threshold for each class: that of the best F1, or the lowest one with a
-wanted precision, or the highest one with a wanted recall. A class that cannot reach the precision is never given; one
-without clips gets 0.5. Both are written into CHECKPOINT, whose weights stay as they are; predict, evaluate and scan use
-them.
+Scores the validation clips of DATA (without any that are new to the model, the test clips) and finds on them a
+temperature, for a softmax head, or Platt's scaling, for a sigmoid head; and a threshold for each class: that of the
+best F1, or the lowest one with a wanted precision, or the highest one with a wanted recall. A class that cannot reach
+the precision is never given; one without clips gets 0.5. Both are written into CHECKPOINT, whose weights stay as they
+are; predict, evaluate and scan use them.
 """
 
 from functools import partial
@@ -47,14 +47,17 @@ def main(argv=None):
     loss = ensemble.members[0].info.loss
     found = decide(tested.raw, tested.targets, loss, goal, wanted, where)
     keep_decisions(args.checkpoint, found)
+    drawn = False
     if args.picture:
         shown = {"before": tested.raw, "after": cross_calibrated(tested.raw, tested.targets, loss)}
-        cli.try_to_draw(args.picture, partial(save_reliability, args.picture, shown, tested.targets, loss))
+        drawn = cli.try_to_draw(args.picture, partial(save_reliability, args.picture, shown, tested.targets, loss))
     rows = by_class(ensemble.labels, found, tested)
     if args.json:
         cli.print_json({"checkpoint": args.checkpoint, **found.to_save(), "classes": rows})
     else:
         show(args.checkpoint, ensemble.labels, found, rows)
+        if drawn:
+            print(f"{visible(args.picture)}: reliability before and after")
     return 0
 
 
@@ -70,7 +73,9 @@ def parser():
     )
     goals.add_argument("--recall", type=share, metavar="R", help="the highest thresholds with at least this recall")
     p.add_argument(
-        "--split", choices=("valid", "test", "all"), help="the clips to use (default: valid if it has any that are new to the model, else test)"
+        "--split",
+        choices=("valid", "test", "all"),
+        help="the clips to use (default: valid if it has any that are new to the model, else test)",
     )
     p.add_argument("--picture", metavar="PNG", help="draw reliability diagrams, before and after")
     p.add_argument("--json", action="store_true", help="print one JSON object")

@@ -113,14 +113,19 @@ def _status(main, argv):
     return 2
 
 
-def try_to_draw(path: str | os.PathLike, draw: Callable[[], object]) -> None:
-    """Call `draw`, for a picture that comes with other results: if it fails, a note says so and all goes on."""
+def try_to_draw(path: str | os.PathLike, draw: Callable[[], object]) -> bool:
+    """Call `draw`, for a picture that comes with other results: if it fails, a note says so and all goes on.
+
+    -> whether it was drawn
+    """
     try:
         draw()
+        return True
     except Error as error:
         _note_once(str(error))
     except Exception as error:  # of Matplotlib, its files and its fonts
         _note_once(f"{path} is not drawn: {reason(error)}.")
+    return False
 
 
 _note_once = functools.cache(note)  # not at each epoch

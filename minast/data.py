@@ -45,7 +45,7 @@ def _check(args):
     if args.json:
         cli.print_json(report.as_json())
     else:
-        print("\n".join(report.lines()))
+        print(cli.as_started("\n".join(report.lines())))
     return 2 if report.refused else 0
 
 

@@ -58,7 +58,7 @@ def evaluate(args, speaks: bool = True) -> int:
     rows = by_class(ensemble, tested, loss, limits)
     left_out = [ensemble.labels[k] for k in np.flatnonzero(~metrics.has_clips(tested.targets))]
     if args.out:  # first: they are written also if nobody reads what is printed
-        write_files(args.out, data, ensemble, tested, loss)
+        files = write_files(args.out, data, ensemble, tested, loss)
     if args.json:
         about = {"checkpoint": args.checkpoint[0] if len(args.checkpoint) == 1 else args.checkpoint, "data": data.name}
         about |= {"split": args.split, "clips": len(tested.clips), "trained_on": tested.familiar}
@@ -75,6 +75,8 @@ def evaluate(args, speaks: bool = True) -> int:
         for sentence in sentences(ensemble, data, tested, result, left_out):
             print(cli.as_started(visible(sentence, 1000)))
         show_classes(rows)
+        if args.out:
+            print(visible(f"{args.out}: {', '.join(files)}"))
     return 0
 
 
@@ -183,16 +185,18 @@ def _cell(column, value):
 # -- what is written -----------------------------------------------------------------------------------------------
 
 
-def write_files(out: str, data, ensemble: Ensemble, tested: Tested, loss: str) -> None:
-    """scores.csv and the pictures."""
+def write_files(out: str, data, ensemble: Ensemble, tested: Tested, loss: str) -> list[str]:
+    """scores.csv and the pictures.   -> the names of what was written"""
     scores, targets = tested.scores, tested.targets
     write_scores(os.path.join(out, "scores.csv"), data, ensemble.labels, tested.clips, scores)
-    picture = os.path.join(out, plots.PER_CLASS[loss])
-    cli.try_to_draw(picture, partial(plots.per_class, scores, targets, ensemble.labels, loss, picture))
-    picture = os.path.join(out, "reliability.png")
+    first = os.path.join(out, plots.PER_CLASS[loss])
+    drawn = [cli.try_to_draw(first, partial(plots.per_class, scores, targets, ensemble.labels, loss, first))]
+    second = os.path.join(out, "reliability.png")
     calibrated = not np.array_equal(scores, tested.raw)
     shown = {"as the model says": tested.raw, "calibrated": scores} if calibrated else {"probabilities": scores}
-    cli.try_to_draw(picture, partial(save_reliability, picture, shown, targets, loss))
+    drawn.append(cli.try_to_draw(second, partial(save_reliability, second, shown, targets, loss)))
+    pictures = [os.path.basename(path) for path, done in zip((first, second), drawn, strict=True) if done]
+    return ["scores.csv", *pictures]
 
 
 def write_scores(path, data, labels, clips, scores):

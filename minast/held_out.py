@@ -60,7 +60,9 @@ def open_as_trained(args, ensemble: Ensemble) -> Dataset:
     known = content.trained_before(notes)
     if drawn_by == LEARNT:
         learnt = content.trained_on({"trained_on": notes.get("trained_on")})
-        drawn_by, known = (NOW, known) if learnt is None or args.seed not in (None, notes.get("seed")) else (LEARNT, learnt)
+        drawn_by, known = (
+            (NOW, known) if learnt is None or args.seed not in (None, notes.get("seed")) else (LEARNT, learnt)
+        )
     data = open_dataset(
         args.data,
         seed,

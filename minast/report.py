@@ -6,7 +6,8 @@
 Of one run, report.html is written again into its folder, from its report.json. A run of an earlier version, which has
 none, is scored first, on the data that it was trained with. Several runs, or folders of runs such as those of
 cross-validation, are compared on one page: settings that differ, curves, results with intervals, and the differences
-on the clips that all of them tested. The pages are single files, to be opened in any browser, also without a network.
+on the clips that all of them tested. It is comparison.html in the folder that was named, or in runs/ where several
+were. The pages are single files, to be opened in any browser, also without a network.
 """
 
 import os
@@ -17,14 +18,14 @@ from .errors import Error
 from .model import AST
 from .pages.compare import COMPARISON, compare_page
 from .pages.record import contents
-from .storage.files import atomic, writable_file
+from .storage.files import atomic, writable_file, writable_folder
 from .text import counted, visible
 from .training.feature_cache import FeatureCache
 from .training.reporting import write_report
 from .training.result import Result
 from .training.resume import same_data
 from .training.run import Settings, TrainingData
-from .training.run_folder import BEST, LAST
+from .training.run_folder import BEST, LAST, RUNS
 
 
 def main(argv=None):
@@ -59,7 +60,8 @@ def parser():
     p.add_argument(
         "--out",
         metavar="FILE.html",
-        help=f"the page to write (default: {pages.HTML} in the run's folder; of several runs, {COMPARISON})",
+        help=f"the page to write (default: {pages.HTML} in the run's folder; of several, {COMPARISON} in "
+        f"the folder of runs that was named, or in {RUNS}/ where several were)",
     )
     cli.add_backend(p)
     return p
@@ -81,10 +83,10 @@ def runs_in(path):
 
 
 def default_out(named, folders):
-    """Where the page goes: into the folder that was named, or the current one where there are several."""
+    """Where the page goes: into the folder that was named, or into runs/ where several were, not beside other files."""
     if len(folders) == 1:
         return os.path.join(folders[0], pages.HTML)
-    return os.path.join(named[0] if len(named) == 1 else "", COMPARISON)
+    return os.path.join(named[0] if len(named) == 1 else writable_folder(RUNS), COMPARISON)
 
 
 def record_of(folder, backend=None):

@@ -225,9 +225,9 @@ class Drawing:
         if together:
             notes.append(f"{' and '.join(together)}: what belongs together is in one part of the split")
         notes = [note for note in notes if note not in dataset.notes]
-        return replace(dataset, clips=clips, drawn=True, split_from=split_from, alike=dataset.alike or text, joined=self.joined).noting(
-            *notes
-        )
+        return replace(
+            dataset, clips=clips, drawn=True, split_from=split_from, alike=dataset.alike or text, joined=self.joined
+        ).noting(*notes)
 
 
 def percent(share: float) -> str:

@@ -89,10 +89,18 @@ def compare_page(records: Sequence[dict], lacking: Sequence[str] = ()) -> Html:
 def _lead(found, measure):
     known = [entry for entry in found if entry.value(measure) is not None]
     best = max(known, key=lambda entry: entry.value(measure))
+    first = [entry for entry in known if np.isclose(entry.value(measure), best.value(measure), rtol=0, atol=1e-9)]
     if len(found) == 1:
         spread = best.deviation(measure)
         more = f", standard deviation {_points(measure, spread)}" if spread is not None else ""
         return f"Mean {measure} {shows(measure, best.value(measure))} over {counted(len(best.runs), 'run')}{more}."
+    if len(first) > 1:
+        names = [f"“{entry.name}”" for entry in first]
+        names = [*names[:4], f"{len(names) - 4} more"] if len(names) > 5 else names
+        share = "have the same" if len(first) == len(found) else "share the highest"
+        means = ", mean over their runs" if any(len(entry.runs) > 1 for entry in first) else ""
+        who = f"{', '.join(names[:-1])} and {names[-1]}"
+        return f"{who} {share} {measure}: {shows(measure, best.value(measure))}{means}."
     of = f", mean of {len(best.runs)} runs" if len(best.runs) > 1 else ""
     return f"“{best.name}” has the highest {measure}: {shows(measure, best.value(measure))}{of}."
 

@@ -25,6 +25,7 @@ from .feature_cache import LARGE
 from .lock import lock
 from .run import Run
 
+RUNS = "runs"  # where runs go, and pages on several of them, unless --out says otherwise
 LAST, BEST, HISTORY = "last.npz", "best.npz", "history.csv"
 PLAN = "plan.json"  # of a folder with many runs: see many.py
 FILES = (BEST, LAST, HISTORY, "curves.png", *plots.PER_CLASS.values(), "scores.npz", *pages.FILES)  # of a finished run
@@ -47,7 +48,7 @@ def new_folder(out: str | os.PathLike | None, default: str, leaving: ExitStack) 
 
 def _new_folder(out, default, leaving):
     made_here = out is None or not os.path.exists(out)
-    out = os.fspath(writable_folder(free_folder(os.path.join("runs", default)) if out is None else out))
+    out = os.fspath(writable_folder(free_folder(os.path.join(RUNS, default)) if out is None else out))
     lock(out, leaving)
     if made_here:
         leaving.callback(remove_empty, out)  # comes before the lock is released

@@ -100,6 +100,14 @@ def test_runs_are_compared_on_one_page(run, tmp_path, command):
     assert command("report", folds)[0] == 0 and (folds / "comparison.html").exists()
 
 
+def test_a_comparison_is_not_written_beside_other_files(run, tmp_path, command, monkeypatch):
+    other = shutil.copytree(run, tmp_path / "elsewhere" / "other")
+    monkeypatch.chdir(tmp_path)
+    status, out, _ = command("report", run, other)
+    assert (status, out) == (0, "runs/comparison.html: 2 runs compared\n")
+    assert not (tmp_path / "comparison.html").exists() and (tmp_path / "runs" / "comparison.html").exists()
+
+
 def test_what_is_no_run(tmp_path, command):
     for path, said in ((tmp_path, "there is no run here"), (tmp_path / "x", "there is no such folder")):
         status, _, err = command("report", path)

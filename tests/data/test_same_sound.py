@@ -115,7 +115,7 @@ def test_contradicting_labels(tmp_path, command):
 
 
 def test_recordings_that_equal_sounds_join_are_said_to_be_joined(tmp_path, command):
-    """Four recordings of two classes each: three of one class share a sound, in six clips, and all four of the other."""
+    """Two classes of four recordings: three of the one share a sound, and all four of the other share another."""
     rows = []
     for k, label in enumerate("ab"):
         for i in range(4):

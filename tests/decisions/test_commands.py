@@ -1,6 +1,7 @@
 """calibrate and evaluate as a user meets them: several labels, thresholds, intervals, classes without clips."""
 
 import json
+import os
 import shutil
 from types import SimpleNamespace
 
@@ -207,6 +208,25 @@ def test_intervals(model, mixtures, command):
         assert 0 <= low <= result[name] <= high <= 1
     _, out, _ = command("evaluate", model, mixtures)
     assert "95 % interval over 20 clips" in out and "F1, macro" in out and "calibration error" in out
+
+
+def test_what_was_written_is_said(mixtures, copy, tmp_path, command, monkeypatch):
+    out = tmp_path / "ev"
+    status, said, _ = command("evaluate", copy, mixtures, "--out", out)
+    names = ["scores.csv", "average_precision.png", "reliability.png"]
+    assert status == 0 and said.endswith(f"\n{out}: {', '.join(names)}\n") and {*names} == {*os.listdir(out)}
+    assert "scores.csv" not in command("evaluate", copy, mixtures, "--out", out, "--json")[1]
+    picture = tmp_path / "r.png"
+    assert command("calibrate", copy, mixtures, "--picture", picture)[1].endswith(
+        f"\n{picture}: reliability before and after\n"
+    )
+
+    def broken(*_):
+        raise OSError("no font")
+
+    monkeypatch.setattr("minast.plots.save_figure", broken)
+    status, said, err = command("evaluate", copy, mixtures, "--out", out)
+    assert status == 0 and said.endswith(f"\n{out}: scores.csv\n") and "is not drawn" in err
 
 
 def test_chance_level_is_said(mixtures, tmp_path, command):

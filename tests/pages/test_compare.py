@@ -85,6 +85,19 @@ def test_the_page_is_whole_and_says_who_is_better(record):
     assert "Settings that differ" in shown and "<script>alert(1)</script>" in shown
 
 
+def test_a_tie_is_said_as_one(record):
+    def lead(runs):
+        return "".join(Reader(compare_page(runs)).text)
+
+    tied = [better(record, 0.0, 0, name, lr=float(i)) for i, name in enumerate("abcdefg")]
+    assert "“a” and “b” have the same accuracy: " in lead(tied[:2]) and "highest" not in lead(tied[:2])
+    assert "“a”, “b”, “c”, “d” and 3 more have the same accuracy: " in lead(tied)
+    worse = copy.deepcopy(tied[2])
+    worse["result"]["values"]["accuracy"] -= 0.01
+    assert "“a” and “b” share the highest accuracy: " in lead([worse, *tied[:2]])
+    assert "“a” has the highest accuracy: " in lead([tied[0], worse])
+
+
 def test_one_entry_has_its_spread_and_no_differences(record):
     runs = [better(record, 3.0, s, f"seed-{s}", seed=s) for s in range(3)]
     shown = "".join(Reader(compare_page(runs)).text)
