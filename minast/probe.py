@@ -24,6 +24,7 @@ from .datasets.splits import LEARNT, NOW
 from .embeddings import labels, logistic, probe, suggest
 from .embeddings.index import Index
 from .errors import Error
+from .pretrained.known_clips import trained_before
 from .scoring import chance
 from .storage.files import writable_file
 from .storage.tables import write_table
@@ -43,10 +44,12 @@ def main(argv=None):
     loss = probe.loss_of(labelled, args.loss, visible(args.labels))
     say_labels(args, index, labelled, loss)
     digests, parts = divided(args, index, labelled)
+    tested = tested_files(labelled, parts)
+    say_known(source, digests, tested)
     eps = probe.head_eps(source)
     x = probe.head_input(index.take(labelled.rows), eps)
     found, strength = fitted(args, labelled, parts, x, loss)
-    learnt = probe.learnt_from(labelled, digests, args.all | ~tested_files(labelled, parts))
+    learnt = probe.learnt_from(labelled, digests, args.all | ~tested)
     notes = {
         "data": visible(args.labels),
         "from": f"logistic regression on {visible(index.path)}, lambda {strength:g}",
@@ -134,6 +137,17 @@ def divided(args, index, labelled):
             "that the model was trained on them."
         )
     return digests, probe.divided(labelled, digests, args.fold, args.seed)
+
+
+def say_known(source, digests, tested):
+    """Which held-out files the encoder was trained on.   digests, tested (files,): of the labelled files"""
+    held = [digest for digest, own in zip(digests, tested, strict=True) if own]
+    before = trained_before(source)
+    if before is not None and (count := content.among(held, before).sum()):
+        cli.note(
+            f"{visible(source)} was trained on {count} of {counted(len(held), 'held-out file')}: the figures below are "
+            "too good."
+        )
 
 
 def tested_files(labelled, parts):

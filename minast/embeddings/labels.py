@@ -3,7 +3,8 @@
 Two kinds of table (CSV) are taken, and the first line tells which it is:
 
     file,labels            each segment of the file has the labels, a;b; also split, fold, group, as in a manifest
-    file,start,end,label   a row an event, as scan writes them and a reviewed page does; also split, ..., verdict
+    file,start,end,label   a row an event, as scan writes them and a reviewed page does; also split, fold,
+                           group, verdict
 
 Rows whose verdict is wrong are left out: they do not say what is to be heard there.
 A segment has an event's label if its centre lies within the event; an event that holds no centre gives its label to the

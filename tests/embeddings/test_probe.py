@@ -371,6 +371,16 @@ def test_folds_of_events(sounds, events, tmp_path, command):
     assert (status, err) == (0, "") and f"{sum(folds[row[0]] == 2 for row in rows)} test clips" in said
 
 
+def test_held_out_files_that_the_encoder_knows(indexed, whole, tmp_path, command):
+    """The model of the index was trained with seed 0: of the files that another seed holds out it knows most."""
+    status, _, err = command("probe", indexed / "index", whole, "--out", tmp_path / "p.npz", "--seed", 3)
+    known = int(err.partition("was trained on ")[2].split()[0])
+    assert status == 0 and f"trained on {known} of 6 held-out files: the figures below are too good" in err
+    status, said, err = command("evaluate", tmp_path / "p.npz", whole)
+    assert status == 0 and "24 train, 6 test clips" in said
+    assert f"{known} of 6 clips of the test split are left out: the model was trained on them" in err
+
+
 def test_labelled_files_that_are_gone(trained, tones, tmp_path, command):
     shutil.copytree(tones, tmp_path / "sounds")
     command("embed", trained / "best.npz", tmp_path / "sounds", "--out", tmp_path / "index")

@@ -88,7 +88,8 @@ def test_suggestions_become_labels(indexed_path, tones, tmp_path, command):
     path = table(tmp_path / "l.csv", ("file", "start", "end", "label"), rows)
     arguments = ("probe", indexed_path, path, "--out", tmp_path / "p.npz", "--suggest", 4)
     status, said, err = command(*arguments)
-    assert (status, err) == (0, "") and f"{tmp_path}/p.suggested.csv: 4 segments to label next" in said
+    assert status == 0 and "held-out files: the figures below are too good" in err  # the encoder is of these tones
+    assert f"{tmp_path}/p.suggested.csv: 4 segments to label next" in said
     with open(tmp_path / "p.suggested.csv", newline="") as f:
         more = list(csv.DictReader(f))
     assert list(more[0]) == ["file", "start", "end", "label", "verdict", "heard", "score"]
