@@ -58,11 +58,10 @@ def open_as_trained(args, ensemble: Ensemble) -> Dataset:
     seed = notes.get("seed", 0) if args.seed is None else args.seed
     drawn_by = notes.get("drawn_by", "position" if "seed" in notes else "content")  # version 0.1 drew by position
     known = content.trained_before(notes)
-    if drawn_by == LEARNT:
-        learnt = content.trained_on({"trained_on": notes.get("trained_on")})
-        drawn_by, known = (
-            (NOW, known) if learnt is None or args.seed not in (None, notes.get("seed")) else (LEARNT, learnt)
-        )
+    if drawn_by == LEARNT and seed == notes.get("seed") and notes.get("trained_on") is not None:
+        known = content.unpack(notes["trained_on"])
+    elif drawn_by == LEARNT:  # another seed is asked for
+        drawn_by = NOW
     data = open_dataset(
         args.data,
         seed,

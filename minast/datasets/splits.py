@@ -187,7 +187,7 @@ class Drawing:
         text += f", {percent(validation)} of the rest for validation" if valid.any() else ""
         found = self.done(self.dataset.clips.with_splits(splits), f"{text}, drawn with seed {self.seed}")
         tiny, said = self.below("four", 4)
-        ending = "such a class has no validation clip, and one with a single one no test clip either"
+        ending = "such a class has no validation clip, and one that has only one of them no test clip either"
         return found.noting(f"{said}: {ending}") if validation and tiny else found
 
     def unlearnt(self) -> Dataset:
