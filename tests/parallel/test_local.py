@@ -121,7 +121,7 @@ def test_processes_that_cannot_be_started(monkeypatch, tones, command):
     from minast.parallel import local
 
     monkeypatch.setattr(local, "Board", lambda *_: os.open("/no/such/file", os.O_RDONLY))
-    with pytest.raises(Error, match="^2 processes cannot be started here: No such file or directory. Use fewer"):
+    with pytest.raises(Error, match=r"^2 processes cannot be started here: No such file"):
         parallel.spread(count, None, 2)
     monkeypatch.setattr(local.multiprocessing, "current_process", lambda: type("Process", (), {"daemon": True}))
     with pytest.raises(Error, match="started as a daemon"):
