@@ -280,7 +280,8 @@ def scores(
 ) -> "QuadMesh":
     """Draw the scores of segments over time, one row per class.   starts (W,) s, values (W, K) -> the image
 
-    seconds: the length of a segment. Segments may overlap: each is drawn around its middle, halfway to its neighbours.
+    seconds: the length of a segment. Segments may overlap: each is drawn around its middle, halfway to its neighbours,
+    the first one from its start and the last one to its end.
     label: of the colour bar; None for no bar. style: passed to pcolormesh. Raises minast.Error for shapes that do not
     fit, or no segments at all.
     """
@@ -291,14 +292,13 @@ def scores(
             f"({len(starts)}, {len(labels)}), and there must be at least one segment."
         )
     middles = starts + seconds / 2
-    first, last = (starts[1] - starts[0], starts[-1] - starts[-2]) if len(starts) > 1 else (seconds, seconds)
-    edges = np.r_[middles[0] - first / 2, (middles[1:] + middles[:-1]) / 2, middles[-1] + last / 2]
+    edges = np.r_[starts[0], (middles[1:] + middles[:-1]) / 2, starts[-1] + seconds]
     image = axes.pcolormesh(
         edges, np.arange(len(labels) + 1), values.T, **{"vmin": 0, "vmax": 1, "cmap": SPECTROGRAM, **style}
     )
     axes.set_yticks(np.arange(len(labels)) + 0.5, [plain(name) for name in labels], parse_math=False)
     axes.invert_yaxis()
-    axes.set(xlabel="time (s), middle of the segment")
+    axes.set(xlabel="time (s)")
     if label:
         axes.figure.colorbar(image, ax=axes, label=label)
     return image

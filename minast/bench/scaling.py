@@ -54,7 +54,7 @@ def main(argv=None):
 
 def parser():
     """The command line."""
-    p = cli.Parser("bench.scaling", __doc__)
+    p = cli.Parser("bench scaling", __doc__)
     p.add_argument(
         "--inside",
         type=number(0, 1e6, above=True),

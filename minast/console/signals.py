@@ -68,12 +68,23 @@ def ignore() -> None:
 
 @contextlib.contextmanager
 def held_back() -> Iterator[None]:
-    """Within it the signals wait; in a process that is started within it, for ever, where the system knows how."""
+    """Within it the signals wait; in processes that multiprocessing starts within it they do so for ever.
+
+    Windows has no such thing. Handlers that only take note are needed as well, since a signal to a process goes to any
+    of its threads: BLAS has some.
+    """
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, NUMBERS)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    from multiprocessing import resource_tracker
+
+    resource_tracker.ensure_running()  # which otherwise the first process does, and lets the signals through
+    heard = []
+    with handled(lambda number, _: heard.append(number)):
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, NUMBERS)
+        try:
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    if heard:
+        signal.raise_signal(heard[0])

@@ -14,6 +14,7 @@ Nothing of this is imported by a process that was started on its own.
 import contextlib
 import os
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -29,8 +30,8 @@ _joined: list[Group] = []
 
 
 def world() -> Group:
-    """The ranks that this process works with: those of `joined` or `spread`, else this process alone."""
-    return _joined[-1] if _joined else SINGLE
+    """The ranks that this process works with: those of `joined`, or of this thread's `spread`; else it alone."""
+    return next((g for g in reversed(_joined) if g.thread in (None, threading.get_ident())), SINGLE)
 
 
 def launched() -> bool:
@@ -104,6 +105,7 @@ def _live(work, argument, group):
 
     before = os.environ.get(VISIBLE)
     pick_device(group)
+    group.thread = threading.get_ident()
     _joined.append(group)
     try:
         with silent() if group.rank else contextlib.nullcontext():

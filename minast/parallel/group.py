@@ -32,6 +32,7 @@ class Group:
     rank = local_rank = 0
     size = local_size = 1
     flag = ""  # what starts as many again, where it is not a launcher
+    thread: int | None = None  # whose group it is alone; None: all threads'
 
     # -- arrays of the model, of any size --------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import threads
-from ..console import signals
+from ..console import early, signals
 from ..errors import Error, in_words, reason
 from .collectives import Progress
 from .group import Elsewhere
@@ -186,12 +186,24 @@ class LocalGroup(ProcessGroup):
         try:
             yield
         except (EOFError, OSError):
-            if not self.rank and self.watch is None:
-                raise Error(f"one of the {self.size} processes ended before it could begin.") from None
+            if self.watch is None:
+                self._not_begun()
             if not self.rank and self.watch.ended.is_set():
                 raise  # this process has ended the others itself
             time.sleep(2 * GRACE)
+            if not self.rank:
+                self.say(f"minast: a process was lost, and the run ends. {self.watch.farewell()}")
+            self.abort(2)
+
+    def _not_begun(self):
+        if self.rank:
             os._exit(2)
+        hint = (
+            ""
+            if early.is_the_program()
+            else ' A script must be a file, and call this below `if __name__ == "__main__"`.'
+        )
+        raise Error(f"one of the {self.size} processes ended before it could begin.{hint}") from None
 
     # -- the end ---------------------------------------------------------------------------------------------------
 
@@ -218,6 +230,8 @@ class LocalGroup(ProcessGroup):
         """End all ranks at once: those that rank 0 does not end itself notice that it is gone."""
         for process in self.processes:
             process.kill()
+        if self.rank:
+            time.sleep(GRACE / 4)  # so that others find rank 0 gone, and not this one as well
         os._exit(status)
 
 
@@ -234,21 +248,12 @@ def started(size: int, life: Callable[[LocalGroup], object]) -> Iterator[LocalGr
 
     They share the threads of this process. life: what can be pickled. Raises minast.Error if one cannot begin.
     """
-    context = multiprocessing.get_context("spawn")  # a fork would copy locks that other threads hold
-    board, count = Board(context, size), max(1, threads.count() // size)
+    if multiprocessing.current_process().daemon:
+        raise Error("this process was started as a daemon, which may not start others: leave --workers out.")
     lines, processes = [], []
     with threads.fixed():
-        threads.set_count(count)
         try:
-            for rank in range(1, size):
-                here, there = map(Line, *(context.Pipe() for _ in Line._fields))
-                process = context.Process(target=_live, args=(board, rank, there, count, life), daemon=True)
-                with signals.held_back():  # from the first moment of the new process on
-                    process.start()
-                processes.append(process)
-                there.close()  # so that a pipe ends when the process does
-                lines.append(here)
-            group = LocalGroup(board, 0, lines, processes)
+            group = _begun(size, life, lines, processes)
             try:
                 yield group
                 group.leave()
@@ -259,6 +264,30 @@ def started(size: int, life: Callable[[LocalGroup], object]) -> Iterator[LocalGr
             for process in processes:
                 process.kill()
                 process.join()
+            for line in lines:
+                line.close()
+
+
+def _begun(size, life, lines, processes):
+    """Start them: adds to `lines` and `processes`.   -> the group"""
+    context, count = multiprocessing.get_context("spawn"), max(1, threads.count() // size)  # a fork copies held locks
+    threads.set_count(count)
+    try:
+        board = Board(context, size)
+        with signals.held_back():
+            for rank in range(1, size):
+                here, there = map(Line, *(context.Pipe() for _ in Line._fields))
+                lines.append(here)
+                process = context.Process(target=_live, args=(board, rank, there, count, life), daemon=True)
+                process.start()
+                processes.append(process)
+                there.close()  # so that a pipe ends when the process does
+        return LocalGroup(board, 0, lines, processes)
+    except OSError as error:
+        raise Error(f"{size} processes cannot be started here: {reason(error)}. Use fewer --workers.") from None
+    except KeyboardInterrupt:
+        print("Stopped while the processes were starting: nothing was done yet. Run the same command again.")
+        raise
 
 
 def _live(board, rank, line, count, life):

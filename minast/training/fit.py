@@ -21,6 +21,9 @@ def fit(data: str | os.PathLike | None, *, out: str | os.PathLike | None = None,
         path = minast.train.fit(None, resume="runs/my_sounds-tiny")
         path = minast.train.fit("esc10:ESC-10", folds="all", seeds=3)
 
+    With `workers`, a script must be a file that does this below `if __name__ == "__main__":`, since the processes that
+    are started import it; if one of them is killed, all end, and this one with them.
+
     Raises minast.Error for an unknown option, naming the nearest one, and for everything that stops the command;
     KeyboardInterrupt after Ctrl-C, when the run is saved and can be resumed.
     """
@@ -36,8 +39,11 @@ def train(options: Namespace) -> str:
     After Ctrl-C, SIGTERM or SIGHUP it says what was saved and how to continue, and raises KeyboardInterrupt, as
     signals.Stopped.
     """
+    workers = options.workers or 1
+    if workers > 1 and options.batch and options.batch < workers:
+        raise Error(f"--batch {options.batch} is less than a clip for each of {workers} --workers: one must change.")
     with signals.raising(), parallel.joined():
-        return parallel.spread(_train, options, options.workers or 1)
+        return parallel.spread(_train, options, workers)
 
 
 def _train(options):

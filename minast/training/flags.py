@@ -219,7 +219,7 @@ def add_parallel_flags(g):
     """How several processes work together, which mpiexec or --workers has started."""
     g.add_argument(
         "--workers",
-        type=whole(1, 1024),
+        type=whole(1, 256),
         metavar="N",
         help="processes on this machine, with a model each, that share every batch and --threads (default: 1)",
     )

@@ -63,7 +63,7 @@ def found_late(run: Run | None, error: FoundLate) -> Error:
     return Error(
         cli.as_started(
             f"{error} The run is saved after step {run.progress.step} of {run.steps}; to go on without what cannot be "
-            f"read: {resume_command(run.out)} --skip-bad"
+            f"read: {resume_command(run.out, run.group.flag)} --skip-bad"
         )
     )
 
@@ -77,7 +77,7 @@ def lost(run: Run, before: int) -> str:
     where = visible(os.path.join(run.out, run_folder.LAST))
     return cli.as_started(
         f"The last good checkpoint is {where}, after step {saved} of {run.steps} ({epochs}). Go on, with any number of "
-        f"processes, by:\n  {resume_command(run.out)}"
+        f"processes, by:\n  {resume_command(run.out, run.group.flag)}"
     )
 
 
@@ -86,7 +86,8 @@ def stopped(options: Namespace, run: Run | None) -> str:
     if run and run.progress.saved is not None:
         step, saved = run.progress.step, run.progress.saved
         lost = "nothing is lost" if step == saved else f"the steps after step {saved} are lost"
-        return f"Stopped after step {step} of {run.steps}; {lost}. Resume with:\n  {resume_command(run.out)}"
+        again = resume_command(run.out, run.group.flag)
+        return f"Stopped after step {step} of {run.steps}; {lost}. Resume with:\n  {again}"
     if options.resume is not None:
         return f"Stopped: nothing in {visible(options.resume)} has changed. Run the same command again to continue."
     if run and run.progress.step:
@@ -94,6 +95,6 @@ def stopped(options: Namespace, run: Run | None) -> str:
     return "Stopped before the first step: nothing was trained yet. Run the same command again."
 
 
-def resume_command(folder: str | os.PathLike) -> str:
-    """The command that goes on with what is in a folder, as `cli.as_started` takes it."""
-    return f"python -m minast.train --resume {visible(shlex.quote(os.fspath(folder)))}{world().flag}"
+def resume_command(folder: str | os.PathLike, flag: str = "") -> str:
+    """The command that goes on with what is in a folder, as `cli.as_started` takes it.   flag: of as many processes"""
+    return f"python -m minast.train --resume {visible(shlex.quote(os.fspath(folder)))}{flag}"

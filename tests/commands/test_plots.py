@@ -61,14 +61,14 @@ def test_scores_over_time():
     axes, values = empty(), np.random.default_rng(2).random((4, 3))
     image = plots.scores(axes, [0, 0.25, 0.5, 0.75], values, ["a", "$b", "c"], seconds=1.0)
     corners = image.get_coordinates()
-    assert np.allclose(corners[0, :, 0], [0.375, 0.625, 0.875, 1.125, 1.375])  # segments are drawn around their middles
+    assert np.allclose(corners[0, :, 0], [0, 0.625, 0.875, 1.125, 1.75])  # around their middles, to the ends
     assert np.array_equal(np.asarray(image.get_array()).reshape(3, 4), values.T)
     assert [t.get_text() for t in axes.get_yticklabels()] == ["a", "$b", "c"]
     axes.figure.canvas.draw()
     one = plots.scores(empty(), [3.0], values[:1], ["a", "b", "c"], seconds=1.0)
     assert np.allclose(one.get_coordinates()[0, :, 0], [3.0, 4.0])
     last = plots.scores(empty(), [0, 1, 1.5], values[:3], ["a", "b", "c"], seconds=1.0)  # flush with the end
-    assert np.allclose(last.get_coordinates()[0, :, 0], [0, 1, 1.75, 2.25])
+    assert np.allclose(last.get_coordinates()[0, :, 0], [0, 1, 1.75, 2.5])
 
 
 def test_what_cannot_be_drawn():

@@ -7,6 +7,8 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
 import numpy as np
@@ -111,12 +113,59 @@ def test_a_process_that_cannot_begin(monkeypatch):
     from minast.parallel import local
 
     monkeypatch.setattr(local, "_live", os._exit)  # which wants another number of arguments
-    with pytest.raises(Error, match=r"^one of the 2 processes ended before it could begin\.$"):
+    with pytest.raises(Error, match=r"^one of the 2 processes ended before it could begin\. A script must be a file"):
         parallel.spread(count, None, 2)
 
 
+def test_processes_that_cannot_be_started(monkeypatch, tones, command):
+    from minast.parallel import local
+
+    monkeypatch.setattr(local, "Board", lambda *_: os.open("/no/such/file", os.O_RDONLY))
+    with pytest.raises(Error, match=r"^2 processes cannot be started here: No such file"):
+        parallel.spread(count, None, 2)
+    monkeypatch.setattr(local.multiprocessing, "current_process", lambda: type("Process", (), {"daemon": True}))
+    with pytest.raises(Error, match="started as a daemon"):
+        parallel.spread(count, None, 2)
+    status, _, err = command("train", tones, "--batch", "4", "--workers", "5")
+    assert status == 2 and "--batch 4 is less than a clip for each of 5 --workers" in err
+
+
+def test_threads_of_one_program_have_groups_of_their_own():
+    with ThreadPoolExecutor(2) as pool:
+        found = [pool.submit(parallel.spread, count, None, size) for size in (2, 3)]
+        while not all(each.done() for each in found):
+            assert parallel.world() is SINGLE
+            time.sleep(0.01)
+    assert [len(each.result()) for each in found] == [2, 3]
+
+
+@PROC
+def test_ctrl_c_while_they_start(monkeypatch, capfd):
+    """It waits until all are there; then none stays, and none says anything."""
+    from minast.console import signals
+
+    real, there = SpawnProcess.start, []
+
+    def start(process):
+        real(process)
+        there.append(process.pid)
+        os.kill(os.getpid(), signal.SIGINT)
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        blocked = int(re.search(r"SigBlk:\s*(\w+)", status)[1], 16)
+        assert all(blocked >> number - 1 & 1 for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
+
+    monkeypatch.setattr(SpawnProcess, "start", start)
+    with signals.raising(), pytest.raises(signals.Stopped):
+        parallel.spread(count, None, 3)
+    assert len(there) == 2
+    gone(there)
+    out, err = capfd.readouterr()
+    assert out == "Stopped while the processes were starting: nothing was done yet. Run the same command again.\n"
+    assert not err
+
+
 def test_there_are_several_already(monkeypatch):
-    monkeypatch.setattr(parallel, "_joined", [type("Group", (), {"size": 2})()])
+    monkeypatch.setattr(parallel, "_joined", [type("Group", (), {"size": 2, "thread": None})()])
     with pytest.raises(Error, match="--workers 2 is for one process, and there are 2 already"):
         parallel.spread(count, None, 2)
 

@@ -54,4 +54,6 @@ def main(checkpoint, data, fold, hop):
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 5 or "--help" in sys.argv:
+        sys.exit(__doc__)
     main(*sys.argv[1:])
