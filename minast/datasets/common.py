@@ -106,8 +106,8 @@ def checked(dataset: Dataset) -> Dataset:
     for split in ("train", dataset.validation_split):
         if not dataset.of(split):
             why = "; a class needs two different recordings or groups for one to be held out" if dataset.drawn else ""
-            total = f"there are {len(dataset.clips)} clips in all"
-            raise Error(f"{visible(dataset.name)}: no clip is in the {split} split ({total}){why}.")
+            total = counted(len(dataset.clips), "clip")
+            raise Error(f"{visible(dataset.name)}: no clip is in the {split} split, of {total} in all{why}.")
     counts = dataset.counts()
     untrained = [name for name, n in zip(dataset.labels, counts["train"], strict=True) if n == 0]
     if untrained and not dataset.multilabel:

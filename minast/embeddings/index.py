@@ -169,7 +169,7 @@ class Index:
         if len(found) != self.about["files"] or highest >= len(found):
             wanted = max(self.about["files"], highest + 1)
             raise Error(
-                f"{visible(self._file(FILES))}: it has {len(found)} recordings, the index {wanted}: make it again."
+                f"{visible(self._file(FILES))}: it has {counted(len(found), 'recording')}, the index {wanted}: make it again."
             )
         return found
 

@@ -36,7 +36,8 @@ class Hearing:
     """A model that listens to a source.
 
     told: called for each segment with the segment, its scores (K,) and its latency: the seconds from the arrival of
-    its last sample to its scores. Segments that wait for the model are computed together. `latencies`, `seconds`: of
+    its last sample to its scores, with the wait for the model where sound comes faster than it is heard, as from a file.
+    Segments that wait for the model are computed together. `latencies`, `seconds`: of
     what was heard so far.
     """
 
