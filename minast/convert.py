@@ -48,9 +48,8 @@ def main(argv=None):
     c = model.config
     print(report)
     tokens = f"{c.prefix_tokens} + {c.grid[0]} x {c.grid[1]} tokens from {c.frames} frames"
-    print(
-        f"{visible(args.out)}: {model.parameters / 1e6:.2f} M weights, {counted(c.classes, 'class', 'classes')}, {tokens}"
-    )
+    classes = counted(c.classes, "class", "classes")
+    print(f"{visible(args.out)}: {model.parameters / 1e6:.2f} M weights, {classes}, {tokens}")
     return 0
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from ..errors import Error
-from ..text import visible
+from ..text import counted, visible
 from .clips import CODES, SPLITS, Clip, Clips
 from .targets import Targets
 

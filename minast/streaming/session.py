@@ -120,9 +120,8 @@ def work(args: Namespace, settings: Common, journal: Journal, name: str) -> floa
             archive.work(pool, journal, left, progress.unit)
         except KeyboardInterrupt:
             done = len(journal.files) - sum(len(unit.files) for unit in journal.left())
-            note(
-                f"{done} of {counted(len(journal.files), 'recording')} are done: the same command with --resume goes on."
-            )
+            total = counted(len(journal.files), "recording")
+            note(f"{done} of {total} are done: the same command with --resume goes on.")
             raise
         return progress.speed
 

@@ -44,10 +44,8 @@ def jobs(device: Device, backend: str) -> Iterator[tuple[str, Callable]]:
             yield f"attention backward, {version}, {dtype}", partial(cuda.attention_backward, do, cache, **how)
         if dtype == "float32":
             for fragments in (1, 2):
-                yield (
-                    f"attention, TF32, {counted(fragments, 'fragment')}",
-                    partial(tf32.attention_forward, qkv, H, fragments),
-                )
+                name = f"attention, TF32, {counted(fragments, 'fragment')}"
+                yield name, partial(tf32.attention_forward, qkv, H, fragments)
             cache = tf32.attention_forward(qkv, H)[1]
             yield "attention backward, TF32", partial(tf32.attention_backward, do, cache)
         yield f"training step, {dtype}", partial(training_step, backend, dtype)
