@@ -388,7 +388,7 @@ def test_progress_where_there_is_no_terminal(capsys):
     progress.unit(Unit(0, ("a",)), [{"seconds": 3600.0, "notes": ["cut short."], "events": []}])
     noted, line = capsys.readouterr().err.splitlines()
     assert noted == "note: a: cut short."
-    assert line == "note: 62% done, 78 min of audio, 46 x real time, 0:01:00 left."
+    assert line == "note: 62% done, 77 min of audio, 46 x real time, 0:01:00 left."
     progress.close()
 
 
