@@ -52,7 +52,7 @@ def dispatch(argv):
 def module(verb):
     """The module of a command; minast.Error, with the nearest name, for one that does not exist."""
     if verb not in COMMANDS:
-        close = difflib.get_close_matches(verb, COMMANDS, 1, 0.5)
+        close = difflib.get_close_matches(verb, COMMANDS, 1, 0.6)
         hint = f"did you mean {close[0]}?" if close else f"choose one of {', '.join(COMMANDS)}."
         raise Error(f"there is no command {verb!r}: {hint}")
     return importlib.import_module(f"{__package__}.{MODULES.get(verb, verb)}")

@@ -24,7 +24,7 @@ from .pretrained.adapt import RGB
 from .pretrained.known_clips import trained_before
 from .pretrained.weights import POSITIONS
 from .storage.files import writable_file
-from .text import visible
+from .text import counted, visible
 
 
 def main(argv=None):
@@ -49,7 +49,8 @@ def main(argv=None):
     c = model.config
     print(report)
     tokens = f"{c.prefix_tokens} + {c.grid[0]} x {c.grid[1]} tokens from {c.frames} frames"
-    print(f"{visible(args.out)}: {model.parameters / 1e6:.2f} M weights, {c.classes} classes, {tokens}")
+    classes = counted(c.classes, "class", "classes")
+    print(f"{visible(args.out)}: {model.parameters / 1e6:.2f} M weights, {classes}, {tokens}")
     return 0
 
 

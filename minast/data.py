@@ -20,9 +20,9 @@ import shlex
 from . import cli
 from .console.arguments import FOLDS, SEEDS, whole
 from .datasets import SOURCES, check, open_dataset
-from .datasets.registry import listed, titles
+from .datasets.registry import titles
 from .errors import Error
-from .text import visible
+from .text import listed, visible
 
 VERBS = {"check": "read every file, and say what was understood and what looks wrong"}
 VERBS |= {"get": "download a published data set"}

@@ -188,7 +188,7 @@ def one_file(args):
     model = taken.taken_from(classifier.model, args.block, args.pool)
     clips, readable, seconds = embed_files(classifier, model, files, per, args.batch)
     if not readable:
-        raise Error(f"{args.out} is not written: none of the {len(files)} files can be read.")
+        raise Error(f"{args.out} is not written: no file can be read ({len(files)} tried).")
     about = {
         "checkpoint": args.checkpoint,
         "model": asdict(classifier.model.config),

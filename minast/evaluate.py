@@ -133,8 +133,9 @@ def by_class(ensemble: Ensemble, tested: Tested, loss: str, limits: np.ndarray |
 
 def show_overall(result: dict, clips: int) -> None:
     """A line per measure, with its interval."""
-    of = counted(clips, "clip") if result["groups"] is None else counted(result["groups"], "group")
-    print(f"{'':17}  {'':8}  95 % interval over {of}")
+    number, noun = (clips, "clip") if result["groups"] is None else (result["groups"], "group")
+    of = counted(number, noun)
+    print(f"{'':17}  {'':8}  {f'95 % interval over {of}' if number > 1 else f'no 95 % interval: {of} gives none'}")
     for name, (low, high) in result["intervals"].items():
         interval = "" if np.isnan(low + high) else f"{low:.4f} to {high:.4f}"
         print(f"{NAMES.get(name, name):17}  {result[name]:<8.4f}  {interval}".rstrip())

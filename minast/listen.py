@@ -9,7 +9,8 @@ Prints an event a line, as JSON with start, end (s), label and score, as soon as
 longer heard. Events are those of python -m minast.scan, and so are the flags that say what one is: a file piped in
 gives the same events. Several channels are averaged; where they cancel, which scan sees before it begins, a note says
 so at the end. On a terminal a line shows what is heard at the moment. The
-latency is counted from the arrival of a segment's last sample to its scores. Ctrl-C ends it, with the last events
+latency is counted from the arrival of a segment's last sample to its scores. A whole file that is piped in arrives
+faster than the model hears it: its latency is mostly the wait for the model. Ctrl-C ends it, with the last events
 written and exit status 0.
 """
 

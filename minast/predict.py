@@ -5,7 +5,7 @@
   python -m minast.predict seed0.npz seed1.npz seed2.npz *.wav --json
   python -m minast.predict model.npz street.wav --explain why.png
 
-FILE is an audio file, a folder, a pattern such as 'a/**/*.wav', or "-" for a list on standard input. A file longer than
+PATH is an audio file, a folder, a pattern such as 'a/**/*.wav', or "-" for a list on standard input. A file longer than
 the model's input is cut into segments, the last one flush with its end, and the probabilities are the mean over them;
 --json also has those of each segment, with its times. Files may be of any length: they are read in blocks. What is
 wrong with a file is said, and the others go on.
@@ -53,7 +53,7 @@ def main(argv=None):
 
     files = [path for path, _ in recordings(files, complain)]
     if args.explain and len(files) > 1:
-        raise Error(f"--explain draws one file, there are {len(files)}: give one FILE.")
+        raise Error(f"--explain draws one file, there are {len(files)}: name one.")
     predictor = load_predictor(checkpoints, args.backend, args.raw)
     predictor.numbers(labels)  # refuse unknown ones before any file is read
     for sentence in caveats(predictor):
@@ -86,12 +86,12 @@ def parser():
     """The command line."""
     p = cli.Parser("predict", __doc__)
     p.add_argument("checkpoint", metavar="CHECKPOINT", help=f"{cli.CHECKPOINT}; of several, an ensemble")
-    p.add_argument("files", nargs="+", metavar="FILE", help="audio files (wav, flac, ogg, mp3), folders, patterns, -")
+    p.add_argument("files", nargs="+", metavar="PATH", help="audio files (wav, flac, ogg, mp3), folders, patterns, -")
     p.add_argument("--top", type=whole(1, MANY), default=5, metavar="K", help="number of labels per file (default: 5)")
     p.add_argument("--labels", metavar="A;B", help="choose among these labels only, separated by semicolons")
     p.add_argument("--csv", metavar="OUT.csv", help="write a table, too: a row for each label of each file")
     p.add_argument("--json", action="store_true", help="print one JSON list, with the labels of each segment")
-    p.add_argument("--explain", metavar="PNG", help="save a picture of where the labels were heard (one FILE only)")
+    p.add_argument("--explain", metavar="PNG", help="save a picture of where the labels were heard (one file only)")
     cli.add_raw(p)
     cli.add_backend(p)
     return p
@@ -101,7 +101,7 @@ def split_arguments(checkpoint, rest):
     """-> checkpoints, files: the arguments up to the last .npz in a row are checkpoints"""
     count = next((i for i, name in enumerate(rest) if not name.lower().endswith(".npz")), len(rest))
     if count == len(rest):
-        raise Error(f"FILE is missing: {visible(rest[-1])} is a checkpoint; name the sounds after the checkpoints.")
+        raise Error(f"PATH is missing: {visible(rest[-1])} is a checkpoint; name the sounds after the checkpoints.")
     return [checkpoint, *rest[:count]], rest[count:]
 
 

@@ -10,9 +10,9 @@ A row of the table is an event: file, start and end in seconds, label, score. Se
 one every --hop seconds; the score of each stands for the --hop seconds around its centre; neighbours at or above the
 label's threshold are one event, whose score is the highest of them (minast/streaming/README.md has the formulas).
 Recordings are read in blocks, so that memory does not grow with their length. One that cannot be read costs no other:
-it is listed, with the reason, in a second table, such as events.skipped.csv. A PATH that names none, such as a pattern
-without matches, costs no other either; the exit status is then 2. Until the table is complete, results are kept in
-OUT.part.
+it is listed, with the reason, in a second table, such as events.skipped.csv. A PATH that names no recording,
+such as a pattern without matches, costs no other either; the exit status is then 2. Until the table is complete,
+results are kept in OUT.part.
 """
 
 import contextlib

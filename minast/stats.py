@@ -10,6 +10,7 @@ from . import cli
 from .config import WINDOWS, FeatureConfig
 from .console.arguments import FOLDS, SEEDS, whole
 from .datasets import open_dataset, summary, understood
+from .text import counted
 from .training.bad_files import say_notes, usable
 from .training.feature_cache import FeatureCache
 
@@ -31,7 +32,7 @@ def main(argv=None):
         print("\n".join(understood(data)))
         print(
             f"mean {mean:.7f}  std {std:.7f}  "
-            f"({len(clips)} clips, {lengths.sum()} frames, {lengths.min()} to {lengths.max()} per clip)"
+            f"({counted(len(clips), 'clip')}, {lengths.sum()} frames, {lengths.min()} to {lengths.max()} per clip)"
         )
     return 0
 

@@ -1,6 +1,7 @@
 """Text from files and file names, made safe to show; numbers of things."""
 
 import unicodedata
+from collections.abc import Sequence
 
 JOINERS = "\u200c\u200d"  # zero-width: Persian and Indic spelling and composed emoji need them
 CONTROLS = {  # Unicode's categories of characters that no name or sentence holds
@@ -33,6 +34,20 @@ def control(text: str) -> str:
 def counted(n: int, noun: str, nouns: str | None = None) -> str:
     """ "1 file", "2 files".   nouns: the plural, if it is not the noun with an s"""
     return f"{n} {noun if n == 1 else nouns or noun + 's'}"
+
+
+def listed(words: Sequence[str], last: str = "or") -> str:
+    """ "a, b or c" """
+    return f" {last} ".join(filter(None, [", ".join(words[:-1]), words[-1]])) if words else ""
+
+
+def size(count: int) -> str:
+    """Bytes, for people: "0 kB", "40 kB", "1.8 MB", "312 MB", "1.2 GB"."""
+    for unit, name in ((1e9, "GB"), (1e6, "MB")):
+        if count >= 0.9995 * unit:
+            digits = 1 if name == "GB" or count < 9.95 * unit else 0
+            return f"{count / unit:.{digits}f} {name}"
+    return f"{count / 1e3:.0f} kB"
 
 
 def duration(seconds: float) -> str:

@@ -8,6 +8,7 @@ from ..backend import GPU
 from ..console.arguments import whole
 from ..errors import Error
 from ..storage.files import writable_file
+from ..text import listed
 from . import catalogue, outputs, runner, stored, table
 from .gpu import device
 
@@ -105,7 +106,7 @@ def help_text() -> str:
     groups = {
         name: catalogue.lines(getattr(catalogue, name.upper())) for name in ("cpu", "device", "tables", "commands")
     }
-    return HELP.format(on_request=" and ".join(catalogue.ON_REQUEST), **groups)
+    return HELP.format(on_request=listed(catalogue.ON_REQUEST, "and"), **groups)
 
 
 def refuse(args: Namespace) -> None:

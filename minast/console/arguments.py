@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from ..errors import Error
-from ..text import visible
+from ..text import listed, visible
 from .say import as_started
 
 SEEDS = 2**63 - 1  # the highest seed: what every file format can hold
@@ -49,7 +49,9 @@ class Parser(argparse.ArgumentParser):
         """Raise minast.Error with what argparse has found, in one sentence."""
         for pattern, words in SENTENCES:
             message = re.sub(pattern, words, message, count=1, flags=re.S)
-        if message.endswith(MISSING):
+        if lacking := MISSING.fullmatch(message):
+            names = lacking[1].split(", ")
+            message = f"{listed(names, 'and')} {'is' if len(names) == 1 else 'are'} missing"
             left = [word for word in self.given if word.startswith("-") and os.path.exists(word)]
             message += f": {like_a_flag(left[0]) if left else f'{self.prog} --help shows what is expected'}"
         raise Error(f"{visible(message.rstrip('.'))}.")
@@ -69,9 +71,8 @@ class Parser(argparse.ArgumentParser):
         return f"there is no flag {visible(name, 60)}: {hint}"
 
 
-MISSING = "is missing"
+MISSING = re.compile(r"the following arguments are required: (.+)")
 SENTENCES = (  # argparse's words, and ours
-    (r"^the following arguments are required: (.+)", rf"\1 {MISSING}"),
     (r"^argument (.+?): invalid choice: (.+) \(choose from (.+)\)$", r"\1 is \2: choose from \3"),
     (r"^argument (.+?): is ", r"\1 is "),  # `_within`
     (r"^argument (.+?): ", r"\1: "),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from ..errors import Error
-from ..text import visible
+from ..text import counted, visible
 from .clips import CODES, SPLITS, Clip, Clips
 from .targets import Targets
 
@@ -109,8 +109,8 @@ def checked(dataset: Dataset) -> Dataset:
             why = "; a class needs two different recordings or groups for one to be held out" if dataset.drawn else ""
             if dataset.joined:
                 why += f", and {dataset.joined}: python -m minast.data check DATA names them"
-            total = f"there are {len(dataset.clips)} clips in all"
-            raise Error(f"{visible(dataset.name)}: no clip is in the {split} split ({total}){why}.")
+            total = counted(len(dataset.clips), "clip")
+            raise Error(f"{visible(dataset.name)}: no clip is in the {split} split, of {total} in all{why}.")
     counts = dataset.counts()
     untrained = [name for name, n in zip(dataset.labels, counts["train"], strict=True) if n == 0]
     if untrained and not dataset.multilabel:

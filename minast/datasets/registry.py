@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ..text import listed
 from .common import Dataset
 
 
@@ -43,11 +44,6 @@ def register(source: Source) -> None:
     if source.name in SOURCES:
         raise ValueError(f"there are two data sets called {source.name!r}")
     SOURCES[source.name] = source
-
-
-def listed(words: list[str], last: str = "or") -> str:
-    """ "a, b or c" """
-    return f" {last} ".join(filter(None, [", ".join(words[:-1]), words[-1]])) if words else ""
 
 
 def data_help() -> str:

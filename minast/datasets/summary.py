@@ -2,9 +2,8 @@
 
 import numpy as np
 
-from ..text import counted, visible
+from ..text import counted, listed, visible
 from .common import Dataset
-from .registry import listed
 
 MOST = 20  # classes in the table; of more, the smallest and the largest are shown
 WIDTH = 40  # characters of a label
@@ -15,8 +14,9 @@ def understood(dataset: Dataset) -> list[str]:
     """Name, clips per class and split, what was assumed and what is skipped: the lines that commands print."""
     counts = dataset.counts()
     clips = ", ".join(f"{len(dataset.of(split))} {split}" for split in counts) or str(len(dataset.clips))
+    noun = "clip" if len(dataset.clips) == 1 else "clips"
     classes = counted(len(dataset.labels), "class", "classes")
-    head = f"{visible(dataset.name)}: {clips} clips, {classes}; split: {dataset.split_from}"
+    head = f"{visible(dataset.name)}: {clips} {noun}, {classes}; split: {dataset.split_from}"
     return [head, *table(dataset.labels, counts), *remarks(dataset)]
 
 

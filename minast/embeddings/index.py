@@ -29,7 +29,7 @@ from ..storage.stored import decoding
 from ..storage.tables import write_table
 from ..streaming.journal import Journal
 from ..streaming.remote import is_remote
-from ..text import visible
+from ..text import counted, visible
 from ..version import __version__
 from .taken import POOLS, digest_of_encoder
 
@@ -169,7 +169,8 @@ class Index:
         if len(found) != self.about["files"] or highest >= len(found):
             wanted = max(self.about["files"], highest + 1)
             raise Error(
-                f"{visible(self._file(FILES))}: it has {len(found)} recordings, the index {wanted}: make it again."
+                f"{visible(self._file(FILES))}: it has {counted(len(found), 'recording')}, the index {wanted}: make it "
+                "again."
             )
         return found
 

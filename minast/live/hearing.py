@@ -36,8 +36,8 @@ class Hearing:
     """A model that listens to a source.
 
     told: called for each segment with the segment, its scores (K,) and its latency: the seconds from the arrival of
-    its last sample to its scores. Segments that wait for the model are computed together. `latencies`, `seconds`: of
-    what was heard so far.
+    its last sample to its scores, the wait for the model included, which is long where a whole file is piped in.
+    Segments that wait for the model are computed together. `latencies`, `seconds`: of what was heard so far.
     """
 
     def __init__(self, scanner: Scanner, source: Source, told: Callable[[Segment, np.ndarray, float], object]):

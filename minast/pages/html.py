@@ -6,6 +6,7 @@ tag("p", "AP of ", tag("b", label), class_="note")   # label is a user's: escape
 import html
 from collections.abc import Iterable
 
+from .. import text
 from ..text import visible
 
 LONGEST = 4000  # characters of one piece of text
@@ -68,13 +69,5 @@ def number(value: object, digits: int = 3) -> str:
 
 
 def size(count: int | None) -> str:
-    """Bytes: "312 MB", "1.8 GB" """
-    if count is None:
-        return NONE
-    return (
-        f"{count / 1e9:.1f} GB"
-        if count >= 1e9
-        else f"{count / 1e6:.0f} MB"
-        if count >= 1e6
-        else f"{count / 1e3:.0f} kB"
-    )
+    """Bytes: "312 MB", "1.8 GB"; a dash for None."""
+    return NONE if count is None else text.size(count)

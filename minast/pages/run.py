@@ -270,8 +270,8 @@ def _calibration(record):
     lead = f"Expected calibration error {percent(found['before']['ece'])}."
     lead += f" On average, {kind} {100 * abs(surer):.1f} points too {'high' if surer > 0 else 'low'}."
     caption = (
-        "A bar is how often what was said with a probability is true; orange is the gap to perfect, the dashed line. "
-        "Below: how often each probability is given."
+        "A bar shows how often what was given this probability was right. On the dashed line both are equal; orange is "
+        "the difference. Below: how often each probability is given."
     )
     parts = [figure(reliability(found["before"]["bins"], lead), f"As the model is. {caption}")]
     if found["after"]:

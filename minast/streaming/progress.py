@@ -1,11 +1,11 @@
-"""How far the work is: hours of audio, how many times faster than it was recorded, and the time that is left."""
+"""How far the work is: how much audio, how many times faster than it was recorded, and the time that is left."""
 
 import sys
 import time
 from collections.abc import Callable
 
 from ..console.say import note
-from ..text import counted
+from ..text import counted, duration
 from .work import Unit
 
 EVERY = 60.0  # seconds between two lines where there is no terminal
@@ -76,7 +76,7 @@ class Progress:
 
     def _show(self):
         here = self.here + sum(size for size, _ in self.parts.values())
-        words = f"{self._heard() / 3600:.1f} h of audio, {self.speed:.0f} x real time"
+        words = f"{duration(self._heard())} of audio, {self.speed:.0f} x real time"
         words += f", {self.skipped} skipped" if self.skipped else ""
         if not self.bar.disable:
             self.bar.set_postfix_str(words, refresh=False)

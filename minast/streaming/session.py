@@ -12,7 +12,7 @@ from ..errors import Error
 from ..features import hop_seconds
 from ..scoring import BATCH
 from ..storage.tables import write_table
-from ..text import counted, visible
+from ..text import counted, duration, size, visible
 from . import archive
 from .inputs import recordings
 from .journal import ENDING, Journal
@@ -102,7 +102,7 @@ def journal_of(
 
 def size_of(journal: Journal) -> str:
     """How much there is to do, in words."""
-    return f"{counted(len(journal.files), 'recording')}, {sum(size for _, size in journal.files) / 1e6:.4g} MB"
+    return f"{counted(len(journal.files), 'recording')}, {size(sum(count for _, count in journal.files))}"
 
 
 def work(args: Namespace, settings: Common, journal: Journal, name: str) -> float:
@@ -120,7 +120,8 @@ def work(args: Namespace, settings: Common, journal: Journal, name: str) -> floa
             archive.work(pool, journal, left, progress.unit)
         except KeyboardInterrupt:
             done = len(journal.files) - sum(len(unit.files) for unit in journal.left())
-            note(f"{done} of {len(journal.files)} recordings are done: the same command with --resume goes on.")
+            total = counted(len(journal.files), "recording")
+            note(f"{done} of {total} are done: the same command with --resume goes on.")
             raise
         return progress.speed
 
@@ -160,4 +161,4 @@ def refuse_nothing(out: str, journal: Journal, rows: list[tuple[str, str]]) -> N
 
 def at_speed(seconds: float, speed: float) -> str:
     """How much audio there was, and how fast it went, in words.   speed: of `work`"""
-    return f"{seconds / 3600:.4g} h of audio" + (f", {speed:.0f} x real time" if speed else "")
+    return f"{duration(seconds)} of audio" + (f", {speed:.0f} x real time" if speed else "")

@@ -48,7 +48,8 @@ def rate_words(found: Counter, rate: int, fitted: bool, asked: bool) -> list[str
     common = ", ".join(f"{r} Hz ({counted(n, 'file')})" for r, n in found.most_common(4))
     said = []
     if found and fitted:
-        said.append(f"sample rate {rate} Hz, from the files' own: {common}")
+        own = "from the files' own: " if rate in found else "the highest without --rate; the files have "
+        said.append(f"sample rate {rate} Hz, {own}{common}")
     if below:
         said.append(
             f"note: {below} of {found.total()} files are below {rate} Hz: they hold nothing above half their own rate, "

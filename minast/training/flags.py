@@ -98,7 +98,7 @@ def add_model_flags(g):
         "--depth",
         type=whole(1, 1000),
         metavar="N",
-        help="number of encoder blocks; with --pretrained the lowest N of its (default: 12; with --pretrained all)",
+        help="number of encoder blocks (default: 12); with --pretrained its lowest N blocks (default: all)",
     )
 
 
@@ -347,5 +347,6 @@ def unknown(name: str, known: Sequence[str]) -> str:
     """The sentence for an option that does not exist."""
     if name in RENAMED:
         return f"the option {name!r} is now {RENAMED[name]!r}."
-    nearest = difflib.get_close_matches(name, known, 1, 0.0)[0]
-    return f"there is no option {name!r}: did you mean {nearest!r}?"
+    close = difflib.get_close_matches(name, known, 1, 0.6)
+    hint = f"did you mean {close[0]!r}?" if close else f"choose from {', '.join(known)}."
+    return f"there is no option {name!r}: {hint}"

@@ -82,7 +82,10 @@ REFUSED = [
     ("train", ["a", "b"], "nothing takes 'b': python -m minast.train --help shows what is expected."),
     ("train", ["--preset", "huge"], "--preset is 'huge': choose from "),
     ("train", ["--epochs"], "--epochs: expected one argument."),
-    ("predict", [], "CHECKPOINT, FILE is missing: python -m minast.predict --help shows what is expected."),
+    ("predict", [], "CHECKPOINT and PATH are missing: python -m minast.predict --help shows what is expected."),
+    ("scan", ["a.npz"], "PATH and --out are missing: python -m minast.scan --help shows what is expected."),
+    ("scan", [], "CHECKPOINT, PATH and --out are missing: "),
+    ("embed", ["a.npz", "b.wav"], "--out is missing: "),
     (
         "convert",
         ["a.pth", "b.npz", "--source-grid", "12"],

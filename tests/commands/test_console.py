@@ -57,6 +57,7 @@ def test_version(console):
         ("preditc", "did you mean predict?"),
         ("embeds", "did you mean embed?"),
         ("--nosuch", "choose one of train, "),
+        ("nosuch", "choose one of train, "),  # "bench" is not near
     ],
 )
 def test_unknown_command(console, verb, hint):

@@ -203,7 +203,7 @@ def test_models_that_do_not_agree(two, trained, tones, tmp_path, command):
     status, _, err = command("predict", two[0], tmp_path / "loss.npz", file)
     assert status == 2 and "softmax head and" in err and "a sigmoid one" in err
     status, _, err = command("predict", *two)
-    assert status == 2 and "FILE is missing" in err and "other.npz is a checkpoint" in err
+    assert status == 2 and "PATH is missing" in err and "other.npz is a checkpoint" in err
     with pytest.raises(minast.Error, match="at least one model"):
         minast.Ensemble([])
 

@@ -101,7 +101,7 @@ def test_the_end_is_heard(trained, tones, tmp_path, command):
 def test_an_archive(trained, archived, tmp_path, command, workers):
     flags = ("--out", tmp_path / "e.csv", "--hop", 0.24, "--workers", workers, "--threads", workers)
     status, out, err = command("scan", trained / "best.npz", archived, archived / "gone.wav", *flags)
-    assert status == 0 and "33 recordings" in out and "x real time" in out
+    assert status == 0 and "33 recordings, " in out and " of audio, " in out and "x real time" in out
     assert err == f"note: 2 recordings could not be read: {tmp_path}/e.skipped.csv says why.\n"
     with open(tmp_path / "e.skipped.csv", newline="") as f:
         skipped = {os.path.basename(original(row["file"])): row["reason"] for row in csv.DictReader(f)}
@@ -388,7 +388,7 @@ def test_progress_where_there_is_no_terminal(capsys):
     progress.unit(Unit(0, ("a",)), [{"seconds": 3600.0, "notes": ["cut short."], "events": []}])
     noted, line = capsys.readouterr().err.splitlines()
     assert noted == "note: a: cut short."
-    assert line == "note: 62% done, 1.3 h of audio, 46 x real time, 0:01:00 left."
+    assert line == "note: 62% done, 77 min of audio, 46 x real time, 0:01:00 left."
     progress.close()
 
 

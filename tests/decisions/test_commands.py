@@ -300,6 +300,9 @@ def test_groups_of_clips_widen_the_intervals(model, mixtures, command, monkeypat
     assert grouped["groups"] == 4 and grouped["intervals"] != alone["intervals"] and grouped["mAP"] == alone["mAP"]
     _, out, _ = command("evaluate", model, mixtures)
     assert "95 % interval over 4 groups" in out
+    monkeypatch.setattr(Tested, "groups", property(lambda self: [0] * len(self.clips)))
+    _, out, _ = command("evaluate", model, mixtures)
+    assert "no 95 % interval: 1 group gives none" in out
 
 
 def test_a_class_that_every_clip_has(trained, tones, tmp_path, command):

@@ -212,7 +212,7 @@ def test_what_is_read_late_is_one_sentence_too(tmp_path):
     with pytest.raises(minast.Error, match="numbers that are not finite"):
         list(made.blocks())
     (tmp_path / "index" / "files.jsonl").write_text('{"file": "a.wav"}\n')
-    with pytest.raises(minast.Error, match="it has 1 recordings, the index 2"):
+    with pytest.raises(minast.Error, match="it has 1 recording, the index 2"):
         _ = Index(tmp_path / "index").files
     for text in ("[1]\n", "{}\n", "no"):
         (tmp_path / "index" / "files.jsonl").write_text(text)

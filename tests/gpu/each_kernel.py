@@ -21,6 +21,7 @@ from minast.bench.kernels.cases.case import TOY
 from minast.bench.row import reason
 from minast.cuda import tf32
 from minast.gpu import kernel_source
+from minast.text import counted
 from tests.kernel_cases import noting
 
 MODEL = ModelConfig.preset("nano", dim=32, heads=2, depth=2, mel_bins=32, frames=46, classes=5, prefix_tokens=2)
@@ -43,7 +44,8 @@ def jobs(device: Device, backend: str) -> Iterator[tuple[str, Callable]]:
             yield f"attention backward, {version}, {dtype}", partial(cuda.attention_backward, do, cache, **how)
         if dtype == "float32":
             for fragments in (1, 2):
-                yield f"attention, TF32, {fragments}", partial(tf32.attention_forward, qkv, H, fragments)
+                name = f"attention, TF32, {counted(fragments, 'fragment')}"
+                yield name, partial(tf32.attention_forward, qkv, H, fragments)
             cache = tf32.attention_forward(qkv, H)[1]
             yield "attention backward, TF32", partial(tf32.attention_backward, do, cache)
         yield f"training step, {dtype}", partial(training_step, backend, dtype)

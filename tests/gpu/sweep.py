@@ -16,6 +16,7 @@ from minast.bench.kernels import attention, memory_bound
 from minast.bench.kernels.cases import cases
 from minast.bench.row import each
 from minast.cuda import attention_forward, common, half, rowwise
+from minast.text import counted
 
 MODULES, GROUPS, DTYPE = (common, half, rowwise), (132, 264, 396, 528), "bfloat16"
 SUMS = ("layer norm backward", "residual + norm backward", "bias + GELU backward")  # cases that begin so
@@ -44,7 +45,7 @@ def makers(device: Device, rounds: int) -> Iterator[tuple[str, Callable[[], Devi
     B, H, N, D = attention.TOY if device.toy else attention.REAL
     qkv = cast(device.normal(B, N, 3 * H * D), DTYPE)
     for fragments in (1, 2):
-        name = f"attention, version 6, {fragments} fragments, {DTYPE}"
+        name = f"attention, version 6, {counted(fragments, 'fragment')}, {DTYPE}"
         call = partial(attention_forward, qkv, H, version=6, fragments=fragments)
         yield name, partial(timed, device, name, call, rounds, 4 * B * H * N * N * D)
 

@@ -8,7 +8,7 @@ import re
 import numpy as np
 import pytest
 
-from minast import pages
+from minast import pages, text
 from minast.audio.write import compressed, wav
 from minast.pages import charts, sound
 from minast.pages.builder import Column, Section, page, table
@@ -31,6 +31,14 @@ def test_numbers_in_words():
     assert percent(0.9375) == "93.8\u202f%" and percent(None) == percent(float("nan")) == "–"
     assert number(1234567) == "1\u202f234\u202f567" and number(0.12345) == "0.123" and number(None) == "–"
     assert size(None) == "–" and size(1.8e9) == "1.8 GB" and size(3e8) == "300 MB"
+    assert [text.size(n) for n in (0, 39_800, 999_600, 1_754_000, 9_960_000, 999_600_000)] == [
+        "0 kB",
+        "40 kB",
+        "1.0 MB",
+        "1.8 MB",
+        "10 MB",
+        "1.0 GB",
+    ]
 
 
 def body():

@@ -42,7 +42,7 @@ def test_rates_come_from_the_files_heads(tmp_path):
 def test_what_is_said_of_rates():
     found = Counter({8000: 3, 44100: 7})
     said = fitted.rate_words(found, 16000, fitted=True, asked=False)
-    assert said[0].startswith("sample rate 16000 Hz, from the files' own: 44100 Hz (7 files), 8000 Hz (3 files)")
+    assert said[0].startswith("sample rate 16000 Hz, the highest without --rate; the files have 44100 Hz (7 files), ")
     assert "3 of 10 files are below 16000 Hz" in said[1] and len(said) == 2
     assert "most files have a higher rate than 8000 Hz" in fitted.rate_words(found, 8000, fitted=False, asked=True)[0]
     assert fitted.rate_words(Counter({16000: 5}), 16000, fitted=False, asked=True) == []

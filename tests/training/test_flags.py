@@ -54,6 +54,7 @@ def test_keywords_are_flags():
     [
         ({"epoch": 3}, "no option 'epoch': did you mean 'epochs'?"),
         ({"max_gradient_norm": 1}, "did you mean 'max_grad_norm'?"),
+        ({"xyz": 1}, "no option 'xyz': choose from "),
         ({"clip": 1.0}, "the option 'clip' is now 'max_grad_norm'"),
         ({"epochs": "many"}, "--epochs is 'many': it must be a whole number from 1 to 1000000."),
         ({"preset": "huge"}, "--preset is 'huge': choose from"),

@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 from ...console.say import note
 from ...errors import Error
 from ...storage.files import writable_folder
-from ...text import counted, visible
-from ..registry import SOURCES, Source, listed
+from ...text import counted, listed, visible
+from ..registry import SOURCES, Source
 from .download import downloaded, remove
 from .unpack import Unusable, unpacked
 
