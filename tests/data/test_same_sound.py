@@ -131,7 +131,7 @@ def test_recordings_that_equal_sounds_join_are_said_to_be_joined(tmp_path, comma
     path.write_text("\n".join(["file,start,end,label", *(row for row in rows if "a0" not in row)]))
     status, said, _ = command("data", "check", path)
     joined = "and equal sounds join the 7 recordings or groups here to 2: python -m minast.data check DATA names them"
-    assert status == 2 and said.count("no clip is in the test split (there are 14 clips in all); a class needs") == 1
+    assert status == 2 and said.count("no clip is in the test split, of 14 clips in all; a class needs") == 1
     assert joined in said
     status, _, said = command("train", path, "--out", tmp_path / "run")
     assert status == 2 and joined in said
