@@ -3,7 +3,7 @@
   python -m minast.calibrate runs/coffee-nano/best.npz coffee/labels.csv
   python -m minast.calibrate model.npz my_sounds/ --precision 0.9 --picture reliability.png
 
-Scores the validation clips of DATA (without any that are new to the model, the test clips) and finds on them a
+Scores the validation clips of DATA, or the test clips if the model learnt from all of the former, and finds on them a
 temperature, for a softmax head, or Platt's scaling, for a sigmoid head; and a threshold for each class: that of the
 best F1, or the lowest one with a wanted precision, or the highest one with a wanted recall. A class that cannot reach
 the precision is never given; one without clips gets 0.5. Both are written into CHECKPOINT, whose weights stay as they

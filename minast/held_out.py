@@ -60,7 +60,7 @@ def open_as_trained(args, ensemble: Ensemble) -> Dataset:
     known = content.trained_before(notes)
     if drawn_by == LEARNT and seed == notes.get("seed") and notes.get("trained_on") is not None:
         known = content.unpack(notes["trained_on"])
-    elif drawn_by == LEARNT:  # another seed is asked for
+    elif drawn_by == LEARNT:  # another seed is asked for, or it has no list
         drawn_by = NOW
     data = open_dataset(
         args.data,

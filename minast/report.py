@@ -6,8 +6,8 @@
 Of one run, report.html is written again into its folder, from its report.json. A run of an earlier version, which has
 none, is scored first, on the data that it was trained with. Several runs, or folders of runs such as those of
 cross-validation, are compared on one page: settings that differ, curves, results with intervals, and the differences
-on the clips that all of them tested. It is comparison.html in the folder that was named, or in runs/ where several
-were. The pages are single files, to be opened in any browser, also without a network.
+on the clips that all of them tested. That page is comparison.html in the folder that was named, or in runs/ where
+several were. The pages are single files, to be opened in any browser, also without a network.
 """
 
 import os

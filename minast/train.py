@@ -8,7 +8,7 @@
   python -m minast.train esc50:path/to/ESC-50 --recipe esc50 --pretrained ast.pth
   python -m minast.train --resume runs/builtin-nano   continue after Ctrl-C, bit for bit
   python -m minast.train --resume runs/builtin-nano --epochs 6          train a finished run longer
-  mpiexec -n 4 python -m minast.train my_sounds/      four processes: see minast/parallel/README.md
+  python -m minast.train my_sounds/ --workers 4       four processes; minast/parallel has more, and MPI
 
 A validation split chooses the best epoch and stops a run early (--patience); the test clips are scored once. Without
 one nothing is chosen: the last epoch is quoted. The output folder gets best.npz and last.npz, history.csv, curves.png,

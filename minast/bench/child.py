@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .. import threads
@@ -48,6 +48,9 @@ def answering(*command: str) -> Iterator[tuple[str, Callable[[], None]]]:
         try:
             yield heard(), work
         finally:
+            with suppress(OSError, subprocess.TimeoutExpired):
+                process.stdin.close()  # `answer` ends with it, and whatever the process has started
+                process.wait(3)
             process.kill()
 
 

@@ -5,7 +5,7 @@ A signal that was ignored when the command began stays ignored: so `nohup` works
 
 import contextlib
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from .early import NUMBERS, leave
 
@@ -60,15 +60,17 @@ def raising(leave_at_second: bool = False) -> contextlib.AbstractContextManager:
     return handled(stop)
 
 
-def ignore() -> None:
-    """Leave Ctrl-C, SIGTERM and SIGHUP to the process that started this one. For the main thread."""
-    for number in NUMBERS:
+def ignore(numbers: Sequence[int] = NUMBERS) -> None:
+    """Leave these to the process that started this one, within `held_back`; others come again. For the main thread."""
+    for number in numbers:
         signal.signal(number, signal.SIG_IGN)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, NUMBERS)
 
 
 @contextlib.contextmanager
 def held_back() -> Iterator[None]:
-    """Within it the signals wait; in processes that multiprocessing starts within it they do so for ever.
+    """Within it the signals wait; in processes that multiprocessing starts within it, until they call `ignore`.
 
     Windows has no such thing. Handlers that only take note are needed as well, since a signal to a process goes to any
     of its threads: BLAS has some.
@@ -80,11 +82,13 @@ def held_back() -> Iterator[None]:
 
     resource_tracker.ensure_running()  # which otherwise the first process does, and lets the signals through
     heard = []
-    with handled(lambda number, _: heard.append(number)):
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, NUMBERS)
-        try:
-            yield
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    if heard:
-        signal.raise_signal(heard[0])
+    try:
+        with handled(lambda number, _: heard.append(number)):
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, NUMBERS)
+            try:
+                yield
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    finally:
+        if heard:
+            signal.raise_signal(heard[0])

@@ -56,7 +56,7 @@ def open_dataset(
     split. folds: so many are drawn, and a split that the data have is not used. alike: whether clips with the same
     sound are looked for and kept together as well, which reads all files (up to `near.MOST`); or what
     `Dataset.alike` was when the split was drawn before. drawn_by: "content" or "position" draw train and test alone,
-    as earlier versions did; with "learnt" the clips in `trained_on` are "train", and all others "test".
+    as earlier versions did; with "learnt" a clip in `trained_on`, or one that belongs with it, is "train".
     Raises minast.Error for these, and for data that are missing, malformed or could mean several things.
     """
     if seed < 0:

@@ -108,7 +108,9 @@ def checked(dataset: Dataset) -> Dataset:
         if not dataset.of(split):
             why = "; a class needs two different recordings or groups for one to be held out" if dataset.drawn else ""
             if dataset.joined:
-                why += f", and {dataset.joined}: python -m minast.data check DATA names them"
+                why += (
+                    f"{', and' if dataset.drawn else ';'} {dataset.joined}: python -m minast.data check DATA names them"
+                )
             total = counted(len(dataset.clips), "clip")
             raise Error(f"{visible(dataset.name)}: no clip is in the {split} split, of {total} in all{why}.")
     counts = dataset.counts()

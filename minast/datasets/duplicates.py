@@ -18,11 +18,14 @@ def groups(dataset: Dataset) -> list[list[int]]:
     return content.copies(content.of_clips(dataset.clips, "looking for copies"))
 
 
-def by_sound(dataset: Dataset, copies: list[list[int]], pairs: Sequence[Pair]) -> list[list[int]]:
-    """Places of clips that hold the same sound, their copies included, in groups of two and more."""
-    links = [(pair.a, pair.b) for pair in pairs] + [(group[0], i) for group in copies for i in group[1:]]
-    number = connected(len(dataset.clips), links)
-    heard = np.unique(number[[pair.a for pair in pairs]]) if pairs else []
+def by_sound(clips: int, copies: list[list[int]], pairs: Sequence[tuple[int, int]]) -> list[list[int]]:
+    """Places of clips that hold the same sound, their copies included, in groups of two and more.
+
+    pairs: places of clips with the same sound.
+    """
+    links = [*pairs, *((group[0], i) for group in copies for i in group[1:])]
+    number = connected(clips, links)
+    heard = np.unique(number[[a for a, _ in pairs]]) if len(pairs) else []
     return [np.flatnonzero(number == k).tolist() for k in heard]
 
 
@@ -45,7 +48,9 @@ def sentences(dataset: Dataset, found: list[list[int]], pairs: Sequence[Pair] = 
     said = _about(dataset, found, ("is a copy of", "are copies of", "copies"), "files")
     if pairs:
         same = ("holds the same sound as", "hold the same sound as", "clips that hold the same sound")
-        said += _about(dataset, by_sound(dataset, found, pairs), same, "clips", pairs)
+        said += _about(
+            dataset, by_sound(len(dataset.clips), found, [(pair.a, pair.b) for pair in pairs]), same, "clips", pairs
+        )
     return said
 
 

@@ -13,6 +13,7 @@ from . import content, near, old_splits
 from .clips import CODES, SPLITS, Clips
 from .common import Dataset
 from .draw import Units, dealt, held_out
+from .duplicates import by_sound
 
 SHARE = 0.2  # of each class is for testing, and of the rest for validation
 NOW = "groups"  # how splits are drawn now; "content" and "position" are those of earlier versions
@@ -149,10 +150,8 @@ class Drawing:
 
     def _sharing(self):
         """How many clips hold the same sound as another, their copies included."""
-        pairs, copies = self._same[0], content.copies(self._digests)
-        links = [*pairs.tolist(), *((group[0], i) for group in copies for i in group[1:])]
-        number = near.connected(len(self._digests), links)
-        return int(np.isin(number, number[pairs]).sum())
+        groups = by_sound(len(self._digests), content.copies(self._digests), self._same[0].tolist())
+        return sum(map(len, groups))
 
     @property
     def _kind(self):

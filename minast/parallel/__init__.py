@@ -27,6 +27,7 @@ from .group import SINGLE, SIZES, Elsewhere, Group
 
 STARTED = "PMIX_RANK"  # srun --mpi=pmix
 _joined: list[Group] = []
+_spreading = threading.Lock()  # one at a time, of several threads: all have one environment, and one number of threads
 
 
 def world() -> Group:
@@ -96,7 +97,7 @@ def spread(work: Callable[[Any], Any], argument: Any, workers: int) -> Any:
     from .local import started
 
     life = partial(_live, work, argument)
-    with started(workers, life) as group:
+    with _spreading, started(workers, life) as group:
         return life(group)
 
 

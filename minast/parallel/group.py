@@ -21,7 +21,7 @@ class Elsewhere(Error):
 
 
 class Group:
-    """A process that is alone; MPI's and NCCL's groups have the same methods, and do something.
+    """A process that is alone; the groups of several have the same methods, and do something.
 
     rank: 0 ... size - 1. local_rank, local_size: among the ranks on this machine. All ranks must call the same methods
     in the same order. Arrays are changed in place. wire: "float32" sends numbers as they are, "bfloat16" rounds float32
@@ -31,8 +31,8 @@ class Group:
 
     rank = local_rank = 0
     size = local_size = 1
-    flag = ""  # what starts as many again, where it is not a launcher
-    thread: int | None = None  # whose group it is alone; None: all threads'
+    flag = ""  # the flag that starts as many processes again; "" under a launcher
+    thread: int | None = None  # the only thread that sees this group; None: all
 
     # -- arrays of the model, of any size --------------------------------------------------------------------------
 

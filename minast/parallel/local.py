@@ -26,6 +26,7 @@ from .processes import ProcessGroup
 from .watch import GRACE, Watch
 
 WINDOW = 2**22  # bytes of each rank: what is passed on in one go
+ANSWER = 60.0  # seconds in which rank 0 must hear of an error: longer than a step
 FAILED = b"\1"  # the first byte of a message to rank 0: a rank has failed, and why; else it is 0
 
 
@@ -210,21 +211,28 @@ class LocalGroup(ProcessGroup):
     def leave(self) -> None:
         """All ranks are done: from now on nobody minds if one of them is gone."""
         self.watch.stop()
-        self.barrier()
+        with contextlib.suppress(EOFError, OSError):
+            self.barrier()
 
     def failed(self, sentence: str) -> None:
-        """Of a rank that is not the first: tell rank 0, which says it to the user and ends all others."""
+        """Of a rank that is not the first: tell rank 0, which says it to the user and ends all others.
+
+        Where rank 0 does not hear it for ANSWER seconds, in a sum on a GPU, this rank says it, and ends; so all end.
+        """
         self.board.failed.value = 1
         with contextlib.suppress(EOFError, OSError):
             self.pipes[0].send_bytes(FAILED + sentence.encode("utf-8", "replace"))
-        self.stay()
-
-    def stay(self) -> None:
-        """Until rank 0 ends this process, or is gone."""
-        with contextlib.suppress(EOFError, OSError):
-            while True:
-                self.pipes[0].recv_bytes()
+        self.stay(ANSWER)
+        self.say(f"minast: {sentence}")
         os._exit(2)
+
+    def stay(self, seconds: float | None = None) -> None:
+        """Until rank 0 ends this process, or is gone, or for so many seconds."""
+        try:
+            while self.pipes[0].poll(seconds):
+                self.pipes[0].recv_bytes()
+        except (EOFError, OSError):
+            os._exit(2)
 
     def abort(self, status: int) -> None:
         """End all ranks at once: those that rank 0 does not end itself notice that it is gone."""
@@ -244,7 +252,7 @@ def common(window: slice, piece: slice) -> tuple[slice, slice]:
 
 @contextlib.contextmanager
 def started(size: int, life: Callable[[LocalGroup], object]) -> Iterator[LocalGroup]:
-    """A group of this process, as rank 0, and of size - 1 others that are started now, in each of which is life(group).
+    """A group of this process, as rank 0, and of size - 1 others that are started now, each of which runs life(group).
 
     They share the threads of this process. life: what can be pickled. Raises minast.Error if one cannot begin.
     """
@@ -286,7 +294,11 @@ def _begun(size, life, lines, processes):
     except OSError as error:
         raise Error(f"{size} processes cannot be started here: {reason(error)}. Use fewer --workers.") from None
     except KeyboardInterrupt:
-        print("Stopped while the processes were starting: nothing was done yet. Run the same command again.")
+        with contextlib.suppress(OSError):  # the terminal may be gone
+            print(
+                "Stopped while the processes were starting: nothing was done yet. Run the same command again.",
+                flush=True,
+            )
         raise
 
 

@@ -1,4 +1,4 @@
-"""Ranks through NCCL, one process a GPU: arrays of CuPy. What is small goes through MPI.
+"""Ranks through NCCL, one process a GPU: arrays of CuPy. What is small goes through MPI, or pipes.
 
 Everything is queued on a stream of its own, which waits for the kernels before it; so sums over ranks are computed
 while the backward pass goes on, and the host waits for nothing.

@@ -56,7 +56,13 @@ class Processes:
         self.settings, self.report, self.room = settings, report, count
         self.threads = max(1, threads.count() // count)
         self.stillborn = 0  # processes in a row that were killed before they could begin
-        self.workers = [self._started() for _ in range(count)]
+        self.workers = []
+        try:
+            for _ in range(count):
+                self.workers.append(self._started())
+        except BaseException:
+            self.close()
+            raise
 
     def submit(self, unit: Unit) -> None:
         """Give it to a process that has nothing to do."""
@@ -99,10 +105,16 @@ class Processes:
         context = multiprocessing.get_context("spawn")  # a fork would copy locks that other threads hold
         here, there = context.Pipe()
         process = context.Process(target=_serve, args=(there, self.settings, self.threads), daemon=True)
-        with signals.held_back():  # a Ctrl-C while it begins
-            process.start()
+        worker = _Worker(process, here)
+        try:
+            with signals.held_back():  # a Ctrl-C while it begins
+                process.start()
+        except BaseException:
+            if process.pid:
+                self._stop(worker)
+            raise
         there.close()  # so that the pipe ends when the process does
-        return _Worker(process, here)
+        return worker
 
     def _replace(self, worker):
         """Put another process in the place of one that has died. Raises minast.Error where none can even begin."""
@@ -131,8 +143,8 @@ class _Worker:
 
 def _serve(pipe, settings, count):
     """The life of a process: units in, results out, until its parent is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all processes of a terminal: the parent decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signals.ignore([signal.SIGINT])  # Ctrl-C goes to all processes of a terminal: the parent decides
     threading.Thread(target=_end_with_parent, daemon=True).start()
     threads.set_count(count)
     with contextlib.suppress(OSError):

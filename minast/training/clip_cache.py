@@ -250,7 +250,7 @@ class ClipCache(Sequence):
             return False
 
     def _sweep(self, folder: str) -> None:
-        """Remove what killed processes left half written, once in each folder: not of all 256 before the first step."""
+        """Remove what killed processes left half written, when a folder is first used: a start lists none."""
         if folder not in self._swept:
             self._swept.add(folder)
             remove_stale(folder)

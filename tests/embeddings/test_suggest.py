@@ -89,6 +89,7 @@ def test_suggestions_become_labels(indexed_path, tones, tmp_path, command):
     arguments = ("probe", indexed_path, path, "--out", tmp_path / "p.npz", "--suggest", 4)
     status, said, err = command(*arguments)
     assert status == 0 and "held-out files: the figures below are too good" in err  # the encoder is of these tones
+    assert err.count("\n") == 1
     assert f"{tmp_path}/p.suggested.csv: 4 segments to label next" in said
     with open(tmp_path / "p.suggested.csv", newline="") as f:
         more = list(csv.DictReader(f))

@@ -188,7 +188,10 @@ def test_few_clips_wait_in_memory(tones, tmp_path, monkeypatch):
     clips, begun, real = open_dataset(str(tones)).clips, [], FeatureCache._get
 
     def late(items, **_):
-        time.sleep(0.5)  # enough for all 30
+        seen = -1
+        while seen < len(begun):  # until nothing more is begun
+            seen = len(begun)
+            time.sleep(0.3)
         assert len(begun) <= 2 * threads.count()
         yield from items
 

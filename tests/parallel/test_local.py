@@ -130,13 +130,16 @@ def test_processes_that_cannot_be_started(monkeypatch, tones, command):
     assert status == 2 and "--batch 4 is less than a clip for each of 5 --workers" in err
 
 
-def test_threads_of_one_program_have_groups_of_their_own():
+def test_threads_of_one_program_have_groups_of_their_own(monkeypatch):
+    for name in ("MINAST_THREADS", "CUDA_VISIBLE_DEVICES"):
+        monkeypatch.delenv(name, raising=False)
     with ThreadPoolExecutor(2) as pool:
         found = [pool.submit(parallel.spread, count, None, size) for size in (2, 3)]
         while not all(each.done() for each in found):
             assert parallel.world() is SINGLE
             time.sleep(0.01)
     assert [len(each.result()) for each in found] == [2, 3]
+    assert "MINAST_THREADS" not in os.environ and "CUDA_VISIBLE_DEVICES" not in os.environ
 
 
 @PROC
@@ -235,8 +238,9 @@ def test_a_killed_process(tones, tmp_path, first):
     """SIGKILL of any: the other one says so and ends, and the run goes on as if nothing had been."""
     out, flags = tmp_path / "killed", [*TINY_RUN, "--threads", "2", *FIXED, "--epochs", "5"]
     with started(tones, "--out", out, *flags) as process:
-        until_epoch(out, 2)
+        until_epoch(out, 1)
         numbers = others(process)
+        until_epoch(out, 2)
         os.kill(process.pid if first else numbers[0], signal.SIGKILL)
         _, err = process.communicate(timeout=60)
     assert process.returncode == (-signal.SIGKILL if first else 2)
