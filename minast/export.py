@@ -20,7 +20,7 @@ from .errors import Error
 from .exports import hugging_face, onnx_file
 from .exports.graph import OPSET
 from .storage.files import writable_file, writable_folder
-from .text import counted, visible
+from .text import counted, size, visible
 
 OTHERS = (".npz", ".pt", ".pth", ".bin", ".safetensors", ".json", ".tflite", ".zip")  # endings that are no folder's
 
@@ -90,7 +90,7 @@ def write_onnx(args, model, info):
         else f"log_mel (batch, {c.frames}, {c.mel_bins}), normalised"
     )
     kind = "int8 matrices" if args.int8 else "float32"
-    print(f"{visible(args.out)}: {len(data) / 1e6:.1f} MB, operator set {OPSET}, {kind}, checked by onnx")
+    print(f"{visible(args.out)}: {size(len(data))}, operator set {OPSET}, {kind}, checked by onnx")
     print(f"  input    {takes}")
     print(f"  outputs  logits and probabilities (batch, {c.classes}), {scores_of(info)}")
     print(f"  {compared}")

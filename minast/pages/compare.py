@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import metrics
-from ..text import counted, duration
+from ..text import counted, duration, listed
 from .builder import Column, Section, figure, notes, page, side_by_side, stacked, table
 from .charts import COLOURS, Line, intervals, line_chart
 from .html import Html, number, percent, tag
@@ -99,8 +99,7 @@ def _lead(found, measure):
         names = [*names[:4], f"{len(names) - 4} more"] if len(names) > 5 else names
         share = "have the same" if len(first) == len(found) else "share the highest"
         means = ", mean over their runs" if any(len(entry.runs) > 1 for entry in first) else ""
-        who = f"{', '.join(names[:-1])} and {names[-1]}"
-        return f"{who} {share} {measure}: {shows(measure, best.value(measure))}{means}."
+        return f"{listed(names, 'and')} {share} {measure}: {shows(measure, best.value(measure))}{means}."
     of = f", mean of {len(best.runs)} runs" if len(best.runs) > 1 else ""
     return f"“{best.name}” has the highest {measure}: {shows(measure, best.value(measure))}{of}."
 
