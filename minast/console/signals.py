@@ -61,7 +61,10 @@ def raising(leave_at_second: bool = False) -> contextlib.AbstractContextManager:
 
 
 def ignore(numbers: Sequence[int] = NUMBERS) -> None:
-    """Leave these to the process that started this one, within `held_back`; others come again. For the main thread."""
+    """Ignore these, in a process that was started within `held_back`: its parent decides. Others are let through.
+
+    To be called in the main thread.
+    """
     for number in numbers:
         signal.signal(number, signal.SIG_IGN)
     if hasattr(signal, "pthread_sigmask"):

@@ -51,5 +51,5 @@ def _train(options):
         if not many.wanted(options):
             return run_one(options)
         if parallel.world().size > 1:
-            raise Error("--folds and --seeds make many runs: start each with processes of its own, or one process.")
+            raise Error("--folds and --seeds make many runs, each by one process: leave out --workers or mpiexec.")
         return many.run_all(options)
