@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing import resource_tracker
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
@@ -158,6 +159,8 @@ def test_ctrl_c_while_they_start(monkeypatch, capfd):
         assert all(blocked >> number - 1 & 1 for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
 
     monkeypatch.setattr(SpawnProcess, "start", start)
+    resource_tracker._resource_tracker._stop()  # as in a new program, where the first process would start it
+    capfd.readouterr()
     with signals.raising(), pytest.raises(signals.Stopped):
         parallel.spread(count, None, 3)
     assert len(there) == 2
