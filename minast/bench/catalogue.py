@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from . import exported, scaling
-from .cpu import cache, features, free_threaded, models, process, recordings, workers
+from .cpu import cache, features, free_threaded, models, peak, process, recordings, workers
 from .cpu import kept as activations
 from .gpu import backends, latency, step, throughput
 from .gpu import memory as gpu_memory
@@ -42,7 +42,7 @@ CPU = {
     "nano": Entry(models.training("nano", 98, 32, 1, "1.6x"), "training step of nano, 32 clips of 1 s"),
     "workers": Entry(workers.steps, "training steps of nano and small, by one process and by several (--workers)"),
     "free-threaded": Entry(free_threaded.step, "training step of nano, beside a Python without its lock (python3.14t)"),
-    "peak": Entry(models.share_of_peak, "a forward pass of base as a share of the SGEMM peak"),
+    "peak": Entry(peak.shares, "a forward pass of base as a share of the SGEMM peak, and of the float32 peak (g++)"),
     "fewer": Entry(models.fewer, "training step of small with half of the patches (patchout), or half of it frozen"),
     "profile": Entry(models.profile, "the layers that take longest"),
     "log-mel": Entry(features.against_torchaudio, "log-mel features of 10 s, compared with torchaudio"),

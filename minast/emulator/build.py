@@ -55,12 +55,12 @@ def library(
     kernels = "".join(f"MINAST_KERNEL({i}, ({name}))\n" for i, name in enumerate(names))
     text = f'#include "emulator.h"\n{rewrite(source.text)}\n#line 1 "kernels"\n{kernels}'
     chosen = (*(CHECKS if checked else ()), *(DEBUG if debug else ()), *(COUNTED if counted else ()))
-    return _built(text, source.name, "-march=native", *chosen)
+    return built(text, source.name, "-march=native", *chosen)
 
 
 def runtime() -> Path:
     """The path of the runtime library that the kernels' libraries call; built if needed."""
-    return _built('#include "runtime.cpp"\n', "runtime")
+    return built('#include "runtime.cpp"\n', "runtime")
 
 
 def rewrite(text: str) -> str:
@@ -139,8 +139,8 @@ def _processor():
     return sorted({line for line in lines if line.split(":")[0].strip().lower() in ("flags", "features", "model name")})
 
 
-def _built(text, name, *flags):
-    """The library of a C++ text, from the cache or the compiler."""
+def built(text: str, name: str, *flags: str) -> Path:
+    """The path of a C++ text's library, from the cache or the compiler. Raises minast.Error as `library` does."""
     check_platform()
     cxx = compiler()
     emulator = kernel_source.emulator_folder()

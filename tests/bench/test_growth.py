@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 import minast
-from minast.bench import readme
-from minast.bench.cpu.models import flops
-from minast.bench.growth import counted, data_jobs, jobs, page, picture, plan, rounds, slopes, stored
+from minast.bench import counted, readme
+from minast.bench.counted import flops
+from minast.bench.growth import data_jobs, jobs, page, picture, plan, rounds, slopes, stored
 from minast.config import ModelConfig
 from tests.bench.made_up import ABOUT, curve, whole
 

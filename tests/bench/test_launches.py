@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from minast import cuda
-from minast.bench.cpu.models import flops
+from minast.bench.counted import flops
 from minast.bench.kernels import launches
 from minast.bench.kernels.recorder import recording
 from minast.config import ModelConfig

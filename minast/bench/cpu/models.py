@@ -1,4 +1,4 @@
-"""Forward passes and training steps against other libraries; the share of the processor's peak; where the time goes."""
+"""Forward passes and training steps against other libraries; where the time goes."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -6,7 +6,6 @@ from functools import partial
 
 import numpy as np
 
-from ... import threads
 from ...config import ModelConfig, TrainConfig
 from ...model import AST
 from ...optim import Adam
@@ -16,7 +15,7 @@ from ..pytorch.twin import SETTINGS
 from ..row import Row
 from ..runtimes import ONNX, OPENVINO, Exported
 from ..sides import ROUNDED, Side, compared
-from ..timing import compare, interleaved
+from ..timing import compare
 
 TORCH, COMPILED = "transformers, SDPA", "transformers, torch.compile"
 AUTOCAST = "transformers, autocast to bfloat16 (another precision)"
@@ -96,30 +95,6 @@ def fewer(rounds: int) -> list[Row]:
     ]
 
 
-def share_of_peak(rounds: int) -> list[Row]:
-    """The row of a forward pass's GFLOP/s over those of its largest product alone, timed in turn."""
-    model, x, _ = setting("base", 1024, 1)
-    c, rng = model.config, np.random.default_rng(0)
-    tokens, w = rng.standard_normal((c.tokens, c.dim), np.float32), model.w["blocks.0.mlp.fc1.weight"]
-    y = np.empty((c.tokens, len(w)), np.float32)
-
-    def products():  # on all threads, each its columns, as `fast.linear_forward` does
-        threads.run(lambda o: np.matmul(tokens, w[o].T, out=y[:, o]), threads.spans(len(w), 16))
-
-    a, b = interleaved([lambda: model.forward(x), lambda: [products() for _ in range(10)]], rounds)
-    done, peak = flops(c) / a / 1e9, 10 * 2 * y.size * c.dim / b / 1e9
-    note = f"{np.median(done):.0f} of {np.median(peak):.0f} GFLOP/s, {flops(c) / 1e9:.0f} GFLOP in all"
-    return [Row("base forward, share of the SGEMM peak", float(np.median(done / peak)), "%", goal="70 %", note=note)]
-
-
-def flops(c: ModelConfig) -> int:
-    """Multiplications and additions in the products of one clip's forward pass. The last block is pruned."""
-    T, P, D = c.tokens, c.prefix_tokens, c.dim
-    block = 2 * T * 12 * D * D + 4 * T * T * D
-    last = 2 * T * 2 * D * D + 2 * P * 10 * D * D + 4 * P * T * D
-    return 2 * (T - P) * 256 * D + (c.depth - 1) * block + last
-
-
 # -- where the time goes ---------------------------------------------------------------------------------------------
 
 
@@ -143,7 +118,7 @@ class Timed:
         return call
 
 
-PROFILED = (  # preset, frames, batch, what: each has a row in the table
+JOBS = (  # preset, frames, batch, what: each has a row in the table
     *((preset, frames, 1, "forward") for preset, frames in (("base", 1024), ("small", 500), ("nano", 98))),
     *(("base", 1024, 2, "training step"), ("small", 500, 16, "training step"), ("nano", 98, 32, "training step")),
 )
@@ -152,7 +127,7 @@ PROFILED = (  # preset, frames, batch, what: each has a row in the table
 def profile(rounds: int) -> list[Row]:
     """Rows of forward passes and training steps: the nine functions that take longest, and the whole."""
     rows = []
-    for preset, frames, batch, what in PROFILED:
+    for preset, frames, batch, what in JOBS:
         model, x, y = setting(preset, frames, batch)
         step = training_step(model, x, y) if what == "training step" else lambda model=model, x=x: model.forward(x)
         step()

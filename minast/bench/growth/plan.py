@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from ... import threads
 from ...config import PRESETS, ModelConfig
-from . import counted
+from .. import counted
 
 AXES = {  # what grows, and its unit
     "length": ("length of a clip", "s"),

@@ -1,15 +1,22 @@
 """What a pass of the model has to do and to keep, counted from its shape: what time and memory should grow with."""
 
-from ... import fast
-from ...config import ModelConfig
-from ...params import flat_size, shapes
-from ..cpu.models import flops
+from .. import fast
+from ..config import ModelConfig
+from ..params import flat_size, shapes
 
 PATCH_VALUES = 256  # 16 x 16, of which the first linear layer keeps a row for each patch
 WHOLE, LEAN = 16, 10  # values for each token and channel that a block keeps; from fast.RECOMPUTE_WIDTH on the latter
 PRUNED = 4  # the same of the last block, which computes the prefix tokens alone: its input, normed, keys and values
 PRODUCTS, ATTENTION = 3, 3.5  # forward and backward together, in forward passes
 COPIES = 4  # in training: weights, gradients, and Adam's two moments
+
+
+def flops(c: ModelConfig) -> int:
+    """Multiplications and additions in the products of one clip's forward pass. The last block is pruned."""
+    T, P, D = c.tokens, c.prefix_tokens, c.dim
+    block = 2 * T * 12 * D * D + 4 * T * T * D
+    last = 2 * T * 2 * D * D + 2 * P * 10 * D * D + 4 * P * T * D
+    return 2 * (T - P) * PATCH_VALUES * D + (c.depth - 1) * block + last
 
 
 def attention_flop(c: ModelConfig) -> int:
