@@ -152,9 +152,9 @@ def never_trained_on(data: Dataset, split: str, ensemble: Ensemble) -> tuple[Seq
 
 
 def seen(clips: Sequence[Clip], lists: Sequence[np.ndarray | None]) -> np.ndarray | None:
-    """Which clips are in one of the lists `content.trained_on`.   -> (n,) bool; None if there is no list"""
+    """Which clips are known by one of the lists `content.trained_on`.   -> (n,) bool; None if there is no list"""
     known = [each for each in lists if each is not None]
-    return content.among(content.of_clips(clips), content.distinct(np.concatenate(known))) if known else None
+    return content.known_to(clips, content.distinct(np.concatenate(known))) if known else None
 
 
 def fresh_split(data: Dataset, ensemble: Ensemble) -> str:

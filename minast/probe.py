@@ -143,7 +143,7 @@ def say_known(source, digests, tested):
     """Which held-out files the encoder was trained on.   digests, tested (files,): of the labelled files"""
     held = [digest for digest, own in zip(digests, tested, strict=True) if own]
     before = trained_before(source)
-    if before is not None and (count := content.among(held, before).sum()):
+    if before is not None and (count := content.known_files(held, before).sum()):
         cli.note(
             f"{visible(source)} was trained on {count} of {counted(len(held), 'held-out file')}: the figures below are "
             "too good."

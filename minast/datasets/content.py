@@ -80,15 +80,18 @@ def of_clips(clips: Sequence[Clip], label: str = "reading") -> list[bytes | None
     return [of_part(files[path], None if w else part) for path, part, w in zip(paths, parts, whole, strict=True)]
 
 
+def of_some_part(found: bytes | None) -> bytes | None:
+    """What a list of training clips has of a file of which only parts are clips.   found: the file's digest"""
+    return None if found is None else hashlib.sha256(found + b"some part").digest()
+
+
 def with_files(clips: Sequence[Clip]) -> list[bytes | None]:
-    """`of_clips`, and the digests of files of which parts are clips: who knows a part of a file knows the file."""
+    """`of_clips`, and `of_some_part` of the files that parts are from: who knows a part of a file knows the file."""
     clips = Clips.of(clips)
-    cut = (
-        []
-        if clips.parts is None
-        else [path for path, at in zip(clips.paths(), clips.parts[:, 0], strict=True) if at == at]
-    )
-    return of_clips(clips) + digests(list(dict.fromkeys(cut)))
+    if clips.parts is None:
+        return of_clips(clips)
+    cut = dict.fromkeys(path for path, at in zip(clips.paths(), clips.parts[:, 0], strict=True) if at == at)
+    return of_clips(clips) + [of_some_part(found) for found in digests(list(cut))]
 
 
 def shortened(found: Iterable[bytes | None]) -> np.ndarray:
@@ -162,10 +165,22 @@ def among(found: Sequence[bytes | None], known: np.ndarray) -> np.ndarray:
 
 
 def known_to(clips: Sequence[Clip], known: np.ndarray) -> np.ndarray:
-    """Which clips are in a list of `shortened` ones, or are parts of a file that is in it.   -> (n,) bool"""
+    """Which clips a model was trained on, whole or in part.   known: its list (`trained_on`) -> (n,) bool
+
+    Those in its list, parts of a file that is in it, and whole files of which it has a part. Of a part that overlaps
+    with one in the list nothing is known.
+    """
     clips = Clips.of(clips)
-    found = among(of_clips(clips), known)
-    return found if clips.parts is None else found | among(digests(list(clips.paths())), known)
+    files = digests(list(clips.paths()))
+    if clips.parts is None:
+        return known_files(files, known)
+    whole = np.isnan(clips.parts[:, 0])
+    return np.where(whole, known_files(files, known), among(of_clips(clips), known) | among(files, known))
+
+
+def known_files(found: Sequence[bytes | None], known: np.ndarray) -> np.ndarray:
+    """The same of whole files, of which `digests` were found."""
+    return among(found, known) | among([of_some_part(value) for value in found], known)
 
 
 def copies(found: Sequence[bytes | None]) -> list[list[int]]:

@@ -173,7 +173,7 @@ class Drawing:
     def _chosen(self, share, keep, free=None, last=False):
         units = self.units
         free = np.ones(len(units), bool) if free is None else units.containing(free)
-        known = None if self.trained_on is None else content.among(self._digests, self.trained_on)
+        known = None if self.trained_on is None else content.known_to(self.dataset.clips, self.trained_on)
         never = np.zeros(len(units), bool) if known is None else units.containing(known)
         return held_out(units, share, free, never, keep, last)[units.of_clip]
 

@@ -17,6 +17,7 @@ import os
 import shutil
 from abc import abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import chain
 from threading import Lock, local
 from typing import NamedTuple
@@ -260,8 +261,9 @@ class ClipCache(Sequence):
         content = self.digest(clip)
         return hashlib.sha256(content + self.settings.encode()).hexdigest() if content else None
 
-    def digest(self, clip: Clip) -> bytes | None:
-        """`content.of_clip`; None without one that can be read."""
+    def digest(self, clip: Clip, whole: bool = False) -> bytes | None:
+        """`content.of_clip`, or the digest of the whole file; None without one that can be read."""
+        clip = replace(clip, part=None) if whole else clip
         try:
             known = (self._remembered,) if self.late else ()  # of a small data set, this process remembers all
             return None if clip.path is None else of_clip(clip, *known)

@@ -16,7 +16,7 @@ import numpy as np
 from .. import threads
 from ..console.say import note
 from ..datasets import Clip
-from ..datasets.content import SHORT, distinct
+from ..datasets.content import SHORT, distinct, of_some_part, shortened
 from ..errors import Error
 from ..parallel import world
 from ..text import counted, visible
@@ -52,6 +52,7 @@ class Late:
         n = len(cache.clips)
         self.cache = cache
         self._state, self._digests = np.zeros(n, np.int8), np.zeros(n, "<u8")
+        self._cut = set()  # of files that parts are from, `content.of_some_part`
         self._step = next(k for k in range(max(1, round(n * 0.618)), n + 2) if math.gcd(k, n) == 1) if n else 1
         rng = np.random.default_rng([self.seed, MEASURE])
         self.sampled = np.sort(rng.choice(n, min(n, SAMPLE), replace=False))
@@ -128,6 +129,8 @@ class Late:
         clip = self.cache.clips[i]
         if found := self.cache.digest(clip):
             self._digests[i] = int.from_bytes(found[:SHORT], "little")
+        if found and clip.part is not None:
+            self._cut.add(of_some_part(self.cache.digest(clip, whole=True)))
         with self.cache._lock:
             if self._state[i] == UNKNOWN:
                 self._state[i] = GOOD
@@ -142,8 +145,8 @@ class Late:
             note(f"left out: {error}")
 
     def trained_on(self) -> np.ndarray:
-        """The clips that were read, as `content.shortened`: their first 8 bytes.   -> (n,) uint64, sorted"""
-        return distinct(self._digests[self._digests != 0])
+        """What a checkpoint keeps (`content.with_files`) of the clips that were read.   -> (n,) uint64, sorted"""
+        return distinct(np.concatenate([self._digests[self._digests != 0], shortened(self._cut.copy())]))
 
     def report(self) -> str | None:
         """One sentence on what was found since the last one, None if that is nothing."""

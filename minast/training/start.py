@@ -13,7 +13,7 @@ from ..checkpoint import Info
 from ..config import FeatureConfig, TrainConfig
 from ..datasets import Dataset, open_dataset, understood
 from ..datasets.check import dangers
-from ..datasets.content import among, of_clips, pack, shortened, with_files
+from ..datasets.content import known_to, pack, shortened, with_files
 from ..datasets.splits import NOW
 from ..errors import Error
 from ..model import AST
@@ -150,7 +150,7 @@ def say_dangers(dataset: Dataset, config: TrainConfig, before: np.ndarray | None
         for sentence in dangers(dataset, balanced=config.sampler == "balanced" or config.class_weights):
             cli.note(f"{sentence}.")
     held_out = dataset.of("valid", "test")
-    if before is not None and (n := among(of_clips(held_out), before).sum()):
+    if before is not None and (n := known_to(held_out, before).sum()):
         cli.note(f"{pretrained} was trained on {n} of {len(held_out)} held-out clips: results on them are too good.")
 
 

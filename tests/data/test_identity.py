@@ -202,6 +202,38 @@ def test_a_converted_checkpoint_still_knows_its_clips(model, tones, tmp_path, co
     assert "c.npz was there already" in command("convert", model, tmp_path / "c.npz", "--frames", 96)[2]
 
 
+def test_parts_of_files_that_were_trained_on_are_known(model, copy, command):
+    """A table of events in the sounds that the model has heard whole, and in others."""
+    rows = [f"{path},0,0.2,{path.parent.name}\n" for path in sorted(copy.rglob("*.wav"))]
+    (copy / "events.csv").write_text("file,start,end,label\n" + "".join(rows))
+    status, text, err = command("evaluate", model, copy / "events.csv", "--split", "all", "--json")
+    assert status == 0 and "the model was trained on 18 of these 30 clips" in err
+    (copy / "events.csv").write_text("file,start,end,label,split\n" + "".join(row[:-1] + ",test\n" for row in rows))
+    status, text, err = command("evaluate", model, copy / "events.csv", "--json")
+    assert status == 0 and "18 of 30 clips of the test split are left out" in err
+    assert json.loads(text)["clips"] == 12
+    known = content.trained_on(minast.load(model)[1].notes)
+    (copy / "events.csv").write_text("file,start,end,label\n" + "".join(rows))
+    for seed in range(3):  # those who start from this model
+        test = open_dataset(str(copy / "events.csv"), seed, trained_on=known).of("test", "valid")
+        assert len(test) and not content.known_to(test, known).any()
+
+
+def test_weights_that_know_a_held_out_part_s_file_are_told(model, copy, tmp_path, command):
+    """At the start of a training from them, where the split is given."""
+    rows = [
+        f"{path},0,0.2,{path.parent.name},{'test' if int(path.stem) % 2 else 'train'}\n"
+        for path in sorted(copy.rglob("*.wav"))
+    ]
+    (copy / "events.csv").write_text("file,start,end,label,split\n" + "".join(rows))
+    flags = ("--pretrained", model, "--epochs", 1, "--out", tmp_path / "run")
+    status, _, err = command("train", copy / "events.csv", *flags)
+    known = content.trained_on(minast.load(model)[1].notes)
+    odd = [content.digest(path) for path in sorted(map(str, copy.rglob("*.wav"))) if int(path[-5]) % 2]
+    count = int(content.among(odd, known).sum())
+    assert status == 0 and count > 1 and f"was trained on {count} of 15 held-out clips: results on them are too" in err
+
+
 def test_folds_are_those_of_the_training(tmp_path, command):
     files = [f"fold{k}/{name}/{i}.wav" for k in (1, 2, 3) for name in ("cat", "dog") for i in range(3)]
     make(tmp_path / "d", files)

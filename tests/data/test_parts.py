@@ -84,12 +84,29 @@ def test_parts_are_told_apart_everywhere(recordings):
     data = open_dataset(write(recordings, "file,start,end,label\n" + rows))
     found = content.of_clips(data.clips)
     assert len(set(found)) == 8 and content.copies(found) == []
-    whole = content.digest(str(recordings / "a.wav"))
-    assert whole in content.with_files(data.clips) and whole not in found
     waves = Waves(data.clips, minast.FeatureConfig(frames=98, mean=0, std=1), quiet=True)
     again = Waves(data.clips, minast.FeatureConfig(frames=98, mean=0, std=1), quiet=True)
     for i, clip in enumerate(data.clips):
         assert np.abs(waves[i] - clip.wave(16000)).max() == 0 == np.abs(again[i] - waves[i]).max()
+
+
+def test_who_knows_a_file_knows_its_parts_and_who_knows_a_part_knows_the_file(recordings):
+    rows = [f"{name},{i},{i + 1},{'dog' if i % 2 else 'cat'}\n" for name in ("a.wav", "b.flac") for i in range(4)]
+    parts = open_dataset(write(recordings, "file,start,end,label\n" + "".join(rows))).clips
+    whole = open_dataset(write(recordings, "file,label\na.wav,cat\nb.flac,dog\nd.mp3,dog\n")).clips
+    mixed = open_dataset(write(recordings, "file,start,end,label\na.wav,0,1,cat\nb.flac,,,dog\nd.mp3,,,dog\n")).clips
+
+    def known_to_who_learnt(learnt, clips):
+        return content.known_to(clips, content.shortened(content.with_files(learnt))).tolist()
+
+    assert known_to_who_learnt(whole[:1], parts) == [True] * 4 + [False] * 4
+    assert known_to_who_learnt(parts[:1], whole) == [True, False, False]
+    assert known_to_who_learnt(parts[:2], parts) == [True] * 2 + [False] * 6  # not the other parts of the same file
+    assert known_to_who_learnt(parts[4:5], mixed) == [False, True, False]
+    assert known_to_who_learnt(whole[1:2], mixed) == [False, True, False]
+    assert known_to_who_learnt(mixed, whole) == [True, True, True]
+    known = content.shortened(content.with_files(parts[4:5]))
+    assert content.known_files(content.digests(list(whole.paths())), known).tolist() == [False, True, False]
 
 
 @pytest.mark.parametrize(

@@ -261,6 +261,18 @@ def test_a_checkpoint_knows_the_clips_that_were_read(own, tmp_path, many, monkey
     assert np.array_equal(known, content.shortened(content.digests(train)))
 
 
+def test_parts_are_listed_with_their_files(own):
+    """As where all clips are read before the first step."""
+    rows = [f"{path},{at},{at + 0.1:.1f},{path.parent.name}\n" for path in own.rglob("*.wav") for at in (0, 0.1)]
+    (own / "events.csv").write_text("file,start,end,label\n" + "".join(rows))
+    clips = open_dataset(str(own / "events.csv")).clips[:9]
+    mels = FeatureCache(clips, FEATURES, cache=False, quiet=True, late=Late())
+    for i in range(len(clips)):
+        mels[i]
+    assert np.array_equal(mels.late.trained_on(), content.shortened(content.with_files(clips)))
+    assert len(mels.late.trained_on()) == 9 + 5
+
+
 def test_digests_are_remembered_from_run_to_run(own, tmp_path, monkeypatch):
     monkeypatch.setenv("MINAST_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(remembered, "SETTLED", -60.0)  # these files were written just now
