@@ -12,10 +12,11 @@ from dataclasses import asdict, dataclass, field, fields, replace
 import numpy as np
 
 from . import threads
+from .accepted import LOSSES
 from .config import CLASSES, COUNT, FEATURES, LABEL, MODEL, FeatureConfig, ModelConfig
 from .decisions import SAVED, Decisions
 from .errors import Error
-from .model import AST, LOSSES
+from .model import AST
 from .params import shapes
 from .positions import adapt_positions
 from .storage.files import absent, atomic

@@ -12,16 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from . import init
+from . import accepted, init
 from .backend import choose, to_numpy, weights_dtype
 from .config import ModelConfig
-from .errors import Error
 from .gpu.adding import overwriting
 from .gpu.executor import Executor
 from .layers import Array
 from .params import Views, flat_size, shapes, zeros
-
-LOSSES = ("bce", "ce")
 
 
 class AST:
@@ -165,13 +162,13 @@ class AST:
         class indices that the model does not have; if those are on the device and wait=False, the loss is NaN instead.
         """
         x = self._checked(x)
-        y = self._targets(y, (len(x), self.config.classes), loss, wait)
+        y = accepted.targets(self, y, (len(x), self.config.classes), loss, wait)
         arrays, whole = {"x": x, "y": y}, {}
         if class_weights is not None:
-            whole["class_weights"] = self._checked_weights(class_weights)
-            arrays["y"] = self._soft(y)
+            whole["class_weights"] = accepted.class_weights(self, class_weights)
+            arrays["y"] = accepted.soft(self, y)
         if keep is not None:
-            arrays["keep"] = self._checked_keep(keep, len(x))
+            arrays["keep"] = accepted.kept(self, keep, len(x))
         tokens = self.config.tokens if keep is None else self.config.prefix_tokens + arrays["keep"].shape[1]
         total, logits, slices = 0.0, [], self._parts(len(x), parts, tokens)
         if not add:  # the first part overwrites all that is trained, or adds to zeros
@@ -253,7 +250,7 @@ class AST:
 
     def loss(self, logits: Array, y: Array, loss: str = "bce") -> float:
         """The loss without gradients.   logits (B, K), y and errors as in `loss_and_grad`"""
-        return float(self._loss(logits, self._targets(y, logits.shape, loss), loss, backward=False)[0])
+        return float(self._loss(logits, accepted.targets(self, y, logits.shape, loss), loss, backward=False)[0])
 
     def _loss(self, logits, y, loss, backward=True, weights=None):
         layers = self.layers
@@ -346,59 +343,6 @@ class AST:
         n = max(1, min(clips, max(least, -(-clips * clip // limit) if limit else 1)))
         return [slice(clips * i // n, clips * (i + 1) // n) for i in range(n)]
 
-    def _targets(self, y, shape, loss, wait=True):
-        """`y` as an array of this backend; Error unless it fits `loss` and logits of `shape`. wait: of loss_and_grad"""
-        if loss not in LOSSES:
-            raise Error(f'loss is {loss!r}: it must be "bce" or "ce".')
-        host = y if self.xp is np or not isinstance(y, self.xp.ndarray) else None
-        y = self.xp.asarray(y)
-        if y.shape == shape:
-            return y.astype(self.dtype, copy=False)
-        if loss == "bce" or y.shape != shape[:1] or y.dtype.kind not in "iu":
-            wanted = f"{shape}" + (f" or class indices {shape[:1]}" if loss == "ce" else "")
-            raise Error(f"targets are {y.dtype} {y.shape}: loss {loss!r} for logits {shape} needs {wanted}.")
-        if host is None and not wait and self.backend.kernels:
-            return y  # a look at its values would wait for the GPU: loss.cu makes the loss NaN for a class that is none
-        seen = y if host is None else np.asarray(host)
-        if seen.size and not 0 <= int(seen.min()) <= int(seen.max()) < shape[1]:
-            raise Error(
-                f"targets range from {int(seen.min())} to {int(seen.max())}: the model has classes 0 to {shape[1] - 1}."
-            )
-        return y
-
-    def _checked_keep(self, keep, clips):
-        """`keep` of `loss_and_grad` as (B, n) int32 on the device; Error unless its rows are rising patch numbers."""
-        keep, patches = np.asarray(to_numpy(keep)), self.config.tokens - self.config.prefix_tokens
-        if keep.ndim != 2 or keep.dtype.kind not in "iu" or len(keep) != clips or not keep.shape[1]:
-            raise Error(f"keep is {keep.dtype} {keep.shape}: it must be patch numbers, ({clips} clips, at least one).")
-        if keep.min() < 0 or keep.max() >= patches or (np.diff(keep.astype(np.int64), axis=1) <= 0).any():
-            raise Error(f"keep has a row that does not rise within 0 to {patches - 1}, the numbers of the patches.")
-        return self.xp.asarray(keep, np.int32)
-
-    def _soft(self, y):
-        """Class indices (B,) as soft targets (B, K): NaN, and so the loss, for a class that is none."""
-        if y.ndim == 2:
-            return y
-        classes, y = self.xp.arange(self.config.classes), y[:, None]
-        known = (y >= 0) & (y < self.config.classes)
-        return self.xp.where(known, y == classes, np.nan).astype(self.dtype)
-
-    def _checked_weights(self, weights):
-        """`class_weights` of `loss_and_grad` on the device; Error unless there is one for each class."""
-        if getattr(weights, "shape", None) != (self.config.classes,):
-            raise Error(
-                f"class_weights has shape {getattr(weights, 'shape', type(weights).__name__)}: "
-                f"it must be ({self.config.classes},), a weight for each class."
-            )
-        return self.xp.asarray(weights, self.dtype)
-
     def _checked(self, x):
-        c = self.config
-        if getattr(x, "ndim", None) != 3 or x.shape[1:] != (c.frames, c.mel_bins):
-            raise Error(
-                f"the input has shape {getattr(x, 'shape', type(x).__name__)}: this model takes "
-                f"(clips, {c.frames} frames, {c.mel_bins} mel bins)."
-            )
-        if not len(x):
-            raise Error("the input holds no clips: at least one is needed.")
-        return self.xp.asarray(x, self.dtype)
+        """The input on this backend, or an Error that says what it must be."""
+        return accepted.clips(self, x)

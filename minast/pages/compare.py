@@ -13,8 +13,9 @@ from .. import metrics
 from ..text import counted, duration, listed
 from .builder import Column, Section, figure, notes, page, side_by_side, stacked, table
 from .charts import COLOURS, Line, intervals, line_chart
+from .headline import shows, titled
 from .html import Html, number, percent, tag
-from .run import JSON, shows, titled, written
+from .run import JSON, written
 
 COMPARISON = "comparison.html"
 NOT_SETTINGS = {"fingerprint", "threads", "cache", "tensorboard"}  # they change no result, or only rounding
