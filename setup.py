@@ -55,8 +55,8 @@ setup(
         "cluster": cluster,
         "mpi": mpi,
         "remote": remote,
-        "gpu": ["cupy-cuda13x>=14"],
-        "gpu12": ["cupy-cuda12x>=13"],
+        "gpu": ["cupy-cuda13x>=14.2"],
+        "gpu12": ["cupy-cuda12x>=14.2"],
         "tensorboard": ["tensorboardX>=2.6"],  # train --tensorboard
         "test": test,
         "compile": compile_,

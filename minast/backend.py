@@ -108,11 +108,9 @@ def choose(name: str | None = None) -> Backend:
     if name in GPU:
         if why := why_no_gpu():
             raise Error(f"backend {name!r} {why}.")
-        from .gpu import plain_memory
-        from .gpu.cupy_cache import check_cupy_cache
-
-        check_cupy_cache()
         import cupy as xp
+
+        from .gpu import plain_memory
 
         plain_memory.apply(xp)
     else:
@@ -136,6 +134,9 @@ def why_no_gpu() -> str | None:
     """None if CuPy finds a GPU, else why not, as the end of a sentence."""
     if importlib.util.find_spec("cupy") is None:
         return "needs CuPy, which is not installed: pip install '.[gpu]' in the checkout (CUDA 13; '.[gpu12]' for 12)"
+    from .gpu.cupy_cache import check_cupy_cache
+
+    check_cupy_cache()  # before CuPy is imported: it asks once where its folder is
     try:
         import cupy
 

@@ -7,7 +7,17 @@ from ..gpu.memory import empty, packed
 from ..launch import launch
 from ..layers import Array, Cache
 from .choices import attention_choice
-from .common import GROUPS, HEAD_WIDTHS, add_columns, blocks, c_type, checked_version, finish_columns, overrides
+from .common import (
+    GROUPS,
+    HEAD_WIDTHS,
+    add_columns,
+    blocks,
+    c_type,
+    checked_version,
+    finish_columns,
+    overrides,
+    shared_memory,
+)
 
 TILES = {2: (64, 32, 4, 4), 3: (128, 64, 8, 8)}  # version: BM queries x BN keys per tile, TM x TN scores per thread
 TENSOR_CORES = {4: "attention_mma", 5: "attention_mma_async", 6: "attention_mma_lean"}
@@ -37,7 +47,7 @@ def attention_version(qkv: Array, heads: int, way: str = "forward") -> int:
     """
     N, C = qkv.shape[1:]
     if qkv.dtype == np.float32:
-        return 3 if way == "forward" and N >= LONG and tile_bytes(3, C // 3 // heads) <= _shared_memory(qkv) else 2
+        return 3 if way == "forward" and N >= LONG and tile_bytes(3, C // 3 // heads) <= shared_memory(qkv) else 2
     return attention_choice(_capability(qkv), C // 3 // heads, way).version
 
 
@@ -82,11 +92,6 @@ def _warpgroups(N):
 def _hopper_bytes(D, W, rows, own=2):
     """Shared memory of version 7: to align it, stages of two tiles, and for each warpgroup `own` arrays of 64 rows."""
     return 1008 + 2 * D * (64 * W * own + 2 * HOPPER_STAGES * rows)
-
-
-def _shared_memory(x):
-    """The most shared memory of a block on x's device, in bytes; in the emulator the H100's."""
-    return 227 * 1024 if isinstance(x, np.ndarray) else x.device.attributes["MaxSharedMemoryPerBlockOptin"]
 
 
 @overrides(_forward_fits)

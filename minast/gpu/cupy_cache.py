@@ -2,19 +2,20 @@
 
 import functools
 import os
+import sys
 from pathlib import Path
 
 from ..console.say import note
 from ..errors import Error
 from ..storage.cache import check_private, private_folder
 
-VARIABLE = "CUPY_CACHE_DIR"  # read by CuPy whenever it compiles; its default is the folder below
+VARIABLE = "CUPY_CACHE_DIR"  # read by CuPy when it is imported (14.2), or whenever it compiles; else the folder below
 DEFAULT = "~/.cupy/kernel_cache"
 
 
 @functools.cache
 def check_cupy_cache() -> None:
-    """Called before CuPy compiles or loads its first kernel.
+    """To be called before CuPy is imported, and at the latest before it compiles or loads its first kernel.
 
     A folder that does not exist is made for the user alone. Where others may write to it, or it belongs to somebody
     else, a note says so, and CuPy gets the folder `cupy` in minast's cache instead, for this process. Raises
@@ -22,7 +23,7 @@ def check_cupy_cache() -> None:
     """
     named = os.environ.get(VARIABLE) or os.path.expanduser(DEFAULT)
     if not os.path.isabs(named):  # "~" stays where there is no home folder: CuPy would make a folder of that name
-        os.environ[VARIABLE] = os.fspath(private_folder("cupy"))
+        _use(private_folder("cupy"))
         return
     try:
         Path(named).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -31,6 +32,14 @@ def check_cupy_cache() -> None:
     except Error as error:
         own = private_folder("cupy")
         note(f"CuPy's kernels are kept in {own}: {error}")
-        os.environ[VARIABLE] = os.fspath(own)
+        _use(own)
     except OSError:
-        os.environ[VARIABLE] = os.fspath(private_folder("cupy"))
+        _use(private_folder("cupy"))
+
+
+def _use(folder: Path) -> None:
+    """Let CuPy keep its kernels there, also if it was imported before, by the program around us."""
+    os.environ[VARIABLE] = os.fspath(folder)
+    compiler = sys.modules.get("cupy.cuda.compiler")
+    if hasattr(compiler, "_set_kernel_cache_backend"):
+        compiler._set_kernel_cache_backend(compiler._DiskKernelCacheBackend(os.fspath(folder)))

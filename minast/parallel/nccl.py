@@ -16,7 +16,7 @@ from .collectives import Begun, Ranks
 from .group import Group
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
-WHERE = "NCCL comes with CuPy's wheels: pip install '.[gpu]', and see `python -m cupyx.tools.install_library --help`"
+WHERE = "pip install nvidia-nccl-cu13, or nvidia-nccl-cu12 for CUDA 12"
 
 
 def pick_device(group: Group) -> None:
@@ -41,8 +41,10 @@ class NcclGroup(Ranks):
     def __init__(self, group: Any, xp: Any):
         try:
             from cupy.cuda import nccl
-        except ImportError as error:
-            raise Error(f"several processes on GPUs need NCCL, which cannot be loaded ({error}): {WHERE}.") from None
+        except ImportError:
+            nccl = None
+        if nccl is None or not nccl.available:  # CuPy's module is there without the library, and empty
+            raise Error(f"several processes on GPUs need NCCL, which cannot be loaded: {WHERE}.")
         self.group, self.xp, self.nccl = group, xp, nccl
         self.rank, self.size = group.rank, group.size
         self.local_rank, self.local_size = group.local_rank, group.local_size

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from minast import cuda, layers
-from minast.cuda import attention
+from minast.cuda import attention, patches
 from minast.errors import Error
 from minast.gpu import dry_run
 from minast.gpu.adding import overwriting
@@ -414,3 +414,15 @@ def test_arguments_by_name_decide_as_by_place(rng):
     close(cuda.attention_forward(qkv, heads=2)[0], layers.attention_forward(qkv, 2)[0], 2e-6)
     with pytest.raises(Error, match="kind of GELU is 'foo'"):
         cuda.gelu_forward(x, kind="foo")
+
+
+def test_many_mel_bins_are_unfolded_where_shared_memory_is_small(monkeypatch):
+    """T4's 64 KB hold 16 frames of 992 bins."""
+    x, launched = np.random.default_rng(0).standard_normal((1, 20, 1024), np.float32), []
+    monkeypatch.setattr(patches, "shared_memory", lambda x: 64 * 1024)
+    real = patches.launch
+    monkeypatch.setattr(patches, "launch", lambda *a: launched.append(a[1]) or real(*a))
+    for bins, kernel in ((992, "unfold_strip<float>"), (1024, "unfold_plain<float>")):
+        clip = np.ascontiguousarray(x[:, :, :bins])
+        close(cuda.unfold_forward(clip, 10, 4)[0], layers.unfold_forward(clip, 10, 4)[0], 0)
+        assert launched.pop() == kernel

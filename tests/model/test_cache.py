@@ -4,6 +4,7 @@ import os
 import stat
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -134,6 +135,28 @@ def cupy(own, monkeypatch, tmp_path):
         return Path(os.environ["CUPY_CACHE_DIR"])
 
     return checked
+
+
+def test_cupys_folder_is_checked_before_cupy_is_imported(own, tmp_path):
+    """CuPy 14.2 asks for it once, when it is imported."""
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o777)
+    (tmp_path / "cupy.py").write_text("import os\nprint(os.environ['CUPY_CACHE_DIR'])\n")
+    code = "from minast import backend; print(backend.why_no_gpu())"
+    environment = {**os.environ, "CUPY_CACHE_DIR": str(tmp_path / "open"), "MINAST_CACHE": str(own)}
+    environment["PYTHONPATH"] = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    folder, why = done.stdout.splitlines()
+    assert folder == str(own / "cupy") and "found no usable GPU" in why
+
+
+def test_cupy_that_was_imported_before_gets_the_folder_too(own, cupy, tmp_path, monkeypatch):
+    used = []
+    compiler = types.SimpleNamespace(_set_kernel_cache_backend=used.append, _DiskKernelCacheBackend=Path)
+    monkeypatch.setitem(sys.modules, "cupy.cuda.compiler", compiler)
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o777)
+    assert cupy(tmp_path / "open") == own / "cupy" and used == [own / "cupy"]
 
 
 def test_cupys_folder_is_checked_too(own, cupy, tmp_path, capsys):

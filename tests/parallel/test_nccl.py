@@ -63,7 +63,7 @@ def stand_in():
     module = types.ModuleType("cupy.cuda.nccl")
     module.NcclCommunicator, module.NcclError = Communicator, OSError
     module.get_unique_id = lambda: tuple(range(128))
-    module.groupStart = module.groupEnd = lambda: None
+    module.available, module.groupStart, module.groupEnd = True, lambda: None, lambda: None
     module.NCCL_SUM, module.NCCL_CHAR, module.NCCL_FLOAT32, module.NCCL_FLOAT64 = 0, 1, 4, 8  # bytes
     return module
 
@@ -85,6 +85,22 @@ def connected(request, monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy.cuda.nccl", fake.cuda.nccl)
     monkeypatch.setattr(Communicator, "calls", [])
     return lambda: (nccl.NcclGroup(SINGLE, fake), Communicator.calls)
+
+
+@pytest.mark.parametrize("there", [False, None], ids=["empty", "none"])
+def test_without_the_library_a_sentence_says_what_to_install(monkeypatch, there):
+    """CuPy's module is there without it, and empty."""
+    module = types.ModuleType("cupy.cuda.nccl") if there is False else None
+    if module:
+        module.available = False
+    cuda = types.ModuleType("cupy.cuda")
+    if module:
+        cuda.nccl = module
+    monkeypatch.setitem(sys.modules, "cupy", types.ModuleType("cupy"))
+    monkeypatch.setitem(sys.modules, "cupy.cuda", cuda)
+    monkeypatch.setitem(sys.modules, "cupy.cuda.nccl", module)
+    with pytest.raises(Error, match="NCCL, which cannot be loaded: pip install nvidia-nccl-cu13"):
+        nccl.NcclGroup(SINGLE, None)
 
 
 def trained(backend, config, group=SINGLE):
