@@ -15,6 +15,8 @@ It writes them into a table beside OUT.npz, such as owls.suggested.csv, with an 
 added to LABELS as they are.
 """
 
+import os
+
 import numpy as np
 
 from . import cli
@@ -40,6 +42,8 @@ def main(argv=None):
     refuse(args)
     index = Index(args.index)
     source = index.checkpoint(args.checkpoint)
+    if os.path.exists(args.out) and os.path.samefile(args.out, source):
+        raise Error(f"--out is {visible(args.out)}, the checkpoint that the index was made with: name another file.")
     labelled = labels.onto(index, args.labels)
     loss = probe.loss_of(labelled, args.loss, visible(args.labels))
     say_labels(args, index, labelled, loss)
@@ -75,7 +79,7 @@ def parser():
     text = "softmax (ce), one label each, or sigmoid (bce) (default: bce where a segment has several labels)"
     p.add_argument("--loss", choices=("ce", "bce"), help=text)
     text = "the fold of the table that is for testing (default: its first)"
-    p.add_argument("--fold", type=whole(1, FOLDS), metavar="N", help=text)
+    p.add_argument("--fold", type=whole(0, FOLDS), metavar="N", help=text)
     text = "draws who is held out (default: 0)"
     p.add_argument("--seed", type=whole(0, SEEDS), default=0, metavar="N", help=text)
     p.add_argument("--all", action="store_true", help="save a classifier that was fitted to the test files as well")

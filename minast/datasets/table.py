@@ -33,6 +33,7 @@ TIMES = ("start", "end", "onset", "offset", "begin", "duration")
 TIMES += ("start_time", "end_time", "start_seconds", "end_seconds")
 PART = ("start", "end")  # seconds, of a part of the file
 CUT = ("slice_file_name",)  # columns of files that were cut already: start and end are those in something else
+EVENTS = ("file", "start", "end", "label", "verdict", "heard", "score")  # as a page, search and probe write them
 VERDICTS = {"": True, "right": True, "relabelled": True, "wrong": False}  # whether the row is a clip
 
 
@@ -54,6 +55,8 @@ def read(path: str) -> Table:
             delimiter = max(",\t;", key=start.count) if not path.lower().endswith(".tsv") else "\t"
             reader = csv.reader(f, delimiter=delimiter)
             names = [name.strip().lower() for name in next(reader, [])]
+            if names == [*EVENTS[:4]]:  # rows that search, probe and a page write can be added as they are
+                names = [*EVENTS]
             columns, notes = _columns(path, names)
             places = {kind: names.index(name) for kind, name in columns.items() if name}
             rows, escaped, wrong = Rows(), 0, 0
@@ -112,6 +115,8 @@ def _columns(path, names):
         columns[kind] = found[0] if found else None
         if found and found[0] != kind:
             renamed[found[0]] = kind
+    if _own(names, columns) and columns["file"] == "file":
+        renamed.pop("label", None)  # as scan writes events
     groups = [name for name in GROUPS if name in names and name != columns["file"]]
     columns["group"] = groups[0] if groups else None
     if groups:

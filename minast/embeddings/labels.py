@@ -6,44 +6,32 @@ Two kinds of table (CSV) are taken, and the first line tells which it is:
     file,start,end,label   a row an event, as scan writes them and a reviewed page does; also split, fold,
                            group, verdict
 
-Rows whose verdict is wrong are left out: they do not say what is to be heard there.
+It is read as `train` reads it (datasets/table.py): other names of columns, tabs and semicolons. A row without start and
+end is of the whole file. Rows whose verdict is wrong are left out: they do not say what is to be heard there.
 A segment has an event's label if its centre lies within the event; an event that holds no centre gives its label to the
 segment with which it shares most. Segments of no row are not labelled, which is not the same as having no label.
 """
 
-import csv
 import os
 from typing import NamedTuple
 
 import numpy as np
 
 from ..datasets import table
-from ..datasets.common import quoted
 from ..datasets.labels import cleaned
 from ..datasets.manifest import fold_in, split_in
 from ..datasets.rows import Row
 from ..errors import Error
-from ..storage.tables import original
 from ..text import visible
 from .index import SEGMENT, Index
-
-TIMED = ("file", "start", "end", "label")
-
-
-class Entry(NamedTuple):
-    """A row of the table."""
-
-    row: Row
-    start: float | None  # s; None: the whole file
-    end: float | None
 
 
 class Labelled(NamedTuple):
     """The labelled segments of an index.
 
     rows (n,): their numbers, rising. files (n,): of their recordings. y (n, K) bool. labels: the K names, sorted.
-    split, group: of each recording that has labelled segments, by its number; fold likewise, where the table has them.
-    parts: of a recording its labelled events, start and end in s. whole: labels are of whole files. unknown: files that
+    split, fold, group: of each recording that has labelled segments, by its number, where the table has them. parts: of
+    a recording its labelled events, start and end in s. whole: all labels are of whole files. unknown: files that
     the table names and the index lacks, in its order. outside: events beyond their file's end. empty: rows without a
     label in a table of events.
     """
@@ -68,115 +56,36 @@ class Labelled(NamedTuple):
         return bool((self.y.sum(axis=1) != 1).any())
 
 
-def read(path: str) -> tuple[list[Entry], bool, list[str]]:
-    """The rows of a table.   -> entries, whether they are of whole files, notes. Raises minast.Error."""
-    path = os.fspath(path)
-    with _reading(path) as names:
-        timed = {"start", "end"} <= set(names)
-    if timed:
-        entries, wrong = _timed(path)
-        if wrong and not entries:
-            raise Error(table.all_wrong(path, wrong))
-        return entries, False, [table.left_out(wrong)] if wrong else []
-    found = table.read(path)
-    return [Entry(row, None, None) for row in found.rows], True, found.notes
-
-
-class _reading:
-    """The names of a table's columns; errors of what is inside as sentences about the file."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __enter__(self):
-        try:
-            self.file = open(self.path, newline="", encoding="utf-8-sig")
-            self.reader = csv.reader(self.file)
-            return [name.strip().lower() for name in next(self.reader, [])]
-        except (OSError, ValueError, csv.Error) as error:
-            raise self._sentence(error) from None
-
-    def __exit__(self, kind, error, _):
-        self.file.close()
-        if isinstance(error, (OSError, UnicodeDecodeError, csv.Error)):
-            raise self._sentence(error) from None
-
-    def _sentence(self, error):
-        why = getattr(error, "strerror", None) or visible(str(error), 200)
-        return Error(f"{visible(os.fspath(self.path))}: this table of labels cannot be read: {why}.")
-
-
-def _timed(path) -> tuple[list[Entry], int]:
-    """-> the events, the number of rows that were judged wrong"""
-    reading, entries, wrong = _reading(path), [], 0
-    with reading as names:
-        names = ["label" if name == "labels" and "label" not in names else name for name in names]
-        if lacking := [name for name in TIMED if name not in names]:
-            raise Error(
-                f"{visible(path)}: the table has no column {lacking[0]!r}: events need file, start, end and label, "
-                "whole files need file and labels."
-            )
-        places = {name: names.index(name) for name in (*TIMED, "split", "fold", "group") if name in names}
-        verdict = names.index("verdict") if "verdict" in names else None
-        for cells in reading.reader:
-            if not cells:
-                continue
-            line = reading.reader.line_num
-            cell = {name: original(cells[i]).strip() if i < len(cells) else "" for name, i in places.items()}
-            where = table.place(path, line)
-            if verdict is not None and not table.kept(path, line, cells, verdict):
-                wrong += 1
-                continue
-            if not cell["file"]:
-                raise Error(f"{where}: the column 'file' is empty.")
-            start, end = (_seconds(where, name, cell[name]) for name in ("start", "end"))
-            if end < start:
-                raise Error(f"{where}: the event ends at {end:g} s, before it begins at {start:g} s.")
-            labels = tuple(filter(None, (name.strip() for name in cell["label"].split(";"))))
-            row = Row(line, cell["file"], labels, cell.get("split", ""), cell.get("fold", ""), cell.get("group", ""))
-            entries.append(Entry(row, start, end))
-    return entries, wrong
-
-
-def _seconds(where, name, text):
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < 1e9:
-        raise Error(f"{where}: the {name} is {quoted(text, 40)}: it must be a number of seconds, 0 or more.")
-    return value
-
-
 def onto(index: Index, path: str | os.PathLike) -> Labelled:
     """The labels in a table on the segments of an index.
 
-    Raises minast.Error for a table that is none, and if it names no recording of the index.
+    Raises minast.Error for a table that is none, for rows of one recording with different splits or folds, and if it
+    names no recording of the index.
     """
     path = os.fspath(path)
-    entries, whole, notes = read(path)
+    found = table.read(path)
+    whole = all(row.part is None for row in found.rows)
     segments = index.segment_table()
     firsts = np.searchsorted(segments["file"], np.arange(len(index.files) + 1))
     find, names = Finder(index, os.path.dirname(os.path.abspath(path))), {}
     known, unknown, outside, empty = [], {}, 0, 0
-    split, fold, group, parts = {}, {}, {}, {}
-    for entry in entries:
-        row = entry.row
+    split, fold, groups, parts = {}, {}, {}, {}
+    for row in found.rows:
         number = find(row.file)
         if number is None:
             unknown[row.file] = None
-        elif not row.labels and not whole:
+        elif row.part and not row.labels:
             empty += 1
         else:
             own = [names.setdefault(cleaned(label, table.place(path, row.line)), len(names)) for label in row.labels]
-            chosen = _segments_of(entry, segments[firsts[number] : firsts[number + 1]]) + firsts[number]
+            chosen = _segments_of(row.part, segments[firsts[number] : firsts[number + 1]]) + firsts[number]
             outside += not len(chosen)
             known.append((chosen, own))
-            split[number], group[number] = split_in(path, row, split.get(number, "")), row.group
-            if not whole:
-                parts.setdefault(number, []).append((entry.start, entry.end))
-            if (of_row := fold_in(path, row)) is not None:
-                fold[number] = of_row
+            _agree(split, number, split_in(path, row, "") or None, "split", path, row)
+            _agree(fold, number, fold_in(path, row), "fold", path, row)
+            groups.setdefault(number, []).extend(filter(None, [row.group]))
+            if row.part:
+                parts.setdefault(number, []).append(row.part)
     if not known:
         some = next(iter(unknown), "")
         why = f"it names {visible(some, 120)}" if some else "no row has a label"
@@ -187,21 +96,45 @@ def onto(index: Index, path: str | os.PathLike) -> Labelled:
     y = np.zeros((len(rows), len(order)), bool)
     for chosen, own in known:
         y[np.searchsorted(rows, chosen)[:, None], [column[k] for k in own]] = True
-    notes = notes + find.notes()
-    files = segments["file"][rows]
+    notes, files, group = found.notes + find.notes(), segments["file"][rows], _joined(groups)
     return Labelled(rows, files, y, order, split, fold, group, parts, whole, list(unknown), outside, empty, notes)
 
 
-def _segments_of(entry: Entry, segments: np.ndarray) -> np.ndarray:
-    """The segments of a recording that get a row's labels.   segments (n,) of SEGMENT -> (m,) places"""
+def _agree(known: dict, number: int, value: object, kind: str, path: str, row: Row) -> None:
+    """known[number] = value, unless that is None. Raises minast.Error where an earlier row said something else."""
+    if value is not None and known.setdefault(number, value) != value:
+        raise Error(
+            f"{table.place(path, row.line)}: {visible(row.file, 120)} is in {kind} {value} here and in {known[number]} "
+            "above: a recording is held out as a whole, so its rows must agree."
+        )
+
+
+def _joined(groups: dict[int, list[str]]) -> dict[int, str]:
+    """One group for each recording that has any: those that share a recording, directly or through others, are one."""
+    above = {}
+
+    def top(name):
+        while above.setdefault(name, name) != name:
+            name = above[name]
+        return name
+
+    for first, *others in filter(None, groups.values()):
+        for name in others:
+            above[top(name)] = top(first)
+    return {number: top(names[0]) for number, names in groups.items() if names}
+
+
+def _segments_of(part: tuple[float, float] | None, segments: np.ndarray) -> np.ndarray:
+    """The segments of a recording that get a row's labels.   part: in s; segments (n,) of SEGMENT -> (m,) places"""
     assert segments.dtype == SEGMENT
-    if entry.start is None:
+    if part is None:
         return np.arange(len(segments))
+    start, end = part
     centre = (segments["start"] + segments["end"]) / 2
-    inside = np.flatnonzero((centre >= entry.start) & (centre < entry.end))
+    inside = np.flatnonzero((centre >= start) & (centre < end))
     if len(inside):
         return inside
-    shared = np.minimum(segments["end"], entry.end) - np.maximum(segments["start"], entry.start)
+    shared = np.minimum(segments["end"], end) - np.maximum(segments["start"], start)
     best = int(shared.argmax())
     return np.array([best]) if shared[best] > 0 else np.zeros(0, int)
 

@@ -152,7 +152,8 @@ def measure(labelled: Labelled, test: np.ndarray, scores: np.ndarray, loss: str)
         numbers, starts = np.unique(files, return_index=True)
         counts = np.diff(np.append(starts, len(files)))[:, None]
         scores, y, files, what = np.add.reduceat(scores, starts) / counts, y[starts], numbers, "file"
-    groups = [labelled.group.get(number) or str(number) for number in files.tolist()]
+    numbers = files.tolist()
+    groups = metrics.units([labelled.group.get(number, "") for number in numbers], list(map(str, numbers)))
     values = metrics.measures(scores, y, loss)
     return Measured(values, metrics.intervals(scores, y, loss, groups), len(y), what)
 

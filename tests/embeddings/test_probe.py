@@ -78,6 +78,13 @@ def test_a_checkpoint_for_every_command(indexed, tones, whole, tmp_path, command
     assert command("train", tones, "--pretrained", out, "--out", tmp_path / "run", "--epochs", 1)[0] == 0
 
 
+def test_the_checkpoint_of_the_index_is_not_replaced(indexed, whole, command):
+    before = (indexed / "model.npz").read_bytes()
+    status, _, err = command("probe", indexed / "index", whole, "--out", indexed / "model.npz")
+    assert status == 2 and "the checkpoint that the index was made with: name another file" in err
+    assert (indexed / "model.npz").read_bytes() == before
+
+
 def test_the_checkpoint_is_the_regression(indexed, whole, tmp_path, command):
     command("probe", indexed / "index", whole, "--out", tmp_path / "p.npz", "--seed", 3, "--all")
     index = Index(indexed / "index")
@@ -189,6 +196,47 @@ def test_rows_that_were_judged_wrong_teach_nothing(two, tmp_path):
         onto(two, tmp_path / "l.csv", header, [("a/x.wav", 0, 1, "owl", "maybe")])
 
 
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_events_as_spreadsheets_save_them(two, tmp_path, delimiter):
+    """In columns of other names, too: as `train` reads them."""
+    rows = [("Filename", "Start", "End", "Class"), ("a/x.wav", "0", "1", "owl"), ("a/y.wav", "2", "4", "fox")]
+    (tmp_path / "l.csv").write_text("".join(delimiter.join(row) + "\n" for row in rows))
+    found = labels.onto(two, tmp_path / "l.csv")
+    assert found.rows.tolist() == [0, 6, 7] and not found.whole and found.parts == {0: [(0, 1)], 1: [(2, 4)]}
+
+
+def test_whole_files_and_events_in_one_table(two, tmp_path):
+    rows = [("a/x.wav", "", "", "fox"), ("a/y.wav", 0, 1, "owl"), ("a/y.wav", 1, 2, "")]
+    found, got = onto(two, tmp_path / "l.csv", ("file", "start", "end", "label"), rows)
+    assert got == [(i, "fox") for i in range(4)] + [(4, "owl")] and not found.whole and found.empty == 1
+
+
+def test_rows_of_one_recording_share_its_group_and_must_agree_on_its_split(two, tmp_path):
+    header = ("file", "start", "end", "label", "group", "split")
+    rows = [("a/x.wav", 0, 1, "owl", "north"), ("a/x.wav", 1, 2, "fox"), ("a/y.wav", 1, 2, "fox", "south")]
+    found, _ = onto(two, tmp_path / "l.csv", header[:5], rows)
+    assert found.group == {0: "north", 1: "south"}
+    found, _ = onto(two, tmp_path / "l.csv", header[:5], [*rows, ("a/x.wav", 2, 3, "fox", "south")])
+    assert len({*found.group.values()}) == 1 and len(found.group) == 2
+    rows = [("a/x.wav", 0, 1, "owl", "", "train"), ("a/x.wav", 1, 2, "fox", "", "test")]
+    with pytest.raises(minast.Error, match=r"line 3: a/x\.wav is in split test here and in train above"):
+        onto(two, tmp_path / "l.csv", header, rows)
+    rows = [("a/x.wav", 0, 1, "owl", 1), ("a/y.wav", 0, 1, "owl", 2), ("a/x.wav", 1, 2, "fox", 2)]
+    with pytest.raises(minast.Error, match=r"line 4: a/x\.wav is in fold 2 here and in 1 above"):
+        onto(two, tmp_path / "l.csv", (*header[:4], "fold"), rows)
+
+
+def test_groups_and_files_are_not_mixed_up_in_intervals(tmp_path, monkeypatch):
+    """A group that is called like the number of another file."""
+    made = make(tmp_path / "index", {name: np.ones((1, 4)) for name in "vwxy"})
+    rows = [("v", "a", ""), ("w", "b", ""), ("x", "a", "0"), ("y", "b", "0")]
+    found, drawn = labels.onto(made, table(tmp_path / "l.csv", ("file", "labels", "group"), rows)), []
+    real = probe.metrics.intervals
+    monkeypatch.setattr(probe.metrics, "intervals", lambda *a: drawn.append(a[3]) or real(*a))
+    probe.measure(found, np.ones(4, bool), np.full((4, 2), 0.5), "ce")
+    assert drawn[0][2] == drawn[0][3] and len({*drawn[0]}) == 3
+
+
 def test_rows_that_search_and_suggest_write_can_be_added(two, tmp_path):
     page = ("file", "start", "end", "label", "verdict", "heard", "score")
     for columns in (search.COLUMNS, probe_command.SUGGESTED):
@@ -206,10 +254,10 @@ def test_files_with_several_labels(two, tmp_path):
 @pytest.mark.parametrize(
     ("row", "words"),
     [
-        (("a/x.wav", "x", 2, "owl"), "line 2: the start is 'x': it must be a number of seconds, 0 or more"),
-        (("a/x.wav", 3, 2, "owl"), "line 2: the event ends at 2 s, before it begins at 3 s"),
-        (("a/x.wav", -1, 2, "owl"), "line 2: the start is '-1'"),
-        (("a/x.wav", 1, "nan", "owl"), "line 2: the end is 'nan'"),
+        (("a/x.wav", "x", 2, "owl"), "line 2: start is 'x' and end is '2': they must be seconds, from 0 on"),
+        (("a/x.wav", 3, 2, "owl"), "line 2: start is '3' and end is '2'"),
+        (("a/x.wav", -1, 2, "owl"), "line 2: start is '-1'"),
+        (("a/x.wav", 1, "nan", "owl"), "and end is 'nan'"),
         (("", 1, 2, "owl"), "line 2: the column 'file' is empty"),
         (("a/x.wav", 1, 2, "o\x07l"), "contains a control character"),
         (("a/x.wav", 1, 2, ""), "labels no recording of"),
