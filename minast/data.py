@@ -74,7 +74,7 @@ def parser() -> cli.Parser:
         metavar="N",
         help="check: seed of the split, if the data have none (default: 0)",
     )
-    p.add_argument("--fold", type=whole(1, FOLDS), metavar="N", help=f"check: {cli.FOLD} (default: the first)")
+    p.add_argument("--fold", type=whole(0, FOLDS), metavar="N", help=f"check: {cli.FOLD} (default: the first)")
     p.add_argument(
         "--no-sound",
         action="store_true",

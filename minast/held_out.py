@@ -43,7 +43,7 @@ def add_labelled_data(parser) -> None:
         metavar="N",
         help="seed of the split, if the data have none (default: the model's)",
     )
-    parser.add_argument("--fold", type=whole(1, FOLDS), metavar="N", help=f"{cli.FOLD} (default: the model's)")
+    parser.add_argument("--fold", type=whole(0, FOLDS), metavar="N", help=f"{cli.FOLD} (default: the model's)")
     cli.add_skip_bad(parser)
     parser.add_argument("--no-cache", action="store_true", help="do not cache features on disk")
 
@@ -62,6 +62,9 @@ def open_as_trained(args, ensemble: Ensemble) -> Dataset:
         known = content.unpack(notes["trained_on"])
     elif drawn_by == LEARNT:  # another seed is asked for, or it has no list
         drawn_by = NOW
+    drawn = {name: notes[name] for name in ("validation", "folds") if notes.get(name) is not None}
+    if "folds" in drawn and divided_otherwise(args.data, seed, notes):
+        del drawn["folds"]
     data = open_dataset(
         args.data,
         seed,
@@ -72,12 +75,22 @@ def open_as_trained(args, ensemble: Ensemble) -> Dataset:
         trained_on=known,
         skip_bad=True,
         alike=notes.get("alike", ""),
-        **{name: notes[name] for name in ("validation", "folds") if notes.get(name) is not None},
+        **drawn,
     )
     in_model_order(data, [], ensemble.labels, first.name)
     if data.multilabel and first.info.loss == "ce":
         raise Error(f"{data.name} has several labels a clip, {first.name} was trained to give exactly one (softmax).")
     return data
+
+
+def divided_otherwise(data: str, seed: int, notes: dict) -> bool:
+    """Whether data have folds or a split of their own, so that a model's drawn folds are not theirs.
+
+    Where it was trained on some of the clips, those folds were drawn in place of the split.
+    """
+    own = open_dataset(data, seed, training=False, skip_bad=True)
+    known = content.trained_on({"trained_on": notes.get("trained_on")})
+    return bool(own.folds) or (not own.drawn and (known is None or not content.known_to(own.clips, known).any()))
 
 
 def scored(ensemble: Ensemble, data: Dataset, split: str, args) -> Tested:
@@ -86,25 +99,44 @@ def scored(ensemble: Ensemble, data: Dataset, split: str, args) -> Tested:
     Prints what is left out. Raises minast.Error if nothing is left, and as `usable` does.
     """
     clips, familiar = never_trained_on(data, split, ensemble)
-    bad, caches = [], {}
+    caches, bad = caches_of(ensemble, data, clips, args)
+    clips = caches[0].clips
+    if not len(clips):
+        raise Error(f"{data.name}: no file of the {split} split can be used.")
+    check_clips(world(), data.name, clips)
+    for cache in dict.fromkeys(caches):
+        say_notes(cache)
     raw, fair = [], []
-    for member, order in zip(ensemble.members, ensemble.orders, strict=True):
-        features, where = member.features, member.model.backend.spectrograms(member.features.rate)
-        key = (features.rate, features.mel_bins, features.window, where.made_by)
-        if key not in caches:
-            caches[key] = FeatureCache(clips, features, not args.no_cache, bad=bad, spectrograms=where)
-            if len(caches) == 1:
-                usable(data, bad, args.skip_bad)
-                if not len(caches[key]):
-                    raise Error(f"{data.name}: no file of the {split} split can be used.")
-                clips = caches[key].clips
-                check_clips(world(), data.name, clips)
-            say_notes(caches[key])
-        scores = progress_scores(member, caches[key], len(ensemble.members))[:, order]
+    for member, order, cache in zip(ensemble.members, ensemble.orders, caches, strict=True):
+        scores = progress_scores(member, cache, len(ensemble.members))[:, order]
         raw.append(scores)
         fair.append(member.decisions.calibrated(scores) if member.decisions is not None else scores)
     targets = in_model_order(data, clips, ensemble.labels, ensemble.name)
     return Tested(clips, targets, np.mean(fair, axis=0), np.mean(raw, axis=0), familiar, len(bad))
+
+
+def caches_of(
+    ensemble: Ensemble, data: Dataset, clips: Sequence[Clip], args
+) -> tuple[list[FeatureCache], list[tuple[Clip, Error]]]:
+    """The features of clips for each member, of the clips that can be used by all of them.   -> caches, what cannot be
+
+    A clip may be long enough at one rate and too short at another. Raises minast.Error as `usable` does.
+    """
+    bad = []
+    while True:
+        caches, found = {}, []
+        for member in ensemble.members:
+            features, where = member.features, member.model.backend.spectrograms(member.features.rate)
+            key = (features.rate, features.mel_bins, features.window, where.made_by)
+            if key not in caches:
+                before = len(bad)
+                caches[key] = FeatureCache(clips, features, not args.no_cache, bad=bad, spectrograms=where)
+                if len(bad) > before:
+                    usable(data, bad, args.skip_bad)
+                clips = caches[key].clips
+            found.append(caches[key])
+        if all(len(cache) == len(clips) for cache in found):
+            return found, bad
 
 
 def progress_scores(member, mels, members=1):

@@ -59,7 +59,7 @@ def parser():
         default=0,
         help="seed of the split, if the data have none (default: 0)",
     )
-    p.add_argument("--fold", type=whole(1, FOLDS), metavar="N", help=f"{cli.FOLD} (default: the first)")
+    p.add_argument("--fold", type=whole(0, FOLDS), metavar="N", help=f"{cli.FOLD} (default: the first)")
     cli.add_skip_bad(p)
     p.add_argument("--json", action="store_true", help="print one JSON object")
     p.add_argument("--no-cache", action="store_true", help="do not cache features on disk")

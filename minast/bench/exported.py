@@ -64,7 +64,7 @@ def parser():
     p.add_argument("checkpoint", metavar="CHECKPOINT", help=cli.CHECKPOINT)
     cli.add_data(p)
     p.add_argument("--split", choices=("test", "valid", "train"), default="test", help="the clips (default: test)")
-    p.add_argument("--fold", type=whole(1, FOLDS), metavar="N", help=f"{cli.FOLD} (default: the model's)")
+    p.add_argument("--fold", type=whole(0, FOLDS), metavar="N", help=f"{cli.FOLD} (default: the model's)")
     p.add_argument("--rounds", type=whole(1, 10000), metavar="N", default=20, help="timed rounds (default: 20)")
     p.add_argument("--json", metavar="FILE", help="write the numbers to FILE")
     cli.add_backend(p)

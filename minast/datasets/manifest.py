@@ -39,6 +39,7 @@ def from_tables(name: str, tables: Sequence[tuple[table.Table, str]], finder: ta
     labels, own, spellings, several = _labels(tables)
 
     def found():
+        parted = any(each.rows.parted for each, _ in tables)
         for i, (each, split) in enumerate(tables):
             meant = {}  # split and fold as they are written: what they mean
             bar = tqdm(each.rows, desc="looking for clips", unit="file", disable=None, leave=False, delay=1)
@@ -55,9 +56,8 @@ def from_tables(name: str, tables: Sequence[tuple[table.Table, str]], finder: ta
                 real = real_path(full, folders)
                 hashes.append(hash((real, row.part)))
                 origins.extend((i, k))
-                name, group = full, row.group
-                if row.part:
-                    name, group = f"{full}, {row.part[0]:g} to {row.part[1]:g} s", group or real
+                name = f"{full}, {row.part[0]:g} to {row.part[1]:g} s" if row.part else full
+                group = row.group or (real if parted else "")  # a whole file belongs with its parts
                 yield Clip(name, own[row.labels], meant[key][0], full, None, meant[key][1], group, row.part)
 
     clips = Clips.of(found())

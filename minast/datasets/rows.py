@@ -49,6 +49,11 @@ class Rows(Sequence):
         self._kinds.append((labels, split, fold))
         self._groups.append(group)
 
+    @property
+    def parted(self) -> bool:
+        """Whether some row is a part of its file."""
+        return bool(self._parts)
+
     def __len__(self) -> int:
         return len(self._lines)
 

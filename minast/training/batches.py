@@ -174,5 +174,9 @@ def patches_kept(
 
 
 def hits(scores: np.ndarray, y: np.ndarray) -> int:
-    """Clips whose highest score is one of their labels (the strongest, for mixed ones).   scores, y (B, K) -> int"""
-    return int((y[np.arange(len(y)), scores.argmax(axis=1)] >= y.max(axis=1)).sum())
+    """Clips whose highest score is one of their labels (the strongest, for mixed ones).   scores, y (B, K) -> int
+
+    A clip without labels has no right guess: its targets are all the same, 0 or what label smoothing makes of it.
+    """
+    best, guessed = y.max(axis=1), y[np.arange(len(y)), scores.argmax(axis=1)]
+    return int(((guessed >= best) & ((best > y.min(axis=1)) | (best > 0.5))).sum())

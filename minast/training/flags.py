@@ -28,7 +28,7 @@ def parser(doc: str | None = None) -> cli.Parser:
     )
     cli.add_backend(p)
     add(p, "seed", whole(0, SEEDS), "N", "seed of all random numbers; rounding also depends on --threads")
-    p.add_argument("--fold", type=whole(1, FOLDS), metavar="N", help=f"{cli.FOLD} (default: the first)")
+    p.add_argument("--fold", type=whole(0, FOLDS), metavar="N", help=f"{cli.FOLD} (default: the first)")
     p.add_argument(
         "--folds",
         type=all_or_number,

@@ -12,13 +12,16 @@ from argparse import Namespace
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field, replace
 
+import numpy as np
+
 from .. import cli
 from ..checkpoint import description, open_checkpoint
 from ..config import COUNT
-from ..datasets import open_dataset
+from ..datasets import Dataset, open_dataset
+from ..datasets.common import quoted
 from ..errors import Error
 from ..storage.files import atomic
-from ..storage.schema import ListOf, Maybe, Plain, Record, Text, Whole, as_json, checked
+from ..storage.schema import Flag, ListOf, Maybe, Plain, Record, Text, Whole, as_json, checked
 from ..text import counted, duration, visible
 from . import run_folder
 from .choice import FITTED
@@ -33,6 +36,7 @@ from .single import resume_command, run_one
 from .start import stem
 from .summary import SUMMARY, show, summarise, write
 
+KEPT = ("epochs", "patience", "backend", "threads", "tensorboard", "skip_bad")  # flags beside --resume, for all runs
 NOT_KEPT = ("data", "out", "resume", "fold", "folds", "seed", "seeds")  # flags that a plan has in other words
 FORM = Record(
     {
@@ -44,8 +48,9 @@ FORM = Record(
         "drawn": Maybe(COUNT),
         "seeds": ListOf(Whole(0, 2**63 - 1), 1000),
         "fitted": Record({}, others=Plain()),
+        "moved": Flag(),
     },
-    optional=["fitted"],
+    optional=["fitted", "moved"],
 )
 
 
@@ -60,6 +65,7 @@ class Plan:
     drawn: int | None  # folds that are drawn, for data without any
     seeds: list[int]
     fitted: dict = field(default_factory=dict)  # flags that say what was fitted to the first run; empty before it
+    moved: bool = False  # whether the data are elsewhere than when the runs began
 
     @property
     def runs(self) -> list[tuple[int | None, int]]:
@@ -161,21 +167,36 @@ def new_plan(options: Namespace) -> Plan:
         if not own and options.folds == "all":
             raise Error(f"{source} has no folds of its own: give the number to draw, such as --folds 5.")
         folds, drawn = (own, None) if own else (list(range(1, options.folds + 1)), options.folds)
+        check_folds(open_dataset(source, first, training=False, skip_bad=True, folds=drawn, alike=True))
     if options.fold is not None:
         folds = [options.fold]
     given = {name: value for name, value in vars(options).items() if value is not None and name not in NOT_KEPT}
     return Plan(source, os.getcwd(), given, folds, drawn, [first + i for i in range(options.seeds or 1)])
 
 
+def check_folds(dataset: Dataset) -> None:
+    """Raises minast.Error for a class that one fold has alone: when that is the test fold, none is left to train on."""
+    labels, folds = dataset.clips.labels, dataset.clips.folds
+    pairs = np.unique(np.stack([labels.values, folds[labels.rows]]), axis=1)
+    classes, counts = np.unique(pairs[0], return_counts=True)
+    alone = classes[counts == 1].tolist()
+    if alone and not dataset.multilabel:
+        fold = int(pairs[1][pairs[0] == alone[0]][0])
+        more = f" (and so with {len(alone) - 1} more)" if alone[1:] else ""
+        raise Error(
+            f"{visible(dataset.name)}: all clips of class {quoted(dataset.labels[alone[0]])} are in fold {fold}, and "
+            f"the run that tests on it has none to train on{more}: a class needs two recordings or groups."
+        )
+
+
 def changed(plan: Plan, options: Namespace) -> Plan:
     """The plan with what was given beside --resume: where the data are now, more epochs."""
-    kept = ("epochs", "patience", "backend", "threads", "tensorboard", "skip_bad")
-    new = {name: value for name in kept if (value := getattr(options, name)) not in (None, False)}
+    new = {name: value for name in KEPT if (value := getattr(options, name)) not in (None, False)}
     places = {name: path for name in ("pretrained", "background_dir") if (path := plan.options.get(name))}
     if options.data or options.background_dir:  # they have moved
         places = {name: os.path.join(plan.folder, path) for name, path in places.items()}
         data = options.data or located(plan.data, plan.folder)
-        plan = replace(plan, data=data, folder=os.getcwd())
+        plan = replace(plan, data=data, folder=os.getcwd(), moved=True)
     if options.background_dir:
         places["background_dir"] = options.background_dir
     return replace(plan, options={**plan.options, **new, **places})
@@ -196,18 +217,16 @@ def each_run(plan: Plan, out: str, options: Namespace, state: dict) -> list[str]
 
     state: gets the number of the run in progress, "at", and how many are "done", for `stopped`.
     """
-    epochs, failed = options.epochs or 0, []
+    failed = []
     for at, (fold, seed) in enumerate(plan.runs, 1):
         folder, state["at"] = os.path.join(out, name_of(fold, seed)), at
-        if finished(folder, epochs):
+        if finished(folder, plan.options.get("epochs") or 0):
             state["done"] += 1
             continue
         print(f"\nrun {at} of {len(plan.runs)}: {words_of(fold, seed)}{left(plan, out, at)}", flush=True)
         flags = plan.flags(folder, fold, seed)
         if os.path.exists(os.path.join(folder, LAST)):
-            beside = {name: getattr(options, name) for name in ALLOWED}
-            flags = nothing_given(**{**beside, "resume": folder})
-            flags.data = located(plan.data, plan.folder) if options.data else None
+            flags = nothing_given(**{**beside(plan, options), "resume": folder})
 
         def begun(run):
             nonlocal plan
@@ -222,6 +241,20 @@ def each_run(plan: Plan, out: str, options: Namespace, state: dict) -> list[str]
             cli.complain(f"{words_of(fold, seed)}: {error}")
             failed.append(name_of(fold, seed))
     return failed
+
+
+def beside(plan: Plan, options: Namespace) -> dict:
+    """The flags with which a run of the plan goes on.
+
+    What an earlier --resume has changed is in the plan, and runs that it did not come to do not know it yet.
+    """
+    flags = {name: getattr(options, name) for name in ALLOWED}
+    flags |= {name: plan.options[name] for name in KEPT if name in plan.options}
+    if plan.moved:
+        flags["data"] = located(plan.data, plan.folder)
+        if folder := plan.options.get("background_dir"):
+            flags["background_dir"] = os.path.join(plan.folder, folder)
+    return flags
 
 
 def finished(folder: str, epochs: int = 0) -> bool:

@@ -171,7 +171,7 @@ def check_consistency(run: Run) -> None:
     if skipped < 0 or (skipped and run.config.dtype != "float16"):
         raise Error(f"the optimizer has done {run.learner.optimizer.t} steps, the run {step}")
     average = run.learner.average
-    if average and average.count != max(0, done + 1 - average.first):
+    if average and average.count != max(0, done + run.unscored + 1 - average.first):  # it counts what is not scored yet
         raise Error(f"{average.count} epochs are averaged, of {done} from epoch {average.first} on")
     if run.info.loss != run.config.loss:
         raise Error(f"loss is {run.info.loss!r}, but {run.config.loss!r} in the settings")

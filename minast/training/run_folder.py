@@ -187,6 +187,8 @@ def fingerprint(dataset: Dataset, like: str = "") -> str:
     digest = hashlib.sha256(repr(dataset.labels).encode())
     for clip in dataset.clips:
         digest.update(repr((os.path.basename(clip.name), clip.labels, clip.split)).encode())
+        if clip.part is not None:  # its name has rounded times
+            digest.update(repr(clip.part).encode())
         if clip.path is not None and os.access(clip.path, os.R_OK):
             with open(clip.path, "rb") as f:
                 size = f.seek(0, os.SEEK_END)
@@ -203,6 +205,8 @@ def fingerprint_by_name(dataset: Dataset) -> str:
     digest, clips = hashlib.sha256(repr(dataset.labels).encode()), dataset.clips
     for column in (clips.labels.lengths, clips.labels.values, clips.splits):
         digest.update(np.asarray(column, "<i8"))
+    if clips.parts is not None:
+        digest.update(np.ascontiguousarray(clips.parts, "<f8"))
     paths = (path or clips[i].name for i, path in enumerate(clips.paths()))
     while some := list(islice(paths, 2**16)):
         digest.update(

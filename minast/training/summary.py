@@ -39,7 +39,7 @@ def summarise(data: str, runs: Sequence[tuple[int | None, int, str, Result]], pl
     found["mean"] = {name: float(np.mean([row[name] for row in rows])) for name in names}
     found["std"] = {name: deviation([row[name] for row in rows]) for name in names}
     for over, key in (("over_folds", "fold"), ("over_seeds", "seed")):
-        values = sorted({row[key] for row in rows}, key=str)
+        values = sorted({row[key] for row in rows}, key=lambda value: (value is None, value or 0))
         means = [[np.mean([row[name] for row in rows if row[key] == v]) for v in values] for name in names]
         found[over] = dict(zip(names, map(deviation, means), strict=True))
         found[f"{key}s"] = values

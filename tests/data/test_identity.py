@@ -234,6 +234,70 @@ def test_weights_that_know_a_held_out_part_s_file_are_told(model, copy, tmp_path
     assert status == 0 and count > 1 and f"was trained on {count} of 15 held-out clips: results on them are too" in err
 
 
+def test_drawn_folds_are_not_forced_upon_other_data(tmp_path, command):
+    """A model of --folds 3, asked about data with a split or with folds of their own, and about its own data."""
+    make(tmp_path / "d", [f"{name}/{i}.wav" for name in ("cat", "dog") for i in range(6)])
+    flags = ["--folds", 3, "--fold", 2, "--depth", 1, "--epochs", 1, "--out", tmp_path / "run"]
+    assert command("train", tmp_path / "d", *flags)[0] == 0
+    model = tmp_path / "run" / "best.npz"
+    result, _, err = scored(command, model, tmp_path / "d")
+    assert result["clips"] == 4 and err == ""
+    make(
+        tmp_path / "split",
+        [f"{s}/{name}/{s}{i}.wav" for s in ("train", "test") for name in ("cat", "dog") for i in range(5)],
+    )
+    result, files, err = scored(command, model, tmp_path / "split")
+    assert result["clips"] == 10 and all("test" in file for file in files) and "not used" not in err
+    make(
+        tmp_path / "own",
+        [f"fold{k}/{name}/own{k}{i}.wav" for k in range(1, 6) for name in ("cat", "dog") for i in range(2)],
+    )
+    result, files, _ = scored(command, model, tmp_path / "own")
+    assert result["clips"] == 4 and all("fold2" in file for file in files)
+
+
+def test_folds_that_were_drawn_in_place_of_a_split_are_drawn_again(tmp_path, command):
+    make(
+        tmp_path / "d",
+        [f"{s}/{name}/{s}{i}.wav" for s in ("train", "test") for name in ("cat", "dog") for i in range(5)],
+    )
+    flags = ["--folds", 4, "--fold", 1, "--depth", 1, "--epochs", 1, "--out", tmp_path / "run"]
+    assert command("train", tmp_path / "d", *flags)[0] == 0
+    result, files, err = scored(command, tmp_path / "run" / "best.npz", tmp_path / "d")
+    assert 4 <= result["clips"] <= 6 and {"train" in file for file in files} == {True, False}
+    assert "left out" not in err
+
+
+def test_fold_0_can_be_asked_for(tmp_path, command):
+    make(tmp_path, [f"{name}{i}.wav" for name in ("cat", "dog") for i in range(6)])
+    rows = [f"{name}{i}.wav,{name},{i % 3}\n" for name in ("cat", "dog") for i in range(6)]
+    (tmp_path / "m.csv").write_text("file,labels,fold\n" + "".join(rows))
+    flags = ["--depth", 1, "--epochs", 1, "--out", tmp_path / "run"]
+    assert command("train", tmp_path / "m.csv", "--fold", 0, *flags)[0] == 0
+    model = tmp_path / "run" / "best.npz"
+    assert scored(command, model, tmp_path / "m.csv", "--fold", "0")[0]["clips"] == 4
+    assert command("evaluate", model, tmp_path / "m.csv", "--fold", -1)[0] == 2
+
+
+def test_a_clip_that_only_one_model_can_use_is_left_out(tmp_path, command):
+    """1102 samples at 44.1 kHz are 400 at 16 kHz, which is a frame, and 1199 at 48 kHz, which is none."""
+    rng = np.random.default_rng(0)
+    for name in ("cat", "dog"):
+        (tmp_path / "d" / name).mkdir(parents=True)
+        for i in range(5):
+            soundfile.write(tmp_path / "d" / name / f"{i}.wav", rng.uniform(-0.3, 0.3, 4410), 44100)
+    soundfile.write(tmp_path / "d" / "cat" / "short.wav", rng.uniform(-0.3, 0.3, 1102), 44100)
+    models = []
+    for rate in (16000, 48000):
+        model = minast.AST(minast.ModelConfig.preset("nano", classes=2, depth=1, frames=16), seed=0)
+        models.append(tmp_path / f"{rate}.npz")
+        minast.save(models[-1], model, ["cat", "dog"], minast.FeatureConfig(frames=16, rate=rate))
+    for order in (models, models[::-1]):
+        status, text, err = command("evaluate", *order, tmp_path / "d", "--split", "all", "--skip-bad", "--json")
+        assert status == 0 and json.loads(text)["clips"] == 10, err
+        assert command("evaluate", *order, tmp_path / "d", "--split", "all")[0] == 2
+
+
 def test_folds_are_those_of_the_training(tmp_path, command):
     files = [f"fold{k}/{name}/{i}.wav" for k in (1, 2, 3) for name in ("cat", "dog") for i in range(3)]
     make(tmp_path / "d", files)

@@ -1,5 +1,7 @@
 """Clips that are parts of their files: a manifest with start and end, read by seeking or from the beginning."""
 
+import shutil
+
 import numpy as np
 import pytest
 import soundfile
@@ -8,6 +10,7 @@ import minast
 from minast import audio
 from minast.audio import parts
 from minast.datasets import content, open_dataset
+from minast.training import run_folder
 from minast.training.feature_cache import Waves
 
 RATE = 22050
@@ -70,7 +73,7 @@ def test_a_manifest_of_parts(recordings):
     assert [clip.labels for clip in data.clips] == [(1,), (0,), (1,), (0,)]
     names = [clip.name.removeprefix(str(recordings) + "/") for clip in data.clips]
     assert names == ["a.wav, 0 to 1 s", "a.wav, 1 to 2.5 s", "b.flac", "d.mp3, 2 to 3 s"]
-    assert data.clips.groups.tolist() == [0, 0, -1, 1]  # clips of one file are never on both sides of a split
+    assert data.clips.groups.tolist() == [0, 0, 1, 2]  # clips of one file are never on both sides of a split
     assert [len(clip.wave(16000)) for clip in data.clips] == [16000, 24000, 128000, 16000]
     assert any("1 row with the verdict 'wrong' is left out" in note for note in data.notes)
     assert any("3 clips are parts of their files, from start to end" in note for note in data.notes)
@@ -107,6 +110,41 @@ def test_who_knows_a_file_knows_its_parts_and_who_knows_a_part_knows_the_file(re
     assert known_to_who_learnt(mixed, whole) == [True, True, True]
     known = content.shortened(content.with_files(parts[4:5]))
     assert content.known_files(content.digests(list(whole.paths())), known).tolist() == [False, True, False]
+
+
+def test_a_whole_file_is_never_apart_from_its_parts(recordings, tmp_path):
+    for i in range(12):
+        shutil.copy(recordings / "a.wav", recordings / f"x{i}.wav")
+        with open(recordings / f"x{i}.wav", "ab") as f:
+            f.write(bytes([i]))
+    rows = [f"x{i}.wav,,,dog\nx{i}.wav,0,1,cat\n" for i in range(12)]
+    path = write(recordings, "file,start,end,label\n" + "".join(rows))
+    for seed in range(4):
+        clips = open_dataset(path, seed).clips
+        assert len({*clips.splits.tolist()}) == 3
+        for i in range(12):
+            assert len({clip.split for clip in clips if f"x{i}.wav" in clip.name}) == 1
+
+
+def test_other_times_are_other_data(recordings, monkeypatch):
+    """Also by a hundredth of a second after an hour, and where no file is read for it."""
+    texts = ("3000.01,3001", "3000.02,3001")
+    paths = [write(recordings, f"file,start,end,label\na.wav,{text},cat\nb.flac,0,1,dog\n") for text in texts[:1]]
+    first = open_dataset(paths[0], training=False)
+    second = open_dataset(
+        write(recordings, f"file,start,end,label\na.wav,{texts[1]},cat\nb.flac,0,1,dog\n"), training=False
+    )
+    for large in (run_folder.LARGE, 1):
+        monkeypatch.setattr(run_folder, "LARGE", large)
+        assert run_folder.fingerprint(first) == run_folder.fingerprint(first) != run_folder.fingerprint(second)
+
+
+def test_rows_of_a_page_can_be_added_to_a_table_of_events(recordings):
+    """As search, probe and a page write them, with a verdict in the fifth cell."""
+    rows = "a.wav,0,1,dog\na.wav,1,2,cat,right,dog,0.9\na.wav,2,3,cat,wrong,cat,0.8\n"
+    assert len(open_dataset(write(recordings, "file,start,end,label\n" + rows), training=False).clips) == 2
+    with pytest.raises(minast.Error, match="line 2: the verdict is 'cat'"):
+        open_dataset(write(recordings, "file,start,end,label\na.wav,0,1,dog,cat\n"))
 
 
 @pytest.mark.parametrize(

@@ -118,6 +118,12 @@ def test_hits_count_the_strongest_label():
     assert type(batches.hits(scores, np.ones((4, 3)))) is int
 
 
+def test_a_clip_without_labels_has_no_right_guess():
+    scores = np.array([[0.1, 0.9, 0.2], [0.8, 0.1, 0.2], [0.1, 0.2, 0.9]])
+    assert batches.hits(scores, np.array([[0, 0, 0], [1, 0, 0], [0.05, 0.05, 0.05]])) == 1  # the last: smoothed
+    assert batches.hits(scores, np.ones((3, 3))) == 3
+
+
 def test_steps_per_epoch_leaves_out_the_rest_unless_it_is_all():
     assert [batches.steps_per_epoch(clips, 8) for clips in (1, 7, 8, 15, 16, 17)] == [1, 1, 1, 1, 2, 2]
 

@@ -129,11 +129,12 @@ def test_a_bad_file_in_the_sample_is_found_before_the_run_begins(own, tmp_path, 
     assert not (tmp_path / "run").exists()
 
 
-def test_a_bad_held_out_file_costs_no_epoch(own, tmp_path, many):
+@pytest.mark.parametrize("average_from", [0, 1])
+def test_a_bad_held_out_file_costs_no_epoch(own, tmp_path, many, average_from):
     empty(own / "middle" / "4.wav")
-    skipped = trained(own, tmp_path / "skipped", skip_bad=True)
+    skipped = trained(own, tmp_path / "skipped", skip_bad=True, average_from=average_from)
     with pytest.raises(minast.Error, match=r"4\.wav: the file holds no sound.*saved after step 4 of 8"):
-        trained(own, tmp_path / "run")
+        trained(own, tmp_path / "run", average_from=average_from)
     minast.train.fit(None, resume=tmp_path / "run", skip_bad=True)
     assert same(state(tmp_path / "run"), skipped)
 

@@ -142,6 +142,46 @@ def test_all_become_longer(folds, tmp_path, command):
     assert [r["epoch"] for r in summary(out)["runs"]] == [3, 3]
 
 
+def test_longer_runs_elsewhere_are_stopped_and_resumed_as_advised(folds, tmp_path, command, monkeypatch):
+    """What was given beside the first --resume holds for the runs that it did not come to."""
+    out, old, new = tmp_path / "x", tmp_path / "old", tmp_path / "new"
+    shutil.copytree(folds, old)
+    assert command("train", old, "--folds", "all", "--out", out, *SHORT)[0] == 0
+    old.rename(new)
+    step, steps = Learner.step, []
+
+    def stopping(self, *batch):
+        steps.append(0)
+        if len(steps) == 5:  # in the second run: three more steps each
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(self, *batch)
+
+    monkeypatch.setattr(Learner, "step", stopping)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        status, said, _ = command("train", "--resume", out, "--epochs", "3", new)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert status == 130 and "Stopped in run 2 of 3; 1 is finished." in said
+    status, said, err = command("train", "--resume", out)
+    assert status == 0, err
+    assert [r["epoch"] for r in summary(out)["runs"]] == [3, 3, 3] and summary(out)["finished"] == 3
+
+
+def test_a_class_that_one_fold_has_alone_is_refused_before_the_first_run(folds, tmp_path, command):
+    files = sorted(folds.rglob("*.wav"))
+    rows = [f"{path},{path.parent.name},{'' if path.parent.name != 'low' else 'one'}\n" for path in files]
+    (tmp_path / "m.csv").write_text("file,labels,group\n" + "".join(rows))
+    status, _, err = command("train", tmp_path / "m.csv", "--folds", "3", "--out", tmp_path / "x", *SHORT)
+    assert status == 2 and "all clips of class 'low' are in fold" in err and "two recordings or groups" in err
+    assert not (tmp_path / "x").exists()
+    found = [(path, path.parent.name, int(path.parts[-3][-1])) for path in files]
+    rows = [f"{path},{label},{fold}\n" for path, label, fold in found if label != "low" or fold == 1]
+    (tmp_path / "m.csv").write_text("file,labels,fold\n" + "".join(rows))
+    status, _, err = command("train", tmp_path / "m.csv", "--folds", "all", "--out", tmp_path / "x", *SHORT)
+    assert status == 2 and "all clips of class 'low' are in fold 1" in err
+
+
 def test_a_run_that_blows_up_does_not_stop_the_others(folds, tmp_path, monkeypatch, command):
     real = loop.train
 
@@ -273,4 +313,6 @@ def test_results_that_do_not_belong_together():
     other.labels = ["a", "c"]
     with pytest.raises(minast.Error, match="different labels"):
         summarise("x", [(None, 0, "seed0", one), (None, 1, "seed1", other)], 2)
+    runs = [(None, seed, f"seed{seed}", one) for seed in (10, 2, 9)]
+    assert summarise("x", runs, 3)["seeds"] == [2, 9, 10]  # as numbers
     assert deviation([1.0]) is None and deviation([1.0, 3.0]) == pytest.approx(2**0.5)
