@@ -18,7 +18,7 @@ from .errors import Error
 from .model import AST
 from .pages.compare import COMPARISON, compare_page
 from .pages.record import contents
-from .storage.files import atomic, writable_file, writable_folder
+from .storage.files import atomic, below, common_folder, writable_file, writable_folder
 from .text import counted, visible
 from .training.feature_cache import FeatureCache
 from .training.reporting import write_report
@@ -38,10 +38,10 @@ def main(argv=None):
         print(one(folders[0], out, args.backend))
         return 0
     records, lacking = [], []
-    above = os.path.dirname(os.path.commonpath([os.path.abspath(folder) for folder in folders]))
+    above = os.path.dirname(common_folder(folders))
     for folder in folders:
         try:
-            records.append({**record_of(folder, args.backend), "name": os.path.relpath(folder, above)})
+            records.append({**record_of(folder, args.backend), "name": below(folder, above)})
         except Error as error:
             cli.complain(error)
             lacking.append(f"{folder} is not compared: {error}")
@@ -72,11 +72,11 @@ def runs_in(path):
     if not os.path.isdir(path):
         raise Error(f"{path}: there is no such folder: a run is the folder that train has written.")
     found = []
-    for folder, below, files in os.walk(path):
-        below.sort()
+    for folder, inner, files in os.walk(path):
+        inner.sort()
         if pages.JSON in files or BEST in files:
             found.append(folder)
-            below.clear()
+            inner.clear()
     if not found:
         raise Error(f"{path}: there is no run here, which would have {BEST} and {pages.JSON}.")
     return found

@@ -52,6 +52,7 @@ from ..decisions import calibration_error
 from ..decisions.reliability import reliability
 from ..features import hop_seconds, model_inputs
 from ..model import AST
+from ..storage.files import below, common_folder
 from ..version import __version__
 
 FORMAT = 1
@@ -200,17 +201,14 @@ def contents(clips: Sequence[Clip]) -> list[str | None]:
 def short_names(clips: Sequence[Clip]) -> Callable[[Clip], str]:
     """The function that names a clip: by its path below the folder that all these have in common."""
     folders = {os.path.dirname(os.path.abspath(clip.path)) for clip in clips if clip.path}
-    try:
-        common = os.path.commonpath(folders) if folders else ""
-    except ValueError:  # on several drives
-        common = ""
+    common = common_folder(folders)
     if len(folders) == 1:
         common = os.path.dirname(common)
     if not common:
         return lambda clip: clip.name
 
     def short(clip):
-        path = os.path.relpath(os.path.abspath(clip.path), common) if clip.path else clip.name
+        path = below(clip.path, common) if clip.path else clip.name
         return path + clip.name.removeprefix(clip.path) if clip.part else path
 
     return short

@@ -136,7 +136,9 @@ class MpiGroup(ProcessGroup):
         """
         self.watch.stop()
         try:
-            said = self._talk(sentence.encode()[:4000], self.words, failed=True, until=time.monotonic() + ANSWER)
+            said = self._talk(
+                sentence.encode("utf-8", "replace")[:4000], self.words, failed=True, until=time.monotonic() + ANSWER
+            )
             return said[self.rank] == b""
         except (TimeoutError, self.MPI.Exception):
             self.say(f"minast: {sentence}" + (f" (process {self.rank + 1} of {self.size})" if self.rank else ""))

@@ -27,6 +27,8 @@ class Watch:
         self.group, self.processes = group, processes
         self.farewell: Callable[[], str] = lambda: "It had not begun to train: run the same command again."
         self.ended = threading.Event()
+        if os.name == "nt":  # there os.kill(number, 0) sends Ctrl-C
+            return
         if len(processes) > 1 and not self.gone():  # else process numbers mean nothing to each other, as in containers
             threading.Thread(target=self._run, daemon=True, name="minast-watch").start()
 

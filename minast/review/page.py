@@ -11,6 +11,7 @@ from ..features import FRAME, hop_seconds
 from ..pages import Section, page
 from ..pages.html import Html, tag
 from ..pages.sound import hertz
+from ..storage.files import below, common_folder
 from ..streaming.remote import is_remote
 from ..text import counted, duration, visible
 from .recording import SOUND
@@ -87,13 +88,8 @@ def _data(key, recordings, info):
 
 def short(names: Sequence[str]) -> list[str]:
     """The paths below the folder that all of them share, to be shown."""
-    local = [os.path.abspath(name) for name in names if not is_remote(name)]
-    try:
-        common = os.path.commonpath([os.path.dirname(path) for path in local]) if local else ""
-    except ValueError:  # on several drives
-        common = ""
-    shown = (name if is_remote(name) else os.path.relpath(os.path.abspath(name), common or None) for name in names)
-    return [visible(name, 300) for name in shown]
+    common = common_folder({os.path.dirname(name) for name in names if not is_remote(name)})
+    return [visible(name if is_remote(name) else below(name, common), 300) for name in names]
 
 
 def _recordings():

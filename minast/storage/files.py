@@ -7,7 +7,7 @@ import re
 import stat
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import IO
 
 from ..errors import Error, reason
@@ -24,6 +24,19 @@ def absent(path: str, what: str = "file") -> str:
     if next(glob.iglob(path), None) is not None:
         return f"{path}: the shell did not expand this pattern: write it without quotes."
     return f"{path}: there is no such {what}, and no file matches this pattern: check the folder and the spelling."
+
+
+def common_folder(folders: Iterable[str]) -> str:
+    """The absolute path of the deepest folder that all these are in; "" without any, and for several drives."""
+    try:
+        return os.path.commonpath([os.path.abspath(folder) for folder in folders])
+    except ValueError:
+        return ""
+
+
+def below(path: str, folder: str) -> str:
+    """A path as it is from a `common_folder`; the absolute path where that is ""."""
+    return os.path.relpath(os.path.abspath(path), folder) if folder else os.path.abspath(path)
 
 
 @contextlib.contextmanager

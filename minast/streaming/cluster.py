@@ -27,7 +27,7 @@ class Cluster:
         try:
             from distributed import Client, KilledWorker, as_completed
         except ImportError:
-            raise Error("--cluster needs dask.distributed: pip install 'minast[cluster]'.") from None
+            raise Error("--cluster needs dask.distributed: pip install '.[cluster]' in the checkout.") from None
         where = {"scheduler_file": address} if address.endswith(".json") else {"address": address}
         try:
             self.client = Client(**where, timeout=TIMEOUT, set_as_default=False)

@@ -9,6 +9,7 @@ where, and counts only if all of them are whole.
 """
 
 import base64
+import contextlib
 import json
 import os
 import zlib
@@ -35,7 +36,7 @@ class Journal:
     """
 
     def __init__(self, path: str, mode: str):
-        self.path, self.files = path, []
+        self.path, self.files, self._needed = path, [], True
         self._places = {}  # of results: {number of the first recording: (begin and length of the line, recordings)}
         try:
             self._file = open(self.path, mode, buffering=0)  # noqa: SIM115  closed by __exit__
@@ -117,16 +118,17 @@ class Journal:
             yield base64.b64decode(self._value_at(place, length)["bytes"])
 
     def remove(self) -> None:
-        """All is written: the journal is not needed any more."""
-        os.unlink(self.path)
+        """All is written: the journal is not needed any more, and is removed at the end of the block."""
+        self._needed = False
 
     def __enter__(self) -> "Journal":
         return self
 
     def __exit__(self, *_):
-        if not self._places and os.path.exists(self.path):  # nothing is done: there is nothing to go on with
-            self.remove()
-        self._file.close()
+        self._file.close()  # first: Windows removes no open file
+        if not (self._needed and self._places):  # where nothing is done, there is nothing to go on with
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self.path)
 
     # -- lines -----------------------------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 
 from ..errors import Error
-from ..storage.files import atomic
+from ..storage.files import atomic, below, common_folder
 from ..storage.tables import write_table
 from ..text import visible
 from .remote import is_remote
@@ -90,7 +90,7 @@ def write_audacity(out: str, results: Results, labels: list[str], rate: int) -> 
     """
     names = [name for name, _ in results]
     single = len(names) == 1 and not os.path.isdir(out)
-    base = None if single else _shared([name for name in names if not is_remote(name)])
+    base = "" if single else common_folder({os.path.dirname(name) for name in names if not is_remote(name)})
     for name, result in results:
         lines = [f"{a:.6f}\t{b:.6f}\t{visible(labels[k])} {p}\n" for a, b, k, p in result.get("events", ())]
         if lines or single:
@@ -108,18 +108,12 @@ WRITERS: dict[str, Callable] = {
 }
 
 
-def _shared(paths):
-    """The folder that all paths share."""
-    if not paths:
-        return None
-    return os.path.commonpath([os.path.dirname(os.path.abspath(path)) for path in paths])
-
-
 def _below(name, base):
     """A recording's path below the shared folder; that of an address without its scheme."""
     if is_remote(name):
         return name.partition("://")[2].strip("/").replace("..", "_")
-    return os.path.relpath(os.path.abspath(name), base)
+    drive, path = os.path.splitdrive(below(name, base))  # "C:", where there are several
+    return os.path.join(drive.strip(":\\/"), path.lstrip("\\/") if drive else path)
 
 
 def _folder(path):

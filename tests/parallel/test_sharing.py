@@ -155,6 +155,16 @@ def test_cores_are_divided_unless_a_number_was_asked_for(monkeypatch):
         assert threads.count() == 3
 
 
+def test_on_windows_no_process_is_asked_whether_it_lives(monkeypatch):
+    """There os.kill sends what Ctrl-C sends."""
+    asked = []
+    monkeypatch.setattr(os, "kill", lambda *a: asked.append(a))
+    monkeypatch.setattr(os, "name", "nt")
+    Watch(SimpleNamespace(rank=0, size=2), {0: 1, 1: 2})
+    monkeypatch.undo()
+    assert not asked
+
+
 def test_a_process_that_ends_is_noticed():
     import subprocess
     import sys

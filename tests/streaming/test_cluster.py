@@ -91,4 +91,4 @@ def test_no_cluster(trained, tones, tmp_path, command, monkeypatch):
     assert status == 2 and "--cluster tcp://127.0.0.1:9: no scheduler answers there" in err
     monkeypatch.setitem(__import__("sys").modules, "distributed", None)
     status, _, err = command("scan", trained / "best.npz", tones, *flags, "--resume")
-    assert status == 2 and "--cluster needs dask.distributed: pip install 'minast[cluster]'" in err
+    assert status == 2 and "--cluster needs dask.distributed: pip install '.[cluster]' in the checkout" in err
