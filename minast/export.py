@@ -101,7 +101,7 @@ def compare(args, data, model, info):
     try:
         onnx_file.runtime()
     except Error:
-        return "not run: that needs onnxruntime (pip install 'minast[onnx]')"
+        return "not run: that needs onnxruntime (pip install '.[onnx]' in the checkout)"
     apart = onnx_file.difference(data, model, info, args.waveform)
     if not apart <= (onnx_file.APART_INT8 if args.int8 else onnx_file.APART):  # NaN is refused, too
         raise Error(

@@ -18,7 +18,7 @@ def onnx() -> ModuleType:
     try:
         import onnx
     except ImportError:
-        raise Error("writing .onnx files needs the package onnx: pip install 'minast[onnx]'.") from None
+        raise Error("writing .onnx files needs the package onnx: pip install '.[onnx]' in the checkout.") from None
     return onnx
 
 

@@ -126,7 +126,7 @@ def runtime() -> Any:
     try:
         import onnxruntime
     except ImportError:
-        raise Error("this needs the package onnxruntime: pip install 'minast[onnx]'.") from None
+        raise Error("this needs the package onnxruntime: pip install '.[onnx]' in the checkout.") from None
     return onnxruntime
 
 

@@ -60,7 +60,9 @@ def sounddevice():
     try:
         import sounddevice
     except ImportError:
-        raise Error("listening to a microphone needs the package sounddevice: pip install 'minast[live]'.") from None
+        raise Error(
+            "listening to a microphone needs the package sounddevice: pip install '.[live]' in the checkout."
+        ) from None
     except OSError as error:  # no PortAudio
         raise Error(
             f"sounddevice finds no PortAudio ({reason(error)}): install it, on Debian and Ubuntu with apt-get install "

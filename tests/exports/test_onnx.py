@@ -15,8 +15,8 @@ from minast.features import log_mel, model_inputs
 from minast.model import AST
 from minast.scoring import probabilities
 
-onnx = pytest.importorskip("onnx", reason="onnx is not installed: pip install 'minast[onnx]'")
-pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: pip install 'minast[onnx]'")
+onnx = pytest.importorskip("onnx", reason="onnx is not installed: pip install '.[onnx]' in the checkout")
+pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: pip install '.[onnx]' in the checkout")
 from minast.exports import onnx_file  # noqa: E402
 
 CLOSE = 1e-4  # of logits
@@ -177,7 +177,7 @@ def test_without_the_package(trained, tmp_path, command, monkeypatch):
 
     monkeypatch.setitem(sys.modules, "onnx", None)
     status, _, err = command("export", trained / "best.npz", tmp_path / "a.onnx")
-    assert status == 2 and "pip install 'minast[onnx]'" in err and not list(tmp_path.iterdir())
+    assert status == 2 and "pip install '.[onnx]' in the checkout" in err and not list(tmp_path.iterdir())
 
 
 def test_more_than_an_onnx_file_can_hold(trained, tmp_path, command, monkeypatch):

@@ -211,7 +211,7 @@ def test_no_microphone(trained, command, monkeypatch):
     assert status == 2 and err.startswith("minast: there is no microphone") and err.count("\n") == 1
     monkeypatch.setitem(sys.modules, "sounddevice", None)
     status, _, err = command("listen", trained / "best.npz")
-    assert status == 2 and "pip install 'minast[live]'" in err
+    assert status == 2 and "pip install '.[live]' in the checkout" in err
 
 
 def test_nothing_is_read_after_the_end():
