@@ -16,9 +16,9 @@ NUMBERS = {float: int | float, float | None: int | float | None}  # JSON tells 1
 def read(paths: Iterable[str | os.PathLike]) -> tuple[list[Row], dict]:
     """The rows and conditions of one file or more, joined.   -> (rows, about)
 
-    `about` is the first file's, with what held libraries back in any of them. Of rows of one job, and on a CPU against
-    one library, the last one counts. Raises Error for anything that `table.write_json` did not write, and for files of
-    different devices.
+    `about` is the first file's, with what held libraries back in any of them, and the highest load. Of rows of one job,
+    and on a CPU against one library, the last one counts. Raises Error for anything that `table.write_json` did not
+    write, and for files of different devices.
     """
     rows, abouts = {}, []
     for path in paths:
@@ -29,7 +29,9 @@ def read(paths: Iterable[str | os.PathLike]) -> tuple[list[Row], dict]:
             devices = " and ".join(str(a.get("device", "no GPU")) for a in (abouts[0], about))
             raise Error(f"{path}: these files are of different devices: {devices}.")
     held = list(dict.fromkeys(about["held"] for about in abouts if about.get("held")))
-    return _of_jobs(rows.values()), abouts[0] | ({"held": " and ".join(held)} if held else {})
+    about = abouts[0] | ({"held": " and ".join(held)} if held else {})
+    loads = [each["load"] for each in abouts if isinstance(each.get("load"), int | float)]
+    return _of_jobs(rows.values()), about | ({"load": max(loads)} if loads else {})
 
 
 def _key(row):

@@ -151,6 +151,12 @@ def test_bars_and_lines_of_the_ladder():
     assert axes.get_ylim()[1] > 20 and axes.get_title() == "float32" and axes.get_ylabel() == "TFLOP/s"
 
 
+def test_the_load_is_the_highest_of_all_files(tmp_path):
+    for name, load in (("a", 0.2), ("b", 1.7), ("c", 0.4)):
+        table.write_json(tmp_path / name, [Row(name, 1.0)], {"load": load, "threads": 2})
+    assert stored.read([tmp_path / name for name in "abc"])[1] == {"load": 1.7, "threads": 2}
+
+
 def test_a_ladder_without_a_library():
     rows = [DeviceRow("a", 1.0, device="GPU", job="attention forward", version=2, rate=3000.0)]
     assert ladder.lines(rows) == {} and list(ladder.by_dtype(rows)) == ["float32"]
