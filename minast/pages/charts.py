@@ -86,7 +86,7 @@ def _path(line, at_x, at_y):
     runs += [run] if run else []
     d = " ".join("M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in r) for r in runs)
     colour = f"c{line.colour % COLOURS}"
-    drawn = [tag("path", d=d, class_=f"line {colour}{' dash' if line.dashed else ''}")]
+    drawn = [tag("path", d=Html(d), class_=f"line {colour}{' dash' if line.dashed else ''}")]
     if sum(map(len, runs)) <= 40:
         drawn += [
             tag("circle", cx=f"{x:.1f}", cy=f"{y:.1f}", r=2.2, class_=f"dot {colour}") for r in runs for x, y in r

@@ -28,6 +28,11 @@ class Page:
     def __init__(self, folder: str):
         self.folder = os.path.abspath(folder)
         self.part, self._model = self.folder + ENDING, None
+        if os.path.exists(self.part) and not _is_unfinished(self.part):
+            raise Error(
+                f"--page {visible(folder)}: the page is made in {visible(self.part)}, and there is something else: "
+                "rename that, or name another folder."
+            )
         if os.path.exists(self.folder) and not _is_page(self.folder):
             raise Error(
                 f"--page {visible(folder)}: there is something here that is no page of a scan: name a new folder."
@@ -97,10 +102,9 @@ class Page:
 
     def _end(self):
         """Put the page into its place."""
-        old = self.folder + ".old"
+        old = f"{self.folder}.minast-{os.urandom(6).hex()}{ENDING}"  # a name that is nobody else's
         try:
             os.unlink(os.path.join(self.part, KEY))
-            shutil.rmtree(old, ignore_errors=True)
             if os.path.exists(self.folder):
                 os.rename(self.folder, old)
             os.rename(self.part, self.folder)
@@ -114,6 +118,14 @@ def _is_page(folder):
     with contextlib.suppress(NotADirectoryError):
         found = set(os.listdir(folder))
         return not found or (INDEX in found and found <= {INDEX, SOUNDS})
+    return False
+
+
+def _is_unfinished(folder):
+    """Whether a folder has nothing but what a scan that was stopped leaves."""
+    with contextlib.suppress(NotADirectoryError):
+        found = set(os.listdir(folder))
+        return found <= {INDEX, SOUNDS, KEY} and (KEY in found or INDEX not in found)
     return False
 
 

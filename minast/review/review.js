@@ -26,7 +26,7 @@
   function restore() {
     try {
       const kept = JSON.parse(localStorage.getItem(scan.key) || "{}");
-      for (const [id, [kind, label]] of Object.entries(kept)) if (events[id]) events[id].verdict = { kind, label };
+      for (const e of events) e.verdict = kept[e.id] ? { kind: kept[e.id][0], label: kept[e.id][1] } : null;
     } catch {
       get("progress").dataset.lost = "yes"; // this browser keeps nothing
     }
@@ -223,6 +223,11 @@
     ArrowLeft: () => view.pan(-0.25), ArrowRight: () => view.pan(0.25),
     e: () => { get("relevance").checked = !get("relevance").checked; view.draw(); },
   };
+  addEventListener("storage", (event) => { // the same page is open a second time
+    if (event.key !== scan.key) return;
+    restore();
+    refresh();
+  });
   addEventListener("keydown", (event) => {
     if (event.key === "Escape") { get("other").hidden = true; get("picture").focus({ preventScroll: true }); }
     const typing = /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName) && event.target.type !== "checkbox";

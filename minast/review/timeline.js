@@ -34,6 +34,8 @@ function timeline(scan, told) {
     const [, , length, place, levels] = scan.files[number];
     if (file !== number) {
       stop();
+      part = -1; // its sound is another file
+      audio.removeAttribute("src");
       tilesBox.replaceChildren();
       file = number; seconds = Math.max(length, step); folder = `sounds/${String(place).padStart(6, "0")}`;
       get("parts").replaceChildren(...(levels ? places(levels - 1, 0, seconds).map((tile) => image(tile, 0, seconds)) : []));
@@ -147,7 +149,7 @@ function timeline(scan, told) {
 
   // -- sound: parts of a minute, one after another
   const audio = new Audio();
-  let part = -1, until = Infinity, playing = false;
+  let part = -1, until = Infinity, playing = false, turn = 0; // turn: of the last load, to forget those before
   audio.id = "sound";
   audio.preload = "auto";
   picture.append(audio);
@@ -155,7 +157,12 @@ function timeline(scan, told) {
   function load(number, from, go) {
     const [, , length, , , kind] = scan.files[file];
     if (!kind || number * scan.sound >= length) return stop();
-    const ready = () => { audio.currentTime = from; if (go) audio.play().catch(stop); };
+    const mine = ++turn;
+    const ready = () => {
+      if (mine !== turn) return;
+      audio.currentTime = from;
+      if (go) audio.play().catch(() => { if (mine === turn) stop(); });
+    };
     if (part === number && audio.readyState > 0) return ready();
     part = number;
     audio.src = `${folder}/${String(number).padStart(4, "0")}.${kind}`;
@@ -171,6 +178,7 @@ function timeline(scan, told) {
   }
   function stop() {
     playing = false;
+    turn++;
     audio.pause();
     told.playing(false);
   }

@@ -190,3 +190,11 @@ def test_without_libsndfile_a_sound_is_a_wav(monkeypatch):
     monkeypatch.setitem(sys.modules, "soundfile", None)
     wave = np.linspace(-1, 1, 1000)
     assert compressed(wave, 16000) == ("audio/wav", wav(wave, 16000))
+
+
+def test_a_long_curve_is_drawn_to_its_end():
+    """A thousand epochs: no text is cut within a path."""
+    x = list(range(1, 1001))
+    chart = charts.line_chart([charts.Line("loss", x, [1 / n for n in x])], "epoch", "loss", "d")
+    (path,) = re.findall(r'<path d="([^"]*)" class="line', chart)
+    assert path.count("L") == 999 and "..." not in path

@@ -146,6 +146,43 @@ def test_sounds_play_from_part_to_part(page, browser):
     assert browser.value("errors.length") == 0
 
 
+def test_another_recording_has_its_own_sound(page, browser):
+    """Also where the first one was still loading, and a sound that was stopped while it loaded stays silent."""
+    browser.open(page[0])
+    browser.key(" ")
+    browser.until("document.getElementById('sound').currentTime > 0.1")
+    first = browser.value("sound.src")
+    for _ in range(9):
+        browser.key("j")  # the ninth is in the second recording
+    assert browser.value("document.getElementById('sound').paused")
+    browser.key(" ")
+    browser.until("document.getElementById('sound').currentTime > 0.1")
+    second = browser.value("sound.src")
+    assert second != first and second.split("/")[-2] == "000001"
+    browser.key(" ")
+    browser.key("k")
+    browser.key(" ")
+    browser.key("j")  # at once: the first one has not begun
+    time.sleep(1)
+    assert browser.value("sound.paused") and not browser.value("sound.src").startswith(first)
+
+
+def test_two_tabs_of_one_page_share_their_verdicts(page, browser):
+    """The other one is a text in the browser's memory, and the event that says so."""
+    browser.open(page[0])
+    browser.key("y")
+    told = "dispatchEvent(new StorageEvent('storage', { key }))"
+    browser.value("window.key = JSON.parse(document.getElementById('scan').textContent).key")
+    browser.value(f"localStorage.setItem(key, JSON.stringify({{ 0: ['right', ''], 3: ['wrong', ''] }})), {told}")
+    browser.until("document.getElementById('progress').textContent.startsWith('2 of')")
+    browser.key("n")
+    browser.until("document.getElementById('progress').textContent.startsWith('3 of')")
+    kept = browser.value("localStorage.getItem(key)")
+    assert '"0":["right"' in kept and '"1":["wrong"' in kept and '"3":["wrong"' in kept
+    browser.value(f"localStorage.setItem(key, '{{}}'), {told}")
+    browser.until("document.getElementById('progress').textContent.startsWith('Nothing')")
+
+
 def test_every_key(page, browser):
     browser.open(page[0])
     assert rows(browser)[1] == 0

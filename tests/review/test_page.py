@@ -175,6 +175,23 @@ def test_what_is_no_page_is_left_alone(tmp_path, model):
     Page(str(tmp_path / "deep" / "page"))
 
 
+@pytest.mark.parametrize("name", ["page.old", "page.part", "page.mine"])
+def test_folders_of_similar_names_are_left_alone(tmp_path, model, name):
+    """A page that was kept under another name, before and after the next one is written."""
+    results = results_of(tmp_path, 1)
+    assert write(tmp_path / "page", results, model) == []
+    (tmp_path / "page").rename(tmp_path / name)
+    kept = (tmp_path / name / "index.html").read_bytes()
+    if name == "page.part":
+        with pytest.raises(minast.Error, match=r"page\.part, and there is something else: rename that"):
+            Page(str(tmp_path / "page"))
+    else:
+        for _ in range(2):
+            assert write(tmp_path / "page", results, model) == []
+        assert sorted(path for path in os.listdir(tmp_path) if path.startswith("page")) == ["page", name]
+    assert (tmp_path / name / "index.html").read_bytes() == kept
+
+
 def test_a_recording_that_is_gone_costs_no_other(tmp_path, model):
     results = results_of(tmp_path, 2)
     os.unlink(results[0][0])
