@@ -10,6 +10,7 @@ the precision is never given; one without clips gets 0.5. Both are written into 
 are; predict, evaluate and scan use them.
 """
 
+import os
 from functools import partial
 
 import numpy as np
@@ -35,6 +36,7 @@ def main(argv=None):
         raise Error(f"--picture is {args.picture!r}: it is the picture to write, so its name must end in .png.")
     for path in filter(None, (args.checkpoint, args.picture)):
         writable_file(path)
+    before = os.stat(args.checkpoint) if os.path.isfile(args.checkpoint) else None
     ensemble = Ensemble.load([args.checkpoint], args.backend, raw=True)
     data = open_as_trained(args, ensemble)
     split = args.split or fresh_split(data, ensemble)
@@ -46,7 +48,7 @@ def main(argv=None):
     where = f"{counted(len(tested.clips), 'clip')} of the {split} split of {data.name}"
     loss = ensemble.members[0].info.loss
     found = decide(tested.raw, tested.targets, loss, goal, wanted, where)
-    keep_decisions(args.checkpoint, found)
+    keep_decisions(args.checkpoint, found, before)
     drawn = False
     if args.picture:
         shown = {"before": tested.raw, "after": cross_calibrated(tested.raw, tested.targets, loss)}

@@ -128,12 +128,17 @@ def save(
     _write(path, about, {**weights, **moments})
 
 
-def keep_decisions(path: str | os.PathLike, decisions: Decisions | None) -> None:
+def keep_decisions(path: str | os.PathLike, decisions: Decisions | None, found: os.stat_result | None = None) -> None:
     """Put decisions into a checkpoint in the place of those it has; None takes them out. All else stays, bit for bit.
 
-    Raises minast.Error as `load` and `save` do, and for decisions that do not fit the model.
+    found: os.stat of the file when it was loaded to make the decisions. Raises minast.Error as `load` and `save` do,
+    for decisions that do not fit the model, and for a file that was replaced since.
     """
     with open_checkpoint(path) as archive:
+        if found is not None and not same_file(os.stat(path), found):
+            raise Error(
+                f"{path} was replaced while its clips were scored, as by a training that goes on: nothing is written."
+            )
         about = description(archive)
         about.pop("decisions", None)
         replace(info_from(archive.path, about), decisions=decisions)  # refuses those of other models
@@ -141,6 +146,11 @@ def keep_decisions(path: str | os.PathLike, decisions: Decisions | None) -> None
             about["decisions"] = decisions.to_save()
         arrays = {name: archive.read(name) for name in archive.names if name != "minast"}
     _write(path, about, arrays)
+
+
+def same_file(a: os.stat_result, b: os.stat_result) -> bool:
+    """Whether two looks at a path found one file, unchanged."""
+    return os.path.samestat(a, b) and (a.st_size, a.st_mtime_ns) == (b.st_size, b.st_mtime_ns)
 
 
 def _write(path, about, arrays):

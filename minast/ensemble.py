@@ -45,6 +45,11 @@ class Ensemble(Predictor):
         return cls([Classifier.load(path, backend, raw) for path in paths])
 
     @property
+    def loss(self) -> str:
+        """What the models were trained with: "ce" or "bce"."""
+        return self.members[0].info.loss
+
+    @property
     def is_calibrated(self) -> bool:
         """Whether the probabilities of all members are calibrated."""
         return all(member.is_calibrated for member in self.members)

@@ -54,7 +54,7 @@ def evaluate(args, speaks: bool = True) -> int:
         return 0
     loss = data.scored_as
     limits = 0.5 if ensemble.decisions is None else ensemble.decisions.limits
-    result = overall(tested, loss, limits)
+    result = overall(tested, loss, ensemble.loss, limits)
     rows = by_class(ensemble, tested, loss, limits)
     left_out = [ensemble.labels[k] for k in np.flatnonzero(~metrics.has_clips(tested.targets))]
     if args.out:  # first: they are written also if nobody reads what is printed
@@ -63,7 +63,7 @@ def evaluate(args, speaks: bool = True) -> int:
         about = {"checkpoint": args.checkpoint[0] if len(args.checkpoint) == 1 else args.checkpoint, "data": data.name}
         about |= {"split": args.split, "clips": len(tested.clips), "trained_on": tested.familiar}
         about |= {"unreadable": tested.unreadable, "calibrated": ensemble.is_calibrated, "fold": data.fold}
-        bins = reliability.reliability(tested.scores, tested.targets, loss)._asdict()
+        bins = reliability.reliability(tested.scores, tested.targets, ensemble.loss)._asdict()
         tail = {"classes": rows, "left_out": left_out, "at_chance": scoring.at_chance(result)}
         tail |= {"reliability": {name: each.tolist() for name, each in bins.items()}}
         cli.print_json({**about, **result, **tail, "understood": summary.as_json(data)})
@@ -98,13 +98,17 @@ def parser():
 # -- what is measured ----------------------------------------------------------------------------------------------
 
 
-def overall(tested: Tested, loss: str, limits: np.ndarray | float) -> dict:
-    """All measures, their intervals, what these are over, and the calibration error."""
+def overall(tested: Tested, loss: str, head: str, limits: np.ndarray | float) -> dict:
+    """All measures, their intervals, what these are over, and the calibration error.
+
+    loss: how results are measured (`Dataset.scored_as`). head: what the model was trained with, which says what its
+    probabilities mean.
+    """
     scores, targets, groups = tested.scores, tested.targets, tested.groups
     found = metrics.measures(scores, targets, loss, limits)
-    found["ECE"] = reliability.calibration_error(scores, targets, loss)
+    found["ECE"] = reliability.calibration_error(scores, targets, head)
     if tested.scores is not tested.raw and not np.array_equal(tested.scores, tested.raw):
-        found["ECE_raw"] = reliability.calibration_error(tested.raw, targets, loss)
+        found["ECE_raw"] = reliability.calibration_error(tested.raw, targets, head)
     found["groups"] = None if groups is None else len(set(groups))
     found["intervals"] = metrics.intervals(scores, targets, loss, groups, thresholds=limits)
     return found
@@ -163,6 +167,10 @@ def sentences(ensemble: Ensemble, data, tested: Tested, result: dict, left_out: 
         said.append(
             "Accuracy and F1 are those of the likeliest label of each clip; thresholds are for predict and scan."
         )
+    if ensemble.is_calibrated and ensemble.loss == "ce":
+        said.append(
+            "mAP, AUC and d' are of calibrated probabilities, which order clips a little differently: see --raw."
+        )
     if chance := scoring.chance(result, result["intervals"], counted(len(tested.clips), "clip")):
         said.append(chance)
     return said
@@ -171,7 +179,7 @@ def sentences(ensemble: Ensemble, data, tested: Tested, result: dict, left_out: 
 def show_classes(rows: list[dict]) -> None:
     """A table with a line per class."""
     names = [visible(row["label"], 80) for row in rows]
-    width = max(map(len, names))
+    width = max(map(len, names), default=0)
     for name, row in zip(names, rows, strict=True):
         cells = [f"{column} {_cell(column, row[column])}" for column in COLUMNS if column in row]
         print(f"  {name:{width}}  {counted(row['clips'], 'clip'):>11}  {'  '.join(cells)}")
@@ -195,7 +203,7 @@ def write_files(out: str, data, ensemble: Ensemble, tested: Tested, loss: str) -
     second = os.path.join(out, "reliability.png")
     calibrated = not np.array_equal(scores, tested.raw)
     shown = {"as the model says": tested.raw, "calibrated": scores} if calibrated else {"probabilities": scores}
-    drawn.append(cli.try_to_draw(second, partial(save_reliability, second, shown, targets, loss)))
+    drawn.append(cli.try_to_draw(second, partial(save_reliability, second, shown, targets, ensemble.loss)))
     pictures = [os.path.basename(path) for path, done in zip((first, second), drawn, strict=True) if done]
     return ["scores.csv", *pictures]
 

@@ -109,6 +109,10 @@ def scored(ensemble: Ensemble, data: Dataset, split: str, args) -> Tested:
     raw, fair = [], []
     for member, order, cache in zip(ensemble.members, ensemble.orders, caches, strict=True):
         scores = progress_scores(member, cache, len(ensemble.members))[:, order]
+        if not np.isfinite(scores).all():
+            raise Error(
+                f"{member.name}: the model's scores are not numbers: its weights are damaged or were never trained."
+            )
         raw.append(scores)
         fair.append(member.decisions.calibrated(scores) if member.decisions is not None else scores)
     targets = in_model_order(data, clips, ensemble.labels, ensemble.name)

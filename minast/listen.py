@@ -116,7 +116,10 @@ def open_source(args, rate):
         raw = pcm.Form(args.rate or rate, args.channels or 1, "i" if args.format == "s16le" else "f", width)
 
     def read(count):
-        return os.read(number, count)
+        try:
+            return os.read(number, count)
+        except OSError as error:
+            raise Error(f"standard input cannot be read: {error.strerror or error}.") from None
 
     form, before = pcm.understood(read, raw)
     cli.note(f"standard input is {'raw samples' if raw else 'a wav file'}: {form.name}.")

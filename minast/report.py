@@ -33,6 +33,8 @@ def main(argv=None):
     args = parser().parse_args(argv)
     folders = list(dict.fromkeys(folder for path in args.runs for folder in runs_in(path)))
     out = args.out or default_out(args.runs, folders)
+    if not out.lower().endswith(".html"):
+        raise Error(f"--out is {visible(out)}: it is the page to write, so its name must end in .html.")
     writable_file(out)
     if len(folders) == 1:
         print(one(folders[0], out, args.backend))

@@ -39,6 +39,8 @@ def main(argv=None):
     """The command.   -> exit status"""
     args = parser().parse_args(argv)
     if args.out:
+        if not args.out.lower().endswith(".csv"):
+            raise Error(f"--out is {visible(args.out)}: it is the table to write, so its name must end in .csv.")
         writable_file(args.out)
     index = Index(args.index)
     embed, spectrograms = encoder_of(index, args)

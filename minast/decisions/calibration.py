@@ -4,7 +4,8 @@ A softmax head gets a temperature, softmax(a z) with a = 1/T; a sigmoid head Pla
 a and one b for all classes: two numbers can be found from a few hundred clips, two per class cannot. z is the logarithm
 of a clip's probabilities, log p, or log p - log(1 - p): of a clip of one segment the model's logits, but for what
 softmax cancels; of a longer one, whose probability is a mean over segments, what takes their place. a is above 0, so
-that the order of the scores, and with it mAP and AUC, stays.
+that the order of a clip's scores stays, and with it accuracy. With a sigmoid that of all scores does, and so do mAP and
+AUC; a temperature moves the scores of different clips differently, and these measures with them, a little.
 
 Both losses are convex in a and b; Newton's method finds their minimum. Where the model makes no mistake on the clips it
 would be at a = infinity; so a clip's target is not 1 and 0 but what Laplace's rule expects after as many clips.

@@ -20,7 +20,7 @@ from .run import JSON, written
 COMPARISON = "comparison.html"
 NOT_SETTINGS = {"fingerprint", "threads", "cache", "tensorboard"}  # they change no result, or only rounding
 REPEATED = {"seed", "fold", "split_seed"}  # runs that differ in these alone are one entry
-ENDS = re.compile(r"([-_./ ]*(fold|seed)?[-_./ ]*)*$")  # of what names of folds and seeds have in common
+ENDS = re.compile(r"([-_./ ]|fold|seed)*$")  # of what names of folds and seeds have in common
 MOST_LINES = 24  # in a chart
 
 
@@ -89,6 +89,8 @@ def compare_page(records: Sequence[dict], lacking: Sequence[str] = ()) -> Html:
 
 def _lead(found, measure):
     known = [entry for entry in found if entry.value(measure) is not None]
+    if not known:
+        return f"No run has a value of {measure}: none of the tested clips has a label."
     best = max(known, key=lambda entry: entry.value(measure))
     first = [entry for entry in known if np.isclose(entry.value(measure), best.value(measure), rtol=0, atol=1e-9)]
     if len(found) == 1:

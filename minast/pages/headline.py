@@ -50,6 +50,10 @@ def remarks(record: dict) -> list[str]:
         found.append(
             f"No clip is wrong, so the interval has no width. Of other clips up to {more} may be: rule of three."
         )
+    if record["calibration"]["after"] and any(row["threshold"] is not None for row in record["classes"]):
+        found.append(
+            "Thresholds are for calibrated probabilities; all others on this page are as the model gives them."
+        )
     if longer := record["data"]["longer"]:
         seconds = record["features"]["frames"] * hop_seconds(record["features"]["rate"])
         of, (verb, whose) = counted(result["clips"], "clip"), ("is", "its") if longer == 1 else ("are", "their")

@@ -243,7 +243,7 @@ def confusions(scores: np.ndarray, targets: np.ndarray) -> list[list[int]]:
 def calibration(info: Info, scores: np.ndarray, targets: np.ndarray) -> dict:
     """The calibration error and the reliability diagram, as the model is and as its decisions calibrate it."""
     found = {"before": _reliability(scores, targets, info.loss), "after": None, "slope": None, "bias": None}
-    if info.decisions is not None:
+    if info.decisions is not None and info.decisions.calibrates:
         found["after"] = _reliability(info.decisions.calibrated(scores), targets, info.loss)
         found |= {"slope": info.decisions.slope, "bias": info.decisions.bias}
     return found

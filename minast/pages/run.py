@@ -141,7 +141,8 @@ def _classes(record):
     ]
     keys += ["precision", *([] if single else ["recall"]), "F1"]
     if any(row["threshold"] is not None for row in rows):
-        columns.append(Column("threshold", number, hint="from this probability on, the label is given"))
+        of = "calibrated probability" if record["calibration"]["after"] else "probability"
+        columns.append(Column("threshold", number, hint=f"from this {of} on, the label is given"))
         keys.append("threshold")
     main = "recall" if single else "AP"
     rows.sort(key=lambda row: -1 if row[main] is None else row[main])
@@ -191,6 +192,8 @@ def _calibration(record):
     single = record["model"]["head"] == "softmax"
     kind = "the probability of the likeliest class is" if single else "the probabilities of all labels are"
     used = [b for b in found["before"]["bins"] if b["count"]]
+    if not used:
+        return None  # no tested clip has a label
     surer = sum(b["count"] * (b["probability"] - b["share"]) for b in used) / sum(b["count"] for b in used)
     lead = f"Expected calibration error {percent(found['before']['ece'])}."
     lead += f" On average, {kind} {100 * abs(surer):.1f} points too {'high' if surer > 0 else 'low'}."

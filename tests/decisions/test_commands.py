@@ -210,6 +210,61 @@ def test_intervals(model, mixtures, command):
     assert "95 % interval over 20 clips" in out and "F1, macro" in out and "calibration error" in out
 
 
+def test_a_checkpoint_that_was_replaced_meanwhile_is_left_alone(copy, model, mixtures, command, monkeypatch):
+    """As by a training that goes on, and has a better epoch: its weights are not what was calibrated."""
+    real = scoring.clip_scores
+
+    def replaced(*arguments, **options):
+        found = real(*arguments, **options)
+        shutil.copy(model, f"{copy}.new")
+        os.replace(f"{copy}.new", copy)
+        return found
+
+    monkeypatch.setattr(scoring, "clip_scores", replaced)
+    before = model.read_bytes()
+    status, _, err = command("calibrate", copy, mixtures)
+    assert status == 2 and "was replaced while its clips were scored" in err
+    with open(copy, "rb") as f:
+        assert f.read() == before
+
+
+def test_scores_that_are_no_numbers_are_one_sentence(copy, mixtures, command):
+    weights, info = minast.load(copy)
+    weights.w["blocks.0.mlp.fc1.weight"][...] = 3e38
+    minast.save(copy, weights, info.labels, info.features, info.loss)
+    for name in ("calibrate", "evaluate"):
+        with np.errstate(all="ignore"):
+            status, _, err = command(name, copy, mixtures)
+        assert status == 2 and "the model's scores are not numbers" in err and "Traceback" not in err
+
+
+def test_test_clips_without_any_label(tmp_path, mixtures, command):
+    """Kept for false alarms: the run ends, has a page, and is evaluated and compared."""
+    rows = []
+    for name, labels, split in (row.split(",") for row in mixtures.read_text().splitlines()[1:]):
+        rows.append(f"{mixtures.parent / name},{'' if split == 'test' else labels},{split}")
+    (tmp_path / "m.csv").write_text("\n".join(["file,labels,split", *rows]) + "\n")
+    for name in "ab":
+        flags = ["--depth", 1, "--epochs", 1, "--out", tmp_path / name]
+        status, _, err = command("train", tmp_path / "m.csv", *flags)
+        assert status == 0 and "not drawn" not in err, err
+        assert (tmp_path / name / "report.html").exists()
+    status, _, err = command("evaluate", tmp_path / "a" / "best.npz", tmp_path / "m.csv")
+    assert status == 0, err
+    assert command("report", tmp_path / "a", tmp_path / "b", "--out", tmp_path / "c.html")[0] == 0
+    assert "none of the tested clips has a label" in (tmp_path / "c.html").read_text()
+
+
+def test_the_calibration_error_is_that_of_the_head_everywhere(trained, tones, tmp_path, command):
+    """A sigmoid head on data with one label a clip: evaluate, calibrate and the report mean the same number."""
+    flags = ["--loss", "bce", "--depth", 1, "--epochs", 2, "--out", tmp_path / "run"]
+    assert command("train", tones, *flags)[0] == 0
+    status, out, err = command("evaluate", tmp_path / "run" / "best.npz", tones, "--json", "--raw")
+    assert status == 0, err
+    record = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert json.loads(out)["ECE"] == pytest.approx(record["calibration"]["before"]["ece"], abs=1e-6)
+
+
 def test_what_was_written_is_said(mixtures, copy, tmp_path, command, monkeypatch):
     out = tmp_path / "ev"
     status, said, _ = command("evaluate", copy, mixtures, "--out", out)

@@ -171,6 +171,20 @@ def test_deit_adapted_as_torch_does(answers):
     assert report.changed["pos_embed"].startswith("2 prefix + 5 x 5 -> 4 x 9: frequency 5 -> 4 (cut), time 5 -> 9")
 
 
+@pytest.mark.parametrize("name", ["blocks.0.ls1.gamma", "blocks.1.attn.q_norm.weight", "norm_pre.weight"])
+def test_what_changes_the_function_is_not_ignored(tmp_path, name):
+    """Layer scale, norms of queries, a norm of the patches: files of timm have them under the names of a ViT."""
+    weights, d = cases.deit_weights(), cases.DEIT
+    weights |= {key.replace(".0.", ".1."): x for key, x in weights.items() if key.startswith("blocks.0.")}
+    cases.write_safetensors(tmp_path / "w.safetensors", {**weights, name: np.ones(16, np.float32)})
+    size = {"frames": d["frames"], "mel_bins": d["mel_bins"], "fstride": d["stride"], "tstride": d["stride"]}
+    with pytest.raises(minast.Error, match=f"it has '{name}', which has no place in minast's model"):
+        pretrained.load(tmp_path / "w.safetensors", classes=2, heads=d["heads"], **size)
+    if name.startswith("blocks.1"):  # of a block that is not used, nothing matters
+        _, _, report = pretrained.load(tmp_path / "w.safetensors", classes=2, heads=d["heads"], depth=1, **size)
+        assert name in report.ignored
+
+
 @pytest.mark.parametrize("old", [True, False])
 def test_hugging_face_deit(tmp_path, answers, old):
     d = cases.DEIT

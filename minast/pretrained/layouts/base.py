@@ -1,5 +1,7 @@
 """What a layout says: for every weight of minast, which arrays of the file it is made of, and how."""
 
+import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
@@ -10,6 +12,8 @@ from ...errors import Error
 from ...storage.schema import Whole, checked
 from ..readers import Tensors
 from ..settings import Settings
+
+BEFORE = re.compile(r"(^|[./])(norm_pre|ln_pre|pre_layrnorm|pre_norm)[./]")  # a norm of the patches, as CLIP has
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,20 @@ class Layout:
                     f"{file.path}: the array {part.source!r} has shape {file.shapes[part.source]}: {self.kind} of "
                     f"width {self.dim} and depth {self.depth} with {self.heads} heads needs {part.shape}."
                 )
+
+        if stray := self.stray(file):
+            raise Error(
+                f"{file.path}: read as {self.kind}, it has {stray[0]!r}, which has no place in minast's model: the model "
+                "would compute something else."
+            )
+
+    def stray(self, file: Tensors) -> list[str]:
+        """Arrays that no weight is made of where they change what is computed: in a block, or before the first one."""
+        sources = {}
+        for name, parts in self.parts.items():
+            sources.setdefault(block_of(name), []).extend(part.source for part in parts if part.block is None)
+        blocks = tuple(os.path.commonprefix(found) for i, found in sources.items() if i >= 0 and found)
+        return [name for name in self.ignored(file) if name.startswith(blocks) or BEFORE.search(name)]
 
     def ignored(self, file: Tensors) -> list[str]:
         """Names of the arrays that no weight is made of."""
