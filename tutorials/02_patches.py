@@ -304,7 +304,7 @@ assert np.array_equal(Ut, U.T) and set(np.unique(U)) == {0, 1}
 draw.adjoint(U)
 
 # %% [markdown]
-# Every column has one dark cell: an entry of the patches is a copy of one pixel. A row with two is a pixel that two
+# The picture is of the transpose. Every column has one dark cell: an entry of the patches is a copy of one pixel. A row with two is a pixel that two
 # patches share. The last six rows are empty: the fifth frame is left over at the end, and no patch sees it.
 #
 # ### Exercise 2.4 ★★ The way back

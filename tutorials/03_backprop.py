@@ -710,8 +710,8 @@ for name, errors in curves.items():
 assert best["central, float32"] > 1e3 * best["central, float64"]
 
 # %% [markdown]
-# On the right of each U the method is too coarse, on the left rounding takes over. The bottom is where both errors are
-# equal: $h^2 = u/h$ puts it at $h = u^{1/3}$, and $h^4 = u/h$ at $h = u^{1/5}$, which is about $10^{-5}$ and $10^{-3}$
+# On the right of each U the method is too coarse, on the left rounding takes over. The bottom is near where both errors
+# are equal: $h^2 = u/h$ puts that at $h = u^{1/3}$, and $h^4 = u/h$ at $h = u^{1/5}$, which is about $10^{-5}$ and $10^{-3}$
 # in float64. The higher order makes the U deeper and wider.
 #
 # The float32 curve is the reason for float64. At its best step a *right* gradient looks wrong by about the number

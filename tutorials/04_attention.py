@@ -30,7 +30,7 @@ rng = np.random.default_rng(4)
 #
 # A spectrogram has become a list of $T$ *tokens*, one vector for each patch. So far every layer looked at one token at
 # a time. Attention is the layer in which tokens look at each other. From each token, three linear layers make three
-# vectors of $D$ numbers ($D$ is no longer the width of the whole model, as in notebook 2; that is $C$ from here on):
+# vectors of $D$ numbers ($D$ is no longer the width of the whole model, as in notebook 2; that is $C$ in this notebook):
 #
 # - a *query* $q$: what this token looks for;
 # - a *key* $k$: what it offers to be found by;
@@ -148,7 +148,7 @@ assert abs(raw.std() / np.sqrt(D) - 1) < 0.05
 
 # %% [markdown]
 # Raw scores: the larger $D$, the nearer is the largest weight to 1, and the smaller is the sum of $p (1 - p)$, the
-# diagonal of the Jacobian, through which the gradient has to pass. Scaled, neither depends on $D$.
+# diagonal of the Jacobian, through which the gradient has to pass. Scaled, both hardly depend on $D$.
 #
 # ## 4.3 Many heads
 #
@@ -315,8 +315,9 @@ assert found.error < 1e-7
 # %% [markdown]
 # ### Exercise 4.3 ★★ Derive: a bias for each pair of positions
 #
-# Some models ([Swin](https://arxiv.org/abs/2103.14030), [T5](https://arxiv.org/abs/1910.10683)) add a learned bias to
-# the scores, one for each head and each pair of positions:
+# Some models ([Swin](https://arxiv.org/abs/2103.14030), [T5](https://arxiv.org/abs/1910.10683)) add to the scores a
+# learned bias that depends on the head and on how far apart the two positions are. Here it is simpler, one number for
+# each head and each pair of positions:
 # $s = q k^\top / \sqrt D + \text{bias}$, with `bias` (H, T, T), the same for every clip. Write its gradient.
 #
 # <details><summary>Hint</summary>

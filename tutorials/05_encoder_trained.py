@@ -38,7 +38,7 @@ show.style()
 # %% [markdown]
 # ## 5.1 One block
 #
-# An encoder block changes a sequence of $T$ tokens, each $D$ numbers wide, in two steps. First every token asks all the
+# An encoder block changes a sequence of $T$ tokens, each $D$ numbers wide ($D$ is the width of the model again), in two steps. First every token asks all the
 # others (attention), then every token thinks for itself (a small network with one hidden layer, the *MLP*):
 #
 # $$x \leftarrow x + \mathrm{proj}(\mathrm{attention}(\mathrm{qkv}(\mathrm{norm}_1(x)))),\qquad
@@ -93,6 +93,9 @@ for forward, backward in both:
 #
 # Let $y = x + f(x)$, and let $J$ be the matrix of derivatives of $f$, $J_{ij} = \partial f_i / \partial x_j$. A small
 # change $\delta$ of $x$ changes $y$ by $\delta + J\delta$, so it changes the loss by
+#
+# (with $\langle a, b\rangle = \sum_m a_m b_m$, the dot product, for which $\langle a, Jb\rangle = \langle J^{\mathsf T}
+# a, b\rangle$, as in notebook 2)
 #
 # $$\langle dy,\ \delta + J\delta\rangle = \langle dy + J^{\mathsf T} dy,\ \delta\rangle
 # \quad\Longrightarrow\quad dx = dy + J^{\mathsf T} dy .$$
@@ -453,7 +456,7 @@ assert abs(first_loss - math.log(10)) < 0.5
 # w \leftarrow w - \mathrm{lr}\,\frac{m / (1 - \beta_1^t)}{\sqrt{v / (1 - \beta_2^t)} + \epsilon}.$$
 #
 # Both start at zero, and after $t$ steps of a constant $g$ they are $(1 - \beta^t)$ of what they should be: that is what
-# the two divisors mend. A weight whose gradient keeps its sign moves by about lr a step, however small that gradient is;
+# the two divisors mend. A weight whose gradient hardly changes moves by about lr a step, however small that gradient is;
 # one whose gradient keeps changing its sign hardly moves. *Weight decay* also takes $\mathrm{lr}\cdot\mathrm{decay}\cdot
 # w$ off in each step (`decoupled=True`: beside the moments, not through them). Try two gradients that never change, one
 # a million times the other:
@@ -539,7 +542,8 @@ show.say(
 # only when one decides to stop. Write such a trapezoid, steps counted from 0:
 #
 # - the first `warmup` steps rise in a straight line; the last one of them, and all until the fall, have the rate `lr`;
-# - the last `cooldown` steps fall in a straight line from `lr`, such that the step after the last would get 0;
+# - the last `cooldown` steps fall in a straight line: the first of them still gets `lr`, and the step after the last would
+#   get 0;
 # - no step gets 0; `warmup` or `cooldown` may be 0: then there is no such part.
 #
 # <details><summary>Hint</summary>
@@ -654,7 +658,7 @@ show.say(f"Most frequent mistake: {data.labels[a]} taken for {data.labels[b]}, {
 #
 # Training rarely stops with an error message. It goes on and learns nothing, or less than it could. The best place to
 # look is the one-batch test again: it takes seconds, and hardly anything but a mistake can keep the loss up. Here it
-# runs as it should be, and eight times with one thing wrong:
+# runs as it should be, and eight times with something wrong:
 #
 # | name | what is wrong |
 # | --- | --- |
@@ -669,8 +673,8 @@ show.say(f"Most frequent mistake: {data.labels[a]} taken for {data.labels[b]}, {
 #
 # ### Exercise 5.5 ★★ Predict, then run
 #
-# Which of the eight learn the batch anyway, that is, get the loss below half of $\ln 10$ within 30 steps? Write
-# down your guess for each before you go on. The check tells you how many are right, and of one that is not.
+# Which of the eight learn the batch anyway, that is, get the loss below half of $\ln 10$ in the last ten of 30 steps, on average and
+# with each of three seeds? Write down your guess for each before you go on. The check tells you how many are right, and of one that is not.
 #
 # <details><summary>Hint</summary>
 #
@@ -759,7 +763,7 @@ assert all((ends[name] > math.log(10) / 2).all() for name in mistakes if not che
 # - **Rate too high.** The loss leaps far above $\ln K$ within a few steps, jumps about, and at best comes back to
 #   $\ln K$: the weights have been thrown somewhere from where nothing is learnt. Divide the rate by ten.
 # - **Rate too low.** A clean, slow fall. Nothing is broken; multiply the rate by ten until it is not clean any more.
-# - **Wrong sign.** The loss *climbs without a break*. A rate that is too high jumps; only a step uphill climbs.
+# - **Wrong sign.** The loss *climbs almost without a break*. A rate that is too high jumps; only a step uphill climbs.
 # - **Dead head.** The loss stays near $\ln K$: the output does not depend on the input. Here every factor of
 #   the head is zero, so each gradient contains another factor that is zero; only the last bias can move. (These 16
 #   clips are not spread evenly over the classes, and the bias learns that: a small fall is no learning.)

@@ -346,8 +346,8 @@ check.stretch_matrix(stretch_matrix)
 #
 # Where an axis is cut, from $n$ places to `size`, the official code begins at `n // 2 - size // 2`. It looks as if
 # `(n - size) // 2` were the same. Weights that were trained with one of them are shifted by a whole patch under the
-# other, wherever the two differ. For which `n` and `size` do they? Find the rule on paper, and write it down without
-# computing the two.
+# other, wherever the two differ. For which `n` and `size` do they? Find the rule on paper, in terms of even
+# and odd, and write that down.
 #
 # <details><summary>Hint</summary>
 #
@@ -494,10 +494,9 @@ def says(model):
 # varies: training depends on the processor
 fresh = minast.AST(config, seed=0)  # the same architecture, random weights
 before, untrained = says(model), right_answers(model)
-x, _ = batches.training_batch(
-    cached, targets, np.arange(min(16, len(cached))), features, minast.TrainConfig(), epoch=0, step=0
-)
-loss = model.loss(model.forward(x), targets[: len(x)], "ce")
+some = np.random.default_rng(1).permutation(len(cached))[:16]  # of all classes: the clips are sorted by class
+x, y = batches.training_batch(cached, targets, some, features, minast.TrainConfig(), epoch=0, step=0)
+loss = model.loss(model.forward(x), y, "ce")
 probed = {}
 for name, start in (("from the ViT", model), ("random weights", fresh)):
     linear_probe.fit_linear_probe(start, cached, targets, features, "ce")
@@ -640,9 +639,10 @@ if len(gains) > 1:
 # ## 6.10 The same with a real ViT and real recordings
 #
 # Does it hold outside of this notebook? [ESC-10](https://dx.doi.org/10.7910/DVN/YDEPUT) has 400 recordings of 5 s in ten
-# classes ([Piczak 2015](https://doi.org/10.1145/2733373.2806390)). A ViT-S/16 with 21 M weights that was trained on
-# images alone, [DINOv2](https://arxiv.org/abs/2304.07193)'s, is adapted by the steps above and fine-tuned on four of
-# the five official folds; the fifth, 80 clips, is held out. All settings are those that suit pretrained weights, for
+# classes ([Piczak 2015](https://doi.org/10.1145/2733373.2806390)). A ViT-S with 21 M weights that was trained on
+# images alone is adapted by the steps above and fine-tuned on four of the five official folds; the fifth, 80 clips, is
+# held out. (It is [DINOv2](https://arxiv.org/abs/2304.07193)'s ViT-S/14, whose patch filter was resized to 16 x 16 and
+# whose layer scales were multiplied into the weights beforehand.) All settings are those that suit pretrained weights, for
 # both (among them a rate that falls from block to block): random weights might do better with others. A run takes ten
 # minutes on one core, so the figures are stored, with the commands that made them and each clip's answer, in
 # [stored/esc10.json](stored/esc10.json).

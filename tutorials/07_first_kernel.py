@@ -593,9 +593,9 @@ check.log_sum_exp(log_sum_exp)
 # ## 7.10 The real softmax
 #
 # This is what minast runs. Four things are new: `T` is a template parameter, so that one source serves float and two
-# 16-bit kinds of it; a lane loads four neighbours at a time (16 bytes in one instruction) where rows allow; it issues four
-# such loads before it uses the first, since each takes hundreds of cycles, and so waits once and not four times; and rows
-# that are masked with $-\infty$ give no NaN. `warp_max` and `warp_sum` are the butterflies. `Raw` is what was loaded, not
+# 16-bit kinds of it; a lane loads four neighbours at a time (16 bytes of float in one instruction) where rows allow; it issues four
+# such loads before it uses the first, since each takes hundreds of cycles, and so waits once and not four times; and masked
+# values, $-\infty$, give no NaN as long as a row has a finite one. `warp_max` and `warp_sum` are the butterflies. `Raw` is what was loaded, not
 # yet converted.
 #
 # Words you meet in it: `__device__` marks what a kernel may call, and `__forceinline__` puts its text where it is called;

@@ -312,7 +312,9 @@ show.table(rows, header)
 # \mathrel{+}= A_{16 \times 16} B_{16 \times 8}$ with 16-bit A and B and a float32 D. The matrices lie in the
 # **registers of the 32 lanes**, in a layout that the hardware dictates: their *fragments*. D, the *accumulator*, is a
 # matrix here; elsewhere the letter is the width of a head. Let us ask who holds what.
-# The kernel loads two matrices whose numbers say where they stand, and writes down each lane's registers.
+# The kernel loads two matrices whose numbers say where they stand, and writes down each lane's registers. `ldmatrix`
+# loads four (`_x4`) or two (`_x2`) matrices of 8 x 8 16-bit numbers from shared memory for the whole warp: each lane
+# names the address of one row of 8 numbers, and gets the pairs of neighbours that its fragment needs.
 
 # %%
 fragments = lab.file("""
@@ -377,6 +379,7 @@ draw.fragments(held)
 # %%
 side_by_side = np.hstack([lane_d, lane_d])
 assert (side_by_side == lane_a).all()
+assert (register_a == np.hstack([register_d // 2, register_d // 2 + 2])).all()  # two numbers a register
 print("two accumulators side by side lie as one left operand: yes, in all 256 places")
 show.kernel("attention_mma.cuh", "to_left")
 
@@ -413,7 +416,7 @@ show.kernel("attention.cu", "step")
 # %% [markdown]
 # q, k, v are 16-bit now, `float16` or `bfloat16`; sums, maxima and exponentials stay float32. float16 has 11
 # significant bits, bfloat16 8 of them but the range of float32. The reference gets the same rounded inputs, so that
-# what we see is the kernel's own rounding, mostly that of the probabilities:
+# what we see is the kernel's own rounding: mostly that of the result, which is stored in 16 bits; that of the probabilities is a third of it:
 
 # %%
 half = qkv.astype(np.float16)
@@ -570,8 +573,8 @@ assert 6 < float(rows[1][others]) < 9 and float(rows[2][others]) < 6  # as the t
 #
 # The second saving is arithmetic that mostly changes nothing. When a new maximum appears, all that was summed is scaled
 # down. But o and the sum are relative to *the same* number, and any number not too small will do: their quotient is the
-# same. So rung 6 lets the old one stand until scores have outgrown it by a factor of $2^8$, far from where float16 ends
-# ($2^{16}$), and then scales once.
+# same. So rung 6 lets the old one stand until a score exceeds it by so much that its exponential is above $2^8$, which is by
+# $8 \ln 2 \approx 5.5$, and then scales once. float16 ends at $2^{16}$, far from there.
 
 # %%
 show.kernel("attention.cu", "step", start="if (!LAZY", stop="const float shift")
@@ -642,8 +645,8 @@ header = ("rung", "FLOP a byte on chip, counted", "formula", "bank conflicts", "
 show.table(rows, header)
 
 # %% [markdown]
-# Formula and count agree within 10 %, and what is missing has a name: the formulas leave out the queries, which a block
-# puts into shared memory and reads once (the more tokens, the less that is), and the results. No rung has a bank
+# Formula and count agree within 10 %, and what is missing has a name, the queries. In rungs 4 to 6 a block puts them into
+# shared memory and reads them once, in rungs 2 and 3 the formula leaves out the putting (the more tokens, the less that is). No rung has a bank
 # conflict. With M = 2 a block owns twice as many queries, so
 # that each key is read by half as many blocks. Rung 5 gets along with one barrier a tile where rung 4 needs two.
 #
@@ -667,8 +670,8 @@ else:
 # %% [markdown]
 # ## 8.10 Backwards: compute it again
 #
-# The backward pass needs P again (notebook 4): $dV = P^\top dO$, $dS = P \circ (dP - \delta)$ with $dP = dO\, V^\top$
-# and $\delta$ the row sums of $dO \circ O$. Keeping P would need $N^2$ numbers a head. Kept instead is one number a
+# The backward pass needs P again (notebook 4): $dV = P^\top dO$, $dS = P \odot (dP - \Delta)$ with $dP = dO\, V^\top$
+# and $\Delta$ the row sums of $dO \odot O$; $\odot$ multiplies entry by entry, as NumPy's `*` does. Keeping P would need $N^2$ numbers a head. Kept instead is one number a
 # row, the log-sum-exp, $\mathrm{lse}_i = \log \sum_j e^{S_{ij}}$, and $P_{ij} = e^{S_{ij} - \mathrm{lse}_i}$ is one
 # product and one exponential away.
 

@@ -284,6 +284,7 @@ show.say(
 # the attention's output $o_i = \sum_j A_{ij} v_j$. Then $\partial o_{id} / \partial A_{ij} = v_{jd}$, and by the chain
 # rule
 # $$\frac{\partial y}{\partial A_{ij}} = \sum_d do_{id}\, v_{jd}, \qquad dA = do\, v^\top.$$
+# With $\odot$ for the product entry by entry, NumPy's `*`:
 # [Chefer, Gur and Wolf (2021)](https://arxiv.org/abs/2103.15679) keep what speaks *for* the class, head by head, and only then take the mean over heads:
 # $$G_l = \frac1H \sum_h \max(dA_l^{(h)} \odot A_l^{(h)},\, 0).$$
 # $R_{ij}$, how relevant patch $j$ is to token $i$, starts as $R = I$: each token is itself. A block adds to a token

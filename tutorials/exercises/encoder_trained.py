@@ -225,7 +225,7 @@ CURVES = [  # in words, losses, classes, verdict; all far from any border
     ("a fall from ln 2 to 0.1, two classes", list(np.linspace(math.log(2), 0.1, 60)), 2, "learns"),
     ("2.3 all the way, 100 classes", [2.3] * 30, 100, "learns"),
     ("0.1 with one leap to 5 at the last step", [0.1] * 59 + [5.0], 10, "learns"),
-    ("ln 10 with one dip to 0.1 at the last step", [math.log(10)] * 59 + [0.1], 10, "stuck"),
+    ("ln 10 with one dip to 1.6 at the last step", [math.log(10)] * 59 + [1.6], 10, "stuck"),
     ("a leap to 9 early on, then a fall to 0.2", [2.3, 9.0, *np.linspace(2.3, 0.2, 40)], 10, "learns"),
     ("a fall to 0.3, then a climb to 9", [*np.linspace(2.3, 0.3, 30), *np.linspace(0.3, 9, 30)], 10, "diverged"),
     ("eight steps from ln 10 to 0.2", list(np.geomspace(math.log(10), 0.2, 8)), 10, "learns"),

@@ -84,7 +84,7 @@ class Layout:
 
         if stray := self.stray(file):
             raise Error(
-                f"{file.path}: read as {self.kind}, it has {stray[0]!r}, which has no place in minast's model: the model "
+                f"{file.path}: read as {self.kind}, it has {stray[0]!r}, which has no place in minast's model: that "
                 "would compute something else."
             )
 
