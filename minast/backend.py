@@ -134,16 +134,19 @@ def why_no_gpu() -> str | None:
     """None if CuPy finds a GPU, else why not, as the end of a sentence."""
     if importlib.util.find_spec("cupy") is None:
         return "needs CuPy, which is not installed: pip install '.[gpu]' in the checkout (CUDA 13; '.[gpu12]' for 12)"
-    from .gpu.cupy_cache import check_cupy_cache
+    from .gpu.cupy_cache import check_cupy_cache, safe_folder
 
-    check_cupy_cache()  # before CuPy is imported: it asks once where its folder is
     try:
+        safe_folder()  # before CuPy is imported: it asks once where its folder is
         import cupy
 
         found = cupy.cuda.runtime.getDeviceCount()
     except Exception as error:  # CuPy's own errors, and ImportError if it does not match the installed CUDA
         return f"found no usable GPU: {error}"
-    return None if found else "found no usable GPU"
+    if not found:
+        return "found no usable GPU"
+    check_cupy_cache()
+    return None
 
 
 def weights_dtype(compute_dtype: str) -> np.dtype:

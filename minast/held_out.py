@@ -86,11 +86,16 @@ def open_as_trained(args, ensemble: Ensemble) -> Dataset:
 def divided_otherwise(data: str, seed: int, notes: dict) -> bool:
     """Whether data have folds or a split of their own, so that a model's drawn folds are not theirs.
 
-    Where it was trained on some of the clips, those folds were drawn in place of the split.
+    Where it was trained on some of the clips, those folds were drawn in place of the split. Built-in sounds have no
+    files, by which it could be told.
     """
     own = open_dataset(data, seed, training=False, skip_bad=True)
+    if own.folds or own.drawn:
+        return bool(own.folds)
     known = content.trained_on({"trained_on": notes.get("trained_on")})
-    return bool(own.folds) or (not own.drawn and (known is None or not content.known_to(own.clips, known).any()))
+    if known is None or not len(known):
+        return own.name != notes.get("data")
+    return not content.known_to(own.clips, known).any()
 
 
 def scored(ensemble: Ensemble, data: Dataset, split: str, args) -> Tested:
@@ -99,7 +104,8 @@ def scored(ensemble: Ensemble, data: Dataset, split: str, args) -> Tested:
     Prints what is left out. Raises minast.Error if nothing is left, and as `usable` does.
     """
     clips, familiar = never_trained_on(data, split, ensemble)
-    caches, bad = caches_of(ensemble, data, clips, args)
+    caches, bad = caches_of(ensemble, clips, not args.no_cache)
+    usable(data, bad, args.skip_bad)
     clips = caches[0].clips
     if not len(clips):
         raise Error(f"{data.name}: no file of the {split} split can be used.")
@@ -120,11 +126,11 @@ def scored(ensemble: Ensemble, data: Dataset, split: str, args) -> Tested:
 
 
 def caches_of(
-    ensemble: Ensemble, data: Dataset, clips: Sequence[Clip], args
+    ensemble: Ensemble, clips: Sequence[Clip], kept: bool
 ) -> tuple[list[FeatureCache], list[tuple[Clip, Error]]]:
-    """The features of clips for each member, of the clips that can be used by all of them.   -> caches, what cannot be
+    """The features of clips for each member, of the clips that all of them can use.   -> caches, clips that one cannot
 
-    A clip may be long enough at one rate and too short at another. Raises minast.Error as `usable` does.
+    A clip may be long enough at one rate and too short at another. kept: whether features are cached on disk.
     """
     bad = []
     while True:
@@ -133,10 +139,7 @@ def caches_of(
             features, where = member.features, member.model.backend.spectrograms(member.features.rate)
             key = (features.rate, features.mel_bins, features.window, where.made_by)
             if key not in caches:
-                before = len(bad)
-                caches[key] = FeatureCache(clips, features, not args.no_cache, bad=bad, spectrograms=where)
-                if len(bad) > before:
-                    usable(data, bad, args.skip_bad)
+                caches[key] = FeatureCache(clips, features, kept, bad=bad, spectrograms=where)
                 clips = caches[key].clips
             found.append(caches[key])
         if all(len(cache) == len(clips) for cache in found):

@@ -23,6 +23,7 @@ from . import cli
 from .console.arguments import FOLDS, MANY, SEEDS, whole
 from .datasets import content
 from .datasets.splits import LEARNT, NOW
+from .datasets.table import EVENTS
 from .embeddings import labels, logistic, probe, suggest
 from .embeddings.index import Index
 from .errors import Error
@@ -33,7 +34,6 @@ from .storage.tables import write_table
 from .text import counted, visible
 
 MEASURES = {"accuracy": ("%", 100, 1), "mAP": ("", 1, 3), "AUC": ("", 1, 3)}  # unit, factor, digits
-SUGGESTED = ("file", "start", "end", "label", "verdict", "heard", "score")  # as a reviewed page's labels.csv has them
 
 
 def main(argv=None):
@@ -204,7 +204,7 @@ def suggestions(args, index, labelled, found, eps):
         guess = labelled.labels[each.label]
         rows.append((file, round(start, 3), round(end, 3), "", "", guess, round(each.probability, 4)))
     table = suggested_table(args.out)
-    write_table(table, SUGGESTED, rows)
+    write_table(table, EVENTS, rows)
     for file, start, end, _, _, guess, probability in rows:
         print(f"  {start:9.2f} to {end:9.2f} s  {visible(file)}  ({visible(guess, 60)}? {100 * probability:.0f}%)")
     what, where = counted(len(rows), "segment"), visible(args.labels)

@@ -1,7 +1,7 @@
 """Shared by the modules of this package: when a kernel applies, and sums over rows."""
 
 from collections.abc import Callable, Sequence
-from functools import wraps
+from functools import cache, wraps
 from typing import TypeVar
 
 import numpy as np
@@ -74,7 +74,14 @@ def checked_version(version: int, last: int) -> int:
 
 def shared_memory(x: Array) -> int:
     """The most shared memory of a block on x's device, in bytes; in the emulator the H100's."""
-    return 227 * 1024 if isinstance(x, np.ndarray) else x.device.attributes["MaxSharedMemoryPerBlockOptin"]
+    return 227 * 1024 if isinstance(x, np.ndarray) else _shared_memory_of(x.device.id)
+
+
+@cache
+def _shared_memory_of(device):
+    import cupy  # which asks for a hundred attributes at once
+
+    return cupy.cuda.Device(device).attributes["MaxSharedMemoryPerBlockOptin"]
 
 
 def blocks(count: int, size: int) -> int:

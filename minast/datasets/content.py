@@ -171,10 +171,12 @@ def known_to(clips: Sequence[Clip], known: np.ndarray) -> np.ndarray:
     with one in the list nothing is known.
     """
     clips = Clips.of(clips)
-    files = digests(list(clips.paths()))
+    paths = list(clips.paths())
     if clips.parts is None:
-        return known_files(files, known)
-    whole = np.isnan(clips.parts[:, 0])
+        return known_files(digests(paths), known)
+    distinct = list(dict.fromkeys(paths))
+    of_path = dict(zip(distinct, digests(distinct), strict=True))
+    files, whole = [of_path[path] for path in paths], np.isnan(clips.parts[:, 0])
     return np.where(whole, known_files(files, known), among(of_clips(clips), known) | among(files, known))
 
 

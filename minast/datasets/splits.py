@@ -129,6 +129,11 @@ class Drawing:
         return content.of_clips(self.dataset.clips, "drawing the split")
 
     @cached_property
+    def _known(self):
+        """Which clips `trained_on` knows."""
+        return content.known_to(self.dataset.clips, self.trained_on)
+
+    @cached_property
     def _same(self):
         """Places of clips with the same sound, in pairs (p, 2), and the same for a checkpoint."""
         if isinstance(self.alike, str):
@@ -173,8 +178,7 @@ class Drawing:
     def _chosen(self, share, keep, free=None, last=False):
         units = self.units
         free = np.ones(len(units), bool) if free is None else units.containing(free)
-        known = None if self.trained_on is None else content.known_to(self.dataset.clips, self.trained_on)
-        never = np.zeros(len(units), bool) if known is None else units.containing(known)
+        never = np.zeros(len(units), bool) if self.trained_on is None else units.containing(self._known)
         return held_out(units, share, free, never, keep, last)[units.of_clip]
 
     def whole(self, validation: float) -> Dataset:
@@ -191,7 +195,7 @@ class Drawing:
 
     def unlearnt(self) -> Dataset:
         """For testing is what has nothing in common with `trained_on`: no file, group or copy."""
-        learnt = self.units.containing(content.known_to(self.dataset.clips, self.trained_on))[self.units.of_clip]
+        learnt = self.units.containing(self._known)[self.units.of_clip]
         splits = np.where(learnt, CODES["train"], CODES["test"])
         return self.done(self.dataset.clips.with_splits(splits), "what the model did not learn from is for testing")
 

@@ -55,7 +55,7 @@ def read(path: str) -> Table:
             delimiter = max(",\t;", key=start.count) if not path.lower().endswith(".tsv") else "\t"
             reader = csv.reader(f, delimiter=delimiter)
             names = [name.strip().lower() for name in next(reader, [])]
-            if names == [*EVENTS[:4]]:  # rows that search, probe and a page write can be added as they are
+            if short := names == [*EVENTS[:4]]:  # rows of scan, search, probe and pages can be added
                 names = [*EVENTS]
             columns, notes = _columns(path, names)
             places = {kind: names.index(name) for kind, name in columns.items() if name}
@@ -63,6 +63,8 @@ def read(path: str) -> Table:
             times, verdict = _own(names, columns), names.index("verdict") if "verdict" in names else None
             for cells in reader:
                 if cells:
+                    if short and len(cells) == 5 and is_number(cells[4]):  # scan's score
+                        del cells[4]
                     if verdict is not None and not kept(path, reader.line_num, cells, verdict):
                         wrong += 1
                         continue
@@ -103,6 +105,8 @@ def _columns(path, names):
     kinds = (("file", files, True), ("labels", LABELS, True), ("split", SPLITS, False), ("fold", FOLDS, False))
     for kind, known, needed in kinds:
         found = [name for name in known if name in names]
+        if kind == "labels" and "label" in found and all(name in names for name in PART):
+            found = ["label"]  # as scan writes events
         if found[:1] != [kind] and len(found) > 1:  # minast's own name comes first
             raise Error(
                 f"{visible(path)}: the columns {named(found)} could all hold the {kind}: call the right one {kind!r}."
@@ -116,7 +120,7 @@ def _columns(path, names):
         if found and found[0] != kind:
             renamed[found[0]] = kind
     if _own(names, columns) and columns["file"] == "file":
-        renamed.pop("label", None)  # as scan writes events
+        renamed.pop("label", None)
     groups = [name for name in GROUPS if name in names and name != columns["file"]]
     columns["group"] = groups[0] if groups else None
     if groups:
@@ -155,6 +159,14 @@ def _part(path, line, cells, places):
             "from 0 on and the start before the end, or both empty for the whole file."
         )
     return found
+
+
+def is_number(text: str) -> bool:
+    """Whether a cell is a number."""
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 def kept(path: str, line: int, cells: list[str], i: int) -> bool:

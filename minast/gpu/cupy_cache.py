@@ -15,26 +15,34 @@ DEFAULT = "~/.cupy/kernel_cache"
 
 @functools.cache
 def check_cupy_cache() -> None:
-    """To be called before CuPy is imported, and at the latest before it compiles or loads its first kernel.
+    """`safe_folder`, with its sentence as a note. To be called before CuPy compiles or loads a kernel."""
+    if said := safe_folder():
+        note(said)
+
+
+@functools.cache
+def safe_folder() -> str:
+    """See to it that CuPy's folder is safe; to be called before CuPy is imported.   -> what the user should know, or ""
 
     A folder that does not exist is made for the user alone. Where others may write to it, or it belongs to somebody
-    else, a note says so, and CuPy gets the folder `cupy` in minast's cache instead, for this process. Raises
-    minast.Error if that cannot be used either.
+    else, CuPy gets the folder `cupy` in minast's cache instead, for this process. Raises minast.Error if that cannot be
+    used either.
     """
     named = os.environ.get(VARIABLE) or os.path.expanduser(DEFAULT)
     if not os.path.isabs(named):  # "~" stays where there is no home folder: CuPy would make a folder of that name
         _use(private_folder("cupy"))
-        return
+        return ""
     try:
         Path(named).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         Path(named).mkdir(mode=0o700, exist_ok=True)
         check_private(named)
     except Error as error:
         own = private_folder("cupy")
-        note(f"CuPy's kernels are kept in {own}: {error}")
         _use(own)
+        return f"CuPy's kernels are kept in {own}: {error}"
     except OSError:
         _use(private_folder("cupy"))
+    return ""
 
 
 def _use(folder: Path) -> None:

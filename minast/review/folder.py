@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from ..checkpoint import Info, load
 from ..errors import Error, reason
-from ..storage.files import atomic, writable_folder
+from ..storage.files import PART, atomic, writable_folder
 from ..streaming import remote
 from ..text import visible
 from . import recording
@@ -69,6 +69,8 @@ class Page:
         path = os.path.join(self.part, KEY)
         with contextlib.suppress(OSError), open(path, encoding="ascii") as file:
             if file.read() == key:
+                for name in filter(PART.fullmatch, os.listdir(self.part)):  # what was half written
+                    os.unlink(os.path.join(self.part, name))
                 return
         if os.path.exists(self.part):
             shutil.rmtree(self.part)
@@ -104,10 +106,15 @@ class Page:
         """Put the page into its place."""
         old = f"{self.folder}.minast-{os.urandom(6).hex()}{ENDING}"  # a name that is nobody else's
         try:
-            os.unlink(os.path.join(self.part, KEY))
             if os.path.exists(self.folder):
                 os.rename(self.folder, old)
-            os.rename(self.part, self.folder)
+            try:
+                os.rename(self.part, self.folder)
+            except OSError:
+                if os.path.exists(old):
+                    os.rename(old, self.folder)
+                raise
+            os.unlink(os.path.join(self.folder, KEY))  # last: by it an unfinished page is known
         except OSError as error:
             raise Error(f"{visible(self.folder)} cannot be written: {error.strerror or reason(error)}.") from None
         shutil.rmtree(old, ignore_errors=True)
@@ -117,14 +124,14 @@ def _is_page(folder):
     """Whether a folder is empty, or has nothing but a page."""
     with contextlib.suppress(NotADirectoryError):
         found = set(os.listdir(folder))
-        return not found or (INDEX in found and found <= {INDEX, SOUNDS})
+        return not found or (INDEX in found and found <= {INDEX, SOUNDS, KEY})
     return False
 
 
 def _is_unfinished(folder):
     """Whether a folder has nothing but what a scan that was stopped leaves."""
     with contextlib.suppress(NotADirectoryError):
-        found = set(os.listdir(folder))
+        found = {name for name in os.listdir(folder) if not PART.fullmatch(name)}  # half-written files
         return found <= {INDEX, SOUNDS, KEY} and (KEY in found or INDEX not in found)
     return False
 

@@ -9,12 +9,13 @@ the folds of one cross-validation would differ in input length, epochs or even s
 import json
 import os
 from argparse import Namespace
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 
-from .. import cli
+from .. import cli, threads
 from ..checkpoint import description, open_checkpoint
 from ..config import COUNT
 from ..datasets import Dataset, open_dataset
@@ -167,31 +168,40 @@ def new_plan(options: Namespace) -> Plan:
         if not own and options.folds == "all":
             raise Error(f"{source} has no folds of its own: give the number to draw, such as --folds 5.")
         folds, drawn = (own, None) if own else (list(range(1, options.folds + 1)), options.folds)
-        check_folds(open_dataset(source, first, training=False, skip_bad=True, folds=drawn, alike=True))
-    if options.fold is not None:
+        if options.fold is not None:
+            folds = [options.fold]
+        check_folds(open_dataset(source, first, training=False, skip_bad=True, folds=drawn, alike=True), folds)
+    elif options.fold is not None:
         folds = [options.fold]
     given = {name: value for name, value in vars(options).items() if value is not None and name not in NOT_KEPT}
     return Plan(source, os.getcwd(), given, folds, drawn, [first + i for i in range(options.seeds or 1)])
 
 
-def check_folds(dataset: Dataset) -> None:
-    """Raises minast.Error for a class that one fold has alone: when that is the test fold, none is left to train on."""
+def check_folds(dataset: Dataset, tested: Sequence[int]) -> None:
+    """Raises minast.Error for a class that one of the tested folds has alone: its run would have none to train on."""
     labels, folds = dataset.clips.labels, dataset.clips.folds
     pairs = np.unique(np.stack([labels.values, folds[labels.rows]]), axis=1)
-    classes, counts = np.unique(pairs[0], return_counts=True)
-    alone = classes[counts == 1].tolist()
-    if alone and not dataset.multilabel:
-        fold = int(pairs[1][pairs[0] == alone[0]][0])
-        more = f" (and so with {len(alone) - 1} more)" if alone[1:] else ""
-        raise Error(
-            f"{visible(dataset.name)}: all clips of class {quoted(dataset.labels[alone[0]])} are in fold {fold}, and "
-            f"the run that tests on it has none to train on{more}: a class needs two recordings or groups."
-        )
+    classes, first, counts = np.unique(pairs[0], return_index=True, return_counts=True)
+    alone = [(k, int(pairs[1][i])) for k, i in zip(classes[counts == 1], first[counts == 1], strict=True)]
+    if dataset.multilabel or not (alone := [(k, fold) for k, fold in alone if fold in tested]):
+        return
+    (k, fold), *others = alone
+    more = f" (and so with {len(others)} more)" if others else ""
+    needed = "two recordings or groups" if dataset.drawn else "clips in two folds"
+    raise Error(
+        f"{visible(dataset.name)}: all clips of class {quoted(dataset.labels[k])} are in fold {fold}, and the run that "
+        f"tests on it has none to train on{more}: a class needs {needed}."
+    )
 
 
 def changed(plan: Plan, options: Namespace) -> Plan:
     """The plan with what was given beside --resume: where the data are now, more epochs."""
-    new = {name: value for name in KEPT if (value := getattr(options, name)) not in (None, False)}
+    given = {name: getattr(options, name) for name in KEPT}
+    new = {name: value for name, value in given.items() if value is not None and value is not False}
+    if (before := plan.options.get("epochs") or 0) > new.get("epochs", before):
+        raise Error(
+            f"--epochs is {new['epochs']}: {options.resume} is of runs of {before} epochs, which can only become more."
+        )
     places = {name: path for name in ("pretrained", "background_dir") if (path := plan.options.get(name))}
     if options.data or options.background_dir:  # they have moved
         places = {name: os.path.join(plan.folder, path) for name, path in places.items()}
@@ -218,6 +228,8 @@ def each_run(plan: Plan, out: str, options: Namespace, state: dict) -> list[str]
     state: gets the number of the run in progress, "at", and how many are "done", for `stopped`.
     """
     failed = []
+    if options.threads is None and plan.options.get("threads"):
+        threads.set_count(plan.options["threads"])
     for at, (fold, seed) in enumerate(plan.runs, 1):
         folder, state["at"] = os.path.join(out, name_of(fold, seed)), at
         if finished(folder, plan.options.get("epochs") or 0):
@@ -249,7 +261,7 @@ def beside(plan: Plan, options: Namespace) -> dict:
     What an earlier --resume has changed is in the plan, and runs that it did not come to do not know it yet.
     """
     flags = {name: getattr(options, name) for name in ALLOWED}
-    flags |= {name: plan.options[name] for name in KEPT if name in plan.options}
+    flags |= {name: plan.options[name] for name in KEPT if name in plan.options and name not in ("backend", "threads")}
     if plan.moved:
         flags["data"] = located(plan.data, plan.folder)
         if folder := plan.options.get("background_dir"):

@@ -256,6 +256,28 @@ def test_drawn_folds_are_not_forced_upon_other_data(tmp_path, command):
     assert result["clips"] == 4 and all("fold2" in file for file in files)
 
 
+@pytest.mark.parametrize("skip", [False, True])
+def test_a_file_that_a_table_names_and_that_is_gone_is_told(model, copy, command, skip):
+    rows = [f"{path},{path.parent.name},test\n" for path in sorted(copy.rglob("*.wav"))]
+    rows.append(f"{copy / 'gone.wav'},low,test\n")
+    (copy / "m.csv").write_text("file,labels,split\n" + "".join(rows))
+    flags = ("--split", "all", "--json", *(["--skip-bad"] if skip else []))
+    status, text, err = command("evaluate", model, copy / "m.csv", *flags)
+    assert status == (0 if skip else 2) and "gone.wav" in err
+    assert not skip or json.loads(text)["clips"] == 30
+
+
+def test_folds_of_the_built_in_sounds_are_drawn_again(tmp_path, command, monkeypatch):
+    """They have a split of their own, and no files by which they could be recognised."""
+    from minast.datasets import builtin
+
+    monkeypatch.setattr(builtin, "COUNTS", {"train": 40, "test": 20})
+    flags = ["--folds", 3, "--fold", 2, "--depth", 1, "--epochs", 1, "--out", tmp_path / "run"]
+    assert command("train", "builtin", *flags)[0] == 0
+    result, _, _ = scored(command, tmp_path / "run" / "best.npz", "builtin")
+    assert result["fold"] == 2 and result["clips"] == 20
+
+
 def test_folds_that_were_drawn_in_place_of_a_split_are_drawn_again(tmp_path, command):
     make(
         tmp_path / "d",

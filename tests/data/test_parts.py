@@ -142,7 +142,8 @@ def test_other_times_are_other_data(recordings, monkeypatch):
 def test_rows_of_a_page_can_be_added_to_a_table_of_events(recordings):
     """As search, probe and a page write them, with a verdict in the fifth cell."""
     rows = "a.wav,0,1,dog\na.wav,1,2,cat,right,dog,0.9\na.wav,2,3,cat,wrong,cat,0.8\n"
-    assert len(open_dataset(write(recordings, "file,start,end,label\n" + rows), training=False).clips) == 2
+    rows += "b.flac,0,1,dog,0.93\n"  # scan's
+    assert len(open_dataset(write(recordings, "file,start,end,label\n" + rows), training=False).clips) == 3
     with pytest.raises(minast.Error, match="line 2: the verdict is 'cat'"):
         open_dataset(write(recordings, "file,start,end,label\na.wav,0,1,dog,cat\n"))
 

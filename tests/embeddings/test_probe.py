@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import minast
-from minast import probe as probe_command
 from minast import search
 from minast.datasets import content, open_dataset
+from minast.datasets.table import EVENTS
 from minast.embeddings import labels, logistic, probe
 from minast.embeddings.index import Index
 from tests.embeddings.made import clusters, make
@@ -239,7 +239,7 @@ def test_groups_and_files_are_not_mixed_up_in_intervals(tmp_path, monkeypatch):
 
 def test_rows_that_search_and_suggest_write_can_be_added(two, tmp_path):
     page = ("file", "start", "end", "label", "verdict", "heard", "score")
-    for columns in (search.COLUMNS, probe_command.SUGGESTED):
+    for columns in (search.COLUMNS, EVENTS):
         assert columns[:5] == page[:5] and len(columns) == len(page)
     rows = [("a/x.wav", 0, 1, "owl", "right", "owl", 0.9), ("a/x.wav", 1, 2, "", "", "owl.wav", 0.8)]
     found, got = onto(two, tmp_path / "l.csv", page, rows)

@@ -131,7 +131,9 @@ def cupy(own, monkeypatch, tmp_path):
 
     def checked(folder):
         monkeypatch.setenv("CUPY_CACHE_DIR", str(folder))
+        cupy_cache.safe_folder.cache_clear()
         cupy_cache.check_cupy_cache.__wrapped__()
+        cupy_cache.safe_folder.cache_clear()
         return Path(os.environ["CUPY_CACHE_DIR"])
 
     return checked
@@ -148,6 +150,10 @@ def test_cupys_folder_is_checked_before_cupy_is_imported(own, tmp_path):
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     folder, why = done.stdout.splitlines()
     assert folder == str(own / "cupy") and "found no usable GPU" in why
+    assert done.stderr == ""  # what is wrong with the folder of a CuPy that is not used concerns nobody
+    environment["MINAST_CACHE"] = str(tmp_path / "cupy.py")  # no folder
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert "found no usable GPU" in done.stdout
 
 
 def test_cupy_that_was_imported_before_gets_the_folder_too(own, cupy, tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ import json
 import os
 import re
 from contextlib import contextmanager
+from functools import partial
 
 import numpy as np
 import pytest
@@ -173,6 +174,38 @@ def test_what_is_no_page_is_left_alone(tmp_path, model):
     with pytest.raises(minast.Error, match="no page of a scan"):
         Page(model[0])
     Page(str(tmp_path / "deep" / "page"))
+
+
+@pytest.mark.parametrize("killed", ["half-written", "between the renamings", "before the last step"])
+def test_a_page_goes_on_wherever_it_was_killed(tmp_path, model, monkeypatch, killed):
+    results, real = results_of(tmp_path, 1), os.rename
+    assert write(tmp_path / "page", results, model) == []
+    monkeypatch.setattr(folder.recording, "write", partial(interrupt, folder.recording.write, killed == "half-written"))
+    renamed = []
+
+    def rename(a, b):
+        renamed.append((a, b))
+        if killed == "between the renamings" and b == str(tmp_path / "page"):
+            raise KeyboardInterrupt
+        real(a, b)
+
+    monkeypatch.setattr(os, "rename", rename)
+    unlink = os.unlink
+    if killed == "before the last step":
+        monkeypatch.setattr(os, "unlink", lambda path: interrupt(unlink, str(path).endswith("page/key.txt"), path))
+    with pytest.raises(KeyboardInterrupt):
+        write(tmp_path / "page", results, model)
+    monkeypatch.undo()
+    if killed == "half-written":
+        (tmp_path / "page.part" / ".minast-0123456789ab.part").write_text("half")
+    assert write(tmp_path / "page", results, model) == []
+    assert sorted(os.listdir(tmp_path / "page")) == ["index.html", "sounds"]
+
+
+def interrupt(function, now, *arguments, **options):
+    if now:
+        raise KeyboardInterrupt
+    return function(*arguments, **options)
 
 
 @pytest.mark.parametrize("name", ["page.old", "page.part", "page.mine"])

@@ -14,9 +14,9 @@ import pytest
 import soundfile
 
 import minast
-from minast import train
+from minast import threads, train
 from minast.pages.compare import entries
-from minast.training import loop
+from minast.training import loop, many
 from minast.training.learner import Learner
 from minast.training.result import Result
 from minast.training.summary import deviation, pooled, summarise
@@ -166,6 +166,40 @@ def test_longer_runs_elsewhere_are_stopped_and_resumed_as_advised(folds, tmp_pat
     status, said, err = command("train", "--resume", out)
     assert status == 0, err
     assert [r["epoch"] for r in summary(out)["runs"]] == [3, 3, 3] and summary(out)["finished"] == 3
+
+
+def test_what_stands_beside_resume_is_what_counts(folds, tmp_path, command, monkeypatch):
+    """Threads of the first command, patience 0, and no fewer epochs than there were."""
+    out, seen = tmp_path / "x", []
+    flags = ["--folds", "all", "--seeds", "1", "--threads", "1", "--out", out, *SHORT]
+    monkeypatch.setenv("MINAST_THREADS", "2")
+    assert command("train", folds, *flags)[0] == 0
+    monkeypatch.setenv("MINAST_THREADS", "2")
+    for fold in (2, 3):
+        shutil.rmtree(out / f"fold{fold}-seed0")
+    plan = json.loads((out / "plan.json").read_text())
+    plan["options"]["patience"] = 5
+    (out / "plan.json").write_text(json.dumps(plan))
+    real = many.run_one
+
+    def noting(flags, *arguments, **options):
+        seen.append((threads.count(), flags.patience))
+        return real(flags, *arguments, **options)
+
+    monkeypatch.setattr(many, "run_one", noting)
+    status, _, err = command("train", "--resume", out, "--epochs", "1")
+    assert status == 2 and "which can only become more" in err
+    assert json.loads((out / "plan.json").read_text())["options"]["epochs"] == 2
+    assert command("train", "--resume", out, "--patience", "0")[0] == 0
+    assert seen == [(1, 0)] * 2
+
+
+def test_a_fold_that_is_not_tested_may_have_a_class_alone(folds, tmp_path, command):
+    found = [(path, path.parent.name, int(path.parts[-3][-1])) for path in sorted(folds.rglob("*.wav"))]
+    rows = [f"{path},{label},{fold}\n" for path, label, fold in found if label != "low" or fold == 1]
+    (tmp_path / "m.csv").write_text("file,labels,fold\n" + "".join(rows))
+    flags = ["--folds", "all", "--fold", "2", "--seeds", "2", "--out", tmp_path / "x", *SHORT]
+    assert command("train", tmp_path / "m.csv", *flags)[0] == 0
 
 
 def test_a_class_that_one_fold_has_alone_is_refused_before_the_first_run(folds, tmp_path, command):
