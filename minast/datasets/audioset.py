@@ -97,7 +97,8 @@ def match(segments: Segments, files: Files) -> tuple[np.ndarray, np.ndarray, np.
     for step in range(most_alike(table)):  # once, unless a video has several segments
         at = np.minimum(first + step, len(table) - 1)
         same = (first + step < len(table)) & (table[at] == ids)
-        fits = np.isnan(given) | (np.abs(given - starts[at]) < NEAR) | (np.abs(given / 1000 - starts[at]) < NEAR)
+        milliseconds = (given >= 1000) & (np.abs(given / 1000 - starts[at]) < NEAR)
+        fits = np.isnan(given) | (np.abs(given - starts[at]) < NEAR) | milliseconds
         row = np.where((row < 0) & same & fits, order[at], row)
         known |= same
     file = np.flatnonzero(row >= 0)

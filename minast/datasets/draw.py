@@ -35,7 +35,7 @@ class Units:
         cls, clips: Clips, classes: int, seed: int, found: Sequence[bytes | None], same: np.ndarray = NO_PAIRS
     ) -> "Units":
         """The units of clips.   found: their digests; same (p, 2): places of clips with the same sound"""
-        links = np.concatenate([np.reshape(same, (-1, 2)), _linked(_numbers(found)), _linked(clips.groups)])
+        links = np.concatenate([np.reshape(same, (-1, 2)), linked(numbers(found)), linked(clips.groups)])
         of_clip = connected(len(clips), links)
         number = int(of_clip.max(initial=-1)) + 1
         order = np.full(number, 2**64 - 1, np.uint64)
@@ -133,13 +133,13 @@ def dealt(units: Units, folds: int) -> np.ndarray:
 # -- what belongs together -----------------------------------------------------------------------------------------
 
 
-def _numbers(found):
+def numbers(found: Sequence[bytes | None]) -> np.ndarray:
     """A number for each digest, the same for the same, -1 for None.   -> (n,)"""
     known = {}
     return np.array([-1 if value is None else known.setdefault(value, len(known)) for value in found], np.int64)
 
 
-def _linked(numbers):
+def linked(numbers: np.ndarray) -> np.ndarray:
     """Each place with the next of the same number, which is not -1.   (n,) -> (p, 2)"""
     order = np.argsort(numbers, kind="stable")
     same = (numbers[order[1:]] == numbers[order[:-1]]) & (numbers[order[1:]] >= 0)

@@ -72,8 +72,8 @@ def from_table(top: Folder) -> Dataset | None:
             f"{visible(top.path)}: {len(found)} tables name its files ({named([each.path for each, _ in found])}): "
             "give the right one as DATA."
         )
-    finder = found[0][1]
-    data = manifest.from_tables(str(top.path), [(t, s) for (t, _), s in zip(found, splits, strict=True)], finder)
+    tables = [(each, split, finder) for (each, finder), split in zip(found, splits, strict=True)]
+    data = manifest.from_tables(str(top.path), tables)
     used = {os.path.realpath(path) for path in data.clips.paths()}
     rest = [path for path in top.all("sounds") if os.path.realpath(path) not in used]
     skipped = (Skipped("audio files that the table does not name", within(top.path, rest)),) if rest else ()
@@ -93,17 +93,18 @@ def _tables(top):
 
 
 def _usable(path, top):
-    """(table, finder) if the table names files of this folder, else None."""
-    try:
-        found = table.read(path)
-    except Error:
+    """(table, finder) if the table names files of this folder, else None. Raises minast.Error for a damaged one."""
+    if not table.names_clips(path):
         return None
-    finder = table.Finder(os.path.dirname(os.path.abspath(path)), top)
-    try:
-        some = [finder(row.file) for row in found.rows[:50]]
-    except Error:
-        return None
+    found, finder = table.read(path), table.Finder(os.path.dirname(os.path.abspath(path)), top)
+    some = []
+    for row in found.rows[:50]:
+        try:
+            some.append(finder(row.file))
+        except Error:  # several files have its name
+            some.append(None)
     finder.elsewhere.clear()
+    finder.guessed.clear()
     inside = os.path.join(os.path.abspath(top.path), "")
     here = sum(path is not None and os.path.abspath(path).startswith(inside) for path in some)
     return (found, finder) if here > len(some) / 2 else None

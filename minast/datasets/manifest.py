@@ -28,47 +28,55 @@ NOTHING = ("background", "none", "nothing")  # labels that may mean that there i
 def read(path: str, seed: int = 0) -> Dataset:
     """The clips of a manifest; multi-label if a row has several labels. Files are relative to the manifest's folder."""
     finder = table.Finder(os.path.dirname(os.path.abspath(path)))
-    return from_tables(str(path), [(table.read(path), "")], finder)
+    return from_tables(str(path), [(table.read(path), "", finder)])
 
 
-def from_tables(name: str, tables: Sequence[tuple[table.Table, str]], finder: table.Finder) -> Dataset:
-    """The clips of tables, each of them a split if one is named beside it. name: of the data set."""
+def from_tables(name: str, tables: Sequence[tuple[table.Table, str, table.Finder]]) -> Dataset:
+    """The clips of tables. Beside each: the split that it is, or "", and what finds its files. name: of the data."""
     from tqdm import tqdm
 
-    bad, folders, hashes, origins = [], {}, array("q"), array("q")
+    bad, folders, hashes, files, origins = [], {}, array("q"), array("q"), array("q")
     labels, own, spellings, several = _labels(tables)
 
     def found():
-        parted = any(each.rows.parted for each, _ in tables)
-        for i, (each, split) in enumerate(tables):
+        parted = any(each.rows.parted for each, *_ in tables)
+        for i, (each, split, finder) in enumerate(tables):
             meant = {}  # split and fold as they are written: what they mean
             bar = tqdm(each.rows, desc="looking for clips", unit="file", disable=None, leave=False, delay=1)
             for k, row in enumerate(bar):
                 key = row.split, row.fold
                 if key not in meant:
                     meant[key] = split_in(each.path, row, split), fold_in(each.path, row)
-                full = finder(row.file)
+                where, own_labels = table.place(each.path, row.line), tuple(labels[k] for k in own[row.labels])
+                try:
+                    full = finder(row.file)
+                except Error as error:  # several files have its name
+                    bad.append(Bad(row.file, own_labels, f"{where}: {error}"))
+                    continue
                 if full is None:
-                    where, wanted = table.place(each.path, row.line), visible(os.path.join(finder.base, row.file))
+                    wanted = visible(os.path.join(finder.base, row.file))
                     sentence = f"{where}: there is no file {wanted}; files are relative to the manifest's folder."
-                    bad.append(Bad(row.file, tuple(labels[k] for k in own[row.labels]), sentence))
+                    bad.append(Bad(row.file, own_labels, sentence))
                     continue
                 real = real_path(full, folders)
+                files.append(hash(real))
                 hashes.append(hash((real, row.part)))
                 origins.extend((i, k))
                 name = f"{full}, {row.part[0]:g} to {row.part[1]:g} s" if row.part else full
                 group = row.group or (real if parted else "")  # a whole file belongs with its parts
                 yield Clip(name, own[row.labels], meant[key][0], full, None, meant[key][1], group, row.part)
 
-    clips = Clips.of(found())
-    _refuse_twice(tables, clips, np.array(hashes), np.array(origins).reshape(-1, 2))
+    clips, origins = Clips.of(found()), np.array(origins, np.int64).reshape(-1, 2)
+    kept = _not_guessed_wrongly(tables, clips, np.array(files, np.int64), origins, labels, bad)
+    clips, origins, hashes = clips[kept], origins[kept], np.array(hashes, np.int64)[kept]
+    _refuse_twice(tables, clips, hashes, origins)
     for kind, given in (("split", clips.splits > 0), ("fold", clips.folds >= 0)):
         if given.any() and not given.all():
             raise Error(
                 f"{visible(name)}: {(~given).sum()} of {len(clips)} rows have no {kind}: give all of them one, or none."
             )
-    notes = [note for each, _ in tables for note in each.notes] + names.merged(spellings)
-    notes += _moved(finder)
+    notes = [note for each, *_ in tables for note in each.notes] + names.merged(spellings)
+    notes += [note for finder in dict.fromkeys(each for *_, each in tables) for note in _moved(finder)]
     if clips.parts is not None:
         count = int((~np.isnan(clips.parts[:, 0])).sum())
         notes.append(
@@ -83,19 +91,48 @@ def from_tables(name: str, tables: Sequence[tuple[table.Table, str]], finder: ta
 
 def _labels(tables):
     """-> names of the classes; {labels of a row: class numbers}; all spellings; whether some clip has several labels"""
-    kinds = [(each.path, row) for each, _ in tables for row in each.rows.kinds()]
-    several, known = any(len(row.labels) > 1 for _, row in kinds), {}
+    kinds = [(each.path, row) for each, *_ in tables for row in each.rows.kinds()]
+    known = {
+        row.labels: {names.cleaned(label, f"{path}, line {row.line}") for label in row.labels} for path, row in kinds
+    }
+    several = any(len(cleaned) > 1 for cleaned in known.values())
     for path, row in kinds:
         if not row.labels and not several:
             raise Error(
                 f"{table.place(path, row.line)}: the labels are empty, {visible(row.file, 80)} needs one: only where "
                 "some clips have several labels, a;b, may others have none."
             )
-        known[row.labels] = {names.cleaned(label, f"{path}, line {row.line}") for label in row.labels}
     labels = sorted(set().union(*known.values()))
     number = {label: k for k, label in enumerate(labels)}
     own = {written: tuple(sorted(number[label] for label in cleaned)) for written, cleaned in known.items()}
     return labels, own, [label for written in known for label in written], several
+
+
+def _not_guessed_wrongly(tables, clips, files, origins, labels, bad):
+    """Which clips stay: not those of a file that was found by its name alone, and is another row's.   -> (n,) bool
+
+    Recorders that name files by time give the same names in many folders; where one folder is missing, its rows must
+    not become clips of another. files (n,): hashes of the clips' real paths. bad: gets what is left out.
+    """
+    kept, written = np.ones(len(clips), bool), {}
+    _, inverse, counts = np.unique(files, return_inverse=True, return_counts=True)
+    if not any(finder.guessed for *_, finder in tables) or not (counts > 1).any():
+        return kept
+    shared = {}
+    for i in np.flatnonzero(counts[inverse] > 1).tolist():
+        t, k = origins[i]
+        shared[i] = tables[t], tables[t][0].rows[k]
+    for i, (_, row) in shared.items():
+        written.setdefault(int(files[i]), set()).add(row.file)
+    for i, ((each, _, finder), row) in shared.items():
+        if row.file in finder.guessed and len(written[int(files[i])]) > 1:
+            kept[i] = False
+            sentence = (
+                f"{table.place(each.path, row.line)}: there is no file {visible(row.file, 120)}; the one of that name, "
+                f"{visible(clips.path(i), 120)}, is another row's."
+            )
+            bad.append(Bad(row.file, tuple(labels[k] for k in clips[i].labels), sentence))
+    return kept
 
 
 def _refuse_twice(tables, clips, hashes, origins):

@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections import Counter
 from dataclasses import replace
 from functools import cached_property
 
@@ -12,7 +13,7 @@ from ..text import counted, visible
 from . import content, near, old_splits
 from .clips import CODES, SPLITS, Clips
 from .common import Dataset
-from .draw import Units, dealt, held_out
+from .draw import NO_PAIRS, Units, dealt, held_out, linked, numbers
 from .duplicates import by_sound
 
 SHARE = 0.2  # of each class is for testing, and of the rest for validation
@@ -76,7 +77,7 @@ def assigned(
     drawing = Drawing(dataset, seed, trained_on, alike)
     if folds is not None and not own:
         dataset = drawing.folds(folds)
-        own = dataset.folds
+        own, alike = dataset.folds, dataset.alike  # the same sounds keep validation clips together
     if own:
         dataset = by_fold(dataset, own, fold if fold is not None else usual_fold if usual_fold in own else own[0])
     elif not (dataset.clips.splits > 0).all():
@@ -122,11 +123,22 @@ class Drawing:
     def units(self) -> Units:
         """What is never torn apart."""
         clips, classes = self.dataset.clips, len(self.dataset.labels)
-        return Units.of(clips, classes, self.seed, self._digests, self._same[0])
+        return Units.of(clips, classes, self.seed, self._digests, np.concatenate([self._same[0], self._copied]))
 
     @cached_property
     def _digests(self):
         return content.of_clips(self.dataset.clips, "drawing the split")
+
+    @cached_property
+    def _copied(self):
+        """Places of clips, in pairs (p, 2), that are from copies of a recording: parts of them may differ."""
+        if self.dataset.clips.parts is None:
+            return NO_PAIRS  # copies of a whole file have its digest
+        paths = list(self.dataset.clips.paths())
+        distinct = list(dict.fromkeys(paths))
+        found = dict(zip(distinct, content.digests(distinct), strict=True))
+        copied = Counter(filter(None, found.values()))
+        return linked(numbers([found[path] if copied[found[path]] > 1 else None for path in paths]))
 
     @cached_property
     def _known(self):
@@ -148,7 +160,7 @@ class Drawing:
         clips, classes = self.dataset.clips, len(self.dataset.labels)
         if not len(self._same[0]):
             return ""
-        apart = len(Units.of(clips, classes, self.seed, self._digests))
+        apart = len(Units.of(clips, classes, self.seed, self._digests, self._copied))
         if apart == len(self.units):
             return ""
         return f"equal sounds join the {apart} {self._kind} here to {len(self.units)}"

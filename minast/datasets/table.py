@@ -46,6 +46,17 @@ class Table:
     notes: list[str] = field(default_factory=list)
 
 
+def names_clips(path: str) -> bool:
+    """Whether the first line of a file has columns for files and labels, whatever is wrong with the rest."""
+    try:
+        with open(path, newline="", encoding="latin-1") as f:
+            start = f.read(4096).removeprefix("\xef\xbb\xbf").partition("\n")[0]
+    except OSError:
+        return False
+    names = {name.strip().strip('"').lower() for name in start.split(max(",\t;", key=start.count))}
+    return bool(names & {*FILES, "recording"}) and bool(names & {*LABELS})
+
+
 def read(path: str) -> Table:
     """The rows of a table. Raises minast.Error for what is no table, and for columns that are missing or unclear."""
     try:
@@ -217,6 +228,7 @@ class Finder:
     def __init__(self, base: str, top: Folder | None = None):
         self.base, self.top = base, top
         self.elsewhere = []  # (as written, path) of files found by the end of their path, or their name, alone
+        self.guessed = {}  # as written: path, of files found by their name alone
 
     @cached_property
     def names(self) -> dict[str, list[str]]:
@@ -254,12 +266,15 @@ class Finder:
         for i in range(len(parts) - 2, -1, -1):  # several files have this name: their folders may tell
             if len(found) < 2:
                 break
-            end = "/".join([*parts[i:-1], ""]).lower()
-            fitting = [path for path in found if os.path.dirname(path).replace(os.sep, "/").lower().endswith(end[:-1])]
+            end = "/" + "/".join(parts[i:-1]).lower()
+            folders = {path: "/" + os.path.dirname(path).replace(os.sep, "/").lower() for path in found}
+            fitting = [path for path in found if folders[path].endswith(end)]
             found = fitting or found
         if len(found) > 1:
             raise Error(
                 f"{visible(file, 120)}: {len(found)} files have this name ({visible(found[0])}, {visible(found[1])}): "
                 "write their folders into the table as well."
             )
+        if found:
+            self.guessed[file] = found[0]
         return found[0] if found else None

@@ -36,7 +36,7 @@ class Journal:
     """
 
     def __init__(self, path: str, mode: str):
-        self.path, self.files, self._needed = path, [], True
+        self.path, self.files, self.settings, self._needed = path, [], {}, True
         self._places = {}  # of results: {number of the first recording: (begin and length of the line, recordings)}
         try:
             self._file = open(self.path, mode, buffering=0)  # noqa: SIM115  closed by __exit__
@@ -75,6 +75,7 @@ class Journal:
         if before is None:
             self._file.close()
             return None
+        self.settings = before
         if different := [name for name in settings if before.get(name) != settings[name]]:
             self._file.close()
             name = different[0]

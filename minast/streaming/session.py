@@ -18,6 +18,7 @@ from .inputs import recordings
 from .journal import ENDING, Journal
 from .pools import OneProcess, Processes
 from .progress import Progress
+from .remote import is_remote
 from .work import Common
 
 DAY = 86400.0  # s
@@ -96,7 +97,13 @@ def journal_of(
         files = recordings(args.paths, complaints)
         if check:
             check(files)
-        journal = Journal.begin(path, common, files)
+        relative = any(not is_remote(name) and not os.path.isabs(name) for name, _ in files)
+        return Journal.begin(path, common | ({"folder": os.getcwd()} if relative else {}), files)
+    if (folder := journal.settings.get("folder")) not in (None, os.getcwd()):
+        with journal:
+            raise Error(
+                f"{visible(path)} was begun in {visible(folder)}, from where its recordings are named: resume it there."
+            )
     return journal
 
 

@@ -85,16 +85,16 @@ def write_raven(out: str, results: Results, labels: list[str], rate: int) -> Non
 def write_audacity(out: str, results: Results, labels: list[str], rate: int) -> None:
     """Label tracks. For a single recording `out` is the file; else the folder for one with the name of each recording.
 
-    Recordings in which nothing was heard have none. Tracks lie in sub-folders as the recordings do below the folder
-    that they share.
+    Recordings in which nothing was heard have none, or an empty one in place of an earlier scan's. Tracks lie in
+    sub-folders as the recordings do below the folder that they share.
     """
     names = [name for name, _ in results]
     single = len(names) == 1 and not os.path.isdir(out)
     base = "" if single else common_folder({os.path.dirname(name) for name in names if not is_remote(name)})
     for name, result in results:
         lines = [f"{a:.6f}\t{b:.6f}\t{visible(labels[k])} {p}\n" for a, b, k, p in result.get("events", ())]
-        if lines or single:
-            path = out if single else os.path.join(out, _below(name, base) + ".txt")
+        path = out if single else os.path.join(out, _below(name, base) + ".txt")
+        if lines or single or os.path.exists(path):
             _folder(os.path.dirname(path))
             with atomic(path, "w", encoding="utf-8", errors="backslashreplace", newline="\n", sync=single) as f:
                 f.writelines(lines)

@@ -232,7 +232,7 @@ def each_run(plan: Plan, out: str, options: Namespace, state: dict) -> list[str]
         threads.set_count(plan.options["threads"])
     for at, (fold, seed) in enumerate(plan.runs, 1):
         folder, state["at"] = os.path.join(out, name_of(fold, seed)), at
-        if finished(folder, plan.options.get("epochs") or 0):
+        if finished(folder, plan.options.get("epochs") or 0, plan.options.get("patience")):
             state["done"] += 1
             continue
         print(f"\nrun {at} of {len(plan.runs)}: {words_of(fold, seed)}{left(plan, out, at)}", flush=True)
@@ -269,13 +269,19 @@ def beside(plan: Plan, options: Namespace) -> dict:
     return flags
 
 
-def finished(folder: str, epochs: int = 0) -> bool:
-    """Whether the run in a folder has done all its steps, at least so many epochs, and kept its result."""
+def finished(folder: str, epochs: int = 0, patience: int | None = None) -> bool:
+    """Whether the run in a folder has done all its steps, at least so many epochs, and kept its result.
+
+    patience: one that ended out of another patience is not finished.
+    """
     try:
         with open_checkpoint(os.path.join(folder, LAST)) as archive:
-            state = description(archive)["state"]
-        step, planned = state["counters"]["step"], state["settings"]["train"]["epochs"]
-        return planned >= epochs and Result.load(folder).step == step
+            about = description(archive)
+        step, settings = about["state"]["counters"]["step"], about["state"]["settings"]["train"]
+        early = len(about["history"]) < settings["epochs"]
+        if settings["epochs"] < epochs or (early and patience not in (None, settings["patience"])):
+            return False
+        return Result.load(folder).step == step
     except (Error, KeyError, TypeError):
         return False  # resuming it will say what is wrong
 

@@ -97,6 +97,15 @@ def test_usual_names_and_folders(tables):
     assert not data.skipped
 
 
+@pytest.mark.parametrize("name", ["Y-0hnDcWyZg_30_40.wav", "Y-0hnDcWyZg_000030.wav"])
+def test_a_cut_from_later_is_not_the_segment_from_0_s(tables, name):
+    """A start of 30 s is not one of 30 ms."""
+    make(tables, [f"x/{name}", "x/--PJHxphWEs.wav", "eval/-0RWZT-miFs_420.wav"])
+    data = open_dataset(f"audioset-full:{tables}", training=False)
+    assert not any("0hnDcWyZg" in clip.path for clip in data.clips)
+    assert any("begin elsewhere" in str(each) for each in data.skipped)
+
+
 @pytest.mark.parametrize(
     ("stem", "ytid", "start"),
     [

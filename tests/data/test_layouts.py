@@ -286,6 +286,76 @@ def test_a_table_beside_the_folder(tmp_path):
     assert data.labels == ["cat", "dog"] and len(data.of("test")) == 2
 
 
+def test_each_table_s_files_are_beside_it(tmp_path):
+    """Two tables, with paths from their own folders, in which the same names mean other recordings."""
+    make(tmp_path, [f"{split}/rec{i}.wav" for split in ("train", "test") for i in range(4)])
+    for split in ("train", "test"):
+        rows = [f"rec{i}.wav,{'cat' if i % 2 else 'dog'}\n" for i in range(4)]
+        (tmp_path / split / f"{split}.csv").write_text("file,labels\n" + "".join(rows))
+    data = open_dataset(str(tmp_path))
+    assert len(data.clips) == 8 and all(f"/{clip.split}/" in clip.path for clip in data.clips)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("file,labels\n0.wav,cat\n,dog\n", "labels.csv, line 3: the column 'file' is empty"),
+        ("file,labels\n0.wav,caf\xe9\n1.wav,dog\n", "labels.csv: this cannot be read as a CSV manifest"),
+        ("file,labels,verdict\n0.wav,cat,perhaps\n", "line 2: the verdict is 'perhaps'"),
+    ],
+)
+def test_a_damaged_table_of_a_folder_is_not_passed_over(tmp_path, text, words):
+    make(tmp_path, FLAT)
+    (tmp_path / "labels.csv").write_text(text, encoding="latin-1")
+    (tmp_path / "notes.csv").write_text("when,who\n1,\xe9\n", encoding="latin-1")  # of no clips
+    with pytest.raises(minast.Error, match=words):
+        open_dataset(str(tmp_path))
+
+
+def recorders(tmp_path, folders, rows):
+    """Recordings that are called by their times, and a table of them."""
+    make(tmp_path, [f"{folder}/{hour}.wav" for folder in folders for hour in range(3)])
+    (tmp_path / "m.csv").write_text("file,start,end,label\n" + "".join(rows))
+    return open_dataset(str(tmp_path / "m.csv"), training=False, skip_bad=True)
+
+
+@pytest.mark.parametrize("there", ["north", "northwest"])
+def test_a_missing_folder_is_not_replaced_by_another(tmp_path, there):
+    """Recorders name files by time: the same names are in all folders."""
+    rows = [
+        f"{folder}/{h}.wav,0,0.05,{label}\n" for folder, label in (("west", "dog"), (there, "cat")) for h in range(3)
+    ]
+    rows += [row.replace(",0,0.05", ",0.05,0.1") for row in rows if row.startswith(there)]
+    data = recorders(tmp_path, [there], rows)
+    assert len(data.clips) == 6 and {clip.labels for clip in data.clips} == {(data.labels.index("cat"),)}
+    assert len(data.bad) == 3 and "there is no file west/0.wav; the one of that name" in data.bad[0].reason
+    with pytest.raises(minast.Error, match=r"there is no file west/0\.wav"):
+        open_dataset(str(tmp_path / "m.csv"), training=False)
+
+
+def test_a_name_that_several_folders_have_costs_its_row_alone(tmp_path):
+    rows = ["west/0.wav,0,0.05,dog\n", "north/0.wav,0,0.05,cat\n", "south/1.wav,0,0.05,dog\n"]
+    data = recorders(tmp_path, ["north", "south"], rows)
+    assert len(data.clips) == 2 and "2 files have this name" in data.bad[0].reason
+
+
+def test_folders_are_compared_by_their_whole_names(tmp_path):
+    make(tmp_path, ["audio/dog/1.wav", "audio/hotdog/1.wav", "audio/cat/2.wav"])
+    (tmp_path / "m.csv").write_text("file,labels\nsounds/dog/1.wav,dog\nsounds/cat/2.wav,cat\n")
+    data = open_dataset(str(tmp_path / "m.csv"), training=False)
+    assert sorted(clip.path.removeprefix(str(tmp_path)) for clip in data.clips) == [
+        "/audio/cat/2.wav",
+        "/audio/dog/1.wav",
+    ]
+
+
+def test_a_label_that_is_written_twice_is_one_label(tmp_path):
+    make(tmp_path, FLAT)
+    rows = f"0.wav,dog;dog\n1.wav,cat\n2.wav,dog\n3.wav,{NFC};{NFD}\n"
+    (tmp_path / "m.csv").write_text("file,labels\n" + rows, encoding="utf-8")
+    assert not open_dataset(str(tmp_path / "m.csv"), training=False).multilabel
+
+
 def test_a_folder_that_looks_like_a_known_data_set(tmp_path):
     files = [f"00{k} - {name}/{fold}-{k}-A.ogg" for k, name in enumerate(("Dog", "Rain")) for fold in (1, 2)]
     data = open_dataset(str(make(tmp_path, files)))

@@ -126,6 +126,27 @@ def test_a_whole_file_is_never_apart_from_its_parts(recordings, tmp_path):
             assert len({clip.split for clip in clips if f"x{i}.wav" in clip.name}) == 1
 
 
+def test_parts_of_copies_are_never_apart(recordings):
+    """Other stretches of one recording, under two names; groups within a recording stay as they are given."""
+    (recordings / "copies").mkdir(exist_ok=True)
+    rows = []
+    for i in range(12):
+        for name in (f"y{i}.wav", f"copies/y{i}.wav"):
+            shutil.copy(recordings / "a.wav", recordings / name)
+            with open(recordings / name, "ab") as f:
+                f.write(bytes([100 + i]))
+        rows.append(f"y{i}.wav,0,1,dog\ncopies/y{i}.wav,4,5,cat\n")
+    path = write(recordings, "file,start,end,label\n" + "".join(rows))
+    for seed in range(4):
+        clips = open_dataset(path, seed).clips
+        assert len({*clips.splits.tolist()}) == 3
+        for i in range(12):
+            assert len({clip.split for clip in clips if f"y{i}.wav" in clip.name}) == 1
+    rows = [f"y0.wav,{i / 10:g},{(i + 1) / 10:g},{'dog' if i % 2 else 'cat'},speaker{i // 4}\n" for i in range(40)]
+    clips = open_dataset(write(recordings, "file,start,end,label,group\n" + "".join(rows))).clips
+    assert len({*clips.splits.tolist()}) == 3
+
+
 def test_other_times_are_other_data(recordings, monkeypatch):
     """Also by a hundredth of a second after an hour, and where no file is read for it."""
     texts = ("3000.01,3001", "3000.02,3001")

@@ -262,6 +262,21 @@ def open_dataset_clip(path):
     return Clip(str(path), (0,), path=str(path))
 
 
+def test_folds_of_many_clips_are_drawn_again_as_they_were(tmp_path, monkeypatch):
+    """Too many to be listened to for the folds; the training clips alone, for validation, would not be."""
+    for i in range(16):
+        saved(tmp_path / "ab"[i % 2] / f"{i}.wav", scene(i, 1.0))
+        if i < 8:
+            saved(tmp_path / "ab"[i % 2] / f"again {i}.mp3", scene(i, 1.0)[999:])
+    monkeypatch.setattr(near, "MOST", 20)  # of 24, of which 16 are trained on
+    for seed in range(4):
+        drawn = {"fold": 1, "folds": 3, "validation": 0.2}
+        first = open_dataset(str(tmp_path), seed, alike=True, **drawn)
+        again = open_dataset(str(tmp_path), seed, alike=first.alike, **drawn)
+        assert np.array_equal(again.clips.folds, first.clips.folds)
+        assert np.array_equal(again.clips.splits, first.clips.splits)
+
+
 def test_what_train_does_with_many_clips(tmp_path, monkeypatch):
     make(tmp_path, [f"{k}/{i}.wav" for k in "ab" for i in range(6)])
     monkeypatch.setattr(near, "MOST", 11)

@@ -1,11 +1,13 @@
 """The journal of an archive, and tables of recordings from several drives."""
 
 import os
+from types import SimpleNamespace
 
 import pytest
 
+from minast.errors import Error
 from minast.storage import files
-from minast.streaming import tables
+from minast.streaming import archive, session, tables
 from minast.streaming.journal import Journal
 
 FILES = [("a.wav", 10), ("b.wav", 20)]
@@ -44,6 +46,97 @@ def test_a_journal_of_work_that_is_not_finished_stays(tmp_path):
     with Journal.resume(path, {"hop": 1}) as journal:
         assert [unit.first for unit in journal.left()] == [1]
     assert os.path.exists(path)
+
+
+def test_work_that_was_begun_elsewhere_is_not_gone_on_with_here(tmp_path, monkeypatch):
+    """Where recordings have relative names, which mean others in another folder."""
+    for card in "ab":
+        (tmp_path / card / "rec").mkdir(parents=True)
+        (tmp_path / card / "rec" / "1.wav").write_bytes(b"x")
+    args = SimpleNamespace(paths=["rec"], out=str(tmp_path / "e.csv"), resume=False)
+    monkeypatch.chdir(tmp_path / "a")
+    with session.journal_of(args, {"hop": 1}, "a scan", print) as journal:
+        journal.add(0, [{"error": "x"}])
+    args.resume = True
+    with session.journal_of(args, {"hop": 1}, "a scan", print) as journal:
+        assert len(journal.files) == 1
+    monkeypatch.chdir(tmp_path / "b")
+    with pytest.raises(
+        Error, match=r"e\.csv\.part was begun in .*a, from where its recordings are named: resume it there"
+    ):
+        session.journal_of(args, {"hop": 1}, "a scan", print)
+    args = SimpleNamespace(paths=[str(tmp_path / "a" / "rec")], out=str(tmp_path / "f.csv"), resume=False)
+    with session.journal_of(args, {"hop": 1}, "a scan", print) as journal:
+        journal.add(0, [{"error": "x"}])
+    monkeypatch.chdir(tmp_path / "a")
+    args.resume = True
+    with session.journal_of(args, {"hop": 1}, "a scan", print):  # absolute names mean the same everywhere
+        pass
+
+
+class Reads:
+    """A pool of one that says whether a recording's file is there."""
+
+    room = 1
+
+    def __init__(self, fails=()):
+        self.fails = fails
+
+    def submit(self, unit):
+        self.unit = unit
+
+    def finished(self):
+        found = [
+            {"seconds": 1.0} if os.path.exists(name) and name not in self.fails else {"error": "no"}
+            for name in self.unit.files
+        ]
+        return self.unit, found
+
+
+@pytest.mark.parametrize(("files", "kept"), [(30, 9), (5, 9 + 5)], ids=["a drive", "a folder"])
+def test_a_drive_that_is_away_costs_nothing(tmp_path, files, kept):
+    """What comes after it was gone is not done, and can be resumed; a small folder at the end was deleted."""
+    for folder, count in (("here", 9), ("away", files)):
+        (tmp_path / folder).mkdir()
+        for i in range(count):
+            (tmp_path / folder / f"{i:02}.wav").write_bytes(b"x")
+    names = sorted(map(str, tmp_path.glob("here/*"))) + sorted(map(str, tmp_path.glob("away/*")))
+    (tmp_path / "away").rename(tmp_path / "elsewhere")
+    path = str(tmp_path / "out.part")
+    with Journal.begin(path, {}, [(name, 2**30) for name in names]) as journal:
+        if files > archive.FEW:
+            with pytest.raises(Error, match="30 recordings are not there any more, nor are their folders"):
+                archive.work(Reads(), journal, journal.left(), lambda *_: None)
+        else:
+            archive.work(Reads(), journal, journal.left(), lambda *_: None)
+        assert sum(1 for _ in journal) == kept
+    (tmp_path / "elsewhere").rename(tmp_path / "away")
+    if files > archive.FEW:
+        with Journal.resume(path, {}) as journal:
+            archive.work(Reads(), journal, journal.left(), lambda *_: None)
+            assert sum("seconds" in result for _, result in journal) == 39
+
+
+def test_a_folder_that_is_gone_in_the_middle_is_an_error_of_its_recordings(tmp_path):
+    names = [str(tmp_path / "gone" / f"{i}.wav") for i in range(20)]
+    (tmp_path / "z.wav").write_bytes(b"x")
+    with Journal.begin(
+        str(tmp_path / "out.part"), {}, [(n, 2**30) for n in [*names, str(tmp_path / "z.wav")]]
+    ) as journal:
+        archive.work(Reads(), journal, journal.left(), lambda *_: None)
+        assert [("error" in result) for _, result in journal] == [True] * 20 + [False]
+
+
+def test_an_earlier_track_of_a_recording_without_events_is_emptied(tmp_path):
+    names = [str(tmp_path / f"{i}.wav") for i in range(3)]
+    heard = {"seconds": 2.0, "events": [[0.0, 1.0, 0, 0.9]]}
+    out = str(tmp_path / "tracks")
+    tables.write_audacity(out, [(name, heard) for name in names[:2]], ["dog"], 16000)
+    tables.write_audacity(
+        out, [(names[0], heard), (names[1], {"seconds": 2.0, "events": []}), (names[2], {})], ["dog"], 16000
+    )
+    assert sorted(os.listdir(out)) == ["0.wav.txt", "1.wav.txt"]
+    assert (tmp_path / "tracks" / "1.wav.txt").read_text() == "" != (tmp_path / "tracks" / "0.wav.txt").read_text()
 
 
 def test_recordings_of_several_drives_have_places_of_their_own(monkeypatch):

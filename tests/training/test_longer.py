@@ -103,6 +103,21 @@ def test_out_of_patience_and_more_of_it(splits, tmp_path, command, accuracies):
     assert status == 0 and len(minast.load(tmp_path / "run" / "last.npz")[1].history) == 4
 
 
+def test_more_patience_for_many_runs(splits, tmp_path, command, accuracies):
+    """Those that had stopped out of the old one go on; those that have done all epochs stay."""
+    accuracies(0.9, 0.5, 0.4, 0.95)
+    flags = ["--epochs", "4", "--patience", "1", "--seeds", "2", *SHORT]
+    assert command("train", splits, "--out", tmp_path / "x", *flags)[0] == 0
+    done = [minast.load(tmp_path / "x" / f"seed{k}" / "last.npz")[1].history for k in (0, 1)]
+    assert [len(each) for each in done] == [2, 2]
+    assert command("train", "--resume", tmp_path / "x", "--patience", "0")[0] == 0
+    done = [minast.load(tmp_path / "x" / f"seed{k}" / "last.npz")[1].history for k in (0, 1)]
+    assert [len(each) for each in done] == [4, 4]
+    before = [(tmp_path / "x" / f"seed{k}" / "last.npz").stat().st_mtime_ns for k in (0, 1)]
+    assert command("train", "--resume", tmp_path / "x")[0] == 0
+    assert before == [(tmp_path / "x" / f"seed{k}" / "last.npz").stat().st_mtime_ns for k in (0, 1)]
+
+
 def test_patience_needs_a_validation_split(tones, tmp_path, command):
     manifest = ["file,labels,split"]
     for path in sorted(tones.rglob("*.wav")):
