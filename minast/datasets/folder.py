@@ -24,10 +24,11 @@ def read(folder: str, seed: int = 0) -> Dataset:
     try:
         layout = understand(top)
     except NoClasses as error:
-        if found := from_table(top):
+        found, damaged = from_table(top)
+        if found:
             return found
-        raise Error(str(error)) from None
-    if len({part.label for part in layout.parts}) < 2 and (found := from_table(top)):
+        raise damaged or Error(str(error)) from None
+    if len({part.label for part in layout.parts}) < 2 and (found := from_table(top)[0]):
         return found
     return from_layout(top, layout)
 
@@ -56,15 +57,25 @@ def from_layout(top: Folder, layout: Layout) -> Dataset:
     )
 
 
-def from_table(top: Folder) -> Dataset | None:
+def from_table(top: Folder) -> tuple[Dataset | None, Error | None]:
     """The clips of the one table that names files of this folder, or of one table per split; None if there is none.
 
-    A table may lie in the folder, one or two levels below, or beside it. Raises minast.Error if several do.
+    A table may lie in the folder, one or two levels below, or beside it. -> the clips; if there are none, what is wrong
+    with a table in the folder. Raises minast.Error if several name its files, and for a split that is damaged.
     """
-    found = [each for path in _tables(top) if (each := _usable(path, top))]
+    found, damaged = [], {}
+    for path in _tables(top):
+        try:
+            if each := _usable(path, top):
+                found.append(each)
+        except Error as error:
+            if os.path.abspath(path).startswith(os.path.join(os.path.abspath(top.path), "")):  # else it may be others'
+                damaged[path] = error
     if not found:
-        return None
-    splits = [split_of(os.path.splitext(os.path.basename(each.path))[0]) for each, _ in found]
+        return None, next(iter(damaged.values()), None)
+    if missing := [error for path, error in damaged.items() if split_of(_stem(path))]:
+        raise missing[0]
+    splits = [split_of(_stem(each.path)) for each, _ in found]
     if len(found) == 1:
         splits = [""]
     elif "train" not in splits or len(set(splits)) < len(splits) or None in splits:
@@ -78,7 +89,12 @@ def from_table(top: Folder) -> Dataset | None:
     rest = [path for path in top.all("sounds") if os.path.realpath(path) not in used]
     skipped = (Skipped("audio files that the table does not name", within(top.path, rest)),) if rest else ()
     read_from = f"the labels are read from {named([each.path for each, _ in found])}"
-    return replace(data, notes=(read_from, *data.notes), skipped=skipped)
+    unread = [f"not used is {str(error).rstrip('.')}" for error in damaged.values()]
+    return replace(data, notes=(read_from, *unread, *data.notes), skipped=skipped), None
+
+
+def _stem(path):
+    return os.path.splitext(os.path.basename(path))[0]
 
 
 def _tables(top):
@@ -96,8 +112,11 @@ def _usable(path, top):
     """(table, finder) if the table names files of this folder, else None. Raises minast.Error for a damaged one."""
     if not table.names_clips(path):
         return None
-    found, finder = table.read(path), table.Finder(os.path.dirname(os.path.abspath(path)), top)
-    some = []
+    try:
+        found = table.read(path)
+    except table.NoRows:
+        return None
+    some, finder = [], table.Finder(os.path.dirname(os.path.abspath(path)), top)
     for row in found.rows[:50]:
         try:
             some.append(finder(row.file))

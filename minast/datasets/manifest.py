@@ -109,7 +109,7 @@ def _labels(tables):
 
 
 def _not_guessed_wrongly(tables, clips, files, origins, labels, bad):
-    """Which clips stay: not those of a file that was found by its name alone, and is another row's.   -> (n,) bool
+    """Which clips stay: not those of a file that is not where they say, and is another row's.   -> (n,) bool
 
     Recorders that name files by time give the same names in many folders; where one folder is missing, its rows must
     not become clips of another. files (n,): hashes of the clips' real paths. bad: gets what is left out.
@@ -125,11 +125,12 @@ def _not_guessed_wrongly(tables, clips, files, origins, labels, bad):
     for i, (_, row) in shared.items():
         written.setdefault(int(files[i]), set()).add(row.file)
     for i, ((each, _, finder), row) in shared.items():
-        if row.file in finder.guessed and len(written[int(files[i])]) > 1:
+        others = written[int(files[i])]
+        if row.file in finder.guessed and not all(table.same_place(row.file, other) for other in others):
             kept[i] = False
             sentence = (
                 f"{table.place(each.path, row.line)}: there is no file {visible(row.file, 120)}; the one of that name, "
-                f"{visible(clips.path(i), 120)}, is another row's."
+                f"{visible(clips.path(i), 120)}, is another row's too."
             )
             bad.append(Bad(row.file, tuple(labels[k] for k in clips[i].labels), sentence))
     return kept

@@ -46,13 +46,30 @@ class Table:
     notes: list[str] = field(default_factory=list)
 
 
+def same_place(a: str, b: str) -> bool:
+    """Whether two spellings of a path in a table may mean one file: one is the other, or its end."""
+    a, b = sorted((_plain(a), _plain(b)), key=len)
+    return b.endswith(a)
+
+
+def _plain(file):
+    """A path with "/" before each part, as systems that know no case and one kind of slash compare it."""
+    parts = ntpath.splitdrive(file)[1].replace("\\", "/").split("/")
+    return unicodedata.normalize("NFC", "".join(f"/{part}" for part in parts if part not in ("", "."))).lower()
+
+
+class NoRows(Error):
+    """A table without a row that names a clip."""
+
+
 def names_clips(path: str) -> bool:
     """Whether the first line of a file has columns for files and labels, whatever is wrong with the rest."""
     try:
         with open(path, newline="", encoding="latin-1") as f:
-            start = f.read(4096).removeprefix("\xef\xbb\xbf").partition("\n")[0]
+            start = f.read(4096).removeprefix("\xef\xbb\xbf").splitlines()
     except OSError:
         return False
+    start = start[0] if start else ""
     names = {name.strip().strip('"').lower() for name in start.split(max(",\t;", key=start.count))}
     return bool(names & {*FILES, "recording"}) and bool(names & {*LABELS})
 
@@ -90,11 +107,11 @@ def read(path: str) -> Table:
     except OSError as error:
         raise Error(f"{visible(path)}: this cannot be read: {error.strerror or error}.") from None
     if not rows and wrong:
-        raise Error(all_wrong(path, wrong))
+        raise NoRows(all_wrong(path, wrong))
     if wrong:
         notes.append(left_out(wrong))
     if not rows:
-        raise Error(f"{visible(path)}: the manifest names no files.")
+        raise NoRows(f"{visible(path)}: the manifest names no files.")
     labels = [row.labels for row in rows.kinds()]
     if any("," in name for own in labels for name in own) and not any(len(own) > 1 for own in labels):
         notes.append("some labels contain commas, which are part of the name: several labels are written a;b")
@@ -116,7 +133,7 @@ def _columns(path, names):
     kinds = (("file", files, True), ("labels", LABELS, True), ("split", SPLITS, False), ("fold", FOLDS, False))
     for kind, known, needed in kinds:
         found = [name for name in known if name in names]
-        if kind == "labels" and "label" in found and all(name in names for name in PART):
+        if kind == "labels" and found[0:1] == ["label"] and _own(names, columns):
             found = ["label"]  # as scan writes events
         if found[:1] != [kind] and len(found) > 1:  # minast's own name comes first
             raise Error(
@@ -228,7 +245,7 @@ class Finder:
     def __init__(self, base: str, top: Folder | None = None):
         self.base, self.top = base, top
         self.elsewhere = []  # (as written, path) of files found by the end of their path, or their name, alone
-        self.guessed = {}  # as written: path, of files found by their name alone
+        self.guessed = set()  # those that are not where the table says, as they are written
 
     @cached_property
     def names(self) -> dict[str, list[str]]:
@@ -244,6 +261,7 @@ class Finder:
         found = self._moved(file)
         if found:
             self.elsewhere.append((file, found))
+            self.guessed.add(file)
         return found
 
     def _here(self, file):
@@ -275,6 +293,4 @@ class Finder:
                 f"{visible(file, 120)}: {len(found)} files have this name ({visible(found[0])}, {visible(found[1])}): "
                 "write their folders into the table as well."
             )
-        if found:
-            self.guessed[file] = found[0]
         return found[0] if found else None

@@ -23,12 +23,14 @@ def work(pool, journal: Journal, left: list[Unit], progress: Callable[[Unit, lis
     at the end, each on its own while nothing else is, and one whose workers die even then gets an error as its result.
     Raises minast.Error for what concerns all units; the journal then has all that was done.
     """
-    todo, suspects, deaths, running, alone, lost = deque(left), deque(), Counter(), 0, False, []
+    todo, suspects, deaths, running, alone = deque(left), deque(), Counter(), 0, False
+    away, turn, submitted = Away(journal, progress), 0, {}
     while todo or running or suspects:
         if not todo and not running:
             todo.append(suspects.popleft())
             deaths, alone = Counter(), True
         while todo and running < pool.room:
+            turn, submitted[todo[0]] = turn + 1, turn
             pool.submit(todo.popleft())
             running += 1
         unit, results = pool.finished()
@@ -42,24 +44,53 @@ def work(pool, journal: Journal, left: list[Unit], progress: Callable[[Unit, lis
                 suspects.extend(Unit(unit.first + i, (name,)) for i, name in enumerate(unit.files))
                 continue
             results = [{"error": f"whatever read it was killed, {deaths[unit]} times."}]
-        lost.append((unit, results))
+        away.add(unit, results, submitted.pop(unit), turn)
+    away.end()
+
+
+class Away:
+    """Results of units some of whose recordings are gone, with their folders: perhaps a drive is away for a moment.
+
+    They wait. What is begun later and is read says that it was no drive: then they are results like others. At the end
+    they are left out of the journal, so that --resume does them again, unless they are FEW.
+    """
+
+    def __init__(self, journal: Journal, progress: Callable[[Unit, list[dict]], object]):
+        self.journal, self.progress, self.waiting, self.since = journal, progress, [], 0
+
+    def add(self, unit: Unit, results: list[dict], turn: int, now: int) -> None:
+        """turn, now: the numbers of this unit and of the next one, in the order in which they are begun."""
         if gone(unit, results):
-            continue  # a drive that is away? If something comes after, it is there
-        for done in lost:
-            journal.add(done[0].first, done[1])
-            progress(*done)
-        lost = []
-    if (count := sum(len(unit.files) for unit, _ in lost)) > FEW:
-        raise Error(
-            f"{count} recordings are not there any more, nor are their folders, such as "
-            f"{visible(lost[0][0].files[0])}: is the drive there? What was done is kept, and --resume goes on."
-        )
-    for unit, results in lost:
-        journal.add(unit.first, results)
-        progress(unit, results)
+            self.waiting.append((unit, results))
+            self.since = now
+            return
+        if turn >= self.since and any("error" not in each for each in results):
+            self._keep_all()
+        self._keep(unit, results)
+
+    def end(self) -> None:
+        """Raises minast.Error if more than FEW recordings are gone."""
+        pairs = [pair for unit, results in self.waiting for pair in zip(unit.files, results, strict=True)]
+        lost = [name for name, result in pairs if "error" in result]
+        if len(lost) > FEW:
+            raise Error(
+                f"{len(lost)} recordings are not there any more, nor are their folders, such as {visible(lost[0])}: "
+                "is the drive there? --resume goes on with them. If they were deleted, make an empty folder in that place, "
+                "and they are listed as skipped."
+            )
+        self._keep_all()
+
+    def _keep_all(self):
+        for unit, results in self.waiting:
+            self._keep(unit, results)
+        self.waiting = []
+
+    def _keep(self, unit, results):
+        self.journal.add(unit.first, results)
+        self.progress(unit, results)
 
 
 def gone(unit: Unit, results: list[dict]) -> bool:
-    """Whether none of a unit's recordings could be read, and their folders are not there any more."""
-    folders = {None if is_remote(name) else os.path.dirname(name) or "." for name in unit.files}
-    return all("error" in each for each in results) and not any(each is None or os.path.isdir(each) for each in folders)
+    """Whether some recording of a unit could not be read, and its folder is not there any more."""
+    names = [name for name, each in zip(unit.files, results, strict=True) if "error" in each and not is_remote(name)]
+    return any(not os.path.isdir(os.path.dirname(name) or ".") for name in names)

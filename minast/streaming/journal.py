@@ -122,6 +122,10 @@ class Journal:
         """All is written: the journal is not needed any more, and is removed at the end of the block."""
         self._needed = False
 
+    def close(self) -> None:
+        """Leave the file as it is."""
+        self._file.close()
+
     def __enter__(self) -> "Journal":
         return self
 

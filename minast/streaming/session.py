@@ -99,12 +99,22 @@ def journal_of(
             check(files)
         relative = any(not is_remote(name) and not os.path.isabs(name) for name, _ in files)
         return Journal.begin(path, common | ({"folder": os.getcwd()} if relative else {}), files)
-    if (folder := journal.settings.get("folder")) not in (None, os.getcwd()):
-        with journal:
-            raise Error(
-                f"{visible(path)} was begun in {visible(folder)}, from where its recordings are named: resume it there."
-            )
+    folder = journal.settings.get("folder")
+    if folder is not None and not _here(folder, journal.files):
+        journal.close()
+        raise Error(
+            f"{visible(path)} was begun in {visible(folder)}, from where its recordings are named: resume it there."
+        )
     return journal
+
+
+def _here(folder: str, files: Sequence[tuple[str, int]]) -> bool:
+    """Whether relative names mean what they meant in a folder: it is this one, or has moved, and the files are here."""
+    with contextlib.suppress(OSError):
+        return os.path.samefile(folder, os.curdir)
+    with contextlib.suppress(OSError):
+        return all(os.path.getsize(name) == size for name, size in files[:100] if not is_remote(name))
+    return False
 
 
 def size_of(journal: Journal) -> str:

@@ -94,7 +94,7 @@ def write_audacity(out: str, results: Results, labels: list[str], rate: int) -> 
     for name, result in results:
         lines = [f"{a:.6f}\t{b:.6f}\t{visible(labels[k])} {p}\n" for a, b, k, p in result.get("events", ())]
         path = out if single else os.path.join(out, _below(name, base) + ".txt")
-        if lines or single or os.path.exists(path):
+        if lines or single or ("error" not in result and os.path.exists(path)):
             _folder(os.path.dirname(path))
             with atomic(path, "w", encoding="utf-8", errors="backslashreplace", newline="\n", sync=single) as f:
                 f.writelines(lines)

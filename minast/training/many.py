@@ -198,7 +198,8 @@ def changed(plan: Plan, options: Namespace) -> Plan:
     """The plan with what was given beside --resume: where the data are now, more epochs."""
     given = {name: getattr(options, name) for name in KEPT}
     new = {name: value for name, value in given.items() if value is not None and value is not False}
-    if (before := plan.options.get("epochs") or 0) > new.get("epochs", before):
+    before = plan.options.get("epochs") or plan.fitted.get("epochs") or 0
+    if new.get("epochs", before) < before:
         raise Error(
             f"--epochs is {new['epochs']}: {options.resume} is of runs of {before} epochs, which can only become more."
         )
@@ -228,13 +229,13 @@ def each_run(plan: Plan, out: str, options: Namespace, state: dict) -> list[str]
     state: gets the number of the run in progress, "at", and how many are "done", for `stopped`.
     """
     failed = []
-    if options.threads is None and plan.options.get("threads"):
-        threads.set_count(plan.options["threads"])
     for at, (fold, seed) in enumerate(plan.runs, 1):
         folder, state["at"] = os.path.join(out, name_of(fold, seed)), at
         if finished(folder, plan.options.get("epochs") or 0, plan.options.get("patience")):
             state["done"] += 1
             continue
+        if plan.options.get("threads"):
+            threads.set_count(plan.options["threads"])
         print(f"\nrun {at} of {len(plan.runs)}: {words_of(fold, seed)}{left(plan, out, at)}", flush=True)
         flags = plan.flags(folder, fold, seed)
         if os.path.exists(os.path.join(folder, LAST)):
@@ -261,7 +262,7 @@ def beside(plan: Plan, options: Namespace) -> dict:
     What an earlier --resume has changed is in the plan, and runs that it did not come to do not know it yet.
     """
     flags = {name: getattr(options, name) for name in ALLOWED}
-    flags |= {name: plan.options[name] for name in KEPT if name in plan.options and name not in ("backend", "threads")}
+    flags |= {name: plan.options[name] for name in KEPT if name in plan.options}
     if plan.moved:
         flags["data"] = located(plan.data, plan.folder)
         if folder := plan.options.get("background_dir"):
@@ -272,14 +273,15 @@ def beside(plan: Plan, options: Namespace) -> dict:
 def finished(folder: str, epochs: int = 0, patience: int | None = None) -> bool:
     """Whether the run in a folder has done all its steps, at least so many epochs, and kept its result.
 
-    patience: one that ended out of another patience is not finished.
+    patience: one that ended out of a smaller one is not finished; 0: without end.
     """
     try:
         with open_checkpoint(os.path.join(folder, LAST)) as archive:
             about = description(archive)
         step, settings = about["state"]["counters"]["step"], about["state"]["settings"]["train"]
         early = len(about["history"]) < settings["epochs"]
-        if settings["epochs"] < epochs or (early and patience not in (None, settings["patience"])):
+        more = patience == 0 or (patience or 0) > settings["patience"]
+        if settings["epochs"] < epochs or (early and more):
             return False
         return Result.load(folder).step == step
     except (Error, KeyError, TypeError):

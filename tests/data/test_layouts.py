@@ -333,6 +333,54 @@ def test_a_missing_folder_is_not_replaced_by_another(tmp_path, there):
         open_dataset(str(tmp_path / "m.csv"), training=False)
 
 
+def test_a_table_in_the_folder_that_is_left_does_not_name_the_other_s(tmp_path):
+    make(tmp_path / "north", [f"{hour}.wav" for hour in range(3)])
+    rows = "".join(f"{folder}/{h}.wav,0,0.05,{folder}\n" for folder in ("west", "north") for h in range(3))
+    (tmp_path / "north" / "m.csv").write_text(
+        "file,start,end,label\n" + rows.replace("north/0.wav,0,0.05", "north/0.wav,0.05,0.1")
+    )
+    data = open_dataset(str(tmp_path / "north" / "m.csv"), training=False, skip_bad=True)
+    assert not len(data.clips) and len(data.bad) == 6  # whose they are cannot be told
+
+
+def test_spellings_of_one_path_are_one_file(tmp_path):
+    make(tmp_path, ["audio/siteA/1.wav", "audio/siteA/2.wav"])
+    rows = "recordings/siteA/1.wav,0,0.05,dog\n/archive/recordings/siteA/1.wav,0.05,0.1,cat\n"
+    rows += r".\siteA\2.wav,0,0.05,dog" + "\n" + "siteA/2.wav,0.05,0.1,cat\n"
+    (tmp_path / "m.csv").write_text("file,start,end,label\n" + rows)
+    data = open_dataset(str(tmp_path / "m.csv"), training=False)
+    assert len(data.clips) == 4 and not data.bad
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "events.csv: file,start,end,label,score\n",  # a scan that heard nothing
+        "page/labels.csv: file,start,end,label,verdict\n0.wav,0,1,cat,wrong\n",
+        "old/clips.csv: file,label,class\n0.wav,a,b\n",
+    ],
+)
+def test_other_tables_do_not_spoil_a_folder(tmp_path, other):
+    make(tmp_path, [*FLAT, "labels.csv: file,labels,split\n" + ROWS])
+    name, text = other.split(": ")
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text(text)
+    assert len(open_dataset(str(tmp_path)).clips) == 4
+
+
+def test_a_damaged_split_is_not_passed_over(tmp_path):
+    make(
+        tmp_path, [*FLAT, "train.csv: file,labels\n0.wav,cat\n1.wav,dog\n", "test.csv: file,labels\n2.wav,cat\n,dog\n"]
+    )
+    with pytest.raises(minast.Error, match=r"test\.csv, line 3: the column 'file' is empty"):
+        open_dataset(str(tmp_path))
+
+
+def test_labels_come_before_label(tmp_path):
+    make(tmp_path, [*FLAT, "m.csv: file,start,end,labels,label\n0.wav,0,0.05,a;b,c\n1.wav,0,0.05,b,c\n"])
+    assert open_dataset(str(tmp_path / "m.csv"), training=False).labels == ["a", "b"]
+
+
 def test_a_name_that_several_folders_have_costs_its_row_alone(tmp_path):
     rows = ["west/0.wav,0,0.05,dog\n", "north/0.wav,0,0.05,cat\n", "south/1.wav,0,0.05,dog\n"]
     data = recorders(tmp_path, ["north", "south"], rows)

@@ -1,6 +1,7 @@
 """The journal of an archive, and tables of recordings from several drives."""
 
 import os
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -65,6 +66,13 @@ def test_work_that_was_begun_elsewhere_is_not_gone_on_with_here(tmp_path, monkey
         Error, match=r"e\.csv\.part was begun in .*a, from where its recordings are named: resume it there"
     ):
         session.journal_of(args, {"hop": 1}, "a scan", print)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a").rename(tmp_path / "moved")
+    monkeypatch.chdir(tmp_path / "moved")
+    with session.journal_of(args, {"hop": 1}, "a scan", print):  # the folder was moved, with all that is in it
+        pass
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "moved").rename(tmp_path / "a")
     args = SimpleNamespace(paths=[str(tmp_path / "a" / "rec")], out=str(tmp_path / "f.csv"), resume=False)
     with session.journal_of(args, {"hop": 1}, "a scan", print) as journal:
         journal.add(0, [{"error": "x"}])
@@ -117,6 +125,42 @@ def test_a_drive_that_is_away_costs_nothing(tmp_path, files, kept):
             assert sum("seconds" in result for _, result in journal) == 39
 
 
+def test_a_drive_that_goes_while_a_unit_is_read(tmp_path):
+    """What one of several workers had begun before is no sign that the drive is back; good results wait, too."""
+    (tmp_path / "away").mkdir()
+    names = [str(tmp_path / "away" / f"{i:02}.wav") for i in range(96)]
+    for name in names:
+        Path(name).write_bytes(b"x")
+
+    class Two(Reads):
+        """Two workers; the first unit comes last. The drive goes within the second one."""
+
+        room, units = 2, []
+
+        def submit(self, unit):
+            self.units.append(unit)
+
+        def finished(self):
+            unit = self.units.pop(1 if len(self.units) > 1 else 0)
+            if unit.first == 0:
+                return unit, [{"seconds": 1.0}] * 32
+            if (tmp_path / "away").exists():
+                (tmp_path / "away").rename(tmp_path / "elsewhere")
+                return unit, [{"seconds": 1.0}] * 16 + [{"error": "no"}] * 16
+            return unit, [{"error": "no"}] * 32
+
+    path = str(tmp_path / "out.part")
+    with Journal.begin(path, {}, [(name, 1) for name in names]) as journal:
+        assert [len(unit.files) for unit in journal.left()] == [32, 32, 32]
+        with pytest.raises(Error, match="48 recordings are not there any more"):
+            archive.work(Two(), journal, journal.left(), lambda *_: None)
+        assert [("error" in result) for _, result in journal] == [False] * 32
+    (tmp_path / "elsewhere").rename(tmp_path / "away")
+    with Journal.resume(path, {}) as journal:
+        archive.work(Reads(), journal, journal.left(), lambda *_: None)
+        assert [("error" in result) for _, result in journal] == [False] * 96
+
+
 def test_a_folder_that_is_gone_in_the_middle_is_an_error_of_its_recordings(tmp_path):
     names = [str(tmp_path / "gone" / f"{i}.wav") for i in range(20)]
     (tmp_path / "z.wav").write_bytes(b"x")
@@ -136,6 +180,9 @@ def test_an_earlier_track_of_a_recording_without_events_is_emptied(tmp_path):
         out, [(names[0], heard), (names[1], {"seconds": 2.0, "events": []}), (names[2], {})], ["dog"], 16000
     )
     assert sorted(os.listdir(out)) == ["0.wav.txt", "1.wav.txt"]
+    tables.write_audacity(out, [(names[0], {"error": "it is damaged"}), (names[1], heard)], ["dog"], 16000)
+    assert (tmp_path / "tracks" / "0.wav.txt").read_text()  # of what cannot be read, it stays
+    tables.write_audacity(out, [(names[0], heard), (names[1], {"events": []})], ["dog"], 16000)
     assert (tmp_path / "tracks" / "1.wav.txt").read_text() == "" != (tmp_path / "tracks" / "0.wav.txt").read_text()
 
 
