@@ -74,9 +74,9 @@ class Away:
         lost = [name for name, result in pairs if "error" in result]
         if len(lost) > FEW:
             raise Error(
-                f"{len(lost)} recordings are not there any more, nor are their folders, such as {visible(lost[0])}: "
-                "is the drive there? --resume goes on with them. If they were deleted, make an empty folder in that place, "
-                "and they are listed as skipped."
+                f"{len(lost)} recordings are not there any more, nor are their folders, such as {visible(lost[0])}: is "
+                "the drive there? --resume goes on with them. If they were deleted, make an empty folder in that "
+                "place, and they are listed as skipped."
             )
         self._keep_all()
 
