@@ -27,9 +27,13 @@ def read(folder: str, seed: int = 0) -> Dataset:
         found, damaged = from_table(top)
         if found:
             return found
-        raise damaged or Error(str(error)) from None
-    if len({part.label for part in layout.parts}) < 2 and (found := from_table(top)[0]):
-        return found
+        raise next(iter(damaged.values()), Error(str(error))) from None
+    if len({part.label for part in layout.parts}) < 2:
+        found, damaged = from_table(top)
+        if found:
+            return found
+        if wrong := [error for path, error in damaged.items() if _inside(path, top)]:
+            raise wrong[0]
     return from_layout(top, layout)
 
 
@@ -57,11 +61,11 @@ def from_layout(top: Folder, layout: Layout) -> Dataset:
     )
 
 
-def from_table(top: Folder) -> tuple[Dataset | None, Error | None]:
+def from_table(top: Folder) -> tuple[Dataset | None, dict[str, Error]]:
     """The clips of the one table that names files of this folder, or of one table per split; None if there is none.
 
-    A table may lie in the folder, one or two levels below, or beside it. -> the clips; if there are none, what is wrong
-    with a table in the folder. Raises minast.Error if several name its files, and for a split that is damaged.
+    A table may lie in the folder, one or two levels below, or beside it. -> the clips, {path: what is wrong with a
+    table}. Raises minast.Error if several name its files, and for a split that is damaged.
     """
     found, damaged = [], {}
     for path in _tables(top):
@@ -69,10 +73,10 @@ def from_table(top: Folder) -> tuple[Dataset | None, Error | None]:
             if each := _usable(path, top):
                 found.append(each)
         except Error as error:
-            if os.path.abspath(path).startswith(os.path.join(os.path.abspath(top.path), "")):  # else it may be others'
-                damaged[path] = error
+            damaged[path] = error
     if not found:
-        return None, next(iter(damaged.values()), None)
+        return None, damaged
+    damaged = {path: error for path, error in damaged.items() if not isinstance(error, table.NoRows)}
     if missing := [error for path, error in damaged.items() if split_of(_stem(path))]:
         raise missing[0]
     splits = [split_of(_stem(each.path)) for each, _ in found]
@@ -90,7 +94,11 @@ def from_table(top: Folder) -> tuple[Dataset | None, Error | None]:
     skipped = (Skipped("audio files that the table does not name", within(top.path, rest)),) if rest else ()
     read_from = f"the labels are read from {named([each.path for each, _ in found])}"
     unread = [f"not used is {str(error).rstrip('.')}" for error in damaged.values()]
-    return replace(data, notes=(read_from, *unread, *data.notes), skipped=skipped), None
+    return replace(data, notes=(read_from, *unread, *data.notes), skipped=skipped), damaged
+
+
+def _inside(path, top):
+    return os.path.abspath(path).startswith(os.path.join(os.path.abspath(top.path), ""))
 
 
 def _stem(path):
@@ -112,10 +120,7 @@ def _usable(path, top):
     """(table, finder) if the table names files of this folder, else None. Raises minast.Error for a damaged one."""
     if not table.names_clips(path):
         return None
-    try:
-        found = table.read(path)
-    except table.NoRows:
-        return None
+    found = table.read(path)
     some, finder = [], table.Finder(os.path.dirname(os.path.abspath(path)), top)
     for row in found.rows[:50]:
         try:

@@ -12,6 +12,7 @@ import csv
 import math
 import ntpath
 import os
+import re
 import unicodedata
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -66,19 +67,24 @@ def names_clips(path: str) -> bool:
     """Whether the first line of a file has columns for files and labels, whatever is wrong with the rest."""
     try:
         with open(path, newline="", encoding="latin-1") as f:
-            start = f.read(4096).removeprefix("\xef\xbb\xbf").splitlines()
+            start = f.read(4096).removeprefix("\xef\xbb\xbf")
     except OSError:
         return False
-    start = start[0] if start else ""
+    start = first_line(start)
     names = {name.strip().strip('"').lower() for name in start.split(max(",\t;", key=start.count))}
     return bool(names & {*FILES, "recording"}) and bool(names & {*LABELS})
+
+
+def first_line(text: str) -> str:
+    """Up to the first end of a line, of whatever system."""
+    return re.split(r"[\r\n]", text, maxsplit=1)[0]
 
 
 def read(path: str) -> Table:
     """The rows of a table. Raises minast.Error for what is no table, and for columns that are missing or unclear."""
     try:
         with open(path, newline="", encoding="utf-8-sig") as f:
-            start = f.read(4096).partition("\n")[0]
+            start = first_line(f.read(4096))
             f.seek(0)
             delimiter = max(",\t;", key=start.count) if not path.lower().endswith(".tsv") else "\t"
             reader = csv.reader(f, delimiter=delimiter)

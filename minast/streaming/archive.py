@@ -3,6 +3,7 @@
 import os
 from collections import Counter, deque
 from collections.abc import Callable
+from typing import NamedTuple
 
 from ..errors import Error
 from ..text import visible
@@ -49,48 +50,68 @@ def work(pool, journal: Journal, left: list[Unit], progress: Callable[[Unit, lis
 
 
 class Away:
-    """Results of units some of whose recordings are gone, with their folders: perhaps a drive is away for a moment.
+    """Results of recordings that are gone, together with their folders: perhaps a drive is away for a moment.
 
-    They wait. What is begun later and is read says that it was no drive: then they are results like others. At the end
-    they are left out of the journal, so that --resume does them again, unless they are FEW.
+    They wait, and all others are kept. A recording nearby that is begun later and is read says that it was no drive:
+    then they are results like others. At the end they are left out of the journal, so that --resume does them again,
+    unless they are FEW.
     """
 
     def __init__(self, journal: Journal, progress: Callable[[Unit, list[dict]], object]):
-        self.journal, self.progress, self.waiting, self.since = journal, progress, [], 0
+        self.journal, self.progress, self.waiting = journal, progress, []
 
     def add(self, unit: Unit, results: list[dict], turn: int, now: int) -> None:
         """turn, now: the numbers of this unit and of the next one, in the order in which they are begun."""
-        if gone(unit, results):
-            self.waiting.append((unit, results))
-            self.since = now
+        lost = [i for i, name in enumerate(unit.files) if gone(name, results[i])]
+        read = [os.path.abspath(name) for name, each in zip(unit.files, results, strict=True) if "error" not in each]
+        for each in [*self.waiting]:
+            if each.since <= turn and any(name.startswith(each.near) for name in read):
+                self.waiting.remove(each)
+                self._keep(each.unit, each.results)
+        if not lost:
+            self._keep(unit, results)
             return
-        if turn >= self.since and any("error" not in each for each in results):
-            self._keep_all()
-        self._keep(unit, results)
+        for i, name in enumerate(unit.files):
+            alone = Unit(unit.first + i, (name,))
+            if i in lost:
+                self.waiting.append(Waiting(alone, [results[i]], now, there(name)))
+            else:
+                self._keep(alone, [results[i]])
 
     def end(self) -> None:
         """Raises minast.Error if more than FEW recordings are gone."""
-        pairs = [pair for unit, results in self.waiting for pair in zip(unit.files, results, strict=True)]
-        lost = [name for name, result in pairs if "error" in result]
-        if len(lost) > FEW:
+        if len(self.waiting) > FEW:
+            first = visible(self.waiting[0].unit.files[0])
             raise Error(
-                f"{len(lost)} recordings are not there any more, nor are their folders, such as {visible(lost[0])}: is "
+                f"{len(self.waiting)} recordings are not there any more, nor are their folders, such as {first}: is "
                 "the drive there? --resume goes on with them. If they were deleted, make an empty folder in that "
                 "place, and they are listed as skipped."
             )
-        self._keep_all()
-
-    def _keep_all(self):
-        for unit, results in self.waiting:
-            self._keep(unit, results)
-        self.waiting = []
+        for each in self.waiting:
+            self._keep(each.unit, each.results)
 
     def _keep(self, unit, results):
         self.journal.add(unit.first, results)
         self.progress(unit, results)
 
 
-def gone(unit: Unit, results: list[dict]) -> bool:
-    """Whether some recording of a unit could not be read, and its folder is not there any more."""
-    names = [name for name, each in zip(unit.files, results, strict=True) if "error" in each and not is_remote(name)]
-    return any(not os.path.isdir(os.path.dirname(name) or ".") for name in names)
+class Waiting(NamedTuple):
+    """A recording that is gone. since: the number of the next unit to be begun. near: the nearest folder left."""
+
+    unit: Unit
+    results: list[dict]
+    since: int
+    near: str
+
+
+def gone(name: str, result: dict) -> bool:
+    """Whether a recording could not be read, and its folder is not there any more."""
+    return "error" in result and not is_remote(name) and not os.path.isdir(os.path.dirname(name) or ".")
+
+
+def there(name: str) -> str:
+    """The nearest folder above a path that is there, with a separator at its end."""
+    folder = os.path.dirname(os.path.abspath(name))
+    while not os.path.isdir(folder) and folder != os.path.dirname(folder):
+        folder = os.path.dirname(folder)
+    return os.path.join(folder, "")

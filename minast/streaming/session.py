@@ -113,7 +113,8 @@ def _here(folder: str, files: Sequence[tuple[str, int]]) -> bool:
     with contextlib.suppress(OSError):
         return os.path.samefile(folder, os.curdir)
     with contextlib.suppress(OSError):
-        return all(os.path.getsize(name) == size for name, size in files[:100] if not is_remote(name))
+        relative = [each for each in files if not is_remote(each[0]) and not os.path.isabs(each[0])]
+        return all(os.path.getsize(name) == size for name, size in relative[:100])
     return False
 
 

@@ -262,7 +262,9 @@ def beside(plan: Plan, options: Namespace) -> dict:
     What an earlier --resume has changed is in the plan, and runs that it did not come to do not know it yet.
     """
     flags = {name: getattr(options, name) for name in ALLOWED}
-    flags |= {name: plan.options[name] for name in KEPT if name in plan.options}
+    flags |= {
+        name: plan.options[name] for name in KEPT if name in plan.options and name != "threads"
+    }  # a run knows its own
     if plan.moved:
         flags["data"] = located(plan.data, plan.folder)
         if folder := plan.options.get("background_dir"):

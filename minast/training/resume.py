@@ -188,9 +188,7 @@ def same_machine(options: Namespace, settings: Settings) -> str:
     Prints a note if either differs, since rounding then differs.
     """
     as_before = world().size == settings.processes or settings.train.reduction == "fixed"
-    if options.threads is not None:
-        threads.set_count(options.threads)
-    elif as_before:
+    if options.threads is None and as_before:
         threads.set_count(settings.threads)
     backend = options.backend or settings.backend
     if (backend, threads.count()) != (settings.backend, settings.threads):

@@ -368,6 +368,32 @@ def test_other_tables_do_not_spoil_a_folder(tmp_path, other):
     assert len(open_dataset(str(tmp_path)).clips) == 4
 
 
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        (["audio/0.wav", "audio/1.wav", "labels.csv: file,labels\naudio/0.wav,cat\n,dog\n"], "labels.csv, line 3"),
+        (
+            ["0.wav", "1.wav", "labels.csv: file,labels,verdict\n0.wav,cat,wrong\n"],
+            "the verdict on all 1 rows is wrong",
+        ),
+    ],
+)
+def test_what_is_wrong_with_the_only_table(tmp_path, files, words):
+    make(tmp_path, files)
+    with pytest.raises(minast.Error, match=words):
+        open_dataset(str(tmp_path))
+
+
+@pytest.mark.parametrize("end", ["\r", "\r\n", "\n"])
+@pytest.mark.parametrize("first", ["file,labels", "År,file,labels", "хх,file,labels"])
+def test_ends_of_lines_and_names_of_columns(tmp_path, end, first):
+    make(tmp_path, FLAT)
+    before = "x," if first != "file,labels" else ""
+    rows = [first, *(f"{before}{i}.wav,{'a;b' if i % 2 else 'b;c;d'}" for i in range(4))]
+    (tmp_path / "labels.csv").write_bytes(end.join(rows).encode() + end.encode())
+    assert len(open_dataset(str(tmp_path), training=False).clips) == 4
+
+
 def test_a_damaged_split_is_not_passed_over(tmp_path):
     make(
         tmp_path, [*FLAT, "train.csv: file,labels\n0.wav,cat\n1.wav,dog\n", "test.csv: file,labels\n2.wav,cat\n,dog\n"]

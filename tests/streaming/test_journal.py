@@ -154,11 +154,34 @@ def test_a_drive_that_goes_while_a_unit_is_read(tmp_path):
         assert [len(unit.files) for unit in journal.left()] == [32, 32, 32]
         with pytest.raises(Error, match="48 recordings are not there any more"):
             archive.work(Two(), journal, journal.left(), lambda *_: None)
-        assert [("error" in result) for _, result in journal] == [False] * 32
+        assert [("error" in result) for _, result in journal] == [False] * (32 + 16)  # all that was read is kept
     (tmp_path / "elsewhere").rename(tmp_path / "away")
     with Journal.resume(path, {}) as journal:
         archive.work(Reads(), journal, journal.left(), lambda *_: None)
         assert [("error" in result) for _, result in journal] == [False] * 96
+
+
+@pytest.mark.parametrize("after", ["near", "elsewhere", "an address"])
+def test_what_says_that_it_was_no_drive(tmp_path, after):
+    """A recording near by that is read later; one on another drive, or an address, says nothing."""
+    near = {"near": tmp_path / "usb" / "z.wav", "elsewhere": tmp_path / "z.wav", "an address": "https://x/z.wav"}[after]
+    names = [str(tmp_path / "usb" / "gone" / f"{i}.wav") for i in range(20)] + [str(near)]
+    (tmp_path / "usb").mkdir()
+    if after != "an address":
+        near.write_bytes(b"x")
+
+    class Good(Reads):
+        def finished(self):
+            unit, found = super().finished()
+            return unit, [{"seconds": 1.0}] if unit.files == (str(near),) else found
+
+    with Journal.begin(str(tmp_path / "out.part"), {}, [(name, 2**30) for name in names]) as journal:
+        if after == "near":
+            archive.work(Good(), journal, journal.left(), lambda *_: None)
+        else:
+            with pytest.raises(Error, match="20 recordings are not there any more"):
+                archive.work(Good(), journal, journal.left(), lambda *_: None)
+        assert sum(1 for _ in journal) == (21 if after == "near" else 1)
 
 
 def test_a_folder_that_is_gone_in_the_middle_is_an_error_of_its_recordings(tmp_path):
