@@ -32,8 +32,9 @@ def read(folder: str, seed: int = 0) -> Dataset:
         found, damaged = from_table(top)
         if found:
             return found
-        if wrong := [error for path, error in damaged.items() if _inside(path, top)]:
-            raise wrong[0]
+        for path, error in damaged.items():
+            if _inside(path, top) and not isinstance(error, table.NoRows):
+                raise error
     return from_layout(top, layout)
 
 

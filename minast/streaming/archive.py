@@ -63,7 +63,8 @@ class Away:
     def add(self, unit: Unit, results: list[dict], turn: int, now: int) -> None:
         """turn, now: the numbers of this unit and of the next one, in the order in which they are begun."""
         lost = [i for i, name in enumerate(unit.files) if gone(name, results[i])]
-        read = [os.path.abspath(name) for name, each in zip(unit.files, results, strict=True) if "error" not in each]
+        local = [i for i, name in enumerate(unit.files) if not is_remote(name)]
+        read = [os.path.abspath(unit.files[i]) for i in local if "error" not in results[i]]
         for each in [*self.waiting]:
             if each.since <= turn and any(name.startswith(each.near) for name in read):
                 self.waiting.remove(each)

@@ -394,6 +394,12 @@ def test_ends_of_lines_and_names_of_columns(tmp_path, end, first):
     assert len(open_dataset(str(tmp_path), training=False).clips) == 4
 
 
+def test_one_class_beside_a_table_without_rows(tmp_path):
+    """Positives alone, to be evaluated, and a scan of them that heard nothing."""
+    make(tmp_path, [*several("owl/*.wav"), "events.csv: file,start,end,label,score\n"])
+    assert open_dataset(str(tmp_path), training=False).labels == ["owl"]
+
+
 def test_a_damaged_split_is_not_passed_over(tmp_path):
     make(
         tmp_path, [*FLAT, "train.csv: file,labels\n0.wav,cat\n1.wav,dog\n", "test.csv: file,labels\n2.wav,cat\n,dog\n"]

@@ -162,7 +162,7 @@ def test_a_drive_that_goes_while_a_unit_is_read(tmp_path):
 
 
 @pytest.mark.parametrize("after", ["near", "elsewhere", "an address"])
-def test_what_says_that_it_was_no_drive(tmp_path, after):
+def test_what_says_that_it_was_no_drive(tmp_path, monkeypatch, after):
     """A recording near by that is read later; one on another drive, or an address, says nothing."""
     near = {"near": tmp_path / "usb" / "z.wav", "elsewhere": tmp_path / "z.wav", "an address": "https://x/z.wav"}[after]
     names = [str(tmp_path / "usb" / "gone" / f"{i}.wav") for i in range(20)] + [str(near)]
@@ -175,6 +175,7 @@ def test_what_says_that_it_was_no_drive(tmp_path, after):
             unit, found = super().finished()
             return unit, [{"seconds": 1.0}] if unit.files == (str(near),) else found
 
+    monkeypatch.chdir(tmp_path / "usb")  # an address is no path from here
     with Journal.begin(str(tmp_path / "out.part"), {}, [(name, 2**30) for name in names]) as journal:
         if after == "near":
             archive.work(Good(), journal, journal.left(), lambda *_: None)
