@@ -135,16 +135,16 @@ def keep_decisions(path: str | os.PathLike, decisions: Decisions | None, found: 
     for decisions that do not fit the model, and for a file that was replaced since.
     """
     with open_checkpoint(path) as archive:
-        if found is not None and not same_file(os.stat(path), found):
-            raise Error(
-                f"{path} was replaced while its clips were scored, as by a training that goes on: nothing is written."
-            )
         about = description(archive)
         about.pop("decisions", None)
         replace(info_from(archive.path, about), decisions=decisions)  # refuses those of other models
         if decisions is not None:
             about["decisions"] = decisions.to_save()
         arrays = {name: archive.read(name) for name in archive.names if name != "minast"}
+    if found is not None and not same_file(os.stat(path), found):  # last, since it may happen while it is read as well
+        raise Error(
+            f"{path} was replaced while its clips were scored, as by a training that goes on: nothing is written."
+        )
     _write(path, about, arrays)
 
 

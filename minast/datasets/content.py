@@ -74,10 +74,16 @@ def of_clips(clips: Sequence[Clip], label: str = "reading") -> list[bytes | None
     paths, parts = list(clips.paths()), clips.parts
     if parts is None:
         return digests(paths, label)
-    distinct = list(dict.fromkeys(paths))
-    files = dict(zip(distinct, digests(distinct, label), strict=True))
     whole = np.isnan(parts[:, 0])
-    return [of_part(files[path], None if w else part) for path, part, w in zip(paths, parts, whole, strict=True)]
+    files = of_files(paths, label)
+    return [of_part(found, None if w else part) for found, part, w in zip(files, parts, whole, strict=True)]
+
+
+def of_files(paths: Sequence[str | None], label: str = "reading") -> list[bytes | None]:
+    """`digests` of paths that may be there many times, as those of parts of a file are: each is asked for once."""
+    distinct = list(dict.fromkeys(paths))
+    found = dict(zip(distinct, digests(distinct, label), strict=True))
+    return [found[path] for path in paths]
 
 
 def of_some_part(found: bytes | None) -> bytes | None:
@@ -174,9 +180,7 @@ def known_to(clips: Sequence[Clip], known: np.ndarray) -> np.ndarray:
     paths = list(clips.paths())
     if clips.parts is None:
         return known_files(digests(paths), known)
-    distinct = list(dict.fromkeys(paths))
-    of_path = dict(zip(distinct, digests(distinct), strict=True))
-    files, whole = [of_path[path] for path in paths], np.isnan(clips.parts[:, 0])
+    files, whole = of_files(paths), np.isnan(clips.parts[:, 0])
     return np.where(whole, known_files(files, known), among(of_clips(clips), known) | among(files, known))
 
 

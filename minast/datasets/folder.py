@@ -129,7 +129,6 @@ def _usable(path, top):
         except Error:  # several files have its name
             some.append(None)
     finder.elsewhere.clear()
-    finder.guessed.clear()
     inside = os.path.join(os.path.abspath(top.path), "")
     here = sum(path is not None and os.path.abspath(path).startswith(inside) for path in some)
     return (found, finder) if here > len(some) / 2 else None

@@ -116,7 +116,7 @@ def _not_guessed_wrongly(tables, clips, files, origins, labels, bad):
     """
     kept, written = np.ones(len(clips), bool), {}
     _, inverse, counts = np.unique(files, return_inverse=True, return_counts=True)
-    if not any(finder.guessed for *_, finder in tables) or not (counts > 1).any():
+    if not any(finder.elsewhere for *_, finder in tables) or not (counts > 1).any():
         return kept
     shared = {}
     for i in np.flatnonzero(counts[inverse] > 1).tolist():
@@ -126,7 +126,7 @@ def _not_guessed_wrongly(tables, clips, files, origins, labels, bad):
         written.setdefault(int(files[i]), set()).add(row.file)
     for i, ((each, _, finder), row) in shared.items():
         others = written[int(files[i])]
-        if row.file in finder.guessed and not all(table.same_place(row.file, other) for other in others):
+        if row.file in finder.elsewhere and not all(table.same_place(row.file, other) for other in others):
             kept[i] = False
             sentence = (
                 f"{table.place(each.path, row.line)}: there is no file {visible(row.file, 120)}; the one of that name, "
@@ -199,7 +199,7 @@ def _moved(finder):
     """A note on files that are not where the table says."""
     if not finder.elsewhere:
         return []
-    written, found = finder.elsewhere[0]
+    written, found = next(iter(finder.elsewhere.items()))
     return [
         f"{len(finder.elsewhere)} files are not where the manifest says and were found by the end of their paths, such "
         f"as {named([written])} at {visible(found)}"

@@ -135,10 +135,9 @@ class Drawing:
         if self.dataset.clips.parts is None:
             return NO_PAIRS  # copies of a whole file have its digest
         paths = list(self.dataset.clips.paths())
-        distinct = list(dict.fromkeys(paths))
-        found = dict(zip(distinct, content.digests(distinct), strict=True))
-        copied = Counter(filter(None, found.values()))
-        return linked(numbers([found[path] if copied[found[path]] > 1 else None for path in paths]))
+        files = content.of_files(paths)
+        copied = Counter(dict(zip(paths, files, strict=True)).values())  # how many paths a content has
+        return linked(numbers([found if copied[found] > 1 else None for found in files]))
 
     @cached_property
     def _known(self):

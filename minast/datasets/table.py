@@ -250,8 +250,7 @@ class Finder:
 
     def __init__(self, base: str, top: Folder | None = None):
         self.base, self.top = base, top
-        self.elsewhere = []  # (as written, path) of files found by the end of their path, or their name, alone
-        self.guessed = set()  # those that are not where the table says, as they are written
+        self.elsewhere = {}  # {as written: path} of files found by the end of their path, or their name, alone
 
     @cached_property
     def names(self) -> dict[str, list[str]]:
@@ -266,8 +265,7 @@ class Finder:
                 return found
         found = self._moved(file)
         if found:
-            self.elsewhere.append((file, found))
-            self.guessed.add(file)
+            self.elsewhere[file] = found
         return found
 
     def _here(self, file):
