@@ -94,7 +94,7 @@ def from_table(top: Folder) -> tuple[Dataset | None, dict[str, Error]]:
     rest = [path for path in top.all("sounds") if os.path.realpath(path) not in used]
     skipped = (Skipped("audio files that the table does not name", within(top.path, rest)),) if rest else ()
     read_from = f"the labels are read from {named([each.path for each, _ in found])}"
-    unread = [f"not used is {str(error).rstrip('.')}" for error in damaged.values()]
+    unread = [f"a table is not used: {str(error).rstrip('.')}" for error in damaged.values()]
     return replace(data, notes=(read_from, *unread, *data.notes), skipped=skipped), damaged
 
 
