@@ -87,7 +87,11 @@ def test_other_tables_do_not_spoil_a_folder(tmp_path, other):
     name, text = other.split(": ")
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_text(text)
-    assert len(open_dataset(str(tmp_path)).clips) == 4
+    data = open_dataset(str(tmp_path))
+    assert len(data.clips) == 4
+    assert any("a table is not used: " in note and "clips.csv" in note for note in data.notes) == name.endswith(
+        "clips.csv"
+    )
 
 
 @pytest.mark.parametrize(
